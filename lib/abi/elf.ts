@@ -1,0 +1,128 @@
+/**
+ * The ELF numbers a bootloader needs.
+ *
+ * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html), <elf.h>.
+ * Gotcha: program headers order their fields differently in the two classes; p_flags moves.
+ */
+import { bytes, struct, u8, u16, u32, u64 } from './struct.js'
+
+export const ELF_MAGIC = Uint8Array.of(0x7f, 0x45, 0x4c, 0x46)
+export const ELFCLASS32 = 1
+export const ELFCLASS64 = 2
+export const ELFDATA2LSB = 1
+export const EV_CURRENT = 1
+
+export const ET_EXEC = 2
+export const ET_DYN = 3
+export const ET_CORE = 4
+
+export const EM_386 = 3
+export const EM_X86_64 = 62
+
+export const PT_LOAD = 1
+export const PT_DYNAMIC = 2
+export const PT_NOTE = 4
+export const PF_X = 1
+export const PF_W = 2
+export const PF_R = 4
+/** A PT_LOAD without any of these is not loaded by Xen. */
+export const PF_RWX = PF_R | PF_W | PF_X
+/** e_phnum of a file that keeps the real count elsewhere; no kernel does. */
+export const PN_XNUM = 0xffff
+
+export const SHT_SYMTAB = 2
+export const SHT_STRTAB = 3
+export const SHT_NOTE = 7
+export const SHT_NOBITS = 8
+
+const ident = {
+  ei_magic: bytes(4),
+  ei_class: u8,
+  ei_data: u8,
+  ei_version: u8,
+  ei_osabi: u8,
+  ei_abiversion: u8,
+  ei_pad: bytes(7),
+} as const
+
+export const Ehdr32 = struct('Elf32_Ehdr', 52, {
+  ...ident,
+  e_type: u16,
+  e_machine: u16,
+  e_version: u32,
+  e_entry: u32,
+  e_phoff: u32,
+  e_shoff: u32,
+  e_flags: u32,
+  e_ehsize: u16,
+  e_phentsize: u16,
+  e_phnum: u16,
+  e_shentsize: u16,
+  e_shnum: u16,
+  e_shstrndx: u16,
+})
+
+export const Ehdr64 = struct('Elf64_Ehdr', 64, {
+  ...ident,
+  e_type: u16,
+  e_machine: u16,
+  e_version: u32,
+  e_entry: u64,
+  e_phoff: u64,
+  e_shoff: u64,
+  e_flags: u32,
+  e_ehsize: u16,
+  e_phentsize: u16,
+  e_phnum: u16,
+  e_shentsize: u16,
+  e_shnum: u16,
+  e_shstrndx: u16,
+})
+
+export const Phdr32 = struct('Elf32_Phdr', 32, {
+  p_type: u32,
+  p_offset: u32,
+  p_vaddr: u32,
+  p_paddr: u32,
+  p_filesz: u32,
+  p_memsz: u32,
+  p_flags: u32,
+  p_align: u32,
+})
+
+export const Phdr64 = struct('Elf64_Phdr', 56, {
+  p_type: u32,
+  p_flags: u32,
+  p_offset: u64,
+  p_vaddr: u64,
+  p_paddr: u64,
+  p_filesz: u64,
+  p_memsz: u64,
+  p_align: u64,
+})
+
+export const Shdr32 = struct('Elf32_Shdr', 40, {
+  sh_name: u32,
+  sh_type: u32,
+  sh_flags: u32,
+  sh_addr: u32,
+  sh_offset: u32,
+  sh_size: u32,
+  sh_link: u32,
+  sh_info: u32,
+  sh_addralign: u32,
+  sh_entsize: u32,
+})
+
+export const Shdr64 = struct('Elf64_Shdr', 64, {
+  sh_name: u32,
+  sh_type: u32,
+  sh_flags: u64,
+  sh_addr: u64,
+  sh_offset: u64,
+  sh_size: u64,
+  sh_link: u32,
+  sh_info: u32,
+  sh_addralign: u64,
+  sh_entsize: u64,
+})

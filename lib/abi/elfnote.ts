@@ -1,0 +1,77 @@
+/**
+ * Xen's ELF notes: the number, name and value of each.
+ *
+ * Source: xen/include/public/elfnote.h (https://xenbits.xen.org/docs/unstable/hypercall/x86_64/include,public,elfnote.h.html).
+ * Gotcha: a note's owner is exactly "Xen"; the type numbers of other owners mean other things.
+ */
+export const XEN_NOTE_OWNER = 'Xen'
+
+/** How the descriptor is to be read: a number of its own size, text, a few u32, or bytes nobody decodes. */
+export type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
+
+export const XEN_ELFNOTE = {
+  INFO: 0,
+  ENTRY: 1,
+  HYPERCALL_PAGE: 2,
+  VIRT_BASE: 3,
+  PADDR_OFFSET: 4,
+  XEN_VERSION: 5,
+  GUEST_OS: 6,
+  GUEST_VERSION: 7,
+  LOADER: 8,
+  PAE_MODE: 9,
+  FEATURES: 10,
+  BSD_SYMTAB: 11,
+  HV_START_LOW: 12,
+  L1_MFN_VALID: 13,
+  SUSPEND_CANCEL: 14,
+  INIT_P2M: 15,
+  MOD_START_PFN: 16,
+  SUPPORTED_FEATURES: 17,
+  PHYS32_ENTRY: 18,
+  PHYS32_RELOC: 19,
+  CRASH_INFO: 0x1000001,
+  CRASH_REGS: 0x1000002,
+  DUMPCORE_NONE: 0x2000000,
+  DUMPCORE_HEADER: 0x2000001,
+  DUMPCORE_XEN_VERSION: 0x2000002,
+  DUMPCORE_FORMAT_VERSION: 0x2000003,
+} as const
+
+export type XenNoteName = keyof typeof XEN_ELFNOTE
+
+export const XEN_NOTE_KINDS: Readonly<Record<XenNoteName, XenNoteKind>> = {
+  INFO: 'bytes',
+  ENTRY: 'number',
+  HYPERCALL_PAGE: 'number',
+  VIRT_BASE: 'number',
+  PADDR_OFFSET: 'number',
+  XEN_VERSION: 'string',
+  GUEST_OS: 'string',
+  GUEST_VERSION: 'string',
+  LOADER: 'string',
+  PAE_MODE: 'string',
+  FEATURES: 'string',
+  BSD_SYMTAB: 'string',
+  HV_START_LOW: 'number',
+  L1_MFN_VALID: 'bytes',
+  SUSPEND_CANCEL: 'number',
+  INIT_P2M: 'number',
+  MOD_START_PFN: 'number',
+  SUPPORTED_FEATURES: 'u32s',
+  PHYS32_ENTRY: 'number',
+  PHYS32_RELOC: 'u32s',
+  CRASH_INFO: 'bytes',
+  CRASH_REGS: 'bytes',
+  DUMPCORE_NONE: 'bytes',
+  DUMPCORE_HEADER: 'bytes',
+  DUMPCORE_XEN_VERSION: 'bytes',
+  DUMPCORE_FORMAT_VERSION: 'bytes',
+}
+
+const NAME_OF = new Map<number, XenNoteName>(
+  (Object.entries(XEN_ELFNOTE) as [XenNoteName, number][]).map(([name, type]) => [type, name]),
+)
+
+/** The name of a Xen note's type, without the XEN_ELFNOTE_ prefix. */
+export const xenNoteName = (type: number): XenNoteName | undefined => NAME_OF.get(type)

@@ -1,0 +1,72 @@
+/**
+ * start_info: the page a PV guest finds through %rsi (%esi) at its first instruction.
+ *
+ * Source: xen/include/public/xen.h, struct start_info; sizes from tools/include/xen-foreign/reference.size.
+ * Gotcha: the two ABIs differ in more than field size: u32 fields are followed by padding on x86_64 alone.
+ */
+import { cstring, type Infer, pad, struct, u32, u64 } from './struct.js'
+
+/** What `magic` starts with; Xen appends the platform. */
+export const START_INFO_MAGIC = { x86_64: 'xen-3.0-x86_64', x86_32p: 'xen-3.0-x86_32p' } as const
+
+/** Bytes of cmd_line with its NUL (MAX_GUEST_CMDLINE). */
+export const MAX_GUEST_CMDLINE = 1024
+
+export const SIF_PRIVILEGED = 1 << 0
+export const SIF_INITDOMAIN = 1 << 1
+/** mod_start is the address of a multiboot module list instead of the module. */
+export const SIF_MULTIBOOT_MOD = 1 << 2
+/** mod_start is a pfn, mod_len counts pages: the module is not mapped. */
+export const SIF_MOD_START_PFN = 1 << 3
+/** The toolstack can use a linear p2m of more than three levels. */
+export const SIF_VIRT_P2M_4TOOLS = 1 << 4
+
+export const StartInfo64 = struct('start_info', 1168, {
+  magic: cstring(32),
+  nr_pages: u64,
+  shared_info: u64,
+  flags: u32,
+  _pad0: pad(4),
+  store_mfn: u64,
+  store_evtchn: u32,
+  _pad1: pad(4),
+  console_mfn: u64,
+  console_evtchn: u32,
+  _pad2: pad(4),
+  pt_base: u64,
+  nr_pt_frames: u64,
+  mfn_list: u64,
+  mod_start: u64,
+  mod_len: u64,
+  cmd_line: cstring(MAX_GUEST_CMDLINE),
+  first_p2m_pfn: u64,
+  nr_p2m_frames: u64,
+})
+
+export const StartInfo32 = struct('start_info', 1112, {
+  magic: cstring(32),
+  nr_pages: u32,
+  shared_info: u32,
+  flags: u32,
+  store_mfn: u32,
+  store_evtchn: u32,
+  console_mfn: u32,
+  console_evtchn: u32,
+  pt_base: u32,
+  nr_pt_frames: u32,
+  mfn_list: u32,
+  mod_start: u32,
+  mod_len: u32,
+  cmd_line: cstring(MAX_GUEST_CMDLINE),
+  first_p2m_pfn: u32,
+  nr_p2m_frames: u32,
+})
+
+/** console.dom0 lies over console.domU: info_off over the start of mfn, info_size right behind it (u32 both). */
+export const START_INFO_DOM0_CONSOLE = {
+  x86_64: { info_off: StartInfo64.offsetOf('console_mfn'), info_size: StartInfo64.offsetOf('console_mfn') + 4 },
+  x86_32p: { info_off: StartInfo32.offsetOf('console_mfn'), info_size: StartInfo32.offsetOf('console_mfn') + 4 },
+} as const
+
+export type StartInfo64Fields = Infer<typeof StartInfo64>
+export type StartInfo32Fields = Infer<typeof StartInfo32>

@@ -1,0 +1,235 @@
+/**
+ * Typed C structs over buffer-layout: declared once, their TypeScript type inferred, their size asserted at load.
+ *
+ * Source: the x86 psABI's layout rules; paddings are written out, never implied. Little-endian only.
+ * Gotcha: buffer-layout leaves missing fields as they were, takes '7' for a number and rounds u64 through a double.
+ * Every value is therefore checked before it is written, a target is zeroed first, and u64 is a Layout of our own.
+ */
+import {
+  Layout,
+  s32 as layoutS32,
+  struct as layoutStruct,
+  type Structure,
+  seq,
+  u8 as u8l,
+  u16 as u16l,
+  u32 as u32l,
+} from 'buffer-layout'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+
+/** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
+export interface Field<T> {
+  readonly span: number
+  readonly layout: (property?: string) => Layout<unknown>
+  readonly check: (value: unknown, path: string) => void
+  /** Only for inference: no value is ever stored here. */
+  readonly _type?: T
+}
+
+type Fields = Readonly<Record<string, Field<unknown>>>
+/** The value a struct decodes to. */
+export type Infer<S> = S extends Field<infer T> ? T : never
+type Values<F extends Fields> = { readonly [K in keyof F as K extends `_${string}` ? never : K]: Infer<F[K]> }
+
+/** A struct: encode, decode and where each field lies. Also a Field, so that structs nest. */
+export interface Struct<T> extends Field<T> {
+  readonly name: string
+  /** Bytes. */
+  readonly size: number
+  /** Field names in order, paddings left out. */
+  readonly fieldNames: readonly (keyof T & string)[]
+  /** Byte offset of a field; `a.b` reaches into nested structs. */
+  offsetOf(field: string): number
+  /** Bytes of a top-level field. */
+  sizeOf(field: keyof T & string): number
+  /** A fresh buffer of `size` bytes. @throws DomainBuilderError `bad-range` for a value its field cannot hold. */
+  encode(value: T): Uint8Array
+  /** Reads at `at`. @throws DomainBuilderError `truncated` when fewer than `size` bytes are left. */
+  decode(bytes: Uint8Array, at?: number): T
+}
+
+function refuse(path: string, expected: string, value: unknown): never {
+  const found = typeof value === 'bigint' || typeof value === 'number' ? hex(value) : typeof value
+  throw new DomainBuilderError('bad-range', `${path} cannot hold that value`, { expected, found })
+}
+
+function integer(span: number, make: (property?: string) => Layout<number>, min: number, max: number): Field<number> {
+  return {
+    span,
+    layout: make as (property?: string) => Layout<unknown>,
+    check(value, path) {
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+        refuse(path, `an integer from ${min} to ${hex(max)}`, value)
+      }
+    },
+  }
+}
+
+export const u8: Field<number> = integer(1, u8l, 0, 0xff)
+export const u16: Field<number> = integer(2, u16l, 0, 0xffff)
+export const u32: Field<number> = integer(4, u32l, 0, 0xffffffff)
+export const s32: Field<number> = integer(4, layoutS32, -0x80000000, 0x7fffffff)
+
+class U64Layout extends Layout<bigint> {
+  constructor(property?: string) {
+    super(8, property)
+  }
+  override decode(b: Buffer, offset = 0): bigint {
+    return b.readBigUInt64LE(offset)
+  }
+  override encode(value: bigint, b: Buffer, offset = 0): number {
+    b.writeBigUInt64LE(value, offset)
+    return 8
+  }
+}
+
+export const u64: Field<bigint> = {
+  span: 8,
+  layout: (property) => new U64Layout(property),
+  check(value, path) {
+    if (typeof value !== 'bigint' || value < 0n || value > 0xffffffffffffffffn) refuse(path, 'a u64 bigint', value)
+  },
+}
+
+class BytesLayout extends Layout<Uint8Array> {
+  override decode(b: Buffer, offset = 0): Uint8Array {
+    return Uint8Array.prototype.slice.call(b, offset, offset + this.span)
+  }
+  override encode(value: Uint8Array, b: Buffer, offset = 0): number {
+    b.set(value, offset)
+    return this.span
+  }
+}
+
+/** A fixed run of bytes, copied on decode. */
+export function bytes(span: number): Field<Uint8Array> {
+  return {
+    span,
+    layout: (property) => new BytesLayout(span, property),
+    check(value, path) {
+      if (!(value instanceof Uint8Array) || value.length !== span) refuse(path, `${span} bytes`, value)
+    },
+  }
+}
+
+class PadLayout extends Layout<undefined> {
+  override decode(): undefined {
+    return undefined
+  }
+  override encode(): number {
+    return this.span
+  }
+}
+
+/** Padding: zero when written, ignored when read. Its name starts with `_` and it is no part of the type. */
+export function pad(span: number): Field<undefined> {
+  return { span, layout: (property) => new PadLayout(span, property), check() {} }
+}
+
+class CStringLayout extends Layout<string> {
+  override decode(b: Buffer, offset = 0): string {
+    const end = b.indexOf(0, offset)
+    const limit = offset + this.span
+    return b.toString('utf8', offset, end < 0 || end > limit ? limit : end)
+  }
+  override encode(value: string, b: Buffer, offset = 0): number {
+    b.write(value, offset, this.span, 'utf8')
+    return this.span
+  }
+}
+
+/** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */
+export function cstring(span: number): Field<string> {
+  return {
+    span,
+    layout: (property) => new CStringLayout(span, property),
+    check(value, path) {
+      if (typeof value !== 'string') refuse(path, 'a string', value)
+      const length = Buffer.byteLength(value)
+      if (length > span - 1 || value.includes('\0')) {
+        throw new DomainBuilderError('bad-range', `${path} cannot hold that text`, {
+          expected: `at most ${span - 1} bytes without NUL`,
+          found: value.includes('\0') ? 'a NUL' : `${length} bytes`,
+        })
+      }
+    },
+  }
+}
+
+/** `count` elements of one kind. */
+export function array<T>(element: Field<T>, count: number): Field<readonly T[]> {
+  return {
+    span: element.span * count,
+    layout: (property) => seq(element.layout(), count, property),
+    check(value, path) {
+      if (!Array.isArray(value) || value.length !== count) refuse(path, `an array of ${count}`, value)
+      for (let i = 0; i < count; i++) element.check(value[i], `${path}[${i}]`)
+    },
+  }
+}
+
+/** Node's Buffer over the same memory: buffer-layout takes nothing else. */
+const asBuffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength)
+
+/**
+ * Declares a struct.
+ * @param size bytes the C compiler gives it; asserted here, so that a wrong field is found when the module loads.
+ */
+export function struct<const F extends Fields>(name: string, size: number, fields: F): Struct<Values<F>> {
+  type T = Values<F>
+  const entries = Object.entries(fields)
+  const make = (property?: string): Structure =>
+    layoutStruct(
+      entries.map(([key, field]) => field.layout(key)),
+      property,
+    )
+  const layout = make()
+  if (layout.span !== size)
+    throw new Error(`struct ${name}: the fields take ${layout.span} bytes, the ABI says ${size}`)
+  const fieldNames = entries.map(([key]) => key).filter((key) => !key.startsWith('_')) as (keyof T & string)[]
+  const check = (value: unknown, path: string): void => {
+    if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
+    for (const key of fieldNames) fields[key]?.check((value as Record<string, unknown>)[key], `${path}.${key}`)
+  }
+  const offsets = new Map<string, number>()
+  let end = 0
+  for (const [key, field] of entries) {
+    offsets.set(key, end)
+    end += field.span
+  }
+  return {
+    name,
+    size,
+    span: size,
+    fieldNames,
+    layout: make,
+    check,
+    offsetOf(path) {
+      const [head = '', ...rest] = path.split('.')
+      const at = offsets.get(head)
+      if (at === undefined) throw new Error(`struct ${name} has no field ${head}`)
+      if (rest.length === 0) return at
+      return at + (fields[head] as unknown as Struct<unknown>).offsetOf(rest.join('.'))
+    },
+    sizeOf: (field) => fields[field]?.span ?? 0,
+    encode(value) {
+      check(value, name)
+      const out = new Uint8Array(size)
+      layout.encode(value as Record<string, unknown>, asBuffer(out))
+      return out
+    },
+    decode(from, at = 0) {
+      if (at < 0 || at + size > from.length) {
+        throw new DomainBuilderError('truncated', `${name} does not fit`, {
+          expected: `${size} bytes`,
+          found: `${Math.max(0, from.length - at)} bytes`,
+          offset: at,
+        })
+      }
+      const decoded = layout.decode(asBuffer(from), at)
+      for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
+      return decoded as T
+    },
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * The processor's own numbers: page-table entries, control registers, EFLAGS.
+ *
+ * Source: Intel SDM vol. 3, chapters 2.5 and 4 (https://www.intel.com/sdm).
+ * Gotcha: the bits of a PAE L3 entry are fewer than those of other levels on real hardware; Xen writes 0x67 there too.
+ */
+
+export const PTE_PRESENT = 1 << 0
+export const PTE_RW = 1 << 1
+export const PTE_USER = 1 << 2
+export const PTE_ACCESSED = 1 << 5
+export const PTE_DIRTY = 1 << 6
+/** A large page, at L2 and L3. */
+export const PTE_PSE = 1 << 7
+/** Bits 12 to 51 hold the frame. */
+export const PTE_ADDR_MASK = 0x000ffffffffff000n
+/** Entries of a table, and how many bits of the address each level consumes. */
+export const PT_ENTRIES = 512
+export const PT_LEVEL_BITS = 9
+
+/** log2 of the bytes that one entry of a level maps: L1 4 KiB, L2 2 MiB, L3 1 GiB, L4 512 GiB. */
+export const levelShift = (level: number): number => 12 + PT_LEVEL_BITS * (level - 1)
+
+export const EFLAGS_RESERVED_1 = 1 << 1
+export const EFLAGS_IF = 1 << 9
+
+export const CR0_PE = 1 << 0
+export const CR0_ET = 1 << 4
+export const CR0_PG = 0x80000000
+export const CR4_PAE = 1 << 5
+export const EFER_LME = 1 << 8
+export const EFER_LMA = 1 << 10
+export const EFER_SCE = 1 << 0
+
+/** DR6 and DR7 after reset. */
+export const DR6_RESET = 0xffff0ff0
+export const DR7_RESET = 0x400
+
+/** The frame in a PAE guest's cr3: Xen folds the bits above 4 GiB into the low twelve (xen-x86_32.h). */
+export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >>> 0
+/** The frame such a cr3 names. */
+export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0

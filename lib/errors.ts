@@ -1,0 +1,75 @@
+/**
+ * The one error that leaves this library for bad input.
+ *
+ * Source: our own rule. A message says what was expected, what was found, and where in the file; it fits on one line.
+ * Gotcha: `code` is part of the public API and never changes its meaning; the wording of `message` may.
+ */
+
+/** Every code, with what it means. The command line prints it; README lists cause and cure. */
+export const ERROR_CODES = {
+  'not-a-kernel': 'the file is no kernel of any kind we know',
+  truncated: 'the file ends before the data that its headers promise',
+  'bad-elf': 'an ELF header or segment contradicts itself or the file',
+  'bad-bzimage': 'a Linux setup header contradicts itself or the file',
+  'bad-note': 'a note or a __xen_guest key has a value that the specification forbids',
+  'payload-unknown': 'the compression format of the payload is not one that Linux uses',
+  'payload-damaged': 'the compressed payload does not decompress, or its checksum differs',
+  'payload-too-large': 'the payload decompresses to more than the caller allows',
+  'payload-size': 'the payload decompresses to another size than the file promises',
+  'not-xen-pv': 'the kernel does not say that it can be started as a Xen PV guest',
+  'not-pvh': 'the kernel does not say that it can be started as a PVH guest',
+  'not-linux': 'the kernel has no Linux boot protocol entry',
+  'unknown-feature': 'the kernel requires a feature that Xen does not know',
+  'unsupported-feature': 'a feature is asked for that the kernel does not support',
+  'wrong-layout': "the kernel's own addresses contradict each other",
+  'memory-too-small': 'the guest has too little memory for what must be placed in it',
+  'does-not-fit': 'something cannot be placed where it has to go',
+  overlap: 'two things want the same memory',
+  'bad-config': 'the guest configuration has a value that cannot be used',
+  'bad-range': 'a number is outside the range its field can hold',
+  'bad-snapshot': 'a snapshot contradicts itself or its format',
+  'unknown-format': 'the file is no snapshot of any kind we know',
+  'not-mapped': 'an address is not mapped by the page tables, or lies outside the memory',
+} as const
+
+/** One of the keys of ERROR_CODES. */
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/** What an error carries beside its message. */
+export interface ErrorDetail {
+  /** Byte offset in the file that was read, when the cause has one. */
+  readonly offset?: number
+  /** The value, limit or rule that was expected, ready to print. */
+  readonly expected?: string
+  /** What was found instead, ready to print. */
+  readonly found?: string
+  readonly cause?: unknown
+}
+
+/** Thrown for every input that is refused; nothing else escapes. */
+export class DomainBuilderError extends Error {
+  override readonly name = 'DomainBuilderError'
+  readonly code: ErrorCode
+  /** Byte offset in the file that was read. */
+  readonly offset: number | undefined
+  readonly expected: string | undefined
+  readonly found: string | undefined
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    const values = [
+      detail.expected === undefined ? '' : `expected ${detail.expected}`,
+      detail.found === undefined ? '' : `found ${detail.found}`,
+    ].filter(Boolean)
+    const where = detail.offset === undefined ? '' : ` (file offset 0x${detail.offset.toString(16)})`
+    super(oneLine([message, values.join(', ')].filter(Boolean).join(': ') + where), { cause: detail.cause })
+    this.code = code
+    this.offset = detail.offset
+    this.expected = detail.expected
+    this.found = detail.found
+  }
+}
+
+/** Text from a hostile file may hold anything; a message stays one printable line. */
+function oneLine(text: string): string {
+  return text.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
+}

@@ -1,0 +1,119 @@
+/**
+ * Pages, addresses and frames: the numbers everything else counts in.
+ *
+ * Source: the vocabulary of Xen's public/xen.h and include/xen/mm.h (pfn: guest frame; mfn: machine frame).
+ * Gotcha: virtual addresses are bigint and physical ones number, so that adding the two by accident does not compile.
+ */
+import { DomainBuilderError } from './errors.js'
+
+/** Guest virtual address, bytes, 0 <= v < 2^64. */
+export type Vaddr = bigint
+/** Guest physical (PV: pseudo-physical) address, bytes, 0 <= p <= 2^52. */
+export type Paddr = number
+/** Guest page frame number: Paddr / 4096. */
+export type Pfn = number
+/** Machine frame number: what page-table entries and start_info hold. */
+export type Mfn = number
+
+export const PAGE_SHIFT = 12
+/** Bytes in a page. */
+export const PAGE_SIZE = 1 << PAGE_SHIFT
+/** x86-64 physical addresses have at most 52 bits (Intel SDM vol. 3, 4.1.4). */
+export const PADDR_MAX = 2 ** 52
+/** The highest frame number such an address can have, plus one. */
+export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
+
+/** Half-open range: start is in it, end is not. */
+export interface Range<T> {
+  readonly start: T
+  readonly end: T
+}
+
+/** Rounds up to a multiple of `to`, which must be a positive integer; exact below 2^53. */
+export const alignUp = (value: number, to: number): number => Math.ceil(value / to) * to
+/** Rounds down to a multiple of `to`; exact below 2^53. */
+export const alignDown = (value: number, to: number): number => Math.floor(value / to) * to
+/** Pages that `bytes` bytes need. */
+export const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE)
+/** Frame number to byte address. A multiplication: a shift would wrap at 4 GiB. */
+export const paddrOf = (pfn: Pfn): Paddr => pfn * PAGE_SIZE
+/** The frame an address lies in. */
+export const pfnOf = (paddr: Paddr): Pfn => Math.floor(paddr / PAGE_SIZE)
+
+/** Wraps to 64 bits, as addresses do on the machine. */
+export const u64 = (value: bigint): bigint => BigInt.asUintN(64, value)
+
+/** 0x-prefixed hex, padded to `digits`. */
+export function hex(value: number | bigint, digits = 1): string {
+  return `0x${value.toString(16).padStart(digits, '0')}`
+}
+
+/** A half-open range as people read it: [start, end). */
+export function showRange(range: Range<number | bigint>): string {
+  return `[${hex(range.start)}, ${hex(range.end)})`
+}
+
+/** Whether two half-open ranges share an element. */
+export function overlaps<T extends number | bigint>(a: Range<T>, b: Range<T>): boolean {
+  return a.start < b.end && b.start < a.end
+}
+
+/**
+ * A u64 as a number that can be a physical address or a count of bytes.
+ * @throws DomainBuilderError `bad-range` when it is above `max`.
+ */
+export function narrow(value: bigint, what: string, detail: { max?: number; offset?: number } = {}): number {
+  const max = detail.max ?? PADDR_MAX
+  if (value < 0n || value > BigInt(max)) {
+    throw new DomainBuilderError('bad-range', `${what} is out of range`, {
+      expected: `at most ${hex(max)}`,
+      found: hex(value),
+      ...(detail.offset === undefined ? {} : { offset: detail.offset }),
+    })
+  }
+  return Number(value)
+}
+
+/**
+ * A caller's number that must be an integer in [min, max].
+ * @throws DomainBuilderError `bad-config` otherwise.
+ */
+export function checkedInteger(value: unknown, what: string, min: number, max: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+    throw new DomainBuilderError('bad-config', `${what} cannot be used`, {
+      expected: `an integer from ${min} to ${max}`,
+      found: typeof value === 'number' || typeof value === 'string' ? String(value) : typeof value,
+    })
+  }
+  return value
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
+
+/**
+ * Bytes in a size as people write it: "256M", "4G", "1.5G"; a bare number is MiB, as in xl.cfg.
+ * @throws DomainBuilderError `bad-config` for anything else, or above 2^52 bytes.
+ */
+export function parseSize(text: string): number {
+  const match = /^(\d{1,16}(?:\.\d{1,6})?)\s*([BKMGT]?)(?:i?B)?$/i.exec(text.trim())
+  const bytes = match ? Number(match[1]) * (SIZE_UNITS[(match[2] || 'M').toUpperCase()] ?? Number.NaN) : Number.NaN
+  if (!Number.isSafeInteger(bytes) || bytes > PADDR_MAX) {
+    throw new DomainBuilderError('bad-config', 'not a memory size', {
+      expected: 'such as 256M or 4G',
+      found: `'${text}'`,
+    })
+  }
+  return bytes
+}
+
+/** Bytes as people read them: the largest unit that divides well. */
+export function showSize(bytes: number): string {
+  for (const unit of ['T', 'G', 'M', 'K']) {
+    const size = SIZE_UNITS[unit] as number
+    if (bytes >= size) {
+      const value = bytes / size
+      return `${Number.isInteger(value) ? value : value.toFixed(1)} ${unit}iB`
+    }
+  }
+  return `${bytes} B`
+}
