@@ -1,0 +1,80 @@
+/**
+ * The start-of-day allocator: next pfn, next virtual address, both advancing together; named regions come out.
+ *
+ * Source: xen/include/public/xen.h, "Start-of-day memory layout".
+ * Gotcha: it never says no. What the layout needs is known only at its end, and then compared with what there is, so
+ * that a refusal can name the whole need and not the first thing that did not fit.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { logLayout } from '../log.js'
+import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
+
+/** A named part of the guest. */
+export interface Region {
+  readonly name: string
+  readonly pfn: Pfn
+  readonly pages: number
+  /** Virtual address of its first page in the initial page tables; absent where it is not mapped. */
+  readonly vaddr?: Vaddr
+  /** Bytes used, where that is not all of its pages. */
+  readonly bytes?: number
+}
+
+/** A region the allocator made: it has a virtual address. */
+export type LinearRegion = Region & { readonly vaddr: Vaddr }
+
+export class Allocator {
+  readonly regions: Region[] = []
+  #pfn: Pfn = 0
+  #vaddr: Vaddr
+
+  /** @param base virtual address of pfn 0. */
+  constructor(base: Vaddr) {
+    this.#vaddr = base
+  }
+
+  get nextPfn(): Pfn {
+    return this.#pfn
+  }
+
+  get nextVaddr(): Vaddr {
+    return this.#vaddr
+  }
+
+  /** Hands out the next pages. */
+  allocate(name: string, bytes: number): LinearRegion {
+    const pages = pagesFor(bytes)
+    const whole = bytes === pages * PAGE_SIZE
+    const region = { name, pfn: this.#pfn, pages, vaddr: this.#vaddr, ...(whole ? {} : { bytes }) }
+    this.#pfn += pages
+    this.#vaddr += BigInt(pages) * BigInt(PAGE_SIZE)
+    if (pages > 0) this.regions.push(region)
+    logLayout('%s: pfn %s + %d pages at %s', name, hex(region.pfn), pages, hex(region.vaddr))
+    return region
+  }
+
+  /** Hands out pages that the initial page tables do not map at their linear address. */
+  allocateElsewhere(name: string, pages: number, vaddr?: Vaddr): Region {
+    const { pfn } = this.allocate(name, pages * PAGE_SIZE)
+    const region = { name, pfn, pages, ...(vaddr === undefined ? {} : { vaddr }) }
+    if (pages > 0) this.regions[this.regions.length - 1] = region
+    return region
+  }
+
+  /** Hands out what lies between here and a virtual address; never written, so it stays a hole. */
+  padTo(vaddr: Vaddr): void {
+    this.allocate('pad', Number(vaddr - this.#vaddr))
+  }
+
+  /** @throws DomainBuilderError `memory-too-small` with both figures when more was handed out than the guest has. */
+  requireWithin(pages: number): void {
+    if (this.#pfn <= pages) return
+    const outside = this.regions.find((region) => region.pfn + region.pages > pages)
+    throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${outside?.name ?? 'layout'}`, {
+      expected: `at least ${this.#pfn} pages (${mebibytes(this.#pfn)} MiB)`,
+      found: `${pages} pages (${mebibytes(pages)} MiB)`,
+    })
+  }
+}
+
+const mebibytes = (pages: number): string => ((pages * PAGE_SIZE) / 2 ** 20).toFixed(2).replace(/\.?0+$/, '')

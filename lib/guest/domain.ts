@@ -1,0 +1,81 @@
+/**
+ * Domain: a guest at its first instant. What a protocol builds, a snapshot carries, and a view shows.
+ *
+ * Source: our own design; the words are those of xen/include/public/xen.h.
+ * Gotcha: a Domain read back from a file is as good as one just built: nobody downstream may ask which it is.
+ */
+import type { FeatureName } from '../abi/features.js'
+import type { Mfn, Pfn, Vaddr } from '../units.js'
+import type { Region } from './allocator.js'
+import type { GuestMemory } from './memory.js'
+import type { P2m } from './p2m.js'
+import type { Vcpu } from './vcpu.js'
+
+export type DomainType = 'pv' | 'pvh' | 'linux'
+export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
+
+/** Xen's page types as save files number them; pinned is a flag beside. */
+export interface PageType {
+  /** 0 for ordinary memory, else the level of the page table the frame holds. */
+  readonly level: 0 | 1 | 2 | 3 | 4
+  readonly pinned: boolean
+}
+
+/** Where the kernel came from, for people and sidecars. */
+export interface KernelOrigin {
+  readonly container: string
+  readonly codec?: string
+  readonly sha256: string
+}
+
+/** A page the guest shares with a backend through the grant table. */
+export interface GrantEntry {
+  readonly ref: number
+  readonly domid: number
+  readonly pfn: Pfn
+  readonly mfn: Mfn
+}
+
+/** Frames that hold the guest's page tables. */
+export interface PageTableFrames {
+  readonly top: Pfn
+  /** All of them. */
+  readonly pages: number
+  readonly runs: readonly { readonly level: number; readonly pfn: Pfn; readonly pages: number }[]
+}
+
+/** The type of a frame, given where the page tables are. */
+export function pageTypeOf(tables: PageTableFrames, pfn: Pfn): PageType {
+  const run = tables.runs.find((r) => pfn >= r.pfn && pfn < r.pfn + r.pages)
+  return { level: (run?.level ?? 0) as PageType['level'], pinned: pfn === tables.top }
+}
+
+/** Boot information of a Xen PV guest. */
+export interface PvBoot {
+  readonly kind: 'start_info'
+  readonly startInfo: { readonly pfn: Pfn; readonly vaddr: Vaddr }
+  /** The bytes of shared_info's page; it lies in a frame of Xen's, not in the guest's memory. */
+  readonly sharedInfo: Uint8Array
+  readonly sharedInfoMfn: Mfn
+  readonly xenstore: { readonly pfn: Pfn; readonly evtchn: number }
+  readonly console: { readonly pfn: Pfn; readonly evtchn: number }
+  readonly grants: readonly GrantEntry[]
+  readonly pageTables: PageTableFrames
+  readonly features: readonly FeatureName[]
+}
+
+export type BootInfo = PvBoot
+
+export interface Domain {
+  readonly type: DomainType
+  readonly abi: DomainAbi
+  readonly name: string
+  readonly memory: GuestMemory
+  readonly vcpus: readonly Vcpu[]
+  /** In the order they were placed. */
+  readonly regions: readonly Region[]
+  readonly p2m: P2m
+  readonly boot: BootInfo
+  readonly kernel: KernelOrigin
+  pageType(pfn: Pfn): PageType
+}

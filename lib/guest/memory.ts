@@ -1,0 +1,224 @@
+/**
+ * GuestMemory: guest-physical memory that costs what was put into it, whatever the guest's size.
+ *
+ * Source: our own design. An ordered list of extents, each a view of bytes that exist elsewhere, a function that makes
+ * its bytes when somebody reads them, or bytes written here; everything between extents is a hole and reads as zero.
+ * Gotcha: the last one placed wins, byte by byte, as a loader's memcpy and memset would have it; a zeroed range is
+ * therefore placed too (it cuts a hole into what lies below).
+ */
+import { DomainBuilderError } from '../errors.js'
+import { alignDown, alignUp, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf, type Range, showRange } from '../units.js'
+
+/**
+ * Makes bytes on demand: fills all of `out` with what lies `offset` bytes into what was placed. Both are whole pages.
+ * Must give the same bytes for the same offset each time it is asked.
+ */
+export type Fill = (offset: number, out: Uint8Array) => void
+
+interface Extent {
+  readonly start: Paddr
+  readonly end: Paddr
+  /** The bytes themselves, or how to make them. `at` is where `start` lies in it. */
+  readonly source: Uint8Array | Fill
+  readonly at: number
+  /** Written through write(): ours to change in place. */
+  readonly owned: boolean
+}
+
+/** Pages, one behind the other, that hold data. */
+export interface Run {
+  readonly pfn: Pfn
+  readonly pages: number
+}
+
+/** A piece of memory as a reader gets it: valid until the next piece is asked for. */
+export interface Chunk {
+  readonly paddr: Paddr
+  readonly bytes: Uint8Array
+}
+
+/** Bytes that chunks() makes at a time out of a generated extent. */
+const CHUNK_BYTES = 1 << 20
+
+export class GuestMemory {
+  /** Frames the guest has, as half-open ranges of pfn, sorted; between them are holes in the address space. */
+  readonly ranges: readonly Range<Pfn>[]
+  #extents: Extent[] = []
+
+  /** @param ranges sorted, half-open, disjoint; a number is short for one range from 0 to that many pages. */
+  constructor(ranges: number | readonly Range<Pfn>[]) {
+    this.ranges = typeof ranges === 'number' ? [{ start: 0, end: ranges }] : ranges
+  }
+
+  /** Frames present. */
+  get pageCount(): number {
+    return this.ranges.reduce((sum, range) => sum + range.end - range.start, 0)
+  }
+
+  /** One past the highest frame. */
+  get endPfn(): Pfn {
+    return this.ranges.at(-1)?.end ?? 0
+  }
+
+  /** Whether the guest has that frame. */
+  has(pfn: Pfn): boolean {
+    return this.ranges.some((range) => pfn >= range.start && pfn < range.end)
+  }
+
+  /** Lays bytes there without copying them: they must not change afterwards. */
+  place(paddr: Paddr, bytes: Uint8Array): void {
+    this.#insert({ start: paddr, end: paddr + bytes.length, source: bytes, at: 0, owned: false })
+  }
+
+  /** Lays whole pages there that are made when they are read. */
+  generate(paddr: Paddr, length: number, fill: Fill): void {
+    this.#insert({ start: paddr, end: paddr + length, source: fill, at: 0, owned: false })
+  }
+
+  /** Makes a range zero again: a hole. */
+  clear(paddr: Paddr, length: number): void {
+    this.#checkRange(paddr, length)
+    this.#cut(paddr, paddr + length)
+  }
+
+  /** Copies bytes into memory. */
+  write(paddr: Paddr, bytes: Uint8Array): void {
+    const end = paddr + bytes.length
+    const inside = this.#extents[this.#firstEndingAfter(paddr)]
+    if (inside?.owned && inside.start <= paddr && end <= inside.end) {
+      ;(inside.source as Uint8Array).set(bytes, inside.at + paddr - inside.start)
+      return
+    }
+    this.#insert({ start: paddr, end, source: bytes.slice(), at: 0, owned: true })
+  }
+
+  /** A copy of `length` bytes; what was never written is zero. @throws DomainBuilderError `not-mapped` outside the guest. */
+  read(paddr: Paddr, length: number): Uint8Array {
+    this.#checkRange(paddr, length)
+    const out = new Uint8Array(length)
+    this.#copyInto(paddr, out)
+    return out
+  }
+
+  /** As read(), into a caller's buffer, all of which is overwritten. */
+  readInto(paddr: Paddr, out: Uint8Array): void {
+    this.#checkRange(paddr, out.length)
+    out.fill(0)
+    this.#copyInto(paddr, out)
+  }
+
+  /** Runs of pages that something was placed in, in order. Never-touched pages are in none. */
+  *pages(): Iterable<Run> {
+    let pfn = -1
+    let end = -1
+    for (const extent of this.#extents) {
+      const first = pfnOf(extent.start)
+      const last = Math.ceil(extent.end / PAGE_SIZE)
+      if (first > end) {
+        if (pfn >= 0) yield { pfn, pages: end - pfn }
+        pfn = first
+      }
+      end = Math.max(end, last)
+    }
+    if (pfn >= 0) yield { pfn, pages: end - pfn }
+  }
+
+  /**
+   * Every byte that something was placed at, in order, in pieces: placed and written bytes as views of up to any size,
+   * generated ones in a buffer that the next piece reuses.
+   */
+  *chunks(): Iterable<Chunk> {
+    let buffer: Uint8Array | undefined
+    for (const extent of this.#extents) {
+      const length = extent.end - extent.start
+      if (typeof extent.source !== 'function') {
+        yield { paddr: extent.start, bytes: extent.source.subarray(extent.at, extent.at + length) }
+        continue
+      }
+      buffer ??= new Uint8Array(CHUNK_BYTES)
+      for (let done = 0; done < length; done += CHUNK_BYTES) {
+        const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, length - done))
+        fillPart(extent.source, extent.at + done, bytes)
+        yield { paddr: extent.start + done, bytes }
+      }
+    }
+  }
+
+  #copyInto(paddr: Paddr, out: Uint8Array): void {
+    const end = paddr + out.length
+    for (let i = this.#firstEndingAfter(paddr); i < this.#extents.length; i++) {
+      const extent = this.#extents[i] as Extent
+      if (extent.start >= end) break
+      const from = Math.max(paddr, extent.start)
+      const to = Math.min(end, extent.end)
+      const at = extent.at + from - extent.start
+      const target = out.subarray(from - paddr, to - paddr)
+      if (typeof extent.source === 'function') fillPart(extent.source, at, target)
+      else target.set(extent.source.subarray(at, at + to - from))
+    }
+  }
+
+  #insert(extent: Extent): void {
+    if (extent.start === extent.end) return
+    this.#checkRange(extent.start, extent.end - extent.start)
+    const at = this.#cut(extent.start, extent.end)
+    this.#extents.splice(at, 0, extent)
+  }
+
+  /** Removes [start, end) from every extent; returns the index at which an extent of that range belongs. */
+  #cut(start: Paddr, end: Paddr): number {
+    const first = this.#firstEndingAfter(start)
+    let last = first
+    const kept: Extent[] = []
+    let before = 0
+    for (; last < this.#extents.length; last++) {
+      const extent = this.#extents[last] as Extent
+      if (extent.start >= end) break
+      if (extent.start < start) {
+        kept.push({ ...extent, end: start })
+        before = 1
+      }
+      if (extent.end > end) kept.push({ ...extent, start: end, at: extent.at + end - extent.start })
+    }
+    if (last > first) this.#extents.splice(first, last - first, ...kept)
+    return first + before
+  }
+
+  /** Index of the first extent that ends behind an address (binary search: extents are sorted and disjoint). */
+  #firstEndingAfter(paddr: Paddr): number {
+    let low = 0
+    let high = this.#extents.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#extents[middle] as Extent).end > paddr) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
+  #checkRange(paddr: Paddr, length: number): void {
+    let at = paddr
+    const end = paddr + length
+    for (const range of this.ranges) {
+      if (at >= paddrOf(range.start) && at < paddrOf(range.end)) at = paddrOf(range.end)
+      // Ranges that touch count as one, so this is asked behind each of them.
+      if (at > paddr && at >= end) return
+    }
+    throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
+      expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
+      found: showRange({ start: paddr, end }),
+    })
+  }
+}
+
+/** Asks a Fill for any range of bytes: whole pages around it, when it is not whole pages itself. */
+function fillPart(fill: Fill, at: number, target: Uint8Array): void {
+  if (at % PAGE_SIZE === 0 && target.length % PAGE_SIZE === 0) {
+    fill(at, target)
+    return
+  }
+  const start = alignDown(at, PAGE_SIZE)
+  const pages = new Uint8Array(alignUp(at + target.length, PAGE_SIZE) - start)
+  fill(start, pages)
+  target.set(pages.subarray(at - start, at - start + target.length))
+}

@@ -1,0 +1,146 @@
+/**
+ * The p2m: which machine frame backs each guest frame. A function until somebody reads its bytes.
+ *
+ * Source: xen/include/public/xen.h (mfn_list); the entry formats from Xen's docs/misc/x86-xenpv-bootloader.pandoc.
+ * Gotcha: a hole is all ones in the list, 8 bytes for a 64-bit guest and 4 for a 32-bit one.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
+
+export interface P2m {
+  /** For people and for sidecar files: identity, offset:N, table. */
+  readonly name: string
+  /** The machine frame of a guest frame; undefined for a hole. */
+  mfn(pfn: Pfn): Mfn | undefined
+  /** The guest frame of a machine frame; undefined where no guest frame has it. */
+  pfn(mfn: Mfn): Pfn | undefined
+}
+
+/** How a caller gives a p2m: identity, a constant distance, one u64 a page (all ones a hole), or a function. */
+export type P2mSpec =
+  | 'identity'
+  | { readonly offset: number }
+  | { readonly table: BigUint64Array }
+  | { readonly function: (pfn: Pfn) => Mfn | undefined; readonly name?: string }
+
+const HOLE64 = 0xffffffffffffffffn
+
+const identity: P2m = { name: 'identity', mfn: (pfn) => pfn, pfn: (mfn) => mfn }
+
+function checkMfn(mfn: number, pfn: number): Mfn {
+  if (!Number.isInteger(mfn) || mfn < 0 || mfn >= FRAMES_MAX) {
+    throw new DomainBuilderError('bad-config', `the p2m gives no machine frame for pfn ${hex(pfn)}`, {
+      expected: `an mfn below ${hex(FRAMES_MAX)}`,
+      found: String(mfn),
+    })
+  }
+  return mfn
+}
+
+/** The reverse of an arbitrary p2m: made once, when it is first asked for. */
+function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn) => Pfn | undefined {
+  let reverse: Map<Mfn, Pfn> | undefined
+  return (frame) => {
+    if (!reverse) {
+      reverse = new Map()
+      for (let pfn = 0; pfn < pages; pfn++) {
+        const value = mfn(pfn)
+        if (value !== undefined) reverse.set(value, pfn)
+      }
+    }
+    return reverse.get(frame)
+  }
+}
+
+/**
+ * Makes a P2m of what the caller gave.
+ * @param pages guest pages it must answer for.
+ * @throws DomainBuilderError `bad-config` for a table of the wrong length or a frame beyond 52-bit addresses.
+ */
+export function makeP2m(spec: P2mSpec, pages: number): P2m {
+  if (spec === 'identity') return identity
+  if ('offset' in spec) {
+    const { offset } = spec
+    checkMfn(offset, 0)
+    checkMfn(offset + pages - 1, pages - 1)
+    return {
+      name: `offset:${offset}`,
+      mfn: (pfn) => pfn + offset,
+      pfn: (mfn) => (mfn >= offset ? mfn - offset : undefined),
+    }
+  }
+  if ('table' in spec) {
+    const { table } = spec
+    if (table.length !== pages) {
+      throw new DomainBuilderError('bad-config', 'the p2m table has not one entry a page', {
+        expected: `${pages} entries`,
+        found: `${table.length}`,
+      })
+    }
+    const mfn = (pfn: Pfn): Mfn | undefined => {
+      const value = table[pfn]
+      return value === undefined || value === HOLE64 ? undefined : checkMfn(Number(value), pfn)
+    }
+    return { name: 'table', mfn, pfn: reverseOf(pages, mfn) }
+  }
+  const mfn = (pfn: Pfn): Mfn | undefined => {
+    const value = spec.function(pfn)
+    return value === undefined ? undefined : checkMfn(value, pfn)
+  }
+  return { name: spec.name ?? 'function', mfn, pfn: reverseOf(pages, mfn) }
+}
+
+/** The same p2m but for a few frames. */
+export function withMoved(p2m: P2m, moved: ReadonlyMap<Pfn, Mfn>): P2m {
+  if (moved.size === 0) return p2m
+  const back = new Map([...moved].map(([pfn, mfn]) => [mfn, pfn]))
+  return {
+    name: `${p2m.name} with ${moved.size} moved`,
+    mfn: (pfn) => moved.get(pfn) ?? p2m.mfn(pfn),
+    pfn: (mfn) => {
+      const direct = back.get(mfn)
+      if (direct !== undefined) return direct
+      const pfn = p2m.pfn(mfn)
+      return pfn === undefined || moved.has(pfn) ? undefined : pfn
+    },
+  }
+}
+
+/** The frame a structure of ours lies in. @throws DomainBuilderError `bad-config` when the p2m has a hole there. */
+export function mfnOf(p2m: P2m, pfn: Pfn, what: string): Mfn {
+  const mfn = p2m.mfn(pfn)
+  if (mfn === undefined) {
+    throw new DomainBuilderError('bad-config', `the p2m has a hole where the ${what} must be`, {
+      expected: `a machine frame for pfn ${hex(pfn)}`,
+      found: 'a hole',
+    })
+  }
+  return mfn
+}
+
+/** Bytes of the list for `pages` guest pages, rounded up to pages. */
+export function p2mListBytes(pages: number, entryBytes: 4 | 8): number {
+  return Math.ceil((pages * entryBytes) / PAGE_SIZE) * PAGE_SIZE
+}
+
+/**
+ * Fills a part of the list as the guest reads it; what lies behind the last entry is zero.
+ * @param offset bytes into the list; it and `out` are whole pages.
+ */
+export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: number, out: Uint8Array): void {
+  const first = offset / entryBytes
+  const count = Math.max(0, Math.min(out.length / entryBytes, pages - first))
+  const words = new Uint32Array(count * (entryBytes / 4))
+  if (entryBytes === 4) {
+    for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? 0xffffffff
+  } else {
+    for (let i = 0; i < count; i++) {
+      const mfn = p2m.mfn(first + i)
+      words[2 * i] = mfn === undefined ? 0xffffffff : mfn
+      words[2 * i + 1] = mfn === undefined ? 0xffffffff : mfn / 2 ** 32
+    }
+  }
+  const bytes = new Uint8Array(words.buffer)
+  out.set(bytes)
+  out.fill(0, bytes.length)
+}

@@ -1,0 +1,194 @@
+/**
+ * Initial page tables: planned from mappings, written page by page when somebody reads them.
+ *
+ * Source: Intel SDM vol. 3, chapter 4; xen/include/public/xen.h ("Start-of-day memory layout"); the order in which tables
+ * get their frames was confirmed against libxenguest.
+ * Gotcha: entries hold machine frames (p2m[pfn]), and a leaf that maps a page table is read-only: Xen refuses others.
+ */
+import { PT_ENTRIES, PT_LEVEL_BITS, PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_RW, PTE_USER } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import { logTables } from '../log.js'
+import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import type { PageTableFrames } from './domain.js'
+import { mfnOf, type P2m } from './p2m.js'
+
+/** What Xen's builder puts into entries that name a table, PAE's L3 included. */
+const TABLE_FLAGS = PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY
+const LEAF_FLAGS = PTE_PRESENT | PTE_RW | PTE_ACCESSED
+const LEAF_FLAGS_READ_ONLY = PTE_PRESENT | PTE_ACCESSED
+
+/** The two kinds of tree a PV guest can have: how many levels, and how many bits of an address they translate. */
+export const PAGING = {
+  x86_64: { levels: 4, vaddrBits: 48 },
+  x86_32p: { levels: 3, vaddrBits: 32 },
+} as const
+export type Paging = (typeof PAGING)[keyof typeof PAGING]
+
+/** Where Xen itself lives in a PAE guest's address space; the L2 of that slot must exist (xen-x86_32.h). */
+const PAE_L3_SLOT_3 = 0xc0000000
+
+/** Pages of virtual addresses that translate linearly to frames. `vpn`: virtual page number, masked to the address bits. */
+export interface Mapping {
+  readonly vpn: number
+  readonly pages: number
+  readonly pfn: Pfn
+}
+
+/** Tables of one level whose indexes and frames both count up by one. `index`: vpn / pages that such a table maps. */
+export interface TableRun {
+  readonly level: number
+  readonly index: number
+  readonly count: number
+  readonly pfn: Pfn
+}
+
+/** Pages of address space that one table of a level maps: L1 512, L2 512^2, ... */
+const pagesOfTable = (level: number): number => 2 ** (PT_LEVEL_BITS * level)
+
+/** The virtual page number of an address, as this kind of paging sees it. */
+export function vpnOf(vaddr: Vaddr, paging: Paging): number {
+  return Number(BigInt.asUintN(paging.vaddrBits, vaddr) / BigInt(PAGE_SIZE))
+}
+
+export class PageTables {
+  readonly paging: Paging
+  readonly runs: TableRun[] = []
+  readonly mappings: Mapping[] = []
+
+  constructor(paging: Paging) {
+    this.paging = paging
+  }
+
+  /** Tables so far. */
+  get count(): number {
+    return this.runs.reduce((sum, run) => sum + run.count, 0)
+  }
+
+  /** The frame of the top table. */
+  get top(): Pfn {
+    const run = this.runs.find(({ level }) => level === this.paging.levels)
+    if (!run) throw new DomainBuilderError('wrong-layout', 'no mapping was planned yet')
+    return run.pfn
+  }
+
+  /**
+   * How many tables mapping [vpn, vpn + pages) adds to those that exist: its runs with frames counted from 0,
+   * in the order they are handed out, top level first.
+   */
+  plan(vpn: number, pages: number): TableRun[] {
+    const { levels, vaddrBits } = this.paging
+    const runs: TableRun[] = []
+    let pfn = 0
+    for (let level: number = levels; level >= 1; level--) {
+      const span = pagesOfTable(level)
+      let first = Math.floor(vpn / span)
+      let last = Math.floor((vpn + pages - 1) / span)
+      if (level === levels) {
+        first = 0
+        last = 0
+      } else if (levels === 3 && level === 2 && this.runs.length === 0 && (vpn + pages) * PAGE_SIZE <= PAE_L3_SLOT_3) {
+        last = 2 ** (vaddrBits - 12) / span - 1
+      }
+      for (const { index, count } of this.#missing(level, first, last)) {
+        runs.push({ level, index, count, pfn })
+        pfn += count
+      }
+    }
+    return runs
+  }
+
+  /** The indexes in [first, last] that no table of that level serves yet, as runs. */
+  *#missing(level: number, first: number, last: number): Iterable<{ index: number; count: number }> {
+    let index = first
+    const there = this.runs.filter((run) => run.level === level).sort((a, b) => a.index - b.index)
+    for (const run of there) {
+      if (run.index + run.count <= index) continue
+      if (run.index > last) break
+      if (run.index > index) yield { index, count: run.index - index }
+      index = run.index + run.count
+    }
+    if (index <= last) yield { index, count: last - index + 1 }
+  }
+
+  /**
+   * Adds a mapping and the tables it needs, their frames counted from `tablesPfn` on.
+   * @throws DomainBuilderError `overlap` when those virtual pages are mapped already.
+   */
+  map(mapping: Mapping, tablesPfn: Pfn): void {
+    for (const other of this.mappings) {
+      if (mapping.vpn < other.vpn + other.pages && other.vpn < mapping.vpn + mapping.pages) {
+        throw new DomainBuilderError('overlap', 'two initial mappings want the same virtual addresses', {
+          expected: `none of [${hex(other.vpn * PAGE_SIZE)}, ${hex((other.vpn + other.pages) * PAGE_SIZE)})`,
+          found: `[${hex(mapping.vpn * PAGE_SIZE)}, ${hex((mapping.vpn + mapping.pages) * PAGE_SIZE)})`,
+        })
+      }
+    }
+    for (const run of this.plan(mapping.vpn, mapping.pages)) {
+      this.runs.push({ ...run, pfn: run.pfn + tablesPfn })
+      logTables('L%d: %d table(s) from pfn %s', run.level, run.count, hex(run.pfn + tablesPfn))
+    }
+    this.mappings.push(mapping)
+  }
+
+  /** Where the tables are, for whoever needs to know their types. */
+  get frames(): PageTableFrames {
+    const runs = this.runs.map(({ level, pfn, count }) => ({ level, pfn, pages: count }))
+    return { top: this.top, pages: this.count, runs }
+  }
+
+  /** Writes the tables in the frames [pfn, pfn + out.length / 4096) into `out`, which may hold anything before. */
+  fill(p2m: P2m, pfn: Pfn, out: Uint8Array): void {
+    const words = new Uint32Array(out.length / 4)
+    for (let done = 0; done * PAGE_SIZE < out.length; done++) {
+      const run = this.runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
+      if (!run) continue
+      const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
+      this.#fillTable(p2m, run.level, run.index + pfn + done - run.pfn, table)
+    }
+    out.set(new Uint8Array(words.buffer))
+  }
+
+  #fillTable(p2m: P2m, level: number, index: number, table: Uint32Array): void {
+    if (level > 1) {
+      for (const child of this.runs) {
+        if (child.level === level - 1) this.#link(p2m, child, index, table)
+      }
+      return
+    }
+    for (const mapping of this.mappings) this.#mapPages(p2m, mapping, index, table)
+  }
+
+  /** Entries of the table at `index` that name tables of `child`. */
+  #link(p2m: P2m, child: TableRun, index: number, table: Uint32Array): void {
+    const first = Math.max(child.index, index * PT_ENTRIES)
+    const last = Math.min(child.index + child.count, (index + 1) * PT_ENTRIES)
+    for (let i = first; i < last; i++) {
+      const mfn = mfnOf(p2m, child.pfn + i - child.index, 'page tables')
+      setEntry(table, i - index * PT_ENTRIES, mfn, TABLE_FLAGS)
+    }
+  }
+
+  /** Entries of the L1 at `index` that belong to a mapping; page tables among its pages are read-only. */
+  #mapPages(p2m: P2m, mapping: Mapping, index: number, table: Uint32Array): void {
+    const base = index * PT_ENTRIES
+    const first = Math.max(mapping.vpn, base)
+    const last = Math.min(mapping.vpn + mapping.pages, base + PT_ENTRIES)
+    for (let vpn = first; vpn < last; vpn++) {
+      const mfn = p2m.mfn(mapping.pfn + vpn - mapping.vpn)
+      if (mfn !== undefined) setEntry(table, vpn - base, mfn, LEAF_FLAGS)
+    }
+    for (const run of this.runs) {
+      const from = Math.max(first, mapping.vpn + run.pfn - mapping.pfn)
+      const to = Math.min(last, mapping.vpn + run.pfn + run.count - mapping.pfn)
+      for (let vpn = from; vpn < to; vpn++) {
+        setEntry(table, vpn - base, mfnOf(p2m, mapping.pfn + vpn - mapping.vpn, 'page tables'), LEAF_FLAGS_READ_ONLY)
+      }
+    }
+  }
+}
+
+/** One entry through two u32: the low word holds flags and the frame's low 20 bits, the high word the rest. */
+function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number): void {
+  table[2 * entry] = (mfn << 12) | flags
+  table[2 * entry + 1] = mfn / 2 ** 20
+}

@@ -1,0 +1,41 @@
+/**
+ * readStartInfo: the start_info of a guest, out of its memory, whoever built it.
+ *
+ * Source: xen/include/public/xen.h, struct start_info.
+ * Gotcha: numbers come back as bigint for both ABIs, so that one reader serves both; the layout decides, not the magic.
+ */
+import { START_INFO_MAGIC, StartInfo32, StartInfo64, type StartInfo64Fields } from '../abi/start-info.js'
+import { DomainBuilderError } from '../errors.js'
+import { paddrOf } from '../units.js'
+import type { Domain } from './domain.js'
+
+export type StartInfo = StartInfo64Fields
+
+/** Fields that are u32 in both ABIs stay numbers. */
+const NUMBERS: readonly string[] = ['flags', 'store_evtchn', 'console_evtchn']
+
+/**
+ * Decodes start_info where the boot information says it is.
+ * @throws DomainBuilderError `bad-snapshot` when the magic is not that of the guest's ABI.
+ */
+export function readStartInfo(domain: Domain): StartInfo {
+  const is64 = domain.abi === 'x86_64'
+  const bytes = domain.memory.read(paddrOf(domain.boot.startInfo.pfn), StartInfo64.size)
+  const fields = is64 ? StartInfo64.decode(bytes) : widen(StartInfo32.decode(bytes))
+  const magic = is64 ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p
+  if (fields.magic !== magic) {
+    throw new DomainBuilderError('bad-snapshot', 'start_info has the wrong magic', {
+      expected: `'${magic}'`,
+      found: `'${fields.magic}'`,
+    })
+  }
+  return fields
+}
+
+function widen(fields: Record<string, string | number>): StartInfo {
+  const entries = Object.entries(fields).map(([name, value]) => [
+    name,
+    typeof value === 'number' && !NUMBERS.includes(name) ? BigInt(value) : value,
+  ])
+  return Object.fromEntries(entries) as StartInfo
+}

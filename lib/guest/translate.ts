@@ -1,0 +1,112 @@
+/**
+ * translate: what a virtual address means, by walking the guest's real page tables. The independent check of the writer.
+ *
+ * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level).
+ * Gotcha: entries hold machine frames; what a frame holds is read through the reverse p2m, as the hypervisor's m2p does.
+ */
+import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE, PTE_RW, PTE_USER, unfoldedCr3 } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
+import type { Domain } from './domain.js'
+
+/** One entry on the way from cr3 to the page. */
+export interface WalkStep {
+  readonly level: number
+  /** Frame of the table. */
+  readonly pfn: Pfn
+  /** Index of the entry in it, 0 to 511. */
+  readonly index: number
+  readonly entry: bigint
+}
+
+export interface Translation {
+  readonly vaddr: Vaddr
+  readonly paddr: Paddr
+  readonly pfn: Pfn
+  readonly mfn: Mfn
+  readonly writable: boolean
+  readonly user: boolean
+  /** Bytes of the page: 4 KiB, 2 MiB or 1 GiB. */
+  readonly pageSize: number
+  /** From the top table down. */
+  readonly path: readonly WalkStep[]
+}
+
+const ENTRY_BYTES = 8
+const INDEX_BITS = 9n
+const OFFSET_BITS = 12n
+
+/** Frame of the top table, out of vcpu 0's cr3. @throws DomainBuilderError `not-mapped` when the guest has no such frame. */
+export function topTable(domain: Domain): Pfn {
+  const cr3 = domain.vcpus[0]?.cr3 ?? 0n
+  const mfn =
+    domain.type === 'pv' && domain.abi === 'x86_32p'
+      ? unfoldedCr3(Number(cr3))
+      : Number((cr3 & PTE_ADDR_MASK) >> OFFSET_BITS)
+  const pfn = domain.p2m.pfn(mfn)
+  if (pfn === undefined || !domain.memory.has(pfn)) {
+    throw new DomainBuilderError('not-mapped', 'cr3 names a frame the guest does not have', { found: hex(cr3) })
+  }
+  return pfn
+}
+
+/**
+ * Where a virtual address leads, or undefined when its walk ends at an entry that is not present or names no frame of
+ * the guest. A 64-bit address that is not canonical is not mapped.
+ */
+export function translate(domain: Domain, vaddr: Vaddr): Translation | undefined {
+  const levels = domain.abi === 'x86_64' ? 4 : 3
+  const bits = domain.abi === 'x86_64' ? 48 : 32
+  if (levels === 4 && BigInt.asUintN(64, BigInt.asIntN(bits, vaddr)) !== BigInt.asUintN(64, vaddr)) return undefined
+  if (levels === 3 && vaddr >> 32n !== 0n) return undefined
+  let table: Pfn | undefined = topTable(domain)
+  const path: WalkStep[] = []
+  let writable = true
+  let user = true
+  for (let level = levels; level >= 1; level--) {
+    if (table === undefined || !domain.memory.has(table)) return undefined
+    const shift = OFFSET_BITS + INDEX_BITS * BigInt(level - 1)
+    const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
+    const entry = readEntry(domain, table, index)
+    path.push({ level, pfn: table, index, entry })
+    if (!(entry & BigInt(PTE_PRESENT))) return undefined
+    // In PAE the L3 entries of real hardware have no RW or US bit; Xen writes them set.
+    writable &&= (entry & BigInt(PTE_RW)) !== 0n
+    user &&= (entry & BigInt(PTE_USER)) !== 0n
+    const large = level > 1 && level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
+    const mfn: Mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
+    const pfn = domain.p2m.pfn(mfn)
+    if (level === 1 || large) {
+      if (pfn === undefined || !domain.memory.has(pfn)) return undefined
+      const pageSize = Number(1n << shift)
+      const paddr = paddrOf(pfn) + Number(BigInt.asUintN(Number(shift), vaddr))
+      return { vaddr, paddr, pfn: Math.floor(paddr / PAGE_SIZE), mfn, writable, user, pageSize, path }
+    }
+    table = pfn
+  }
+  return undefined
+}
+
+function readEntry(domain: Domain, table: Pfn, index: number): bigint {
+  const bytes = domain.memory.read(paddrOf(table) + index * ENTRY_BYTES, ENTRY_BYTES)
+  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
+}
+
+/**
+ * A copy of `length` bytes by virtual address, page by page.
+ * @throws DomainBuilderError `not-mapped` naming the first address that leads nowhere.
+ */
+export function readVirtual(domain: Domain, vaddr: Vaddr, length: number): Uint8Array {
+  const out = new Uint8Array(length)
+  for (let done = 0; done < length; ) {
+    const at = vaddr + BigInt(done)
+    const found = translate(domain, at)
+    if (!found)
+      throw new DomainBuilderError('not-mapped', 'the page tables do not map that address', { found: hex(at) })
+    const left = found.pageSize - Number(BigInt.asUintN(64, at) % BigInt(found.pageSize))
+    const count = Math.min(left, length - done)
+    domain.memory.readInto(found.paddr, out.subarray(done, done + count))
+    done += count
+  }
+  return out
+}

@@ -1,0 +1,72 @@
+/**
+ * A vcpu's architectural state, whatever the protocol that made it.
+ *
+ * Source: Intel SDM vol. 3, chapters 2 and 3; what a PV guest adds, xen/include/public/arch-x86/xen.h.
+ * Gotcha: the names are those of the 64-bit registers for every guest; a 32-bit guest uses their low halves.
+ */
+import type { Vaddr } from '../units.js'
+
+export const GENERAL_REGISTERS = [
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rsp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const
+export type GeneralRegister = (typeof GENERAL_REGISTERS)[number]
+export const SEGMENT_REGISTERS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const
+export type SegmentRegister = (typeof SEGMENT_REGISTERS)[number]
+
+/** What a segment register holds: the selector and, where the guest's own GDT does not say it, the hidden part. */
+export interface SegmentState {
+  readonly selector: number
+  /** Hidden part; absent for PV, whose segments are Xen's flat ones. */
+  readonly descriptor?: { readonly base: bigint; readonly limit: number; readonly attributes: number }
+}
+
+export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
+  readonly rip: Vaddr
+  readonly rflags: bigint
+}
+
+export interface Vcpu {
+  readonly id: number
+  /** Whether it runs at the guest's first instant; the others wait until the guest starts them. */
+  readonly online: boolean
+  readonly registers: Registers
+  readonly segments: Readonly<Record<SegmentRegister, SegmentState>>
+  /** Task register, where the protocol fixes one. */
+  readonly tr?: SegmentState
+  readonly cr0: bigint
+  readonly cr3: bigint
+  readonly cr4: bigint
+  readonly efer: bigint
+  readonly dr6: bigint
+  readonly dr7: bigint
+  /** What only a Xen PV vcpu has. */
+  readonly pv?: {
+    /** VGCF_* */
+    readonly flags: number
+    readonly kernelSs: number
+    readonly kernelSp: Vaddr
+    /** VMASST_TYPE_* bits. */
+    readonly vmAssist: number
+  }
+}
+
+/** Registers that are zero but for those given. */
+export function registers(values: Partial<Registers>): Registers {
+  const all = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n])) as Record<GeneralRegister, bigint>
+  return { ...all, rip: 0n, rflags: 0n, ...values }
+}

@@ -1,0 +1,120 @@
+/**
+ * What a caller asks for, in xl.cfg's words, checked before anything is built.
+ *
+ * Source: xl.cfg(5); the assignments a toolstack makes, libxenguest's struct xc_dom_image (the meanings, not the code).
+ * Gotcha: memory is bytes here; only the command line reads a bare number as MiB.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { GuestMemory } from '../guest/memory.js'
+import type { P2mSpec } from '../guest/p2m.js'
+import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+
+/** What every boot convention takes. */
+export interface CommonConfig {
+  /** Bytes, a multiple of 4096. */
+  readonly memory: number
+  /** 1 to 128; all but the first wait for the guest to start them. Default 1. */
+  readonly vcpus?: number
+  readonly cmdline?: string
+  /** One ramdisk, or several modules. Their bytes are not copied: they must not change afterwards. */
+  readonly ramdisk?: Uint8Array | readonly Uint8Array[]
+  /** Default "guest". */
+  readonly name?: string
+}
+
+/** What a Xen PV guest is given besides; each default is what an offline build assigns. */
+export interface PvConfig extends CommonConfig {
+  /** Features asked of the kernel, as in xl's builder: names joined with "|". */
+  readonly features?: string
+  /** Default identity. */
+  readonly p2m?: P2mSpec
+  /** Guest-physical ranges that exist, in bytes, half-open, sorted; their sum is `memory`. Default one from 0. */
+  readonly vmemranges?: readonly Range<Paddr>[]
+  /** SIF_* bits to add to start_info.flags. */
+  readonly flags?: number
+  /** Event channels: xenstore 1, console 2. */
+  readonly storeEvtchn?: number
+  readonly consoleEvtchn?: number
+  /** Domains that serve xenstore and the console: 0. */
+  readonly storeDomid?: number
+  readonly consoleDomid?: number
+  /** Default: the frame after the last guest page. */
+  readonly sharedInfoMfn?: Mfn
+  /** A frame below 4 GiB for the top table of a PAE kernel that cannot take a higher one (PAE=yes in __xen_guest). */
+  readonly lowMfn?: Mfn
+}
+
+export interface DomainConfig extends PvConfig {
+  /** Default auto: the kernel's best. */
+  readonly type?: 'pv' | 'pvh' | 'linux' | 'auto'
+}
+
+/** XEN_MAX_VCPUS of a guest that xl can describe without further options. */
+const MAX_VCPUS = 128
+
+/** The common part with its defaults filled. @throws DomainBuilderError `bad-config`. */
+export function checkCommon(config: CommonConfig): {
+  memory: number
+  vcpus: number
+  cmdline: string
+  modules: readonly Uint8Array[]
+  name: string
+} {
+  const memory = checkedInteger(config.memory, 'memory (bytes)', PAGE_SIZE, PADDR_MAX)
+  if (memory % PAGE_SIZE !== 0) {
+    throw new DomainBuilderError('bad-config', 'memory is not whole pages', {
+      expected: `a multiple of ${PAGE_SIZE} bytes`,
+      found: `${memory}`,
+    })
+  }
+  const { ramdisk = [] } = config
+  const modules = ramdisk instanceof Uint8Array ? [ramdisk] : ramdisk
+  if (!Array.isArray(modules) || !modules.every((m) => m instanceof Uint8Array)) {
+    throw new DomainBuilderError('bad-config', 'ramdisk cannot be used', { expected: 'bytes', found: typeof ramdisk })
+  }
+  return {
+    memory,
+    vcpus: checkedInteger(config.vcpus ?? 1, 'vcpus', 1, MAX_VCPUS),
+    cmdline: checkText(config.cmdline ?? '', 'cmdline'),
+    modules,
+    name: checkText(config.name ?? 'guest', 'name'),
+  }
+}
+
+function checkText(text: unknown, what: string): string {
+  if (typeof text !== 'string' || text.includes('\0')) {
+    throw new DomainBuilderError('bad-config', `${what} cannot be used`, {
+      expected: 'text without NUL',
+      found: typeof text === 'string' ? 'a NUL' : typeof text,
+    })
+  }
+  return text
+}
+
+/** The guest's frames: one block, or the ranges asked for. @throws DomainBuilderError `bad-config`. */
+export function guestMemory(memory: number, ranges: readonly Range<Paddr>[] | undefined): GuestMemory {
+  if (!ranges) return new GuestMemory(memory / PAGE_SIZE)
+  let end = 0
+  let sum = 0
+  const frames: Range<Pfn>[] = []
+  for (const range of ranges) {
+    const { start } = range
+    checkedInteger(start, 'start of a memory range', end, PADDR_MAX)
+    end = checkedInteger(range.end, 'end of a memory range', start + PAGE_SIZE, PADDR_MAX)
+    if (start % PAGE_SIZE || end % PAGE_SIZE) {
+      throw new DomainBuilderError('bad-config', 'a memory range is not whole pages', {
+        expected: `multiples of ${hex(PAGE_SIZE)}`,
+        found: `[${hex(start)}, ${hex(end)})`,
+      })
+    }
+    sum += end - start
+    frames.push({ start: start / PAGE_SIZE, end: end / PAGE_SIZE })
+  }
+  if (sum !== memory) {
+    throw new DomainBuilderError('bad-config', 'the memory ranges do not add up to the memory', {
+      expected: `${memory} bytes`,
+      found: `${sum}`,
+    })
+  }
+  return new GuestMemory(frames)
+}

@@ -1,0 +1,167 @@
+/**
+ * What a PV guest finds at its first instruction: start_info, shared_info, vcpu registers.
+ *
+ * Source: xen/include/public/xen.h (start_info, shared_info), arch-x86/xen-x86_{32,64}.h (selectors, cr3).
+ * Gotcha: %rsi holds start_info's virtual address, but everything it says about frames is machine frames.
+ */
+import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
+import {
+  MAX_GUEST_CMDLINE,
+  SIF_VIRT_P2M_4TOOLS,
+  START_INFO_MAGIC,
+  StartInfo32,
+  type StartInfo32Fields,
+  StartInfo64,
+  type StartInfo64Fields,
+} from '../abi/start-info.js'
+import {
+  FLAT_KERNEL_CS64,
+  FLAT_KERNEL_DS64,
+  FLAT_KERNEL_SS64,
+  FLAT_RING1_CS32,
+  FLAT_RING1_DS32,
+  VGCF_IN_KERNEL,
+  VGCF_ONLINE,
+  VMASST_PAE_EXTENDED_CR3,
+} from '../abi/vcpu-context.js'
+import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { mfnOf, type P2m } from '../guest/p2m.js'
+import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
+import { logBoot } from '../log.js'
+import { hex, PAGE_SIZE, paddrOf } from '../units.js'
+import type { PvLayout } from './xen-pv-layout.js'
+
+export interface PvAssignments {
+  readonly storeEvtchn: number
+  readonly consoleEvtchn: number
+  readonly sharedInfoMfn: number
+  readonly flags: number
+  readonly cmdline: string
+}
+
+/** The bytes of start_info. */
+export function pvStartInfo(
+  abi: PvAbi,
+  layout: PvLayout,
+  memory: GuestMemory,
+  p2m: P2m,
+  given: PvAssignments,
+): Uint8Array {
+  const length = Buffer.byteLength(given.cmdline)
+  if (length > MAX_GUEST_CMDLINE - 1) {
+    throw new DomainBuilderError('bad-config', 'the command line does not fit start_info', {
+      expected: `at most ${MAX_GUEST_CMDLINE - 1} bytes`,
+      found: `${length}`,
+    })
+  }
+  const { ramdisk } = layout
+  const atInitP2m = layout.initP2mPages !== undefined
+  const fields: StartInfo64Fields = {
+    magic: START_INFO_MAGIC[abi],
+    nr_pages: BigInt(memory.pageCount),
+    shared_info: BigInt(paddrOf(given.sharedInfoMfn)),
+    flags: (given.flags | SIF_VIRT_P2M_4TOOLS) >>> 0,
+    store_mfn: BigInt(mfnOf(p2m, layout.xenstore.pfn, 'xenstore page')),
+    store_evtchn: given.storeEvtchn,
+    console_mfn: BigInt(mfnOf(p2m, layout.console.pfn, 'console page')),
+    console_evtchn: given.consoleEvtchn,
+    pt_base: layout.pageTables.vaddr,
+    nr_pt_frames: BigInt(layout.pageTables.pages),
+    mfn_list: layout.p2m.vaddr ?? 0n,
+    mod_start: ramdisk ? (layout.ramdiskUnmapped ? BigInt(ramdisk.pfn) : (ramdisk.vaddr ?? 0n)) : 0n,
+    mod_len: ramdisk
+      ? BigInt(layout.ramdiskUnmapped ? ramdisk.pages * PAGE_SIZE : (ramdisk.bytes ?? ramdisk.pages * PAGE_SIZE))
+      : 0n,
+    cmd_line: given.cmdline,
+    first_p2m_pfn: atInitP2m ? BigInt(layout.p2m.pfn) : 0n,
+    nr_p2m_frames: BigInt(layout.initP2mPages ?? 0),
+  }
+  for (const [name, value] of Object.entries(fields)) {
+    logBoot('start_info.%s = %s', name, typeof value === 'string' ? JSON.stringify(value) : hex(value))
+  }
+  if (abi === 'x86_64') return StartInfo64.encode(fields)
+  // A 32-bit start_info keeps the low half of whatever is wider; only shared_info above 4 GiB loses anything.
+  const narrowed = Object.entries(fields).map(([name, value]) => [
+    name,
+    typeof value === 'bigint' ? Number(BigInt.asUintN(32, value)) : value,
+  ])
+  return StartInfo32.encode(Object.fromEntries(narrowed) as StartInfo32Fields)
+}
+
+/** The page of shared_info: zero, but that no vcpu takes event upcalls until the guest unmasks them. */
+export function sharedInfoPage(abi: PvAbi): Uint8Array {
+  const SharedInfo = abi === 'x86_64' ? SharedInfo64 : SharedInfo32
+  const zero = SharedInfo.decode(new Uint8Array(SharedInfo.size))
+  const vcpu_info = zero.vcpu_info.map((info) => ({ ...info, evtchn_upcall_mask: 1 }))
+  const page = new Uint8Array(PAGE_SIZE)
+  page.set((SharedInfo.encode as (value: unknown) => Uint8Array)({ ...zero, vcpu_info }))
+  return page
+}
+
+/** Vcpu 0 at its first instruction; the others wait, all zero, until the guest starts them. */
+export function pvVcpus(pv: PvKernel, layout: PvLayout, p2m: P2m, count: number): Vcpu[] {
+  const cr3Mfn = mfnOf(p2m, layout.tables.top, 'top page table')
+  const is64 = pv.abi === 'x86_64'
+  const stackEnd = layout.bootStack.vaddr + BigInt(PAGE_SIZE)
+  const code = is64 ? FLAT_KERNEL_CS64 : FLAT_RING1_CS32
+  const stack = is64 ? FLAT_KERNEL_SS64 : FLAT_RING1_DS32
+  const data = is64 ? FLAT_KERNEL_DS64 : FLAT_RING1_DS32
+  const extendedCr3 = !is64 && pv.params.pae !== 'yes'
+  const boot: Vcpu = {
+    id: 0,
+    online: true,
+    registers: registers({ rip: pv.entry, rsp: stackEnd, rsi: layout.startInfo.vaddr, rflags: BigInt(EFLAGS_IF) }),
+    segments: segments(code, stack, data),
+    cr0: 0n,
+    cr3: is64 ? BigInt(paddrOf(cr3Mfn)) : BigInt(foldedCr3(cr3Mfn)),
+    cr4: 0n,
+    efer: 0n,
+    dr6: BigInt(DR6_RESET),
+    dr7: BigInt(DR7_RESET),
+    pv: {
+      flags: VGCF_IN_KERNEL | VGCF_ONLINE,
+      kernelSs: stack,
+      kernelSp: stackEnd,
+      vmAssist: extendedCr3 ? VMASST_PAE_EXTENDED_CR3 : 0,
+    },
+  }
+  logBoot(
+    'vcpu 0: entry %s, stack %s, start_info %s, cr3 %s',
+    hex(pv.entry),
+    hex(stackEnd),
+    hex(layout.startInfo.vaddr),
+    hex(boot.cr3),
+  )
+  const waiting = Array.from(
+    { length: count - 1 },
+    (_, i): Vcpu => ({
+      id: i + 1,
+      online: false,
+      registers: registers({}),
+      segments: segments(0, 0, 0),
+      cr0: 0n,
+      cr3: 0n,
+      cr4: 0n,
+      efer: 0n,
+      dr6: 0n,
+      dr7: 0n,
+      pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
+    }),
+  )
+  return [boot, ...waiting]
+}
+
+function segments(cs: number, ss: number, data: number): Record<SegmentRegister, SegmentState> {
+  const selector = (value: number): SegmentState => ({ selector: value })
+  return {
+    cs: selector(cs),
+    ss: selector(ss),
+    ds: selector(data),
+    es: selector(data),
+    fs: selector(data),
+    gs: selector(data),
+  }
+}

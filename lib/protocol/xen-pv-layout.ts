@@ -1,0 +1,135 @@
+/**
+ * Where a PV guest's parts go: the start-of-day memory layout, step by step.
+ *
+ * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the rules for the end of the mapping and for INIT_P2M
+ * were confirmed byte for byte against libxenguest.
+ * Gotcha: the page tables must map themselves, so how many there are is found by trying; see mapFirst().
+ */
+import { DomainBuilderError } from '../errors.js'
+import { Allocator, type LinearRegion, type Region } from '../guest/allocator.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { p2mListBytes } from '../guest/p2m.js'
+import { PAGING, PageTables, vpnOf } from '../guest/page-tables.js'
+import type { PvKernel } from '../kernel/pv-kernel.js'
+import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
+
+/** Room that the initial mapping leaves behind its last page: 512 KiB and the boot stack. */
+const SPARE_PAGES = (512 * 1024) / PAGE_SIZE + 1
+/** The initial mapping ends at a multiple of this. */
+const MAPPING_ALIGN = 4n << 20n
+
+/** Where everything went. */
+export interface PvLayout {
+  readonly regions: readonly Region[]
+  readonly kernel: LinearRegion
+  /** The first module; others are placed but start_info has no field for them. */
+  readonly ramdisk?: Region
+  /** The ramdisk is not mapped: start_info names it by pfn. */
+  readonly ramdiskUnmapped: boolean
+  readonly modules: readonly Region[]
+  /** vaddr is where the initial page tables map the list. */
+  readonly p2m: Region
+  /** Data and tables at INIT_P2M, where the kernel asks for that. */
+  readonly initP2mPages?: number
+  readonly startInfo: LinearRegion
+  readonly xenstore: LinearRegion
+  readonly console: LinearRegion
+  readonly pageTables: LinearRegion
+  readonly bootStack: LinearRegion
+  readonly tables: PageTables
+}
+
+/** Steps of the start-of-day layout, in order. */
+export function layOut(pv: PvKernel, memory: GuestMemory, modules: readonly Uint8Array[]): PvLayout {
+  const allocator = new Allocator(pv.virtBase)
+  const tables = new PageTables(PAGING[pv.abi])
+  const moduleName = (i: number) => (i === 0 ? 'ramdisk' : `module${i}`)
+  const place = (bytes: Uint8Array, i: number) => allocator.allocate(moduleName(i), bytes.length)
+  const unmapped = pv.params.modStartPfn && modules.length > 0
+  const listBytes = p2mListBytes(memory.endPfn, pv.abi === 'x86_64' ? 8 : 4)
+
+  allocator.padTo(pv.vstart)
+  const kernel = allocator.allocate('kernel', Number(pv.vend - pv.vstart))
+  let placed: Region[] = unmapped ? [] : modules.map(place)
+  let p2m: Region | undefined = pv.initP2m === undefined ? allocator.allocate('p2m', listBytes) : undefined
+  const startInfo = allocator.allocate('start_info', PAGE_SIZE)
+  const xenstore = allocator.allocate('xenstore', PAGE_SIZE)
+  const console = allocator.allocate('console', PAGE_SIZE)
+  const mappingEnd = mapFirst(pv, tables, allocator)
+  const pageTables = allocator.allocate('page_tables', tables.count * PAGE_SIZE)
+  const bootStack = allocator.allocate('boot_stack', PAGE_SIZE)
+  allocator.padTo(mappingEnd)
+  if (unmapped) placed = modules.map((bytes, i) => allocator.allocateElsewhere(moduleName(i), pagesFor(bytes.length)))
+
+  let initP2mPages: number | undefined
+  if (pv.initP2m !== undefined) {
+    const listPages = listBytes / PAGE_SIZE
+    p2m = allocator.allocateElsewhere('p2m', listPages, pv.initP2m)
+    const before = tables.count
+    tables.map({ vpn: vpnOf(pv.initP2m, tables.paging), pages: listPages, pfn: p2m.pfn }, allocator.nextPfn)
+    allocator.allocateElsewhere('p2m_page_tables', tables.count - before)
+    initP2mPages = listPages + tables.count - before
+  }
+  allocator.requireWithin(memory.pageCount)
+  requirePresent(memory, allocator.regions)
+  return {
+    regions: allocator.regions,
+    kernel,
+    ...(placed[0] ? { ramdisk: placed[0] } : {}),
+    ramdiskUnmapped: unmapped,
+    modules: placed,
+    p2m: p2m as Region,
+    ...(initP2mPages === undefined ? {} : { initP2mPages }),
+    startInfo,
+    xenstore,
+    console,
+    pageTables,
+    bootStack,
+    tables,
+  }
+}
+
+/**
+ * Maps everything from virtBase to a 4 MiB boundary that leaves room for the tables themselves and 512 KiB more.
+ * More tables may push the end over the next boundary, which may take more tables: tried until it holds.
+ */
+function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr {
+  const vpn = vpnOf(pv.virtBase, tables.paging)
+  const bytes = (pages: number) => BigInt(pages) * BigInt(PAGE_SIZE)
+  let pages = SPARE_PAGES
+  for (;;) {
+    const end = ((allocator.nextVaddr + bytes(pages)) / MAPPING_ALIGN + 1n) * MAPPING_ALIGN
+    const top = pv.abi === 'x86_64' ? 1n << 64n : 1n << 32n
+    if (end > top) {
+      throw new DomainBuilderError('does-not-fit', 'the initial mapping runs past the end of the address space', {
+        expected: `at most ${hex(top)}`,
+        found: hex(end),
+      })
+    }
+    const mapped = Number((end - pv.virtBase) / BigInt(PAGE_SIZE))
+    pages = SPARE_PAGES + tables.plan(vpn, mapped).reduce((sum, run) => sum + run.count, 0)
+    if (allocator.nextVaddr + bytes(pages) <= end) {
+      tables.map({ vpn, pages: mapped, pfn: 0 }, allocator.nextPfn)
+      return end
+    }
+  }
+}
+
+/** With memory in several ranges, nothing we place may reach into a hole between them. */
+function requirePresent(memory: GuestMemory, regions: readonly Region[]): void {
+  for (const { name, pfn, pages } of regions) {
+    const outside = name !== 'pad' && firstAbsent(memory, pfn, pages)
+    if (outside !== false && outside !== undefined) {
+      throw new DomainBuilderError('does-not-fit', `the ${name} reaches into a hole of the guest's memory`, {
+        expected: `memory at pfn ${hex(pfn)} to ${hex(pfn + pages)}`,
+        found: `none at ${hex(outside)}`,
+      })
+    }
+  }
+}
+
+function firstAbsent(memory: GuestMemory, pfn: Pfn, pages: number): Pfn | undefined {
+  let at = pfn
+  for (const range of memory.ranges) if (at >= range.start && at < range.end) at = range.end
+  return at >= pfn + pages ? undefined : at
+}

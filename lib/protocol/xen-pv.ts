@@ -1,0 +1,160 @@
+/**
+ * The Xen PV boot convention: Kernel + configuration -> Domain, everything placed, then filled in.
+ *
+ * Source: xen/include/public/xen.h, "Start-of-day memory layout"; docs/misc/x86-xenpv-bootloader.pandoc; every rule
+ * confirmed byte for byte against libxenguest.
+ * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
+ */
+import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { SIF_MOD_START_PFN } from '../abi/start-info.js'
+import { DomainBuilderError } from '../errors.js'
+import type { LinearRegion, Region } from '../guest/allocator.js'
+import { type Domain, pageTypeOf } from '../guest/domain.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { fillP2mList, makeP2m, type P2m, withMoved } from '../guest/p2m.js'
+import type { PageTables } from '../guest/page-tables.js'
+import { loadable } from '../kernel/elf.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
+import { parseFeatures } from '../kernel/xen-params.js'
+import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { checkCommon, guestMemory, type PvConfig } from './config.js'
+import { pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
+import { layOut, type PvLayout } from './xen-pv-layout.js'
+
+/** A PAE kernel without extended cr3 needs its L3 below this frame (4 GiB). */
+const FRAMES_BELOW_4G = 0x100000
+
+/**
+ * Builds a PV guest: everything is placed, nothing is copied, and what can be computed is made when it is read.
+ * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
+ */
+export function buildPv(kernel: Kernel, config: PvConfig): Domain {
+  const pv = pvKernel(kernel)
+  const common = checkCommon(config)
+  const memory = guestMemory(common.memory, config.vmemranges)
+  const features = negotiate(pv, config.features ?? '')
+  const layout = layOut(pv, memory, common.modules)
+  const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
+
+  loadKernel(memory, pv, layout.kernel)
+  layout.modules.forEach((region, i) => {
+    memory.place(paddrOf(region.pfn), common.modules[i] as Uint8Array)
+  })
+  generateP2m(memory, p2m, layout.p2m, pv.abi === 'x86_64' ? 8 : 4)
+  generateTables(memory, p2m, layout.tables)
+
+  const assignments = {
+    storeEvtchn: checkedInteger(config.storeEvtchn ?? 1, 'storeEvtchn', 0, 0xffffffff),
+    consoleEvtchn: checkedInteger(config.consoleEvtchn ?? 2, 'consoleEvtchn', 0, 0xffffffff),
+    sharedInfoMfn: checkedInteger(config.sharedInfoMfn ?? memory.endPfn, 'sharedInfoMfn', 0, FRAMES_MAX - 1),
+    flags: (config.flags ?? 0) | (layout.ramdiskUnmapped ? SIF_MOD_START_PFN : 0),
+    cmdline: common.cmdline,
+  }
+  memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
+
+  const pageTables = layout.tables.frames
+  const grant = (ref: number, { pfn }: Region, domid = 0) => ({ ref, domid, pfn, mfn: p2m.mfn(pfn) ?? 0 })
+  return {
+    type: 'pv',
+    abi: pv.abi,
+    name: common.name,
+    memory,
+    p2m,
+    regions: layout.regions,
+    vcpus: pvVcpus(pv, layout, p2m, common.vcpus),
+    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    boot: {
+      kind: 'start_info',
+      startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
+      sharedInfo: sharedInfoPage(pv.abi),
+      sharedInfoMfn: assignments.sharedInfoMfn,
+      xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn },
+      console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn },
+      grants: [grant(0, layout.console, config.consoleDomid), grant(1, layout.xenstore, config.storeDomid)],
+      pageTables,
+      features,
+    },
+    pageType: (pfn) => pageTypeOf(pageTables, pfn),
+  }
+}
+
+/** What is asked for and what the kernel requires: the kernel must support all of it. */
+function negotiate(pv: PvKernel, requested: string): FeatureName[] {
+  const { supported, required } = pv.params
+  const asked = parseFeatures(requested)
+  const active = asked.supported | required
+  const names = (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (active >>> XENFEAT[name]) & 1)
+  const missing = names.filter((name) => !((supported >>> XENFEAT[name]) & 1))
+  if (missing.length > 0) {
+    throw new DomainBuilderError('unsupported-feature', 'the kernel does not support what is asked of it', {
+      expected:
+        (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (supported >>> XENFEAT[name]) & 1).join('|') ||
+        'no feature',
+      found: missing.join('|'),
+    })
+  }
+  if (names.includes('auto_translated_physmap') && (required >>> XENFEAT.auto_translated_physmap) & 1) {
+    throw new DomainBuilderError(
+      'unsupported-feature',
+      'the kernel requires auto_translated_physmap, which PV no longer has',
+    )
+  }
+  return names
+}
+
+/** The caller's p2m, with a hole wherever the guest has no memory. */
+function pvP2m(config: PvConfig, memory: GuestMemory): P2m {
+  const p2m = makeP2m(config.p2m ?? 'identity', memory.endPfn)
+  if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
+  return {
+    name: p2m.name,
+    mfn: (pfn) => (memory.has(pfn) ? p2m.mfn(pfn) : undefined),
+    pfn: (mfn) => {
+      const pfn = p2m.pfn(mfn)
+      return pfn !== undefined && memory.has(pfn) ? pfn : undefined
+    },
+  }
+}
+
+/** Gives the top table of a PAE kernel without extended cr3 a frame that its cr3 can name. */
+function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undefined): P2m {
+  const { top } = layout.tables
+  const mfn = p2m.mfn(top)
+  if (pv.abi !== 'x86_32p' || pv.params.pae !== 'yes' || mfn === undefined || mfn < FRAMES_BELOW_4G) return p2m
+  if (lowMfn === undefined) {
+    throw new DomainBuilderError(
+      'bad-config',
+      'the kernel needs its top page table below 4 GiB and lowMfn is not given',
+      {
+        expected: `a frame below ${hex(FRAMES_BELOW_4G)}`,
+        found: hex(mfn),
+      },
+    )
+  }
+  return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
+}
+
+/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. */
+function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): void {
+  for (const segment of loadable(pv.elf)) {
+    const paddr = paddrOf(kernel.pfn) + Number(segment.paddr - pv.pstart)
+    memory.clear(paddr, Number(segment.memsz))
+    memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
+  }
+}
+
+function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {
+  const pages = memory.endPfn
+  memory.generate(paddrOf(list.pfn), list.pages * PAGE_SIZE, (offset, out) =>
+    fillP2mList(p2m, pages, entryBytes, offset, out),
+  )
+}
+
+function generateTables(memory: GuestMemory, p2m: P2m, tables: PageTables): void {
+  for (const run of tables.runs) {
+    memory.generate(paddrOf(run.pfn), run.count * PAGE_SIZE, (offset, out) =>
+      tables.fill(p2m, run.pfn + offset / PAGE_SIZE, out),
+    )
+  }
+}

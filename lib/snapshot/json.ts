@@ -1,0 +1,86 @@
+/**
+ * Checked reading of a sidecar's JSON: every value is looked at before it is believed.
+ *
+ * Source: https://www.rfc-editor.org/rfc/rfc8259
+ * Gotcha: u64 and addresses are hex strings, because a JSON number is a double.
+ */
+import { DomainBuilderError } from '../errors.js'
+
+/** A cursor into parsed JSON that knows its own path, so that a refusal can name it. */
+export class JsonValue {
+  readonly #value: unknown
+  readonly #path: string
+
+  constructor(value: unknown, path: string) {
+    this.#value = value
+    this.#path = path
+  }
+
+  static parse(text: string, path: string): JsonValue {
+    try {
+      return new JsonValue(JSON.parse(text), path)
+    } catch (cause) {
+      throw new DomainBuilderError('bad-snapshot', `${path} is not JSON`, { cause })
+    }
+  }
+
+  get present(): boolean {
+    return this.#value !== undefined && this.#value !== null
+  }
+
+  at(key: string): JsonValue {
+    if (typeof this.#value !== 'object' || this.#value === null || Array.isArray(this.#value)) this.refuse('an object')
+    const value = Object.hasOwn(this.#value as object, key) ? (this.#value as Record<string, unknown>)[key] : undefined
+    return new JsonValue(value, `${this.#path}.${key}`)
+  }
+
+  keys(): string[] {
+    if (typeof this.#value !== 'object' || this.#value === null || Array.isArray(this.#value)) this.refuse('an object')
+    return Object.keys(this.#value as object)
+  }
+
+  list(max: number): JsonValue[] {
+    if (!Array.isArray(this.#value) || this.#value.length > max) this.refuse(`a list of at most ${max}`)
+    return (this.#value as unknown[]).map((value, i) => new JsonValue(value, `${this.#path}[${i}]`))
+  }
+
+  string(): string {
+    return typeof this.#value === 'string' ? this.#value : this.refuse('text')
+  }
+
+  boolean(): boolean {
+    return typeof this.#value === 'boolean' ? this.#value : this.refuse('true or false')
+  }
+
+  oneOf<const T extends string | number>(...allowed: readonly T[]): T {
+    const found = allowed.find((value) => value === this.#value)
+    return found === undefined ? this.refuse(allowed.join(' or ')) : found
+  }
+
+  integer(min: number, max: number): number {
+    const value = this.#value
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+      return this.refuse(`an integer from ${min} to ${max}`)
+    }
+    return value
+  }
+
+  hex(bits = 64): bigint {
+    const value = this.#value
+    if (typeof value !== 'string' || !/^0x[0-9a-f]{1,16}$/i.test(value) || BigInt(value) >> BigInt(bits) !== 0n) {
+      return this.refuse(`a hex string of at most ${bits} bits`)
+    }
+    return BigInt(value)
+  }
+
+  base64(length: number): Uint8Array {
+    const bytes = Buffer.from(this.string(), 'base64')
+    return bytes.length === length ? new Uint8Array(bytes) : this.refuse(`base64 of ${length} bytes`)
+  }
+
+  refuse(expected: string): never {
+    const value = this.#value
+    const found = value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60)
+    throw new DomainBuilderError('bad-snapshot', `${this.#path} cannot be used`, { expected, found })
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * ByteSource: a file to read from, wherever it is.
+ *
+ * Source: our own design. The library touches no file system; the command line gives it sources over file descriptors.
+ * Gotcha: reads are synchronous, so that GuestMemory can fetch a page when somebody looks at it.
+ */
+import { DomainBuilderError } from '../errors.js'
+
+export interface ByteSource {
+  /** Bytes. */
+  readonly size: number
+  /** Fills all of `out` from `offset` on. @throws DomainBuilderError `truncated` when there are not as many. */
+  readInto(offset: number, out: Uint8Array): void
+}
+
+/** A source over bytes in memory. */
+export function bytesSource(bytes: Uint8Array): ByteSource {
+  return {
+    size: bytes.length,
+    readInto(offset, out) {
+      requireBytes(bytes.length, offset, out.length)
+      out.set(bytes.subarray(offset, offset + out.length))
+    },
+  }
+}
+
+/** @throws DomainBuilderError `truncated` unless [offset, offset + length) lies within `size`. */
+export function requireBytes(size: number, offset: number, length: number): void {
+  if (offset < 0 || offset + length > size) {
+    throw new DomainBuilderError('truncated', 'the file ends too early', {
+      expected: `${length} bytes`,
+      found: `${Math.max(0, size - offset)}`,
+      offset,
+    })
+  }
+}
