@@ -30,6 +30,7 @@ export const PF_RWX = PF_R | PF_W | PF_X
 /** e_phnum of a file that keeps the real count elsewhere; no kernel does. */
 export const PN_XNUM = 0xffff
 
+export const SHT_PROGBITS = 1
 export const SHT_SYMTAB = 2
 export const SHT_STRTAB = 3
 export const SHT_NOTE = 7
@@ -126,3 +127,31 @@ export const Shdr64 = struct('Elf64_Shdr', 64, {
   sh_addralign: u64,
   sh_entsize: u64,
 })
+
+/** STB_GLOBAL << 4 | STT_NOTYPE: the st_info of a plain global symbol. */
+export const ST_INFO_GLOBAL = 0x10
+
+export const Sym32 = struct('Elf32_Sym', 16, {
+  st_name: u32,
+  st_value: u32,
+  st_size: u32,
+  st_info: u8,
+  st_other: u8,
+  st_shndx: u16,
+})
+
+export const Sym64 = struct('Elf64_Sym', 24, {
+  st_name: u32,
+  st_info: u8,
+  st_other: u8,
+  st_shndx: u16,
+  st_value: u64,
+  st_size: u64,
+})
+
+/** What goes before each note's owner and descriptor, the same in both classes. */
+export const Nhdr = struct('Elf_Nhdr', 12, { n_namesz: u32, n_descsz: u32, n_type: u32 })
+
+/** A GNU property note, which linkers merge into the same segment as Xen's and pad to 8 on x86-64. */
+export const GNU_NOTE_OWNER = 'GNU'
+export const NT_GNU_PROPERTY_TYPE_0 = 5

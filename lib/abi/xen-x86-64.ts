@@ -1,0 +1,13 @@
+/**
+ * What Xen keeps for itself in a 64-bit PV guest's address space, and what it shows there.
+ *
+ * Source: xen/include/public/arch-x86/xen-x86_64.h.
+ * Gotcha: a guest's own page tables do not have this range; Xen adds its L4 slots to whatever table cr3 names.
+ */
+
+/** Half-open: no guest mapping may lie in [start, end). */
+export const HYPERVISOR_VIRT_START = 0xffff800000000000n
+export const HYPERVISOR_VIRT_END = 0xffff880000000000n
+
+/** machine_to_phys_mapping: one u64 for each machine frame, the pfn its guest knows it by. Guests may read it. */
+export const MACH2PHYS_VIRT_START = HYPERVISOR_VIRT_START

@@ -1,0 +1,278 @@
+/**
+ * Assembler: just enough x86-64 to write a tiny kernel whose source reads as assembly.
+ *
+ * Source: Intel SDM vol. 2, chapter 2 (prefixes, ModRM, SIB) and the instructions' own pages (https://www.intel.com/sdm).
+ * Gotcha: jumps and calls always take four bytes of distance (`loop` has only one); nothing is ever shortened.
+ *
+ * ```ts
+ * const a = new Assembler(0x1000n)
+ * a.label('start')
+ * a.mov(edi, 3)
+ * a.lea(rsi, a.at('text'))
+ * a.jmp('start')
+ * a.label('text').text('hello\0')
+ * const code = a.assemble()
+ * ```
+ */
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+
+/** A general register, by its number and the bytes of it that are meant. */
+export interface Register {
+  readonly name: string
+  readonly code: number
+  readonly size: 1 | 4 | 8
+}
+
+/** A memory operand: [base + index * scale + disp], or the place of a label. */
+export interface Memory {
+  readonly base?: Register
+  readonly index?: Register
+  readonly scale?: 1 | 2 | 4 | 8
+  readonly disp?: number
+  readonly label?: string
+}
+
+const NAMES = {
+  8: ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
+  4: [
+    'eax',
+    'ecx',
+    'edx',
+    'ebx',
+    'esp',
+    'ebp',
+    'esi',
+    'edi',
+    'r8d',
+    'r9d',
+    'r10d',
+    'r11d',
+    'r12d',
+    'r13d',
+    'r14d',
+    'r15d',
+  ],
+  1: ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil', 'r8b', 'r9b', 'r10b', 'r11b', 'r12b', 'r13b', 'r14b', 'r15b'],
+} as const
+type RegisterName = (typeof NAMES)[1 | 4 | 8][number]
+
+/** Every register by its name: `const { rax, ecx, dl } = registers`. */
+export const registers = Object.fromEntries(
+  ([8, 4, 1] as const).flatMap((size) => NAMES[size].map((name, code) => [name, { name, code, size }])),
+) as Readonly<Record<RegisterName, Register>>
+
+/** [base + disp] or, with an index, [base + index * scale + disp]. */
+export const mem = (base: Register, disp = 0, index?: Register, scale: 1 | 2 | 4 | 8 = 1): Memory =>
+  index === undefined ? { base, disp } : { base, disp, index, scale }
+
+/** The `/digit` of the arithmetic group, which is also bits 3 to 5 of its opcodes. */
+const ARITHMETIC = { add: 0, or: 1, and: 4, sub: 5, xor: 6, cmp: 7 } as const
+const SHIFT = { shl: 4, shr: 5 } as const
+/** Condition codes: the low half of the opcode 0f 8x. */
+const CONDITIONS = { b: 2, ae: 3, e: 4, ne: 5, be: 6, a: 7 } as const
+export type Condition = keyof typeof CONDITIONS
+
+const isRegister = (operand: Register | Memory): operand is Register => 'code' in operand
+
+function refuse(message: string, found: string): never {
+  throw new DomainBuilderError('bad-config', message, { found })
+}
+
+interface Fixup {
+  readonly at: number
+  readonly size: 1 | 4
+  readonly label: string
+  readonly addend: number
+}
+
+export class Assembler {
+  /** Virtual address of the first byte. */
+  readonly origin: bigint
+  readonly #bytes: number[] = []
+  readonly #labels = new Map<string, number>()
+  readonly #fixups: Fixup[] = []
+
+  constructor(origin: number | bigint = 0n) {
+    this.origin = BigInt(origin)
+  }
+
+  /** Names this place. */
+  label(name: string): this {
+    if (this.#labels.has(name)) refuse('a label is defined twice', `'${name}'`)
+    this.#labels.set(name, this.#bytes.length)
+    return this
+  }
+
+  /** The virtual address of a label that is already defined. */
+  addressOf(name: string): bigint {
+    const at = this.#labels.get(name)
+    if (at === undefined) refuse('no such label', `'${name}'`)
+    return this.origin + BigInt(at)
+  }
+
+  /** Memory at a label, relative to rip: the same wherever the code lies. */
+  at(label: string, disp = 0): Memory {
+    return { label, disp }
+  }
+
+  text(text: string): this {
+    return this.#put(...new TextEncoder().encode(text))
+  }
+
+  u32(...values: readonly number[]): this {
+    for (const value of values) this.#word(value, 4)
+    return this
+  }
+
+  zeros(count: number): this {
+    for (let i = 0; i < count; i++) this.#put(0)
+    return this
+  }
+
+  /** Zeros up to the next multiple of `to`. */
+  align(to: number): this {
+    return this.zeros((to - (this.#bytes.length % to)) % to)
+  }
+
+  mov(to: Register | Memory, from: Register | Memory | number | bigint): this {
+    if (typeof from === 'number' || typeof from === 'bigint') {
+      if (!isRegister(to)) refuse('mov to memory takes a register', String(from))
+      return this.#movImmediate(to, BigInt(from))
+    }
+    return this.#move(0x88, to, from)
+  }
+
+  add = (to: Register, from: Register | Memory | number): this => this.#arithmetic('add', to, from)
+  or = (to: Register, from: Register | Memory | number): this => this.#arithmetic('or', to, from)
+  and = (to: Register, from: Register | Memory | number): this => this.#arithmetic('and', to, from)
+  sub = (to: Register, from: Register | Memory | number): this => this.#arithmetic('sub', to, from)
+  xor = (to: Register, from: Register | Memory | number): this => this.#arithmetic('xor', to, from)
+  cmp = (to: Register, from: Register | Memory | number): this => this.#arithmetic('cmp', to, from)
+
+  shl = (to: Register, count: number): this => this.#modrm([0xc1], SHIFT.shl, to, to.size, 1).#put(count)
+  shr = (to: Register, count: number): this => this.#modrm([0xc1], SHIFT.shr, to, to.size, 1).#put(count)
+  inc = (to: Register): this => this.#modrm([to.size === 1 ? 0xfe : 0xff], 0, to, to.size)
+  dec = (to: Register): this => this.#modrm([to.size === 1 ? 0xfe : 0xff], 1, to, to.size)
+
+  lea(to: Register, from: Memory): this {
+    return this.#modrm([0x8d], to.code, from, to.size)
+  }
+
+  push = (from: Register): this => this.#plusRegister(0x50, from)
+  pop = (to: Register): this => this.#plusRegister(0x58, to)
+
+  call = (label: string): this => this.#put(0xe8).#relative(label, 4)
+  ret = (): this => this.#put(0xc3)
+  jmp = (label: string): this => this.#put(0xe9).#relative(label, 4)
+  jcc = (condition: Condition, label: string): this => this.#put(0x0f, 0x80 | CONDITIONS[condition]).#relative(label, 4)
+  /** Counts rcx down and jumps while it is not zero; at most 128 bytes away. */
+  loop = (label: string): this => this.#put(0xe2).#relative(label, 1)
+
+  syscall = (): this => this.#put(0x0f, 0x05)
+  /** Copies rcx bytes from [rsi] to [rdi]. */
+  repMovsb = (): this => this.#put(0xf3, 0xa4)
+  /** Compares up to rcx bytes of [rsi] and [rdi], and stops behind the first that differ. */
+  repeCmpsb = (): this => this.#put(0xf3, 0xa6)
+
+  /** The code, every label resolved. @throws DomainBuilderError `bad-config` for a label that is missing or too far. */
+  assemble(): Uint8Array {
+    const out = Uint8Array.from(this.#bytes)
+    const view = new DataView(out.buffer)
+    for (const { at, size, label, addend } of this.#fixups) {
+      const target = this.#labels.get(label)
+      if (target === undefined) refuse('no such label', `'${label}'`)
+      const distance = target + addend - at
+      if (size === 4) view.setInt32(at, distance, true)
+      else if (distance >= -128 && distance < 128) view.setInt8(at, distance)
+      else refuse(`'${label}' is too far for a jump of one byte`, String(distance))
+    }
+    return out
+  }
+
+  #put(...bytes: readonly number[]): this {
+    this.#bytes.push(...bytes)
+    return this
+  }
+
+  #word(value: number | bigint, size: 1 | 4 | 8): this {
+    for (let i = 0n; i < BigInt(size); i++) this.#put(Number((BigInt(value) >> (i * 8n)) & 0xffn))
+    return this
+  }
+
+  /** Distances count from the end of the instruction, which is `behind` bytes after the distance itself. */
+  #relative(label: string, size: 1 | 4, disp = 0, behind = 0): this {
+    this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - behind })
+    return this.zeros(size)
+  }
+
+  #movImmediate(to: Register, value: bigint): this {
+    if (BigInt.asUintN(to.size * 8, value) !== value && BigInt.asIntN(to.size * 8, value) !== value) {
+      refuse(`${to.name} cannot hold that value`, hex(value))
+    }
+    // Writing the low half of a register clears the upper one: five bytes instead of ten.
+    const size = to.size === 8 && value >= 0n && value <= 0xffffffffn ? 4 : to.size
+    return this.#plusRegister(size === 1 ? 0xb0 : 0xb8, { ...to, size }, size === 8).#word(value, size)
+  }
+
+  /** `opcode` is the byte form's r/m, r; +1 is the wide form, +2 turns the direction. */
+  #move(opcode: number, to: Register | Memory, from: Register | Memory): this {
+    if (isRegister(from)) {
+      if (isRegister(to) && to.size !== from.size) refuse('registers of different sizes', `${to.name}, ${from.name}`)
+      return this.#modrm([opcode | (from.size === 1 ? 0 : 1)], from.code, to, from.size, 0, from)
+    }
+    if (!isRegister(to)) refuse('one operand must be a register', 'two in memory')
+    return this.#modrm([opcode | 2 | (to.size === 1 ? 0 : 1)], to.code, from, to.size, 0, to)
+  }
+
+  #arithmetic(operation: keyof typeof ARITHMETIC, to: Register, from: Register | Memory | number): this {
+    const digit = ARITHMETIC[operation]
+    if (typeof from !== 'number') return this.#move(digit << 3, to, from)
+    if (from < -0x80000000 || from > 0x7fffffff) refuse('an immediate has 32 bits and a sign', String(from))
+    const short = from >= -128 && from < 128
+    const size = short ? 1 : 4
+    if (to.size === 1 && !short) refuse(`${to.name} cannot hold that value`, String(from))
+    return this.#modrm([to.size === 1 ? 0x80 : short ? 0x83 : 0x81], digit, to, to.size, size).#word(from, size)
+  }
+
+  #plusRegister(opcode: number, register: Register, wide = false): this {
+    const rex = (wide ? 8 : 0) | (register.code >> 3)
+    // Without any REX, byte registers 4 to 7 would be ah, ch, dh and bh.
+    if (rex !== 0 || (register.size === 1 && register.code >= 4)) this.#put(0x40 | rex)
+    return this.#put(opcode | (register.code & 7))
+  }
+
+  /**
+   * Prefix, opcode, ModRM, SIB and displacement.
+   * @param behind bytes of immediate that follow: a rip-relative distance counts from their end.
+   */
+  #modrm(
+    opcode: readonly number[],
+    field: number,
+    rm: Register | Memory,
+    size: number,
+    behind = 0,
+    reg?: Register,
+  ): this {
+    const [base, index] = isRegister(rm) ? [rm, undefined] : [rm.base, rm.index]
+    const byteRegister = [reg, isRegister(rm) ? rm : undefined].some((r) => r?.size === 1 && r.code >= 4)
+    const rex = (size === 8 ? 8 : 0) | ((field >> 3) << 2) | (((index?.code ?? 0) >> 3) << 1) | ((base?.code ?? 0) >> 3)
+    if (rex !== 0 || byteRegister) this.#put(0x40 | rex)
+    this.#put(...opcode)
+    const low = (field & 7) << 3
+    if (isRegister(rm)) return this.#put(0xc0 | low | (rm.code & 7))
+    const disp = rm.disp ?? 0
+    if (rm.label !== undefined) return this.#put(low | 5).#relative(rm.label, 4, disp, behind)
+    if (base === undefined) refuse('a memory operand needs a base register or a label', 'neither')
+    if (index?.code === 4) refuse('rsp cannot be an index', index.name)
+    // rbp and r13 as base have no form without displacement: that one means rip.
+    const short = disp >= -128 && disp < 128
+    const mode = disp === 0 && (base.code & 7) !== 5 ? 0 : short ? 0x40 : 0x80
+    const sib = index !== undefined || (base.code & 7) === 4
+    this.#put(mode | low | (sib ? 4 : base.code & 7))
+    if (sib) {
+      this.#put((Math.log2(rm.scale ?? 1) << 6) | (((index?.code ?? 4) & 7) << 3) | (base.code & 7))
+    }
+    return mode === 0 ? this : this.#word(disp, mode === 0x40 ? 1 : 4)
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * Bytes that are never zero in a row, tell where they came from, and are the same on every machine.
+ *
+ * Source: Marsaglia's xorshift32 (https://www.jstatsoft.org/v08/i14).
+ * Gotcha: a builder that leaves a page out, or puts it in the wrong place, must not be able to produce them by accident.
+ */
+
+/** `length` bytes that depend on `seed` alone, which is any integer from 1 to 2^32 - 1. */
+export function patternBytes(length: number, seed = 1): Uint8Array {
+  const out = new Uint8Array(length)
+  let x = seed >>> 0 || 1
+  for (let i = 0; i < length; i++) {
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    out[i] = x
+  }
+  return out
+}
