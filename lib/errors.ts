@@ -29,6 +29,8 @@ export const ERROR_CODES = {
   'bad-range': 'a number is outside the range its field can hold',
   'bad-snapshot': 'a snapshot contradicts itself or its format',
   'unknown-format': 'the file is no snapshot of any kind we know',
+  'cannot-read': 'a file cannot be read',
+  'cannot-write': 'a file cannot be written',
   'not-mapped': 'an address is not mapped by the page tables, or lies outside the memory',
 } as const
 

@@ -1,0 +1,45 @@
+/**
+ * What a command is: its words, its options, what it does. One file each beside this one.
+ *
+ * Source: the conventions of xl(1) and of the GNU coding standards (--help, --version, - for standard input).
+ * Gotcha: a command file is loaded only when it runs, so that --help starts as fast as Node does.
+ */
+import type { ParseArgsConfig } from 'node:util'
+import type { Progress } from './progress.js'
+
+export type Values = Readonly<Record<string, string | boolean | string[] | undefined>>
+
+export interface Invocation {
+  readonly values: Values
+  readonly positionals: readonly string[]
+  /** --json was given: print one JSON value and nothing else on stdout. */
+  readonly json: boolean
+  readonly progress: Progress
+  /** Prints lines on stdout. */
+  print(...lines: readonly string[]): void
+}
+
+export interface Command {
+  readonly options: NonNullable<ParseArgsConfig['options']>
+  /** What --help prints behind the usage line. */
+  readonly help: string
+  readonly usage: string
+  /** Least and most operands. */
+  readonly operands: readonly [number, number]
+  run(invocation: Invocation): Promise<void>
+}
+
+/** Thrown for what the user typed wrong: exit 2. */
+export class UsageError extends Error {}
+
+/** A string option, or undefined. */
+export function text(values: Values, name: string): string | undefined {
+  const value = values[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+/** A repeatable string option. */
+export function texts(values: Values, name: string): readonly string[] {
+  const value = values[name]
+  return Array.isArray(value) ? value : []
+}

@@ -1,0 +1,155 @@
+/**
+ * Files: inputs read whole and within bounds, outputs that appear whole or not at all.
+ *
+ * Source: rename(2): a name changes hands in one step.
+ * Gotcha: an output is written beside its final name, so that the rename stays within one file system.
+ */
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { DomainBuilderError } from '../errors.js'
+import { type ByteSource, requireBytes } from '../snapshot/source.js'
+
+/** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
+const MAX_INPUT = 4 * 2 ** 30
+
+const reason = (error: unknown): string =>
+  error instanceof Error ? error.message.replace(/^[A-Z]+: /, '') : String(error)
+
+const cannotRead = (name: string, cause: unknown): DomainBuilderError =>
+  new DomainBuilderError('cannot-read', `${name}: ${reason(cause)}`, { cause })
+
+/** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
+export function readInput(name: string): Uint8Array {
+  let fd: number | undefined
+  try {
+    fd = name === '-' ? 0 : fs.openSync(name, 'r')
+    const stat = fs.fstatSync(fd)
+    if (stat.isDirectory()) throw new Error('is a directory')
+    return stat.isFile() && stat.size > 0 ? readRegular(fd, stat.size) : readStream(fd)
+  } catch (cause) {
+    throw cannotRead(name === '-' ? 'standard input' : name, cause)
+  } finally {
+    if (fd) fs.closeSync(fd)
+  }
+}
+
+function readRegular(fd: number, size: number): Uint8Array {
+  if (size > MAX_INPUT) throw new Error(`larger than ${MAX_INPUT} bytes`)
+  const bytes = new Uint8Array(size)
+  let done = 0
+  while (done < size) {
+    const count = fs.readSync(fd, bytes, done, Math.min(size - done, 1 << 30), null)
+    if (count === 0) break
+    done += count
+  }
+  return bytes.subarray(0, done)
+}
+
+function readStream(fd: number): Uint8Array {
+  const pieces: Uint8Array[] = []
+  let total = 0
+  for (;;) {
+    const piece = new Uint8Array(1 << 20)
+    const count = readSome(fd, piece)
+    if (count === 0) return Buffer.concat(pieces)
+    total += count
+    if (total > MAX_INPUT) throw new Error(`more than ${MAX_INPUT} bytes`)
+    pieces.push(piece.subarray(0, count))
+  }
+}
+
+/** A pipe without data yet may say EAGAIN: wait a little and ask again. */
+function readSome(fd: number, into: Uint8Array): number {
+  for (;;) {
+    try {
+      return fs.readSync(fd, into, 0, into.length, null)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+/** A file as a source that is read piece by piece; it stays open until the process ends. */
+export function fileSource(name: string): ByteSource {
+  try {
+    const fd = fs.openSync(name, 'r')
+    const { size } = fs.fstatSync(fd)
+    return {
+      size,
+      readInto(offset, out) {
+        requireBytes(size, offset, out.length)
+        for (let done = 0; done < out.length; ) {
+          const count = fs.readSync(fd, out, done, out.length - done, offset + done)
+          if (count === 0) throw cannotRead(name, new Error('became shorter while it was read'))
+          done += count
+        }
+      },
+    }
+  } catch (cause) {
+    throw cause instanceof DomainBuilderError ? cause : cannotRead(name, cause)
+  }
+}
+
+/** Whether there is such a file. */
+export const exists = (name: string): boolean => fs.existsSync(name)
+
+/** An output in the making. */
+export interface Output {
+  readonly fd: number
+  /** Writes at a position; short writes are completed. */
+  writeAt(bytes: Uint8Array, position: number): void
+  /** Sets the size; what was not written stays a hole. */
+  truncate(size: number): void
+}
+
+/**
+ * Writes files that all appear together: each under a temporary name beside its own, renamed when all are complete.
+ * Nothing is left behind when `write` throws or the process is told to stop.
+ * @throws DomainBuilderError `cannot-write`.
+ */
+export function writeOutputs(names: readonly string[], write: (outputs: readonly Output[]) => void): void {
+  const temporary = names.map((name) => path.join(path.dirname(name), `.${path.basename(name)}.${process.pid}.tmp`))
+  const opened: number[] = []
+  const remove = () => {
+    for (const fd of opened.splice(0)) fs.closeSync(fd)
+    for (const name of temporary) fs.rmSync(name, { force: true })
+  }
+  const stop = (signal: NodeJS.Signals) => {
+    remove()
+    process.kill(process.pid, signal)
+  }
+  process.once('SIGINT', stop).once('SIGTERM', stop)
+  try {
+    const outputs = temporary.map((name) => {
+      const fd = fs.openSync(name, 'wx', 0o666)
+      opened.push(fd)
+      return output(fd)
+    })
+    write(outputs)
+    for (const fd of opened.splice(0)) fs.closeSync(fd)
+    names.forEach((name, i) => {
+      fs.renameSync(temporary[i] as string, name)
+    })
+  } catch (cause) {
+    remove()
+    if (cause instanceof DomainBuilderError) throw cause
+    throw new DomainBuilderError('cannot-write', `${names.join(', ')}: ${reason(cause)}`, { cause })
+  } finally {
+    process.off('SIGINT', stop).off('SIGTERM', stop)
+  }
+}
+
+function output(fd: number): Output {
+  return {
+    fd,
+    writeAt(bytes, position) {
+      for (let done = 0; done < bytes.length; ) {
+        done += fs.writeSync(fd, bytes, done, Math.min(bytes.length - done, 1 << 30), position + done)
+      }
+    },
+    truncate(size) {
+      fs.ftruncateSync(fd, size)
+    },
+  }
+}

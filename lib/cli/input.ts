@@ -1,0 +1,34 @@
+/**
+ * Opens what a command was pointed at: a kernel, or a snapshot by its image or its sidecar.
+ *
+ * Source: ../snapshot/raw.ts; ../kernel/kernel.ts.
+ * Gotcha: a raw image is recognised by the sidecar beside it, since guest memory has no magic of its own.
+ */
+import * as path from 'node:path'
+import type { Domain } from '../guest/domain.js'
+import { type Kernel, readKernel } from '../kernel/kernel.js'
+import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
+import { exists, fileSource, readInput } from './files.js'
+import type { Progress } from './progress.js'
+
+/** Reads a kernel, saying so on a terminal: decompression takes a moment. */
+export async function openKernel(name: string, progress: Progress): Promise<Kernel> {
+  progress.say(`reading ${name}`, undefined, true)
+  const bytes = readInput(name)
+  return readKernel(bytes)
+}
+
+/** A kernel or a snapshot, whichever the file is. */
+export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
+  if (name !== '-' && exists(`${name}.json`)) {
+    return { domain: openRaw(Buffer.from(readInput(`${name}.json`)).toString(), fileSource(name)) }
+  }
+  const bytes = readInput(name)
+  if (bytes[0] === '{'.charCodeAt(0) && Buffer.from(bytes.subarray(0, 4096)).includes(RAW_FORMAT)) {
+    const text = Buffer.from(bytes).toString()
+    const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
+    return { domain: openRaw(text, fileSource(image)) }
+  }
+  progress.say(`reading ${name}`, undefined, true)
+  return { kernel: await readKernel(bytes) }
+}

@@ -1,0 +1,37 @@
+/**
+ * Progress on a terminal: one line that changes, gone when the work is done.
+ *
+ * Source: our own rule: only on a terminal's stderr, only for work that lasts, never with --quiet.
+ * Gotcha: decompression runs without a break, so a phase is shown before it begins.
+ */
+
+/** Milliseconds before anything is shown: short work stays silent. */
+const PATIENCE = 150
+
+export class Progress {
+  readonly #on: boolean
+  readonly #started = Date.now()
+  #shown = false
+  #last = 0
+
+  constructor(on: boolean) {
+    this.#on = on
+  }
+
+  /** Says what happens now; `done` of `total`, when that can be told. `long`: show it at once. */
+  say(what: string, part?: { done: number; total: number }, long = false): void {
+    if (!this.#on) return
+    const now = Date.now()
+    if (!long && (now - this.#started < PATIENCE || now - this.#last < 50)) return
+    this.#last = now
+    this.#shown = true
+    const percent = part && part.total > 0 ? ` ${Math.floor((100 * part.done) / part.total)}%` : ''
+    process.stderr.write(`\r\x1b[K${what}${percent}`)
+  }
+
+  /** Clears the line. */
+  end(): void {
+    if (this.#shown) process.stderr.write('\r\x1b[K')
+    this.#shown = false
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * The public surface, nothing else: bytes -> Kernel -> Domain -> snapshot.
+ *
+ * Source: README.md, "The library".
+ * Gotcha: what is not exported here may change without notice.
+ */
+export { type FeatureName, XENFEAT } from './abi/features.js'
+export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail } from './errors.js'
+export type { Region } from './guest/allocator.js'
+export type {
+  BootInfo,
+  Domain,
+  DomainAbi,
+  DomainType,
+  GrantEntry,
+  KernelOrigin,
+  PageTableFrames,
+  PageType,
+  PvBoot,
+} from './guest/domain.js'
+export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
+export type { P2m, P2mSpec } from './guest/p2m.js'
+export { encodePvContext } from './guest/pv-context.js'
+export { readStartInfo, type StartInfo } from './guest/start-info.js'
+export { readVirtual, type Translation, topTable, translate, type WalkStep } from './guest/translate.js'
+export type { Registers, SegmentState, Vcpu } from './guest/vcpu.js'
+export { describeDomain, describeKernel, domainText, type Json, kernelText } from './inspect/describe.js'
+export type { ElfImage, Section, Segment } from './kernel/elf.js'
+export { type Kernel, readKernel } from './kernel/kernel.js'
+export type { ElfNote } from './kernel/notes.js'
+export type { XenParams } from './kernel/xen-params.js'
+export { buildDomain } from './protocol/build.js'
+export type { CommonConfig, DomainConfig, PvConfig } from './protocol/config.js'
+export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'
+export { type ByteSource, bytesSource } from './snapshot/source.js'
+export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
+export { PAGE_SIZE, parseSize } from './units.js'

@@ -1,0 +1,205 @@
+/**
+ * describe: what a kernel or a guest holds, as one JSON value and as text for people.
+ *
+ * Source: the shape is documented in README.md ("inspect"); names are those of the ABI.
+ * Gotcha: addresses and u64 are hex strings and counts are numbers, so that the JSON survives every parser.
+ */
+import {
+  EM_386,
+  EM_X86_64,
+  ET_CORE,
+  ET_DYN,
+  ET_EXEC,
+  PF_R,
+  PF_W,
+  PF_X,
+  PT_DYNAMIC,
+  PT_LOAD,
+  PT_NOTE,
+} from '../abi/elf.js'
+import { featureNames } from '../abi/features.js'
+import type { Domain } from '../guest/domain.js'
+import { readStartInfo } from '../guest/start-info.js'
+import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
+import type { ElfImage } from '../kernel/elf.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { type ElfNote, noteValue } from '../kernel/notes.js'
+import type { XenParams } from '../kernel/xen-params.js'
+import { hex, PAGE_SIZE, showSize } from '../units.js'
+import { pairs, table } from './table.js'
+
+const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
+const MACHINES: Readonly<Record<number, string>> = { [EM_386]: 'i386', [EM_X86_64]: 'x86-64' }
+const SEGMENT_TYPES: Readonly<Record<number, string>> = {
+  [PT_LOAD]: 'LOAD',
+  [PT_DYNAMIC]: 'DYNAMIC',
+  [PT_NOTE]: 'NOTE',
+}
+
+/** A value that JSON.stringify shows as we want it. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json }
+
+function describeElf(elf: ElfImage): Json {
+  return {
+    class: elf.class,
+    type: ELF_TYPES[elf.type] ?? hex(elf.type),
+    machine: MACHINES[elf.machine] ?? hex(elf.machine),
+    entry: hex(elf.entry),
+    segments: elf.segments.map((s) => ({
+      type: SEGMENT_TYPES[s.type] ?? hex(s.type),
+      flags: showFlags(s.flags),
+      offset: hex(s.offset),
+      vaddr: hex(s.vaddr),
+      paddr: hex(s.paddr),
+      filesz: hex(s.filesz),
+      memsz: hex(s.memsz),
+      align: hex(s.align),
+    })),
+  }
+}
+
+const showFlags = (flags: number): string =>
+  `${flags & PF_R ? 'R' : '-'}${flags & PF_W ? 'W' : '-'}${flags & PF_X ? 'X' : '-'}`
+
+function describeNote(note: ElfNote): { owner: string; type: string; value: string; offset: string; from: string } {
+  return {
+    owner: note.owner,
+    type: note.name ?? hex(note.type),
+    value: noteValue(note),
+    offset: hex(note.offset),
+    from: note.from,
+  }
+}
+
+function describeXen(params: XenParams): Json {
+  const entries = Object.entries(params).map(([name, value]): [string, Json] => {
+    if (name === 'supported' || name === 'required') return [name, featureNames(value as number)]
+    if (typeof value === 'bigint') return [name, hex(value)]
+    if (name === 'physEntry') return [name, hex(value as number)]
+    if (name === 'physReloc')
+      return [name, Object.fromEntries(Object.entries(value as object).map(([k, v]) => [k, hex(v as number)]))]
+    return [name, value as Json]
+  })
+  return Object.fromEntries(entries)
+}
+
+/** What a kernel file says, as JSON. */
+export function describeKernel(kernel: Kernel): { readonly [key: string]: Json } {
+  return {
+    kind: 'kernel',
+    container: kernel.container,
+    ...(kernel.codec ? { codec: kernel.codec } : {}),
+    sha256: kernel.sha256,
+    ...(kernel.elf ? { elf: describeElf(kernel.elf) } : {}),
+    notes: kernel.notes.map(describeNote),
+    ...(kernel.xen ? { xen: describeXen(kernel.xen) } : {}),
+  }
+}
+
+/** The same for people. */
+export function kernelText(kernel: Kernel): string[] {
+  const { elf } = kernel
+  const lines = [`kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec} payload` : ''}`]
+  if (elf) {
+    const machine = MACHINES[elf.machine] ?? hex(elf.machine)
+    lines.push(`elf      ELF${elf.class} ${machine} ${ELF_TYPES[elf.type] ?? hex(elf.type)}, entry ${hex(elf.entry)}`)
+    const rows = elf.segments.map((s) => [
+      SEGMENT_TYPES[s.type] ?? hex(s.type),
+      hex(s.offset),
+      hex(s.vaddr, elf.class / 4),
+      hex(s.paddr),
+      hex(s.filesz),
+      hex(s.memsz),
+      showFlags(s.flags),
+    ])
+    lines.push('', 'segments', ...table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
+  }
+  if (kernel.notes.length > 0) {
+    const rows = kernel.notes.map(describeNote).map((n) => [n.owner, n.type, n.value])
+    lines.push('', 'notes', ...table(['owner', 'type', 'value'], rows))
+  }
+  if (kernel.xen) {
+    const { supported, required } = kernel.xen
+    lines.push(
+      '',
+      `features supported ${featureNames(supported).join(' ') || '-'}; required ${featureNames(required).join(' ') || '-'}`,
+    )
+  }
+  return lines
+}
+
+/** What a guest holds, as JSON. */
+export function describeDomain(domain: Domain): { readonly [key: string]: Json } {
+  const startInfo = Object.entries(readStartInfo(domain)).map(([k, v]) => [k, typeof v === 'string' ? v : hex(v)])
+  return {
+    kind: 'snapshot',
+    type: domain.type,
+    abi: domain.abi,
+    name: domain.name,
+    memory: { bytes: domain.memory.pageCount * PAGE_SIZE, pages: domain.memory.pageCount },
+    kernel: { ...domain.kernel },
+    regions: domain.regions.map((r) => ({ ...r, ...(r.vaddr === undefined ? {} : { vaddr: hex(r.vaddr) }) }) as Json),
+    vcpus: domain.vcpus.map((vcpu) => ({
+      online: vcpu.online,
+      registers: Object.fromEntries([
+        ...Object.entries(vcpu.registers).map(([name, value]) => [name, hex(value)]),
+        ...SEGMENT_REGISTERS.map((name) => [name, hex(vcpu.segments[name].selector)]),
+        ['cr0', hex(vcpu.cr0)],
+        ['cr3', hex(vcpu.cr3)],
+        ['cr4', hex(vcpu.cr4)],
+      ]),
+    })),
+    startInfo: {
+      pfn: domain.boot.startInfo.pfn,
+      vaddr: hex(domain.boot.startInfo.vaddr),
+      ...Object.fromEntries(startInfo),
+    },
+    pageTables: { top: domain.boot.pageTables.top, pages: domain.boot.pageTables.pages },
+    p2m: domain.p2m.name,
+  }
+}
+
+/** The same for people. */
+export function domainText(domain: Domain): string[] {
+  const digits = domain.abi === 'x86_64' ? 16 : 8
+  const { memory, boot } = domain
+  const regions = domain.regions.map((r) => [
+    hex(r.pfn),
+    String(r.pages),
+    showSize(r.pages * PAGE_SIZE),
+    r.vaddr === undefined ? 'not mapped' : hex(r.vaddr, digits),
+    r.name,
+  ])
+  const startInfo = Object.entries(readStartInfo(domain)).map(([name, value]): [string, string] => [
+    name,
+    typeof value === 'string' ? JSON.stringify(value) : hex(value),
+  ])
+  const lines = [
+    `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
+    `kernel   ${domain.kernel.container}${domain.kernel.codec ? `, ${domain.kernel.codec}` : ''}, sha256 ${domain.kernel.sha256.slice(0, 16)}...`,
+    '',
+    'regions',
+    ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),
+    '',
+    `start_info at pfn ${hex(boot.startInfo.pfn)}, ${hex(boot.startInfo.vaddr, digits)}`,
+    ...pairs(startInfo),
+    '',
+    `page tables  ${boot.pageTables.pages} pages, top at pfn ${hex(boot.pageTables.top)}`,
+  ]
+  for (const vcpu of domain.vcpus) {
+    if (!vcpu.online) {
+      lines.push('', `vcpu ${vcpu.id}  waits until the guest starts it`)
+      continue
+    }
+    const { registers: r, segments: s } = vcpu
+    const set = Object.entries(r).filter(([, value]) => value !== 0n)
+    const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
+    lines.push(
+      '',
+      `vcpu ${vcpu.id}`,
+      ...pairs([...set, ['cr3', vcpu.cr3] as const].map(([n, v]) => [n, hex(v, digits)])),
+    )
+    lines.push(`  ${selectors}; every other register 0`)
+  }
+  return lines
+}

@@ -1,0 +1,23 @@
+/**
+ * Plain-text tables that a terminal shows well and grep can use.
+ *
+ * Source: our own rule: two spaces between columns, numbers to the right, nothing behind the last column.
+ * Gotcha: widths count UTF-16 units; what we print is ASCII.
+ */
+
+/** Lines of a table. A column whose heading starts with ">" is aligned to the right. */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[], indent = '  '): string[] {
+  const right = headings.map((heading) => heading.startsWith('>'))
+  const all = [headings.map((heading) => heading.replace(/^>/, '')), ...rows]
+  const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  return all.map((row) => {
+    const cells = row.map((cell, i) => (right[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+    return (indent + cells.join('  ')).trimEnd()
+  })
+}
+
+/** Lines of `name value` pairs. */
+export function pairs(rows: readonly (readonly [string, string])[], indent = '  '): string[] {
+  const width = Math.max(0, ...rows.map(([name]) => name.length))
+  return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`.trimEnd())
+}
