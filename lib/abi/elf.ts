@@ -19,6 +19,7 @@ export const ET_CORE = 4
 export const EM_386 = 3
 export const EM_X86_64 = 62
 
+export const PT_NULL = 0
 export const PT_LOAD = 1
 export const PT_DYNAMIC = 2
 export const PT_NOTE = 4
@@ -30,6 +31,7 @@ export const PF_RWX = PF_R | PF_W | PF_X
 /** e_phnum of a file that keeps the real count elsewhere; no kernel does. */
 export const PN_XNUM = 0xffff
 
+export const SHT_NULL = 0
 export const SHT_PROGBITS = 1
 export const SHT_SYMTAB = 2
 export const SHT_STRTAB = 3

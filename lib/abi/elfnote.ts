@@ -6,6 +6,16 @@
  */
 export const XEN_NOTE_OWNER = 'Xen'
 
+/** What LOADER, GUEST_OS and XEN_VERSION have to begin with for Xen to load a PV kernel. */
+export const GENERIC_LOADER = 'generic'
+export const LINUX_GUEST_OS = 'linux'
+export const XEN_VERSION_3 = 'xen-3.0'
+
+/** The section that older kernels have instead of notes, and how many bytes of a key and of a value Xen reads. */
+export const XEN_GUEST_SECTION = '__xen_guest'
+export const XEN_GUEST_KEY_MAX = 31
+export const XEN_GUEST_VALUE_MAX = 127
+
 /** How the descriptor is to be read: a number of its own size, text, a few u32, or bytes nobody decodes. */
 export type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
 

@@ -18,6 +18,10 @@ export const PTE_ADDR_MASK = 0x000ffffffffff000n
 export const PT_ENTRIES = 512
 export const PT_LEVEL_BITS = 9
 
+/** Bits of a virtual address that four-level and PAE tables translate; those above are not looked at. */
+export const X86_64_VADDR_BITS = 48
+export const X86_32_VADDR_BITS = 32
+
 /** log2 of the bytes that one entry of a level maps: L1 4 KiB, L2 2 MiB, L3 1 GiB, L4 512 GiB. */
 export const levelShift = (level: number): number => 12 + PT_LEVEL_BITS * (level - 1)
 

@@ -4,6 +4,26 @@
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
  * Gotcha: the file may be longer than its ELF: a bzImage's payload has a relocation table behind it.
  */
+import elfy from 'elfy'
+import {
+  Ehdr32,
+  Ehdr64,
+  ELF_MAGIC,
+  ELFCLASS32,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  PF_RWX,
+  Phdr32,
+  Phdr64,
+  PN_XNUM,
+  PT_LOAD,
+  PT_NULL,
+} from '../abi/elf.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+import { endOfSections, readSections, type Section, sectionTable } from './elf-sections.js'
+
+export type { Section } from './elf-sections.js'
 
 /** One program header, fields as in the file. */
 export interface Segment {
@@ -20,20 +40,6 @@ export interface Segment {
   readonly align: bigint
 }
 
-/** One section header, read only where something falls back on sections. */
-export interface Section {
-  readonly name: string
-  readonly type: number
-  readonly flags: bigint
-  readonly addr: bigint
-  readonly offset: number
-  readonly size: number
-  readonly link: number
-  readonly info: number
-  readonly align: bigint
-  readonly entsize: bigint
-}
-
 export interface ElfImage {
   readonly class: 32 | 64
   /** e_type: ET_EXEC, ET_DYN, ... */
@@ -44,8 +50,212 @@ export interface ElfImage {
   readonly segments: readonly Segment[]
   /** Headers with a name and a range within the file; empty where the file has none or they are damaged. */
   readonly sections: readonly Section[]
+  /** Why there are no sections although the header promises some. Xen refuses such a file; for other uses it will do. */
+  readonly sectionFault?: DomainBuilderError
   /** The whole file that the ELF begins, what follows the ELF included. A view, never copied. */
   readonly bytes: Uint8Array
   /** Where the ELF itself ends: the last byte that any header or segment or section covers, plus one. */
   readonly end: number
+}
+
+/** A program header as the file has it, all addresses widened to u64 whatever the class. */
+interface ProgramHeader {
+  readonly p_type: number
+  readonly p_flags: number
+  readonly p_offset: bigint
+  readonly p_vaddr: bigint
+  readonly p_paddr: bigint
+  readonly p_filesz: bigint
+  readonly p_memsz: bigint
+  readonly p_align: bigint
+}
+
+/** elfy reads the headers; a program header's u64 it would round through a double, so those are read here. */
+class HeaderParser extends elfy.Parser {
+  override parseProgram(entry: Buffer, header: { class: '32' | '64' }): ProgramHeader {
+    if (header.class === '64') return Phdr64.decode(entry)
+    const { p_type, p_flags, ...addresses } = Phdr32.decode(entry)
+    return {
+      p_type,
+      p_flags,
+      p_offset: BigInt(addresses.p_offset),
+      p_vaddr: BigInt(addresses.p_vaddr),
+      p_paddr: BigInt(addresses.p_paddr),
+      p_filesz: BigInt(addresses.p_filesz),
+      p_memsz: BigInt(addresses.p_memsz),
+      p_align: BigInt(addresses.p_align),
+    }
+  }
+}
+
+/** Whether the bytes begin as an ELF does; nothing more is promised. */
+export function isElf(bytes: Uint8Array): boolean {
+  return ELF_MAGIC.every((byte, i) => bytes[i] === byte)
+}
+
+/** Whether Xen loads a segment: a PT_LOAD that anyone may read, write or execute. */
+export function isLoadable(segment: Segment): boolean {
+  return segment.type === PT_LOAD && (segment.flags & PF_RWX) !== 0
+}
+
+/** The segments that Xen loads, in the order of the file. */
+export function loadable(elf: ElfImage): readonly Segment[] {
+  return elf.segments.filter(isLoadable)
+}
+
+/** A segment's bytes in the file: a view, not a copy. */
+export function segmentBytes(elf: ElfImage, segment: Segment): Uint8Array {
+  return elf.bytes.subarray(segment.offset, segment.offset + segment.filesz)
+}
+
+/** Lowest and highest (exclusive) p_paddr of the loadable segments, whatever their order; undefined where none loads. */
+export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readonly pend: bigint } | undefined {
+  let extent: { pstart: bigint; pend: bigint } | undefined
+  for (const { paddr, memsz } of loadable(elf)) {
+    const end = paddr + memsz
+    if (extent === undefined) extent = { pstart: paddr, pend: end }
+    if (paddr < extent.pstart) extent.pstart = paddr
+    if (end > extent.pend) extent.pend = end
+  }
+  return extent
+}
+
+/**
+ * Reads the header and the segments; sections only when they are asked for.
+ * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`.
+ */
+export function parseElf(bytes: Uint8Array): ElfImage {
+  if (!isElf(bytes)) {
+    throw new DomainBuilderError('not-a-kernel', 'the file does not begin with the ELF magic', { offset: 0 })
+  }
+  const is64 = checkIdent(bytes)
+  const ehdr = is64 ? Ehdr64 : Ehdr32
+  const phdr = is64 ? Phdr64 : Phdr32
+  if (bytes.length < ehdr.size) {
+    throw new DomainBuilderError('truncated', 'the file ends within the ELF header', {
+      expected: `${ehdr.size} bytes`,
+      found: `${bytes.length}`,
+      offset: bytes.length,
+    })
+  }
+  const { e_type, e_machine, e_entry } = ehdr.decode(bytes)
+
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const parser = new HeaderParser()
+  const header = parser.parseHeader(buffer)
+  if (header.phnum === 0 || header.phnum === PN_XNUM) {
+    throw new DomainBuilderError('bad-elf', 'e_phnum is no count of program headers: nothing can be loaded', {
+      expected: `1 to ${hex(PN_XNUM - 1)}`,
+      found: hex(header.phnum),
+      offset: ehdr.offsetOf('e_phnum'),
+    })
+  }
+  if (header.phentsize !== phdr.size) {
+    throw new DomainBuilderError('bad-elf', 'e_phentsize is not the size of a program header', {
+      expected: `${phdr.size}`,
+      found: `${header.phentsize}`,
+      offset: ehdr.offsetOf('e_phentsize'),
+    })
+  }
+  const tableEnd = header.phoff + header.phnum * header.phentsize
+  if (header.phoff === 0 || !Number.isSafeInteger(tableEnd) || tableEnd > bytes.length) {
+    throw new DomainBuilderError('truncated', 'the program headers lie outside the file', {
+      expected: `an end at ${hex(bytes.length)} or before`,
+      found: header.phoff === 0 ? 'e_phoff 0' : hex(tableEnd),
+      offset: ehdr.offsetOf('e_phoff'),
+    })
+  }
+
+  const segments = (parser.parsePrograms(buffer, header) as ProgramHeader[]).map((program, i) =>
+    checkSegment(program, bytes.length, is64, header.phoff + i * phdr.size),
+  )
+
+  const table = sectionTable(bytes, is64)
+  const programEnd = segments.reduce(
+    (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
+    Math.max(ehdr.size, tableEnd),
+  )
+  let sections: readonly Section[] | undefined
+  return {
+    class: is64 ? 64 : 32,
+    type: e_type,
+    machine: e_machine,
+    entry: BigInt(e_entry),
+    segments,
+    get sections() {
+      sections ??= readSections(bytes, table)
+      return sections
+    },
+    ...(table.fault === undefined ? {} : { sectionFault: table.fault }),
+    bytes,
+    get end() {
+      return Math.max(programEnd, endOfSections(table, this.sections))
+    },
+  }
+}
+
+/** @returns whether the ELF is of the 64-bit class. */
+function checkIdent(bytes: Uint8Array): boolean {
+  const [elfClass, data] = [bytes[Ehdr64.offsetOf('ei_class')], bytes[Ehdr64.offsetOf('ei_data')]]
+  if (elfClass !== ELFCLASS32 && elfClass !== ELFCLASS64) {
+    throw new DomainBuilderError('bad-elf', 'EI_CLASS is no ELF class', {
+      expected: '1 (32-bit) or 2 (64-bit)',
+      found: elfClass === undefined ? 'the end of the file' : `${elfClass}`,
+      offset: Ehdr64.offsetOf('ei_class'),
+    })
+  }
+  if (data !== ELFDATA2LSB) {
+    throw new DomainBuilderError('bad-elf', 'EI_DATA: no x86 kernel has another byte order', {
+      expected: '1 (little-endian)',
+      found: data === undefined ? 'the end of the file' : `${data}`,
+      offset: Ehdr64.offsetOf('ei_data'),
+    })
+  }
+  return elfClass === ELFCLASS64
+}
+
+function checkSegment(program: ProgramHeader, fileSize: number, is64: boolean, at: number): Segment {
+  const phdr = is64 ? Phdr64 : Phdr32
+  const { p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align } = program
+  // An empty range lies nowhere, and PT_NULL's fields mean nothing.
+  const empty = p_filesz === 0n || p_type === PT_NULL
+  if (!empty && p_offset + p_filesz > BigInt(fileSize)) {
+    throw new DomainBuilderError('truncated', 'a segment reaches past the end of the file', {
+      expected: `p_offset + p_filesz at most ${hex(fileSize)}`,
+      found: `${hex(p_offset)} + ${hex(p_filesz)}`,
+      offset: at + phdr.offsetOf('p_offset'),
+    })
+  }
+  if (p_type === PT_LOAD) {
+    if (p_filesz > p_memsz) {
+      throw new DomainBuilderError('bad-elf', 'a segment has more bytes in the file than in memory', {
+        expected: `p_filesz at most p_memsz, ${hex(p_memsz)}`,
+        found: hex(p_filesz),
+        offset: at + phdr.offsetOf('p_filesz'),
+      })
+    }
+    const limit = is64 ? 1n << 64n : 1n << 32n
+    for (const [field, address] of [
+      ['p_paddr', p_paddr],
+      ['p_vaddr', p_vaddr],
+    ] as const) {
+      if (address + p_memsz > limit) {
+        throw new DomainBuilderError('bad-elf', 'a segment wraps around the end of the address space', {
+          expected: `${field} + p_memsz at most ${hex(limit)}`,
+          found: `${hex(address)} + ${hex(p_memsz)}`,
+          offset: at + phdr.offsetOf(field),
+        })
+      }
+    }
+  }
+  return {
+    type: p_type,
+    flags: p_flags,
+    offset: empty ? 0 : Number(p_offset),
+    vaddr: p_vaddr,
+    paddr: p_paddr,
+    filesz: empty ? 0 : Number(p_filesz),
+    memsz: p_memsz,
+    align: p_align,
+  }
 }

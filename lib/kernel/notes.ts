@@ -5,10 +5,18 @@
  * Gotcha: name and descriptor are padded to 4 bytes whatever p_align says; GNU property notes in a merged segment
  * with p_align 8 are padded to 8, so the walk resynchronises there.
  */
+import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
+import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
+import { DomainBuilderError } from '../errors.js'
+import { logNotes } from '../log.js'
+import { alignUp, hex } from '../units.js'
+import type { ElfImage } from './elf.js'
 
 export interface ElfNote {
   /** Exactly as in the file, without its NUL. */
   readonly owner: string
+  /** The owner is Xen's name in 4 bytes, NUL included: the only spelling whose types are Xen's. */
+  readonly isXen: boolean
   readonly type: number
   /** Name of the type where the owner is Xen and we know it, e.g. ENTRY. */
   readonly name?: string
@@ -16,4 +24,172 @@ export interface ElfNote {
   /** File offset of the note's header. */
   readonly offset: number
   readonly from: 'PT_NOTE' | 'SHT_NOTE'
+}
+
+/** As many as Xen reads; a kernel has a dozen. */
+const NOTES_MAX = 65536
+/** A longer owner, or a longer text, is nothing that Xen would read either (ELF_MAX_STRING_LENGTH). */
+const TEXT_MAX = 4096
+/** Notes lie at multiples of this. */
+const NOTE_ALIGN = 4
+/** Where a linker has merged notes of this alignment with Xen's, its padding lies between them. */
+const MERGED_ALIGN = 8
+
+/** A stretch of the file that holds notes. */
+interface NoteRange {
+  readonly start: number
+  readonly end: number
+  readonly align: bigint
+  readonly from: ElfNote['from']
+}
+
+/**
+ * Every note of the file, in its order. Sections are read only where no segment holds a note of Xen's.
+ * @throws DomainBuilderError `truncated` or `bad-note`, where the walk would otherwise be lost.
+ */
+export function readNotes(elf: ElfImage): ElfNote[] {
+  const notes: ElfNote[] = []
+  for (const { type, offset, filesz, align } of elf.segments) {
+    // Some binutils leave p_offset 0 in a note segment: what it covers is the ELF header.
+    if (type !== PT_NOTE || offset === 0) continue
+    walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, notes)
+  }
+  if (!notes.some(({ isXen }) => isXen)) {
+    const seen = new Set(notes.map(({ offset }) => offset))
+    const found: ElfNote[] = []
+    for (const { type, offset, size, align } of elf.sections) {
+      if (type !== SHT_NOTE) continue
+      walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, found)
+    }
+    // A section usually lies in a segment already walked: its notes are the same ones.
+    notes.push(...found.filter(({ offset }) => !seen.has(offset)))
+  }
+  logNotes('%d notes, %d of Xen', notes.length, notes.filter(({ isXen }) => isXen).length)
+  return notes
+}
+
+function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
+  const { end, from } = range
+  let at = range.start
+  while (at < end) {
+    if (isPadding(bytes, at, range)) {
+      at += NOTE_ALIGN
+      continue
+    }
+    if (end - at < Nhdr.size) {
+      // What is left is too short for a note: fine as padding, else the notes before it were misread.
+      if (bytes.subarray(at, end).every((byte) => byte === 0)) return
+      throw new DomainBuilderError('truncated', 'notes end in the middle of a note header', {
+        expected: `${Nhdr.size} bytes`,
+        found: `${end - at}`,
+        offset: at,
+      })
+    }
+    const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
+    const nameAt = at + Nhdr.size
+    const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
+    if (nameAt + n_namesz > end || (n_descsz > 0 && descAt + n_descsz > end)) {
+      throw new DomainBuilderError('truncated', `a note reaches past the end of its ${from}`, {
+        expected: `namesz and descsz within ${hex(end - nameAt)} bytes`,
+        found: `${hex(n_namesz)} and ${hex(n_descsz)}`,
+        offset: at,
+      })
+    }
+    if (n_namesz > TEXT_MAX) {
+      throw new DomainBuilderError('bad-note', "a note's owner is too long to be a name", {
+        expected: `at most ${TEXT_MAX} bytes`,
+        found: `${n_namesz}`,
+        offset: at,
+      })
+    }
+    if (notes.length >= NOTES_MAX) {
+      throw new DomainBuilderError('bad-note', 'too many notes', { expected: `at most ${NOTES_MAX}`, offset: at })
+    }
+    const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
+    const owner = latin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
+    const isXen = owner === XEN_NOTE_OWNER && n_namesz === XEN_NOTE_OWNER.length + 1
+    const name = isXen ? xenNoteName(n_type) : undefined
+    notes.push({
+      owner,
+      isXen,
+      type: n_type,
+      ...(name === undefined ? {} : { name }),
+      desc: bytes.subarray(descAt, descAt + n_descsz),
+      offset: at,
+      from,
+    })
+    at = descAt + alignUp(n_descsz, NOTE_ALIGN)
+  }
+}
+
+/** Whether a linker's padding lies here rather than a note: only off the larger alignment, and only zero. */
+function isPadding(bytes: Uint8Array, at: number, { end, align }: NoteRange): boolean {
+  if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0 || end - at < NOTE_ALIGN) return false
+  return bytes.subarray(at, at + NOTE_ALIGN).every((byte) => byte === 0)
+}
+
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+
+/** How a note is called in a message. */
+const label = ({ name, type }: ElfNote): string => `note ${name ?? hex(type)}`
+
+/**
+ * A number in as many bytes as the note has.
+ * @throws DomainBuilderError `bad-note` where they are not 1, 2, 4 or 8.
+ */
+export function noteNumber(note: ElfNote): bigint {
+  const { desc } = note
+  const view = new DataView(desc.buffer, desc.byteOffset, desc.byteLength)
+  switch (desc.length) {
+    case 1:
+      return BigInt(view.getUint8(0))
+    case 2:
+      return BigInt(view.getUint16(0, true))
+    case 4:
+      return BigInt(view.getUint32(0, true))
+    case 8:
+      return view.getBigUint64(0, true)
+    default:
+      throw new DomainBuilderError('bad-note', `${label(note)} is no number`, {
+        expected: 'a descriptor of 4 or 8 bytes',
+        found: `${desc.length}`,
+        offset: note.offset,
+      })
+  }
+}
+
+/**
+ * The text of a note, without its NUL. Padding may stand in for the NUL, as it does wherever C reads the file.
+ * @throws DomainBuilderError `bad-note` where the text runs on into whatever follows the note, or is over 4096 bytes.
+ */
+export function noteString(note: ElfNote): string {
+  const { desc } = note
+  const nul = desc.indexOf(0)
+  const length = nul < 0 ? desc.length : nul
+  if (length > TEXT_MAX || (nul < 0 && length > 0 && length % NOTE_ALIGN === 0)) {
+    throw new DomainBuilderError('bad-note', `${label(note)} is no text`, {
+      expected: `at most ${TEXT_MAX} bytes that end with a NUL`,
+      found: nul < 0 ? 'no NUL' : `${length} bytes`,
+      offset: note.offset,
+    })
+  }
+  return latin1(desc.subarray(0, length))
+}
+
+/**
+ * The first `max` u32 of a note; it may have fewer, or none.
+ * @throws DomainBuilderError `bad-note` where its size is no multiple of 4.
+ */
+export function noteU32s(note: ElfNote, max: number): number[] {
+  const { desc } = note
+  if (desc.length % 4 !== 0) {
+    throw new DomainBuilderError('bad-note', `${label(note)} is no list of u32`, {
+      expected: 'a descriptor of a multiple of 4 bytes',
+      found: `${desc.length} bytes`,
+      offset: note.offset,
+    })
+  }
+  const view = new DataView(desc.buffer, desc.byteOffset, desc.byteLength)
+  return Array.from({ length: Math.min(max, desc.length / 4) }, (_, i) => view.getUint32(i * 4, true))
 }

@@ -4,8 +4,15 @@
  * Source: xen/include/public/elfnote.h; confirmed against libxenguest.
  * Gotcha: p_vaddr is not used. A segment lies at p_paddr + (VIRT_BASE - PADDR_OFFSET): p != v.
  */
-import type { Vaddr } from '../units.js'
-import type { ElfImage } from './elf.js'
+import { EM_386, EM_X86_64 } from '../abi/elf.js'
+import { GENERIC_LOADER, LINUX_GUEST_OS, XEN_VERSION_3 } from '../abi/elfnote.js'
+import { XENFEAT } from '../abi/features.js'
+import { X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import { logKernel } from '../log.js'
+import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
+import { type ElfImage, physicalExtent } from './elf.js'
+import type { Kernel } from './kernel.js'
 import type { XenParams } from './xen-params.js'
 
 export type PvAbi = 'x86_64' | 'x86_32p'
@@ -28,4 +35,146 @@ export interface PvKernel {
   readonly entry: Vaddr
   /** INIT_P2M where it is usable (64-bit, page aligned, below virtBase), else absent. */
   readonly initP2m?: Vaddr
+}
+
+export interface PvKernelOptions {
+  /** The guest is to be the hardware domain: a kernel that requires dom0 will do. */
+  readonly dom0?: boolean
+}
+
+/**
+ * A kernel as a PV guest, or the one cause why it cannot be one.
+ * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated`
+ * where the file's section headers have been cut off.
+ */
+export function pvKernel(kernel: Kernel, options: PvKernelOptions = {}): PvKernel {
+  const { elf, xen: params } = kernel
+  if (elf === undefined) throw notPv(`the ${kernel.container} holds no ELF`)
+  if (elf.sectionFault !== undefined) throw elf.sectionFault
+  if (params === undefined) throw notPv('the ELF has neither Xen notes nor a __xen_guest section')
+  checkNotes(params)
+  checkFeatures(params, options)
+  const abi = guestAbi(elf, params)
+  return { abi, elf, params, ...checkLayout(abi, elf, params) }
+}
+
+function notPv(message: string, expected?: string, found?: string): DomainBuilderError {
+  return new DomainBuilderError('not-xen-pv', message, {
+    ...(expected === undefined ? {} : { expected }),
+    ...(found === undefined ? {} : { found }),
+  })
+}
+
+const quoted = (text: string | undefined): string => (text === undefined ? 'none' : `'${text.slice(0, 64)}'`)
+
+/** Is the kernel made for Xen at all, and for the interface that Xen still has? */
+function checkNotes({ loader, guestOs, xenVersion, physEntry }: XenParams): void {
+  if (!loader?.startsWith(GENERIC_LOADER) && !guestOs?.startsWith(LINUX_GUEST_OS)) {
+    if (loader === undefined && guestOs === undefined && physEntry !== undefined) {
+      throw notPv('the kernel is for PVH alone: it has PHYS32_ENTRY, but neither LOADER nor GUEST_OS')
+    }
+    throw notPv(
+      'the kernel asks for a loader that Xen does not have',
+      `LOADER '${GENERIC_LOADER}' or GUEST_OS '${LINUX_GUEST_OS}'`,
+      `LOADER ${quoted(loader)}, GUEST_OS ${quoted(guestOs)}`,
+    )
+  }
+  if (!xenVersion?.startsWith(XEN_VERSION_3)) {
+    throw notPv('the kernel is for another Xen', `XEN_VERSION '${XEN_VERSION_3}'`, quoted(xenVersion))
+  }
+}
+
+function checkFeatures({ source, required, unknownRequired }: XenParams, { dom0 }: PvKernelOptions): void {
+  if (unknownRequired !== undefined && source !== '__xen_guest') {
+    throw new DomainBuilderError('unknown-feature', 'the kernel requires a feature that Xen does not know', {
+      found: quoted(`!${unknownRequired}`),
+    })
+  }
+  const requires = (feature: keyof typeof XENFEAT) => ((required >>> XENFEAT[feature]) & 1) === 1
+  if (requires('dom0') && dom0 !== true) {
+    throw new DomainBuilderError('unsupported-feature', 'the kernel can only be dom0', { found: "FEATURES '!dom0'" })
+  }
+  if (requires('auto_translated_physmap')) {
+    throw new DomainBuilderError('unsupported-feature', 'Xen has no auto-translated PV guests any more', {
+      found: "FEATURES '!auto_translated_physmap'",
+    })
+  }
+}
+
+function guestAbi({ machine }: ElfImage, { pae, source }: XenParams): PvAbi {
+  if (machine === EM_X86_64) return 'x86_64'
+  if (machine !== EM_386) {
+    throw notPv('the kernel is for another processor', `e_machine ${EM_386} or ${EM_X86_64}`, `${machine}`)
+  }
+  if (pae === 'no') {
+    const key = source === '__xen_guest' ? 'PAE=yes' : "a PAE_MODE of 'yes' or 'bimodal'"
+    throw notPv('the kernel is 32-bit without PAE, which Xen no longer runs', key, 'neither')
+  }
+  return 'x86_32p'
+}
+
+type PvLayout = Omit<PvKernel, 'abi' | 'elf' | 'params'>
+
+function wrongLayout(message: string, expected: string, found: string): DomainBuilderError {
+  return new DomainBuilderError('wrong-layout', message, { expected, found })
+}
+
+function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
+  const extent = physicalExtent(elf)
+  if (extent === undefined) throw wrongLayout('no segment of the kernel is loadable', 'a PT_LOAD', 'none')
+  if (params.paddrOffset !== undefined && params.virtBase === undefined) {
+    throw wrongLayout('PADDR_OFFSET means nothing without VIRT_BASE', 'both or neither', hex(params.paddrOffset))
+  }
+  const virtBase = params.virtBase ?? 0n
+  const paddrOffset = params.paddrOffset ?? (params.source === '__xen_guest' ? virtBase : 0n)
+  const virtOffset = u64(virtBase - paddrOffset)
+  const image = { start: u64(extent.pstart + virtOffset), end: u64(extent.pend + virtOffset) }
+  const { start: vstart, end: vend } = image
+  const entry = params.entry ?? elf.entry
+  const vbits = abi === 'x86_64' ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
+
+  if (vstart > vend) throw wrongLayout('the image wraps around the address space', 'start <= end', showRange(image))
+  if (abi === 'x86_32p' && vend > 1n << BigInt(vbits)) {
+    throw wrongLayout('the image lies above a 32-bit address space', 'an end of at most 4 GiB', showRange(image))
+  }
+  // The end itself is allowed: Xen's rule.
+  if (entry < vstart || entry > vend) {
+    throw wrongLayout('the entry is outside of the image', showRange(image), hex(entry))
+  }
+  if (virtBase > vstart) throw wrongLayout('the image begins below VIRT_BASE', hex(virtBase), hex(vstart))
+  if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
+    throw wrongLayout('the image does not begin at a page', 'VIRT_BASE and image page aligned', hex(vstart))
+  }
+  const initP2m = checkInitP2m(params.initP2m, abi, { ...image, virtBase, vbits })
+  logKernel('PV %s at %s, entry %s', abi, showRange(image), hex(entry))
+  return {
+    virtBase,
+    paddrOffset,
+    virtOffset,
+    ...extent,
+    vstart,
+    vend,
+    entry,
+    ...(initP2m === undefined ? {} : { initP2m }),
+  }
+}
+
+/** Where the p2m is to be mapped; undefined where Xen ignores the wish. */
+function checkInitP2m(
+  initP2m: bigint | undefined,
+  abi: PvAbi,
+  image: { readonly start: Vaddr; readonly end: Vaddr; readonly virtBase: Vaddr; readonly vbits: number },
+): Vaddr | undefined {
+  if (initP2m === undefined) return undefined
+  if (initP2m >= image.start && initP2m < image.end) {
+    throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(image)}`, hex(initP2m))
+  }
+  if (abi !== 'x86_64' || initP2m % BigInt(PAGE_SIZE) !== 0n || initP2m >= image.virtBase) return undefined
+  // The tables only see the low 48 bits: an address that differs above them is the same place. Xen misses that.
+  const masked = { start: BigInt.asUintN(image.vbits, image.start), end: BigInt.asUintN(image.vbits, image.end) }
+  const place = BigInt.asUintN(image.vbits, initP2m)
+  if (place >= masked.start && place < masked.end) {
+    throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(masked)}`, hex(initP2m))
+  }
+  return initP2m
 }

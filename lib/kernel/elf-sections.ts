@@ -1,0 +1,128 @@
+/**
+ * Section headers, read where something falls back on them: SHT_NOTE, __xen_guest, BSD_SYMTAB.
+ *
+ * Source: the System V ABI, chapter 4, "Sections" (https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.sheader.html).
+ * Gotcha: a kernel loads without sections, so their damage is recorded and left to whoever needs them. Names overlap at
+ * the writer's pleasure: each is bounded, or a thousand headers would each read the same megabytes.
+ */
+import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+
+/** One section header, read only where something falls back on sections. */
+export interface Section {
+  /** Its number in the header table, which sh_link counts in. */
+  readonly index: number
+  readonly name: string
+  readonly type: number
+  readonly flags: bigint
+  readonly addr: bigint
+  readonly offset: number
+  /** Bytes; an SHT_NOBITS section has none of them in the file. */
+  readonly size: number
+  readonly link: number
+  readonly info: number
+  readonly align: bigint
+  readonly entsize: bigint
+  /** File offset of the header itself. */
+  readonly headerOffset: number
+}
+
+/** Where the headers are, checked against the file; a count of 0 where there are none to read. */
+export interface SectionTable {
+  readonly is64: boolean
+  readonly offset: number
+  readonly entsize: number
+  readonly count: number
+  /** e_shstrndx. */
+  readonly names: number
+  readonly fault: DomainBuilderError | undefined
+}
+
+/** No name that any linker or Xen knows is longer. */
+const NAME_MAX = 128
+
+/** Finds the header table; costs nothing in proportion to it. */
+export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
+  const ehdr = is64 ? Ehdr64 : Ehdr32
+  const shdr = is64 ? Shdr64 : Shdr32
+  const header = ehdr.decode(bytes)
+  const shoff = BigInt(header.e_shoff)
+  const end = shoff + BigInt(header.e_shnum) * BigInt(header.e_shentsize)
+  const none = { is64, offset: 0, entsize: shdr.size, count: 0, names: 0 }
+  // Xen refuses an e_shoff past the end even where it leads to no header: such a file has been cut.
+  if (end > BigInt(bytes.length)) {
+    const fault = new DomainBuilderError('truncated', 'the section headers reach past the end of the file', {
+      expected: `an end at ${hex(bytes.length)} or before`,
+      found: hex(end),
+      offset: ehdr.offsetOf('e_shoff'),
+    })
+    return { ...none, fault }
+  }
+  if (shoff === 0n || header.e_shnum === 0) return { ...none, fault: undefined }
+  if (header.e_shentsize !== shdr.size) {
+    const fault = new DomainBuilderError('bad-elf', 'e_shentsize is not the size of a section header', {
+      expected: `${shdr.size}`,
+      found: `${header.e_shentsize}`,
+      offset: ehdr.offsetOf('e_shentsize'),
+    })
+    return { ...none, fault }
+  }
+  return {
+    is64,
+    offset: Number(shoff),
+    entsize: shdr.size,
+    count: header.e_shnum,
+    names: header.e_shstrndx,
+    fault: undefined,
+  }
+}
+
+/** The headers whose range lies within the file; the others are left out, as is the null one at index 0. */
+export function readSections(bytes: Uint8Array, table: SectionTable): readonly Section[] {
+  const shdr = table.is64 ? Shdr64 : Shdr32
+  const at = (index: number) => table.offset + index * table.entsize
+  const strings = table.names > 0 && table.names < table.count ? shdr.decode(bytes, at(table.names)) : undefined
+  const namesOffset = strings === undefined ? bytes.length : Number(strings.sh_offset)
+  const namesEnd = Math.min(bytes.length, namesOffset + (strings === undefined ? 0 : Number(strings.sh_size)))
+
+  const sections: Section[] = []
+  for (let index = 1; index < table.count; index++) {
+    const header = shdr.decode(bytes, at(index))
+    const [offset, size] = [BigInt(header.sh_offset), BigInt(header.sh_size)]
+    if (header.sh_type === SHT_NULL) continue
+    const inFile = header.sh_type === SHT_NOBITS ? 0n : size
+    if (offset + inFile > BigInt(bytes.length) || size > BigInt(Number.MAX_SAFE_INTEGER)) continue
+    sections.push({
+      index,
+      name: nameAt(bytes, namesOffset + header.sh_name, namesEnd),
+      type: header.sh_type,
+      flags: BigInt(header.sh_flags),
+      addr: BigInt(header.sh_addr),
+      offset: Number(offset),
+      size: Number(size),
+      link: header.sh_link,
+      info: header.sh_info,
+      align: BigInt(header.sh_addralign),
+      entsize: BigInt(header.sh_entsize),
+      headerOffset: at(index),
+    })
+  }
+  return sections
+}
+
+/** Where the header table and the sections' bytes end. */
+export function endOfSections(table: SectionTable, sections: readonly Section[]): number {
+  const tableEnd = table.offset + table.count * table.entsize
+  return sections.reduce((end, { type, offset, size }) => {
+    return type === SHT_NOBITS || size === 0 ? end : Math.max(end, offset + size)
+  }, tableEnd)
+}
+
+/** The NUL-terminated name at `start`, or as much of it as a name may have. */
+function nameAt(bytes: Uint8Array, start: number, end: number): string {
+  if (start >= end) return ''
+  const window = bytes.subarray(start, Math.min(end, start + NAME_MAX))
+  const nul = window.indexOf(0)
+  return Buffer.from(nul < 0 ? window : window.subarray(0, nul)).toString('latin1')
+}
