@@ -17,13 +17,15 @@ import {
   PT_LOAD,
   PT_NOTE,
 } from '../abi/elf.js'
+import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
 import type { ElfImage } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { type ElfNote, noteValue } from '../kernel/notes.js'
+import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.js'
 import type { XenParams } from '../kernel/xen-params.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
 import { pairs, table } from './table.js'
@@ -60,6 +62,23 @@ function describeElf(elf: ElfImage): Json {
 
 const showFlags = (flags: number): string =>
   `${flags & PF_R ? 'R' : '-'}${flags & PF_W ? 'W' : '-'}${flags & PF_X ? 'X' : '-'}`
+
+/** A note's descriptor as its kind says; bytes where it is none of ours, or does not read as what it should be. */
+function noteValue(note: ElfNote): string {
+  const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : 'bytes'
+  try {
+    if (kind === 'number') return hex(noteNumber(note))
+    if (kind === 'string') return noteString(note)
+    if (kind === 'u32s')
+      return noteU32s(note, note.desc.length / 4)
+        .map((word) => hex(word))
+        .join(' ')
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+  }
+  const shown = Buffer.from(note.desc.subarray(0, 32)).toString('hex')
+  return note.desc.length > 32 ? `${shown}... (${note.desc.length} bytes)` : shown
+}
 
 function describeNote(note: ElfNote): { owner: string; type: string; value: string; offset: string; from: string } {
   return {

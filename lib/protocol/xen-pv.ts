@@ -14,9 +14,9 @@ import type { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, makeP2m, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
 import { loadable } from '../kernel/elf.js'
+import { parseFeatures } from '../kernel/feature-string.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
-import { parseFeatures } from '../kernel/xen-params.js'
 import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
 import { checkCommon, guestMemory, type PvConfig } from './config.js'
 import { pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
@@ -93,12 +93,6 @@ function negotiate(pv: PvKernel, requested: string): FeatureName[] {
         'no feature',
       found: missing.join('|'),
     })
-  }
-  if (names.includes('auto_translated_physmap') && (required >>> XENFEAT.auto_translated_physmap) & 1) {
-    throw new DomainBuilderError(
-      'unsupported-feature',
-      'the kernel requires auto_translated_physmap, which PV no longer has',
-    )
   }
   return names
 }
