@@ -1,0 +1,71 @@
+/**
+ * The p2m and its list, both ways.
+ *
+ * Source: lib/guest/p2m.ts.
+ * Gotcha: frames above 2^32 exist: 16 TiB hosts have them.
+ */
+import t from 'tap'
+import { fillP2mList, makeP2m, p2mListBytes, withMoved } from '../../lib/guest/p2m.js'
+import { PAGE_SIZE } from '../../lib/units.js'
+
+t.test('identity, offset, table and function, forwards and backwards', async (t) => {
+  const table = BigUint64Array.of(5n, 0xffffffffffffffffn, 7n)
+  const specs = [
+    'identity',
+    { offset: 2 ** 33 },
+    { table },
+    { function: (pfn: number) => (pfn === 1 ? undefined : 9 - pfn) },
+  ] as const
+  const expected = [
+    [0, 1, 2],
+    [2 ** 33, 2 ** 33 + 1, 2 ** 33 + 2],
+    [5, undefined, 7],
+    [9, undefined, 7],
+  ]
+  specs.forEach((spec, i) => {
+    const p2m = makeP2m(spec, 3)
+    t.same([0, 1, 2].map(p2m.mfn), expected[i])
+    for (const pfn of [0, 1, 2]) {
+      const mfn = p2m.mfn(pfn)
+      if (mfn !== undefined) t.equal(p2m.pfn(mfn), pfn)
+    }
+  })
+})
+
+t.test('the list: u64 or u32 entries, holes all ones, zero behind the last', async (t) => {
+  const p2m = makeP2m({ function: (pfn) => (pfn === 1 ? undefined : pfn === 2 ? 2 ** 34 + 3 : pfn) }, 700)
+  t.equal(p2mListBytes(700, 8), 2 * PAGE_SIZE)
+  t.equal(p2mListBytes(700, 4), PAGE_SIZE)
+  const list = new Uint8Array(2 * PAGE_SIZE).fill(0xaa)
+  fillP2mList(p2m, 700, 8, 0, list)
+  const view = new DataView(list.buffer)
+  t.equal(view.getBigUint64(8, true), 0xffffffffffffffffn)
+  t.equal(view.getBigUint64(16, true), 2n ** 34n + 3n)
+  t.equal(view.getBigUint64(699 * 8, true), 699n)
+  t.ok(list.subarray(700 * 8).every((byte) => byte === 0))
+  const second = new Uint8Array(PAGE_SIZE)
+  fillP2mList(p2m, 700, 8, PAGE_SIZE, second)
+  t.same(second, list.subarray(PAGE_SIZE), 'a part of the list is the same as that part of the whole')
+  const narrow = new Uint8Array(PAGE_SIZE)
+  fillP2mList(makeP2m('identity', 700), 700, 4, 0, narrow)
+  t.equal(new DataView(narrow.buffer).getUint32(699 * 4, true), 699)
+})
+
+t.test('a moved frame answers for itself, its old one no longer', async (t) => {
+  const p2m = withMoved(makeP2m({ offset: 100 }, 10), new Map([[3, 7]]))
+  t.equal(p2m.mfn(3), 7)
+  t.equal(p2m.pfn(7), 3)
+  t.equal(p2m.pfn(103), undefined)
+  t.equal(p2m.pfn(104), 4)
+})
+
+t.test('what cannot be used is refused', async (t) => {
+  t.throws(() => makeP2m({ table: new BigUint64Array(3) }, 4), {
+    code: 'bad-config',
+    expected: '4 entries',
+    found: '3',
+  })
+  t.throws(() => makeP2m({ offset: 2 ** 40 }, 4), { code: 'bad-config' })
+  t.throws(() => makeP2m({ offset: -1 }, 4), { code: 'bad-config' })
+  t.throws(() => makeP2m({ table: BigUint64Array.of(2n ** 60n) }, 1).mfn(0), { code: 'bad-config' })
+})

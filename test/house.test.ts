@@ -1,0 +1,96 @@
+/**
+ * The house rules that a compiler does not enforce: imports go downwards, and each third-party package has one door.
+ *
+ * Source: ARCHITECTURE.md, "The floors".
+ * Gotcha: it reads the sources, so type-only imports count too: a wall is a wall for types as well.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Lower may not import higher; folders of one floor may not import one another. */
+const FLOOR: Readonly<Record<string, number>> = {
+  '.': 0,
+  abi: 1,
+  kernel: 2,
+  guest: 2,
+  testing: 2,
+  protocol: 3,
+  snapshot: 3,
+  inspect: 3,
+  index: 4,
+  cli: 5,
+}
+/** `inspect` shows kernels and guests; `protocol` is where the two meet. */
+const PEERS_ALLOWED: readonly string[] = []
+
+/** The only files that may import a package. */
+const DOORS: Readonly<Record<string, readonly string[]>> = {
+  elfy: ['lib/kernel/elf.ts'],
+  'buffer-layout': ['lib/abi/struct.ts'],
+  debug: ['lib/log.ts'],
+}
+
+function sources(folder: string): string[] {
+  return readdirSync(path.join(root, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+}
+
+const folderOf = (file: string): string => {
+  const [, folder = '', rest] = file.split(path.sep)
+  if (rest !== undefined) return folder
+  return folder === 'index.ts' ? 'index' : '.'
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(path.join(root, file), 'utf8')
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
+}
+
+t.test('imports go downwards', async (t) => {
+  const wrong: string[] = []
+  for (const file of sources('lib')) {
+    const from = folderOf(file)
+    t.ok(from in FLOOR, `${file} lies on a floor`)
+    for (const specifier of importsOf(file).filter((s) => s.startsWith('.'))) {
+      const to = folderOf(path.join(path.dirname(file), specifier.replace(/\.js$/, '.ts')))
+      const downwards = (FLOOR[to] ?? 9) < (FLOOR[from] ?? 0)
+      if (from !== to && !downwards && !PEERS_ALLOWED.includes(`${from}->${to}`))
+        wrong.push(`${file} imports ${specifier}`)
+    }
+  }
+  t.same(wrong, [])
+})
+
+t.test('each package has one door', async (t) => {
+  const wrong: string[] = []
+  for (const file of sources('lib')) {
+    for (const specifier of importsOf(file)) {
+      const doors = DOORS[specifier]
+      if (doors && !doors.includes(file)) wrong.push(`${file} imports ${specifier}`)
+    }
+  }
+  t.same(wrong, [])
+})
+
+t.test('only the command line touches files and the process', async (t) => {
+  const wrong = sources('lib')
+    .filter((file) => folderOf(file) !== 'cli')
+    .flatMap((file) => importsOf(file).map((specifier) => ({ file, specifier })))
+    .filter(({ specifier }) => /^node:(fs|child_process|process|net|http|os)/.test(specifier))
+  t.same(wrong, [])
+})
+
+t.test('every file opens with its purpose, source and gotcha', async (t) => {
+  const wrong = sources('lib').filter((file) => {
+    const head = readFileSync(path.join(root, file), 'utf8')
+      .replace(/^#!.*\n/, '')
+      .slice(0, 1500)
+    return !head.startsWith('/**') || !head.includes('Source:') || !head.includes('Gotcha:')
+  })
+  t.same(wrong, [])
+})
