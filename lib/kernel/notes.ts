@@ -3,7 +3,8 @@
  *
  * Source: the System V ABI, chapter 5, "Note Section"; xen/include/public/elfnote.h.
  * Gotcha: name and descriptor are padded to 4 bytes whatever p_align says; GNU property notes in a merged segment
- * with p_align 8 are padded to 8, so the walk resynchronises there.
+ * with p_align 8 are padded to 8, so the walk resynchronises there. GRUB's i386-xen ends with a PAE_MODE note that
+ * claims more than its segment and the file have, and boots: a descriptor may overrun, a name may not.
  */
 import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
@@ -20,7 +21,10 @@ export interface ElfNote {
   readonly type: number
   /** Name of the type where the owner is Xen and we know it, e.g. ENTRY. */
   readonly name?: string
+  /** As much of the descriptor as the file has. */
   readonly desc: Uint8Array
+  /** Bytes that n_descsz claims behind the end of the file, where it does. */
+  readonly missing?: number
   /** File offset of the note's header. */
   readonly offset: number
   readonly from: 'PT_NOTE' | 'SHT_NOTE'
@@ -76,10 +80,10 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
       at += NOTE_ALIGN
       continue
     }
+    // What is left is too short for a note: fine as padding, else what came before it was misread.
+    if (end - at < Nhdr.size && bytes.subarray(at, end).every((byte) => byte === 0)) return
     if (end - at < Nhdr.size) {
-      // What is left is too short for a note: fine as padding, else the notes before it were misread.
-      if (bytes.subarray(at, end).every((byte) => byte === 0)) return
-      throw new DomainBuilderError('truncated', 'notes end in the middle of a note header', {
+      throw new DomainBuilderError('truncated', `a ${from} ends in the middle of a note header`, {
         expected: `${Nhdr.size} bytes`,
         found: `${end - at}`,
         offset: at,
@@ -88,13 +92,10 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
     const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
     const nameAt = at + Nhdr.size
     const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
-    const overrun = nameAt + n_namesz > end || (n_descsz > 0 && descAt + n_descsz > end)
-    // GRUB's own notes for 32-bit Xen end with a "yes" that claims 12 bytes where the file has its 4: text that is
-    // whole is taken, as Xen takes it.
-    if (overrun && !bytes.subarray(descAt, end).includes(0)) {
-      throw new DomainBuilderError('truncated', `a note reaches past the end of its ${from}`, {
-        expected: `namesz and descsz within ${hex(end - nameAt)} bytes`,
-        found: `${hex(n_namesz)} and ${hex(n_descsz)}`,
+    if (nameAt + n_namesz > end) {
+      throw new DomainBuilderError('truncated', `a note's name reaches past the end of its ${from}`, {
+        expected: `namesz of at most ${hex(end - nameAt)}`,
+        found: hex(n_namesz),
         offset: at,
       })
     }
@@ -112,12 +113,14 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
     const owner = latin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
     const isXen = owner === XEN_NOTE_OWNER && n_namesz === XEN_NOTE_OWNER.length + 1
     const name = isXen ? xenNoteName(n_type) : undefined
+    const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
     notes.push({
       owner,
       isXen,
       type: n_type,
       ...(name === undefined ? {} : { name }),
-      desc: bytes.subarray(descAt, Math.min(end, descAt + n_descsz)),
+      desc: bytes.subarray(descAt, descAt + n_descsz),
+      ...(missing === 0 ? {} : { missing }),
       offset: at,
       from,
     })
@@ -137,12 +140,22 @@ const latin1 = (bytes: Uint8Array): string =>
 /** How a note is called in a message. */
 const label = ({ name, type }: ElfNote): string => `note ${name ?? hex(type)}`
 
+function refuseMissing(note: ElfNote): void {
+  if (note.missing === undefined) return
+  throw new DomainBuilderError('truncated', `${label(note)} reaches past the end of the file`, {
+    expected: `a descriptor of ${hex(note.desc.length + note.missing)} bytes`,
+    found: `${hex(note.desc.length)}`,
+    offset: note.offset,
+  })
+}
+
 /**
  * A number in as many bytes as the note has.
- * @throws DomainBuilderError `bad-note` where they are not 1, 2, 4 or 8.
+ * @throws DomainBuilderError `bad-note` where they are not 1, 2, 4 or 8, `truncated` where the file lacks them.
  */
 export function noteNumber(note: ElfNote): bigint {
   const { desc } = note
+  refuseMissing(note)
   const view = new DataView(desc.buffer, desc.byteOffset, desc.byteLength)
   switch (desc.length) {
     case 1:
@@ -167,9 +180,11 @@ export function noteNumber(note: ElfNote): bigint {
  * @throws DomainBuilderError `bad-note` where the text runs on into whatever follows the note, or is over 4096 bytes.
  */
 export function noteString(note: ElfNote): string {
-  const { desc } = note
+  // Many notes may share one long descriptor: none is searched further than a text may go.
+  const desc = note.desc.subarray(0, TEXT_MAX + 1)
   const nul = desc.indexOf(0)
   const length = nul < 0 ? desc.length : nul
+  if (nul < 0) refuseMissing(note)
   if (length > TEXT_MAX || (nul < 0 && length > 0 && length % NOTE_ALIGN === 0)) {
     throw new DomainBuilderError('bad-note', `${label(note)} is no text`, {
       expected: `at most ${TEXT_MAX} bytes that end with a NUL`,
@@ -182,10 +197,11 @@ export function noteString(note: ElfNote): string {
 
 /**
  * The first `max` u32 of a note; it may have fewer, or none.
- * @throws DomainBuilderError `bad-note` where its size is no multiple of 4.
+ * @throws DomainBuilderError `bad-note` where its size is no multiple of 4, `truncated` where the file lacks it.
  */
 export function noteU32s(note: ElfNote, max: number): number[] {
   const { desc } = note
+  refuseMissing(note)
   if (desc.length % 4 !== 0) {
     throw new DomainBuilderError('bad-note', `${label(note)} is no list of u32`, {
       expected: 'a descriptor of a multiple of 4 bytes',

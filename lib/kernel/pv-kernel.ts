@@ -11,7 +11,7 @@ import { X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
 import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
-import { type ElfImage, physicalExtent } from './elf.js'
+import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
 import type { XenParams } from './xen-params.js'
 
@@ -144,6 +144,11 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   if (virtBase > vstart) throw wrongLayout('the image begins below VIRT_BASE', hex(virtBase), hex(vstart))
   if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
     throw wrongLayout('the image does not begin at a page', 'VIRT_BASE and image page aligned', hex(vstart))
+  }
+  // Each byte of the image may be written twice, as Xen's loader has it, lest overlapping segments take for ever.
+  const written = loadable(elf).reduce((sum, { memsz }) => sum + memsz, 0n)
+  if (written > 2n * (vend - vstart + BigInt(PAGE_SIZE))) {
+    throw wrongLayout('the segments overlap too often', `at most twice ${hex(vend - vstart)} bytes`, hex(written))
   }
   const initP2m = checkInitP2m(params.initP2m, abi, { ...image, virtBase, vbits })
   logKernel('PV %s at %s, entry %s', abi, showRange(image), hex(entry))

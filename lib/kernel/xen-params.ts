@@ -12,6 +12,8 @@ import { parseFeatures } from './feature-string.js'
 import { type ElfNote, noteNumber, noteString, noteU32s } from './notes.js'
 import { guestSection, readGuestString } from './xen-guest-string.js'
 
+export { parseFeatures } from './feature-string.js'
+
 /** Raw claims of the file; defaults and checks are pv-kernel.ts's and pvh-kernel.ts's business. */
 export interface XenParams {
   readonly source: 'PT_NOTE' | 'SHT_NOTE' | '__xen_guest'
