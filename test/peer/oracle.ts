@@ -1,0 +1,185 @@
+/**
+ * The peer: libxenguest itself, run offline on a kernel file, its guest dumped for comparison.
+ *
+ * Source: oracle/oracle.c, compiled on first use against Debian's libxen-dev; see its README.
+ * Gotcha: the library's own bugs are part of the answer: it may also crash on a hostile kernel, which is a third outcome.
+ */
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { OracleLayout, OracleRefusalLayout } from './oracle-layout.js'
+import { cacheDir, peerSources } from './paths.js'
+import type { Found } from './require-peer.js'
+
+const run = promisify(execFile)
+
+/** How the oracle's guest is to be built; each name is an option of its command line. */
+export interface OracleOptions {
+  readonly memoryMiB: number
+  /** Files, two at most. */
+  readonly ramdisks?: readonly string[]
+  readonly cmdline?: string
+  readonly features?: string
+  /** identity, offset:N, reverse[:BASE], shuffle:SEED, or a file with one u64 a page. */
+  readonly p2m?: string
+  /** Ranges [start, end) in MiB that exist; memoryMiB is then their sum. */
+  readonly vmem?: readonly (readonly [number, number])[]
+  readonly flags?: number
+  readonly storeEvtchn?: number
+  readonly consoleEvtchn?: number
+  readonly storeDomid?: number
+  readonly consoleDomid?: number
+  readonly sharedInfoMfn?: number
+  readonly fillHypercallPage?: boolean
+}
+
+export interface OracleGuest {
+  readonly outcome: 'built'
+  readonly layout: OracleLayout
+  readonly memory: string
+  readonly startInfo: string
+  readonly sharedInfo: string
+  readonly vcpu: string
+  /** Deletes the files. */
+  readonly remove: () => Promise<void>
+}
+
+export interface OracleRefusal {
+  readonly outcome: 'refused'
+  /** The step that failed and what the library said. */
+  readonly reason: string
+  readonly layout: OracleRefusalLayout
+  readonly remove: () => Promise<void>
+}
+
+export interface OracleCrash {
+  readonly outcome: 'crashed'
+  readonly reason: string
+  readonly remove: () => Promise<void>
+}
+
+export type OracleResult = OracleGuest | OracleRefusal | OracleCrash
+
+/** What --bench prints, in milliseconds; the steps beside carry their names with `_ms`. */
+export interface OracleTimings {
+  readonly rc: number
+  readonly total_ms: number
+  readonly unzip_ms: number
+  readonly maxrss_kib: number
+  readonly utime_ms: number
+  readonly stime_ms: number
+  readonly kernel_file_ms: number
+  readonly unzip_with: string
+}
+
+interface ChildFailure {
+  readonly code?: number | string | null
+  readonly signal?: string | null
+  readonly stderr?: string
+}
+
+let compiled: Promise<Found<string>> | undefined
+
+/** The oracle's executable, compiled when there is none of these sources yet. */
+export function findOracle(): Promise<Found<string>> {
+  compiled ??= compile()
+  return compiled
+}
+
+async function compile(): Promise<Found<string>> {
+  const source = join(peerSources, 'oracle', 'oracle.c')
+  const version = createHash('sha256')
+    .update(await readFile(source))
+    .digest('hex')
+  const program = join(cacheDir, 'oracle', `oracle-${version.slice(0, 16)}`)
+  if (existsSync(program)) return { found: program }
+  await mkdir(join(cacheDir, 'oracle'), { recursive: true })
+  // Test files run side by side: each compiles for itself, and the last rename wins.
+  const fresh = `${program}.${process.pid}`
+  const libraries = ['-lxenguest', '-lxenctrl', '-lxentoollog', '-ldl']
+  try {
+    await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', fresh, source, ...libraries])
+  } catch (error) {
+    const { code, stderr = '' } = error as ChildFailure
+    const cause = code === 'ENOENT' ? 'gcc is not installed' : (/error: .*/.exec(stderr)?.[0] ?? stderr.slice(0, 200))
+    return { missing: `libxenguest cannot be run (${cause.trim()}): install gcc and libxen-dev 4.17` }
+  }
+  await rename(fresh, program)
+  return { found: program }
+}
+
+async function program(): Promise<string> {
+  const oracle = await findOracle()
+  if ('missing' in oracle) throw new Error(oracle.missing)
+  return oracle.found
+}
+
+function commandLine(kernel: string, options: OracleOptions): string[] {
+  const args = [kernel, '--memory', String(options.memoryMiB)]
+  const put = (name: string, value: string | number | undefined) => {
+    if (value !== undefined) args.push(`--${name}`, String(value))
+  }
+  for (const file of options.ramdisks ?? []) put('ramdisk', file)
+  put('cmdline', options.cmdline)
+  put('features', options.features)
+  put('p2m', options.p2m)
+  put('vmem', options.vmem?.map(([start, end]) => `${start}-${end}`).join(','))
+  put('flags', options.flags)
+  put('store-evtchn', options.storeEvtchn)
+  put('console-evtchn', options.consoleEvtchn)
+  put('store-domid', options.storeDomid)
+  put('console-domid', options.consoleDomid)
+  put('shared-info-mfn', options.sharedInfoMfn)
+  if (options.fillHypercallPage) args.push('--fill-hypercall-page')
+  return args
+}
+
+/** What the library logged as an error, on one line. */
+function reasonOf(layout: OracleRefusalLayout): string {
+  const said = layout.log
+    .filter((line) => /^(panic|critical|error|warning)/i.test(line))
+    .map((line) => line.replace(/^\w+: \w+: /, ''))
+  return [layout.failed_stage, ...said].join(': ')
+}
+
+/**
+ * Builds a guest with libxenguest. The files it leaves are the caller's to remove.
+ * @throws Error when the oracle itself fails, as opposed to the builder within.
+ */
+export async function runOracle(kernel: string, options: OracleOptions): Promise<OracleResult> {
+  const executable = await program()
+  const dir = await mkdtemp(join(tmpdir(), 'xdb-oracle-'))
+  const remove = () => rm(dir, { recursive: true, force: true })
+  const args = [...commandLine(kernel, options), '--quiet', '-o', dir]
+  try {
+    await run(executable, args)
+  } catch (error) {
+    const { code, signal, stderr } = error as ChildFailure
+    if (signal) return { outcome: 'crashed', reason: signal, remove }
+    if (code !== 1) {
+      await remove()
+      throw new Error(`oracle ${args.join(' ')}: ${stderr || String(error)}`)
+    }
+  }
+  const layout = JSON.parse(await readFile(join(dir, 'layout.json'), 'utf8')) as OracleLayout | OracleRefusalLayout
+  if (layout.result === 'error') return { outcome: 'refused', reason: reasonOf(layout), layout, remove }
+  return {
+    outcome: 'built',
+    layout,
+    memory: join(dir, 'memory.img'),
+    startInfo: join(dir, 'start_info.bin'),
+    sharedInfo: join(dir, 'shared_info.bin'),
+    vcpu: join(dir, 'vcpu.bin'),
+    remove,
+  }
+}
+
+/** Times one build, its memory held in RAM and dropped. @throws Error when the kernel is refused. */
+export async function oracleBench(kernel: string, options: OracleOptions): Promise<OracleTimings> {
+  const { stdout } = await run(await program(), [...commandLine(kernel, options), '--bench', '--quiet'])
+  return JSON.parse(stdout) as OracleTimings
+}
