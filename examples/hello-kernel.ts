@@ -1,0 +1,168 @@
+/**
+ * The smallest kernel that proves its boot information: it says hello through what start_info names, and shuts down.
+ *
+ * Source: xen/include/public/xen.h ("Start-of-day memory layout"), io/console.h, event_channel.h, sched.h.
+ * Gotcha: it runs in ring 3 on the stack that the builder gave it, with its first pages mapped and nothing else set up:
+ * no IDT, no hypercall page. start_info names the console by machine frame, so it asks Xen's table for the pfn.
+ *
+ *     node dist/examples/hello-kernel.js hello.elf     # writes it, for `xl create` or for any command of this package
+ */
+import { writeFileSync } from 'node:fs'
+import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
+import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
+import { START_INFO_MAGIC, StartInfo64 } from '../lib/abi/start-info.js'
+import { MACH2PHYS_VIRT_START } from '../lib/abi/xen-x86-64.js'
+import { Assembler, buildElf, mem, registers, xenNotes } from '../lib/testing/index.js'
+
+const { rax, rcx, rdx, rbx, rbp, rsi, rdi, r12, eax, ecx, edx, esi, edi, al, cl } = registers
+
+/** Where pfn 0 is mapped, and where the kernel wants to be in physical memory: its virtual address is the sum. */
+const VIRT_BASE = 0xffffffff80000000n
+const PADDR = 0x100000
+const ENTRY = VIRT_BASE + BigInt(PADDR)
+
+/** How often it gives up the processor while the console's other end reads; about a second on real hardware. */
+const PATIENCE = 1 << 19
+
+const MAGIC = `${START_INFO_MAGIC.x86_64}\0`
+const HELLO = 'hello from start_info, nr_pages=0x'
+const LOST = 'no start_info at rsi\n'
+
+const startInfo = (field: string) => mem(rbp, StartInfo64.offsetOf(field))
+const ring = (field: string) => mem(rbx, XenconsInterface.offsetOf(field))
+
+function assemble(): Uint8Array {
+  const a = new Assembler(ENTRY)
+
+  a.label('start')
+  a.mov(rbp, rsi) //                          start_info's virtual address, the one thing a PV kernel is given
+  a.lea(rdi, a.at('magic'))
+  a.mov(ecx, MAGIC.length)
+  a.repeCmpsb()
+  a.jcc('ne', 'lost')
+
+  // Console: machine frame -> pfn by Xen's own table -> virtual address, since the first mapping is linear from pfn 0.
+  a.mov(rax, startInfo('console_mfn'))
+  a.mov(rdx, MACH2PHYS_VIRT_START)
+  a.mov(rbx, mem(rdx, 0, rax, 8))
+  a.shl(rbx, 12)
+  a.mov(rdx, VIRT_BASE)
+  a.add(rbx, rdx)
+
+  // nr_pages in hex, from the last digit to the first.
+  a.mov(rax, startInfo('nr_pages'))
+  a.lea(rdi, a.at('newline'))
+  a.lea(rdx, a.at('hex'))
+  a.label('digit')
+  a.mov(ecx, eax)
+  a.and(ecx, 15)
+  a.mov(cl, mem(rdx, 0, rcx))
+  a.dec(rdi)
+  a.mov(mem(rdi), cl)
+  a.shr(rax, 4)
+  a.jcc('ne', 'digit')
+  a.mov(r12, rdi)
+
+  a.lea(rsi, a.at('hello'))
+  a.mov(ecx, HELLO.length)
+  a.call('print')
+  a.mov(rsi, r12)
+  a.lea(rcx, a.at('end of line'))
+  a.sub(rcx, rsi)
+  a.call('print')
+
+  // The domain's end may discard what the other end of the ring has not read yet.
+  a.mov(r12, PATIENCE)
+  a.label('drain')
+  a.mov(eax, ring('out_cons'))
+  a.cmp(eax, ring('out_prod'))
+  a.jcc('e', 'done')
+  a.mov(edi, SCHEDOP.yield)
+  a.xor(esi, esi)
+  a.mov(eax, HYPERCALL.sched_op)
+  a.syscall()
+  a.dec(r12)
+  a.jcc('ne', 'drain')
+
+  a.label('done')
+  a.lea(rsi, a.at('poweroff'))
+  a.jmp('shut down')
+
+  // Without start_info there is no ring to write to: Xen's own console is all that is left.
+  a.label('lost')
+  a.lea(rsi, a.at('complaint'))
+  a.mov(ecx, LOST.length)
+  a.call('print to Xen')
+  a.lea(rsi, a.at('crash'))
+
+  a.label('shut down') //                     rsi: struct sched_shutdown
+  a.push(rsi)
+  a.mov(edi, SCHEDOP.shutdown)
+  a.mov(eax, HYPERCALL.sched_op)
+  a.syscall()
+  a.pop(rsi)
+  a.jmp('shut down') //                       only a cancelled shutdown comes here
+
+  // rsi: text, rcx: its length, less than the ring has room for. Keeps rbx, rbp and r12.
+  a.label('print')
+  a.push(rsi)
+  a.push(rcx)
+  a.call('print to Xen')
+  a.pop(rcx)
+  a.pop(rsi)
+  a.mov(edx, ring('out_prod'))
+  a.label('put')
+  a.mov(edi, edx)
+  a.and(edi, CONSOLE_OUT_BYTES - 1)
+  a.mov(al, mem(rsi))
+  a.mov(mem(rbx, XenconsInterface.offsetOf('out'), rdi), al)
+  a.inc(rsi)
+  a.inc(edx)
+  a.loop('put')
+  a.mov(ring('out_prod'), edx) //             after the bytes: x86 keeps the order of stores
+  a.mov(edi, EVTCHNOP_SEND)
+  a.lea(rsi, startInfo('console_evtchn')) //  struct evtchn_send is a port, and here lies one
+  a.mov(eax, HYPERCALL.event_channel_op)
+  a.syscall()
+  a.ret()
+
+  a.label('print to Xen') //                  rsi: text, rcx: its length
+  a.mov(edi, CONSOLEIO_WRITE)
+  a.mov(rdx, rsi)
+  a.mov(rsi, rcx)
+  a.mov(eax, HYPERCALL.console_io)
+  a.syscall()
+  a.ret()
+
+  a.label('magic').text(MAGIC)
+  a.label('hello').text(HELLO)
+  a.label('complaint').text(LOST)
+  a.label('hex').text('0123456789abcdef')
+  a.zeros(16).label('newline').text('\n').label('end of line')
+  a.align(4)
+  a.label('poweroff').u32(SHUTDOWN.poweroff)
+  a.label('crash').u32(SHUTDOWN.crash)
+  return a.assemble()
+}
+
+/** The kernel, an ELF of about 5 KB: the same bytes on every machine. */
+export function helloKernel(): Uint8Array {
+  return buildElf({
+    class: 64,
+    entry: ENTRY,
+    segments: [{ paddr: PADDR, vaddr: ENTRY, data: assemble() }],
+    notes: xenNotes({
+      GUEST_OS: 'hello',
+      XEN_VERSION: 'xen-3.0',
+      LOADER: 'generic',
+      ENTRY,
+      VIRT_BASE,
+    }),
+  })
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const [, , output = 'hello.elf'] = process.argv
+  writeFileSync(output, helloKernel())
+  console.log(`${output}: a PV kernel that says hello from start_info`)
+}
