@@ -211,7 +211,7 @@ export function domainText(domain: Domain): string[] {
       continue
     }
     const { registers: r, segments: s } = vcpu
-    const set = Object.entries(r).filter(([, value]) => value !== 0n)
+    const set = Object.entries(r).filter(([name, value]) => value !== 0n || name === 'rip')
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
     lines.push(
       '',

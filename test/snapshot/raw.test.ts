@@ -1,0 +1,111 @@
+/**
+ * The raw format: what is written is read back equal, and a sidecar that lies is refused.
+ *
+ * Source: lib/snapshot/raw.ts.
+ * Gotcha: the image here is bytes in memory; files are the command line's business (test/cli).
+ */
+import fc from 'fast-check'
+import t from 'tap'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  DomainBuilderError,
+  describeDomain,
+  openRaw,
+  rawSidecar,
+  readKernel,
+} from '../../lib/index.js'
+import { PAGE_SIZE } from '../../lib/units.js'
+import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+
+function imageOf(domain: Domain): Uint8Array {
+  const image = new Uint8Array(domain.memory.endPfn * PAGE_SIZE)
+  for (const { paddr, bytes } of domain.memory.chunks()) image.set(bytes, paddr)
+  return image
+}
+
+const config = { type: 'pv', memory: 16 * 2 ** 20, ramdisk: pattern(777), cmdline: 'a "quoted" é', vcpus: 2 } as const
+
+t.test('a guest read back is the guest that was written', async (t) => {
+  for (const elfClass of [64, 32] as const) {
+    for (const p2m of [
+      'identity',
+      { offset: 77 },
+      { function: (pfn: number) => 4095 - pfn, name: 'reverse' },
+    ] as const) {
+      const built = buildDomain(await readKernel(pvKernelFile({ class: elfClass })), { ...config, p2m })
+      const image = imageOf(built)
+      const text = JSON.stringify(rawSidecar(built, 'guest.img'))
+      const read = openRaw(text, bytesSource(image))
+      t.same(
+        JSON.stringify(rawSidecar(read, 'guest.img')),
+        text,
+        `${elfClass}-bit: the sidecar of what was read is the same`,
+      )
+      t.same({ ...describeDomain(read), p2m: 0 }, { ...describeDomain(built), p2m: 0 })
+      t.equal(Buffer.compare(imageOf(read), image), 0)
+      for (const pfn of [0, 300, 4095]) t.equal(read.p2m.mfn(pfn), built.p2m.mfn(pfn))
+      t.same(read.vcpus, built.vcpus)
+      t.same(read.boot, built.boot)
+    }
+  }
+})
+
+t.test('the same input gives the same bytes', async (t) => {
+  const once = async () => JSON.stringify(rawSidecar(buildDomain(await readKernel(pvKernelFile()), config), 'x'))
+  t.equal(await once(), await once())
+})
+
+t.test('a sidecar that lies is refused, whatever it says', async (t) => {
+  const built = buildDomain(await readKernel(pvKernelFile()), config)
+  const image = bytesSource(imageOf(built))
+  const good = JSON.parse(JSON.stringify(rawSidecar(built, 'x'))) as Record<string, unknown>
+  const lies: fc.Arbitrary<unknown> = fc.oneof(
+    fc.constantFrom(
+      null,
+      -1,
+      1e300,
+      0.5,
+      '',
+      '0x',
+      '0xzz',
+      `0x${'f'.repeat(17)}`,
+      [],
+      {},
+      [[]],
+      true,
+      2 ** 53,
+      'identity',
+    ),
+    fc.anything(),
+  )
+  const paths: string[][] = []
+  const walk = (value: unknown, path: string[]) => {
+    if (path.length > 0) paths.push(path)
+    if (typeof value === 'object' && value !== null)
+      for (const [key, inner] of Object.entries(value)) walk(inner, [...path, key])
+  }
+  walk(good, [])
+  let refused = 0
+  fc.assert(
+    fc.property(fc.constantFrom(...paths), lies, (path, lie) => {
+      const copy = structuredClone(good)
+      let at: Record<string, unknown> = copy
+      for (const key of path.slice(0, -1)) at = at[key] as Record<string, unknown>
+      at[path.at(-1) as string] = lie
+      try {
+        const domain = openRaw(JSON.stringify(copy), image)
+        describeDomain(domain)
+        imageOf(domain)
+      } catch (error) {
+        if (!(error instanceof DomainBuilderError)) throw error
+        refused++
+      }
+    }),
+    { numRuns: 1500 },
+  )
+  t.ok(refused > 500, `${refused} of 1500 refused, the others harmless`)
+  t.throws(() => openRaw('{', image), { code: 'bad-snapshot' })
+  t.throws(() => openRaw(JSON.stringify(good), bytesSource(new Uint8Array(4096))), { code: 'truncated' })
+})
