@@ -1,0 +1,185 @@
+/**
+ * Fetches every kernel of kernels.ts out of Debian's archive into .cache/kernels: `npm run kernels`.
+ *
+ * Source: apt-get(8), dpkg-deb(1), grub-mkimage(1).
+ * Gotcha: nothing is installed and the machine's own apt state stays as it is: each architecture has lists of its own.
+ * Apart, too, because apt drops a whole suite when one architecture's list of it is damaged.
+ */
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+import {
+  type Architecture,
+  type FetchedKernel,
+  fetchedKernels,
+  KERNEL_NAMES,
+  KERNELS,
+  type KernelName,
+  type KernelSource,
+  kernelPath,
+  kernelsDir,
+  kernelsIndex,
+} from './kernels.js'
+import { cacheDir } from './paths.js'
+
+const run = promisify(execFile)
+
+/** What grub-mkimage needs, each unpacked and none installed. */
+const GRUB_PACKAGES = ['grub-xen-bin', 'grub-common', 'libdevmapper1.02.1']
+const GRUB_MODULES =
+  'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search'
+const GRUB_CONFIG = 'echo hello from grub; ls\n'
+
+/** apt with lists of its own, for one architecture. */
+class Apt {
+  readonly #arch: Architecture
+  readonly #config: string
+
+  constructor(arch: Architecture) {
+    this.#arch = arch
+    this.#config = join(cacheDir, `apt-${arch}`, 'apt.conf')
+  }
+
+  #run(tool: 'apt-get' | 'apt-cache', args: readonly string[], cwd?: string): Promise<{ stdout: string }> {
+    return run(tool, args, {
+      cwd,
+      env: { ...process.env, APT_CONFIG: this.#config, LC_ALL: 'C' },
+      maxBuffer: 1 << 26,
+    })
+  }
+
+  async update(): Promise<void> {
+    const dir = join(cacheDir, `apt-${this.#arch}`)
+    await mkdir(join(dir, 'lists', 'partial'), { recursive: true })
+    await mkdir(join(dir, 'cache', 'archives', 'partial'), { recursive: true })
+    const config = [
+      `Dir::State::Lists "${dir}/lists";`,
+      `Dir::Cache "${dir}/cache";`,
+      `APT::Architecture "${this.#arch}";`,
+      `APT::Architectures { "${this.#arch}"; };`,
+      'APT::Sandbox::User "root";',
+    ]
+    await writeFile(this.#config, `${config.join('\n')}\n`)
+    // A source that does not answer leaves the others usable; what is then missing is reported by its name.
+    await this.#run('apt-get', ['update', '-qq']).catch((error: Error) =>
+      console.error(`apt-get update: ${error.message}`),
+    )
+  }
+
+  /** The package a metapackage names. */
+  async dependency(name: string, prefix: string): Promise<string> {
+    const { stdout } = await this.#run('apt-cache', ['depends', name])
+    const found = [...stdout.matchAll(/^ *Depends: (\S+)$/gm)].map((m) => m[1] ?? '').find((d) => d.startsWith(prefix))
+    if (!found) throw new Error(`${name} depends on no ${prefix}*`)
+    return found
+  }
+
+  async version(name: string): Promise<string> {
+    const { stdout } = await this.#run('apt-cache', ['show', '--no-all-versions', name])
+    const found = /^Version: (\S+)$/m.exec(stdout)?.[1]
+    if (!found) throw new Error(`the archive has no ${name}`)
+    return found
+  }
+
+  /** Downloads a package into a directory; returns its path. */
+  async download(name: string, version: string, dir: string): Promise<string> {
+    await this.#run('apt-get', ['download', '-qq', `${name}=${version}`], dir)
+    const file = (await readdir(dir)).find((f) => f.startsWith(`${name}_`))
+    if (!file) throw new Error(`apt-get downloaded no ${name}`)
+    return join(dir, file)
+  }
+}
+
+/** Unpacks the files of a package that match a pattern: a Linux image has hundreds of MB of modules nobody asked for. */
+async function unpack(deb: string, pattern: string, to: string): Promise<string[]> {
+  const script = 'set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xv -C "$2" --wildcards "$3"'
+  await mkdir(to, { recursive: true })
+  const { stdout } = await run('bash', ['-c', script, 'unpack', deb, to, pattern])
+  return stdout.split('\n').filter((line) => line !== '' && !line.endsWith('/'))
+}
+
+/** Makes one GRUB image; the tools are unpacked once for all three. */
+async function makeGrub(apt: Apt, target: string, dir: string): Promise<string> {
+  const root = join(dir, 'grub')
+  if (!(await readdir(dir)).includes('grub')) {
+    await mkdir(root)
+    for (const name of GRUB_PACKAGES) {
+      await run('dpkg', ['-x', await apt.download(name, await apt.version(name), dir), root])
+    }
+    await writeFile(join(root, 'early.cfg'), GRUB_CONFIG)
+  }
+  const libraries = ['usr/lib', 'lib'].map((lib) => join(root, lib, 'x86_64-linux-gnu')).join(':')
+  const output = join(dir, `grub-${target}.elf`)
+  const modules = join(root, 'usr/lib/grub', target)
+  const options = ['-O', target, '-d', modules, '-c', join(root, 'early.cfg'), '-p', '/boot/grub', '-o', output]
+  await run(join(root, 'usr/bin/grub-mkimage'), [...options, ...GRUB_MODULES.split(' ')], {
+    env: { ...process.env, LD_LIBRARY_PATH: libraries },
+  })
+  return output
+}
+
+async function fetchOne(
+  apt: Apt,
+  name: KernelName,
+  dir: string,
+  known: readonly FetchedKernel[],
+): Promise<FetchedKernel> {
+  const source: KernelSource = KERNELS[name]
+  const meta = 'current' in source ? source.current : undefined
+  const from = meta === undefined ? source.package : await apt.dependency(source.package, meta)
+  const version = await apt.version(from)
+  const there = known.find((k) => k.name === name && k.package === from && k.version === version)
+  if (there) return there
+  let made: string
+  if ('grub' in source) {
+    made = await makeGrub(apt, source.grub, dir)
+  } else {
+    const unpacked = join(dir, name)
+    const files = await unpack(await apt.download(from, version, dir), source.file, unpacked)
+    if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${source.file}`)
+    made = join(unpacked, files[0] as string)
+  }
+  // Copied first and renamed then: a test that looks meanwhile sees all of it or nothing.
+  await copyFile(made, `${kernelPath(name)}.new`)
+  await rename(`${kernelPath(name)}.new`, kernelPath(name))
+  const sha256 = createHash('sha256')
+    .update(await readFile(kernelPath(name)))
+    .digest('hex')
+  return { name, package: from, version, file: basename(made), sha256 }
+}
+
+/** Fetches all; what cannot be had is named in the result and does not keep the others away. */
+async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: string[] }> {
+  await mkdir(kernelsDir, { recursive: true })
+  const apts = { amd64: new Apt('amd64'), i386: new Apt('i386') }
+  for (const apt of Object.values(apts)) await apt.update()
+  const dirs = {
+    amd64: await mkdtemp(join(tmpdir(), 'xdb-amd64-')),
+    i386: await mkdtemp(join(tmpdir(), 'xdb-i386-')),
+  }
+  const known = fetchedKernels()
+  const fetched: FetchedKernel[] = []
+  const failed: string[] = []
+  try {
+    for (const name of KERNEL_NAMES) {
+      const { arch } = KERNELS[name]
+      try {
+        fetched.push(await fetchOne(apts[arch], name, dirs[arch], known))
+      } catch (error) {
+        failed.push(`${name}: ${(error as Error).message.trim()}`)
+      }
+    }
+  } finally {
+    for (const dir of Object.values(dirs)) await rm(dir, { recursive: true, force: true })
+  }
+  await writeFile(kernelsIndex, `${JSON.stringify(fetched, null, 2)}\n`)
+  return { fetched, failed }
+}
+
+const { fetched, failed } = await fetchKernels()
+for (const k of fetched) console.log(`${k.name}: ${k.file} of ${k.package} ${k.version}`)
+for (const reason of failed) console.error(`not fetched: ${reason}`)
+if (failed.length > 0) process.exitCode = 1

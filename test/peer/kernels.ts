@@ -1,0 +1,98 @@
+/**
+ * Real kernels: which there are, from which Debian package each comes, and where the fetched copy lies.
+ *
+ * Source: Debian's archive, through apt; GRUB's images are made by its own grub-mkimage from its own modules.
+ * Gotcha: the archive moves on. Nothing here knows a hash: what is compared is compared with a peer run beside it.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { cacheDir } from './paths.js'
+import type { Found } from './require-peer.js'
+
+export type Architecture = 'amd64' | 'i386'
+
+/** A file out of a package. */
+interface PackagedKernel {
+  readonly package: string
+  readonly arch: Architecture
+  /** Path in the package, a shell pattern that exactly one file matches. */
+  readonly file: string
+  /** The package holds nothing but a dependency on the current one, whose name starts with this. */
+  readonly current?: string
+}
+
+/** An image that grub-mkimage makes. */
+interface GrubKernel {
+  readonly package: 'grub-xen-bin'
+  readonly arch: 'amd64'
+  readonly grub: 'x86_64-xen' | 'i386-xen' | 'i386-xen_pvh'
+}
+
+export type KernelSource = PackagedKernel | GrubKernel
+
+const linux = (flavour: string, arch: Architecture = 'amd64'): PackagedKernel => ({
+  package: `linux-image-${flavour}`,
+  arch,
+  file: './boot/vmlinuz-*',
+  current: 'linux-image-',
+})
+const gnumach = (arch: Architecture): PackagedKernel => ({
+  package: 'gnumach-image-1.8-xen-486',
+  arch,
+  file: './boot/gnumach-*.gz',
+})
+const grub = (target: GrubKernel['grub']): GrubKernel => ({ package: 'grub-xen-bin', arch: 'amd64', grub: target })
+
+export const KERNELS = {
+  'debian-amd64': linux('amd64'),
+  'debian-cloud-amd64': linux('cloud-amd64'),
+  'debian-rt-amd64': linux('rt-amd64'),
+  'debian-686-pae': linux('686-pae', 'i386'),
+  'gnumach-i386': gnumach('i386'),
+  'gnumach-amd64': gnumach('amd64'),
+  'grub-x86_64-xen': grub('x86_64-xen'),
+  'grub-i386-xen': grub('i386-xen'),
+  'grub-i386-xen_pvh': grub('i386-xen_pvh'),
+  memdisk: { package: 'syslinux-common', arch: 'amd64', file: './usr/lib/syslinux/memdisk' },
+  ipxe: { package: 'ipxe', arch: 'amd64', file: './boot/ipxe.lkrn' },
+  'memtest86+-x64': { package: 'memtest86+', arch: 'amd64', file: './boot/memtest86+x64.bin' },
+  'memtest86+-ia32': { package: 'memtest86+', arch: 'amd64', file: './boot/memtest86+ia32.bin' },
+  'xen-hypervisor': { package: 'xen-hypervisor-4.17-amd64', arch: 'amd64', file: './boot/xen-4.17-amd64.gz' },
+  'xen-shim': { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/boot/xen-shim' },
+  hvmloader: { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/boot/hvmloader' },
+} as const satisfies Record<string, KernelSource>
+
+export type KernelName = keyof typeof KERNELS
+export const KERNEL_NAMES = Object.keys(KERNELS) as KernelName[]
+
+/** A kernel that was fetched: its package as the archive had it, and what it holds. */
+export interface FetchedKernel {
+  readonly name: KernelName
+  readonly package: string
+  readonly version: string
+  /** The file's name in the package. */
+  readonly file: string
+  readonly sha256: string
+}
+
+export const kernelsDir = join(cacheDir, 'kernels')
+export const kernelsIndex = join(kernelsDir, 'index.json')
+export const kernelPath = (name: KernelName): string => join(kernelsDir, name)
+
+/** Everything that was fetched and is still there. */
+export function fetchedKernels(): FetchedKernel[] {
+  if (!existsSync(kernelsIndex)) return []
+  const index = JSON.parse(readFileSync(kernelsIndex, 'utf8')) as FetchedKernel[]
+  return index.filter(({ name }) => existsSync(kernelPath(name)))
+}
+
+/** The path of a fetched kernel, or undefined. */
+export function kernel(name: KernelName): string | undefined {
+  return fetchedKernels().some((k) => k.name === name) ? kernelPath(name) : undefined
+}
+
+/** The same for requirePeer(). */
+export async function findKernel(name: KernelName): Promise<Found<string>> {
+  const found = kernel(name)
+  return found === undefined ? { missing: `${name} was not fetched: npm run kernels` } : { found }
+}
