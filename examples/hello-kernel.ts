@@ -11,13 +11,16 @@ import { writeFileSync } from 'node:fs'
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
 import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../lib/abi/start-info.js'
-import { MACH2PHYS_VIRT_START } from '../lib/abi/xen-x86-64.js'
+import { HYPERVISOR_VIRT_END, MACH2PHYS_VIRT_START } from '../lib/abi/xen-x86-64.js'
 import { Assembler, buildElf, mem, registers, xenNotes } from '../lib/testing/index.js'
 
 const { rax, rcx, rdx, rbx, rbp, rsi, rdi, r12, eax, ecx, edx, esi, edi, al, cl } = registers
 
-/** Where pfn 0 is mapped, and where the kernel wants to be in physical memory: its virtual address is the sum. */
-const VIRT_BASE = 0xffffffff80000000n
+/**
+ * Where pfn 0 is mapped: the first address that is not Xen's, so that even a terabyte's p2m fits above it. The kernel's
+ * own virtual address is the sum of this and its physical one.
+ */
+const VIRT_BASE = HYPERVISOR_VIRT_END
 const PADDR = 0x100000
 const ENTRY = VIRT_BASE + BigInt(PADDR)
 

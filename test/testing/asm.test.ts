@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { Assembler, mem, registers } from '../../lib/testing/index.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
 
 const { rax, rcx, rbx, rsp, rbp, rsi, rdi, r8, r12, r13, r15, eax, ecx, edx, r9d, al, sil, r10b } = registers
 
@@ -61,10 +63,8 @@ const instructions: readonly (readonly [ours: (a: Assembler) => Assembler, gnu: 
   [(a) => a.ret(), 'ret'],
 ]
 
-const hasAs = spawnSync('as', ['--version']).status === 0
-test('every instruction as GNU as encodes it', {
-  skip: !hasAs && !process.env.CI ? 'as (binutils) is not installed' : false,
-}, async (t) => {
+test('every instruction as GNU as encodes it', async (t) => {
+  if (!(await requirePeer(t, () => findCommand('as', 'binutils')))) return
   const dir = mkdtempSync(join(tmpdir(), 'asm-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const run = (command: string, ...args: readonly string[]): void => {

@@ -4,6 +4,8 @@ import { test } from 'tap'
 import { SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'
 import { DomainBuilderError } from '../../lib/errors.js'
 import { buildBzImage, patternBytes } from '../../lib/testing/index.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
 
 test('fields lie where boot.rst says', async (t) => {
   const documented = {
@@ -68,10 +70,8 @@ test('fields of a test win, and a version text must fit', async (t) => {
   })
 })
 
-const hasFile = spawnSync('file', ['--version']).status === 0
-test('file(1) calls it a bzImage of that version', {
-  skip: !hasFile && !process.env.CI ? 'file(1) is not installed' : false,
-}, async (t) => {
+test('file(1) calls it a bzImage of that version', async (t) => {
+  if (!(await requirePeer(t, () => findCommand('file', 'file')))) return
   const image = buildBzImage({ payload: new Uint8Array(64), version: '6.1.0-tiny (nobody@nowhere)' })
   const said = spawnSync('file', ['-'], { input: image, encoding: 'utf8' }).stdout
   t.match(said, /Linux kernel x86 boot executable bzImage, version 6\.1\.0-tiny \(nobody@nowhere\)/)

@@ -14,10 +14,10 @@ import {
   symbolSections,
   xenNotes,
 } from '../../lib/testing/index.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
 
-const hasReadelf = spawnSync('readelf', ['--version']).status === 0
-// A missing peer is a failure where all peers are installed, and a visible reason elsewhere.
-const needsReadelf = { skip: !hasReadelf && !process.env.CI ? 'readelf (binutils) is not installed' : false }
+const findReadelf = () => findCommand('readelf', 'binutils')
 
 function readelf(file: Uint8Array, ...args: readonly string[]): string {
   const dir = mkdtempSync(join(tmpdir(), 'build-elf-'))
@@ -47,7 +47,8 @@ const tiny: ElfSpec = {
   }),
 }
 
-test('what readelf says of a tiny kernel', needsReadelf, async (t) => {
+test('what readelf says of a tiny kernel', async (t) => {
+  if (!(await requirePeer(t, findReadelf))) return
   // Type 1 is NT_VERSION to a readelf that does not know the owner Xen; the bytes are what counts.
   const said = readelf(buildElf(tiny), '-hlnW')
   t.match(said, /Class:\s+ELF64/)
@@ -64,7 +65,8 @@ test('what readelf says of a tiny kernel', needsReadelf, async (t) => {
   t.notMatch(said, /Warning|Error/)
 })
 
-test('the same in the 32-bit class: numbers are words of four bytes', needsReadelf, async (t) => {
+test('the same in the 32-bit class: numbers are words of four bytes', async (t) => {
+  if (!(await requirePeer(t, findReadelf))) return
   const file = buildElf({
     class: 32,
     entry: 0xc0100000,
@@ -79,7 +81,8 @@ test('the same in the 32-bit class: numbers are words of four bytes', needsReade
   t.notMatch(said, /Warning|Error/)
 })
 
-test('notes only in a section, and sections with symbols', needsReadelf, async (t) => {
+test('notes only in a section, and sections with symbols', async (t) => {
+  if (!(await requirePeer(t, findReadelf))) return
   const file = buildElf({
     ...tiny,
     notesIn: 'section',
@@ -97,7 +100,8 @@ test('notes only in a section, and sections with symbols', needsReadelf, async (
   t.notMatch(said, /Warning|Error/)
 })
 
-test("a linker's merged segment: GNU's notes at 8, Xen's at 4, all in one", needsReadelf, async (t) => {
+test("a linker's merged segment: GNU's notes at 8, Xen's at 4, all in one", async (t) => {
+  if (!(await requirePeer(t, findReadelf))) return
   // 12 + 4 + 4 bytes: what follows lies at 4 modulo 8, unless somebody resynchronises.
   const [first, ...others] = xenNotes({ SUSPEND_CANCEL: [1], ENTRY: 0x1000n, LOADER: 'generic' })
   t.ok(first)

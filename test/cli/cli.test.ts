@@ -1,0 +1,197 @@
+/**
+ * The command as a user meets it: what it writes, what it prints where, how it ends.
+ *
+ * Source: README.md, "The commands".
+ * Gotcha: it runs the compiled program in a process of its own: exit codes and streams are the contract.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { buildElf, xenNotes } from '../../lib/testing/index.js'
+import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-cli-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+const file = (name: string, bytes?: Uint8Array | string): string => {
+  const full = path.join(folder, name)
+  if (bytes !== undefined) writeFileSync(full, bytes)
+  return full
+}
+
+function xdb(args: readonly string[], input?: Uint8Array): { code: number | null; out: string; err: string } {
+  const ran = spawnSync(process.execPath, [MAIN, ...args], { input: input ?? '', encoding: 'utf8', maxBuffer: 2 ** 26 })
+  return { code: ran.status, out: ran.stdout, err: ran.stderr }
+}
+
+const kernel = file('kernel', pvKernelFile())
+
+t.test('build writes an image and a sidecar, sparse, and inspect says the same of them', async (t) => {
+  const image = file('guest.img')
+  const ramdisk = file('ramdisk', pattern(4095))
+  const built = xdb([
+    'build',
+    kernel,
+    '-o',
+    image,
+    '--memory',
+    '1G',
+    '--ramdisk',
+    ramdisk,
+    '--cmdline',
+    'root=/dev/xvda1 ro',
+    '--vcpus',
+    '2',
+    '--json',
+  ])
+  t.equal(built.err, '')
+  t.equal(built.code, 0)
+  const { output, format, ...said } = JSON.parse(built.out) as Record<string, unknown>
+  t.equal(output, image)
+  t.equal(format, 'raw')
+  t.equal(statSync(image).size, 2 ** 30)
+  t.ok(statSync(image).blocks * 512 < 2 ** 23, 'holes stay holes')
+  const sidecar = JSON.parse(readFileSync(`${image}.json`, 'utf8')) as {
+    startInfo: { cmd_line: string; magic: string }
+  }
+  t.equal(sidecar.startInfo.magic, 'xen-3.0-x86_64')
+  t.equal(sidecar.startInfo.cmd_line, 'root=/dev/xvda1 ro')
+  for (const name of [image, `${image}.json`]) {
+    const inspected = xdb(['inspect', name, '--json'])
+    t.same(JSON.parse(inspected.out), said, `inspect ${path.basename(name)}`)
+  }
+  t.match(xdb(['inspect', image]).out, /start_info {2,}|start_info at pfn/)
+})
+
+t.test('the same command writes the same bytes', async (t) => {
+  const names = [file('one/x.img'), file('two/x.img')]
+  for (const name of names) {
+    spawnSync('mkdir', ['-p', path.dirname(name)])
+    t.equal(xdb(['build', kernel, '-o', name, '--memory', '16']).code, 0)
+  }
+  const [one, two] = names.map((name) => [readFileSync(name), readFileSync(`${name}.json`)])
+  t.ok(one?.every((bytes, i) => bytes.equals(two?.[i] as Buffer)))
+})
+
+t.test('p2m from a file, an offset, or neither', async (t) => {
+  const table = BigUint64Array.from({ length: 4096 }, (_, i) => BigInt(4095 - i))
+  const p2m = file('p2m.bin', new Uint8Array(table.buffer))
+  const image = file('p2m.img')
+  t.equal(xdb(['build', kernel, '-o', image, '--memory', '16', '--p2m', `file:${p2m}`]).code, 0)
+  t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'list')
+  t.equal(xdb(['build', kernel, '-o', image, '--memory', '16', '--p2m', 'offset:0x100']).code, 0)
+  t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'offset:256')
+  t.equal(xdb(['build', kernel, '-o', image, '--memory', '32', '--p2m', `file:${p2m}`]).code, 1)
+  t.equal(xdb(['build', kernel, '-o', image, '--p2m', 'backwards']).code, 2)
+})
+
+t.test('a kernel from standard input', async (t) => {
+  const bytes = readFileSync(kernel)
+  const out = JSON.parse(xdb(['inspect', '-', '--json'], bytes).out) as { container: string }
+  t.equal(out.container, 'elf')
+})
+
+t.test('a refusal is one line that names the cause, exit 1, and nothing is written', async (t) => {
+  const good = pvKernelFile()
+  const noNotes = buildElf({ class: 64, entry: 0x100000, segments: [{ paddr: 0x100000, data: pattern(4096) }] })
+  const unknown = pvKernelFile({ notes: { FEATURES: '!telepathy' } })
+  const wrongXen = buildElf({
+    class: 64,
+    entry: 0x100000,
+    segments: [{ paddr: 0x100000, data: pattern(4096) }],
+    notes: xenNotes({ LOADER: 'generic', XEN_VERSION: 'xen-2.0' }),
+  })
+  const cases: [string, Uint8Array | string, string[], RegExp][] = [
+    ['too little memory', good, ['--memory', '1M'], /^xen-domain-builder: memory-too-small: .*\d+ pages.*\(1 MiB\)$/],
+    ['a truncated file', good.subarray(0, 5000), [], /^xen-domain-builder: truncated: .*0x[0-9a-f]+/],
+    ['a text file', 'hello, I am no kernel\n', [], /^xen-domain-builder: not-a-kernel: .*text/],
+    ['an empty file', '', [], /^xen-domain-builder: not-a-kernel: .*empty/],
+    ['no Xen notes', noNotes, [], /^xen-domain-builder: not-xen-pv: .*note/],
+    ['another Xen', wrongXen, [], /^xen-domain-builder: not-xen-pv: .*xen-3\.0.*xen-2\.0/],
+    ['an unknown required feature', unknown, [], /^xen-domain-builder: unknown-feature: .*telepathy/],
+    ['a ramdisk that is not there', good, ['--ramdisk', file('absent')], /^xen-domain-builder: cannot-read: .*absent/],
+  ]
+  const before = readdirSync(folder).length
+  for (const [name, bytes, args, expected] of cases) {
+    const input = file('input', bytes)
+    const refused = xdb(['build', input, '-o', file('refused.img'), ...args])
+    t.equal(refused.code, 1, name)
+    t.match(refused.err.trimEnd(), expected, name)
+    t.equal(refused.err.trimEnd().split('\n').length, 1, `${name}: one line`)
+    t.equal(refused.out, '')
+    t.notOk(existsSync(file('refused.img')) || existsSync(file('refused.img.json')), `${name}: nothing written`)
+  }
+  t.equal(readdirSync(folder).length, before + 1, 'no temporary file is left')
+})
+
+t.test('an output that cannot be written', async (t) => {
+  const refused = xdb(['build', kernel, '-o', file('no/such/folder/x.img')])
+  t.equal(refused.code, 1)
+  t.match(refused.err, /^xen-domain-builder: cannot-write: /)
+})
+
+t.test('told to stop, it leaves nothing behind', async (t) => {
+  const image = file('stopped/x.img')
+  spawnSync('mkdir', ['-p', path.dirname(image)])
+  const child = spawn(process.execPath, [
+    MAIN,
+    'build',
+    file('big', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } })),
+    '-o',
+    image,
+    '--memory',
+    '2T',
+  ])
+  const started = Date.now()
+  while (readdirSync(path.dirname(image)).length === 0 && Date.now() - started < 20000)
+    await new Promise((r) => setTimeout(r, 5))
+  child.kill('SIGTERM')
+  const signal = await new Promise((resolve) => child.on('exit', (code, s) => resolve(s ?? code)))
+  t.equal(signal, 'SIGTERM')
+  t.same(readdirSync(path.dirname(image)), [])
+})
+
+t.test('usage: exit 2', async (t) => {
+  const cases = [
+    [],
+    ['frob'],
+    ['build'],
+    ['build', kernel],
+    ['build', kernel, '-o', 'x', '--frob'],
+    ['inspect', 'a', 'b'],
+    ['build', kernel, '-o', '-'],
+    ['build', kernel, '-o', 'x', '--vcpus', 'two'],
+    ['build', kernel, '-o', 'x', '--type', 'qemu'],
+  ]
+  for (const args of cases) {
+    const ran = xdb(args)
+    t.equal(ran.code, 2, args.join(' ') || 'no arguments')
+    t.equal(ran.out, '')
+    t.match(ran.err, /^xen-domain-builder: .+\nTry/)
+  }
+})
+
+t.test('--help and --version', async (t) => {
+  t.match(xdb(['--version']).out, /^\d+\.\d+\.\d+\n$/)
+  const help = xdb(['--help'])
+  t.equal(help.code, 0)
+  for (const name of [...help.out.matchAll(/^ {2}([a-z]+) {2,}/gm)].map((match) => match[1] as string)) {
+    const one = xdb([name, '--help'])
+    t.equal(one.code, 0)
+    t.match(one.out, new RegExp(`^Usage: xen-domain-builder ${name}`))
+  }
+})
+
+t.test('DEBUG tells the story of a build', async (t) => {
+  const ran = spawnSync(process.execPath, [MAIN, 'build', kernel, '-o', file('story.img'), '--memory', '16'], {
+    encoding: 'utf8',
+    env: { ...process.env, DEBUG: 'xen-domain-builder:*' },
+  })
+  t.match(ran.stderr, /layout kernel: pfn 0x100 \+ 3 pages at 0xffffffff80100000/)
+  t.match(ran.stderr, /tables L4: 1 table/)
+  t.match(ran.stderr, /boot start_info\.nr_pages = 0x1000/)
+})

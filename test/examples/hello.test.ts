@@ -1,0 +1,62 @@
+/** npm start, as a newcomer runs it: what it shows, what it writes, and one line when it cannot. */
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { helloKernel } from '../../examples/hello-kernel.js'
+import { buildDomain, bytesSource, openRaw, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { projectRoot } from '../peer/paths.js'
+
+const run = (dir: string, ...args: readonly string[]) =>
+  spawnSync(process.execPath, [join(projectRoot, 'dist/examples/hello.js'), ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, TMPDIR: dir },
+  })
+
+test('it shows the guest and writes one that can be opened again', async (t) => {
+  const dir = t.testdir()
+  const { status, stdout, stderr } = run(dir)
+  t.equal(status, 0)
+  t.equal(stderr, '')
+  t.match(stdout, /0x100 +1 +4 KiB +0xffff880000100000 +kernel/)
+  t.match(stdout, /rip +0xffff880000100000 -> L4 .* -> physical 0x100000\n/)
+  const [made = ''] = readdirSync(dir)
+  const image = readFileSync(join(dir, made, 'guest.img'))
+  const domain = openRaw(readFileSync(join(dir, made, 'guest.img.json'), 'utf8'), bytesSource(image))
+  t.equal(image.length, 32 << 20)
+  t.equal(readStartInfo(domain).nr_pages, 0x2000n)
+  const kernel = helloKernel()
+  t.same(readVirtual(domain, 0xffff880000100000n, 0x1b0), kernel.subarray(0x1000, 0x11b0))
+})
+
+test('a file that is no kernel, or is not there, is one line and exit 1', async (t) => {
+  const dir = t.testdir({ text: 'this is not a kernel\n'.repeat(100) })
+  for (const [name, line] of [
+    ['text', /^not-a-kernel: [^\n]+\n$/],
+    ['missing', /^ENOENT: [^\n]+\n$/],
+  ] as const) {
+    const { status, stderr } = run(dir, join(dir, name))
+    t.equal(status, 1)
+    t.match(stderr, line)
+  }
+})
+
+test('the tiny kernel can be written out by itself, and is a PV kernel for any size', async (t) => {
+  const dir = t.testdir()
+  const file = join(dir, 'hello.elf')
+  const { status } = spawnSync(process.execPath, [join(projectRoot, 'dist/examples/hello-kernel.js'), file])
+  t.equal(status, 0)
+  t.same(readFileSync(file), Buffer.from(helloKernel()))
+  const kernel = await readKernel(helloKernel())
+  for (const memory of [4 << 20, 1 << 30, 2 ** 40]) {
+    t.equal(readStartInfo(buildDomain(kernel, { memory })).nr_pages, BigInt(memory / 4096))
+  }
+})
+
+test('a size it cannot start with is refused in one line', async (t) => {
+  const dir = t.testdir()
+  writeFileSync(join(dir, 'hello.elf'), helloKernel())
+  const { status, stderr } = run(dir, join(dir, 'hello.elf'), '1M')
+  t.equal(status, 1)
+  t.match(stderr, /^memory-too-small: [^\n]+\n$/)
+})
