@@ -7,45 +7,93 @@
 import { createHash } from 'node:crypto'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
-import { hex } from '../units.js'
+import { checkedInteger, hex } from '../units.js'
+import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
+import { type CodecName, sniffCodec } from './payload.js'
+import { bzImageElf, decompressFile, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
 export interface Kernel {
-  /** The outermost thing the file is. */
-  readonly container: 'elf' | 'gzip' | 'bzImage'
-  /** How the payload (of a bzImage) or the file (gzip) was compressed. */
-  readonly codec?: string
+  /** The outermost thing the file is; a codec's name where the whole file is compressed. */
+  readonly container: 'elf' | 'bzImage' | CodecName
+  /** How the ELF was compressed: the payload of a bzImage, or else the file. */
+  readonly codec?: CodecName
   /** sha256 of the file as it was given, hex. */
   readonly sha256: string
   /** Absent where a bzImage holds no ELF (memtest86+, iPXE). */
   readonly elf?: ElfImage
   readonly notes: readonly ElfNote[]
   readonly xen?: XenParams
+  /** The Linux setup header, and `bytes`, the bzImage it is in: the file, unless that is compressed around it. */
+  readonly linux?: BzImage & { readonly bytes: Uint8Array }
 }
+
+export interface ReadKernelOptions {
+  /** Most bytes that a payload may decompress to, default 1 GiB. */
+  readonly maxBytes?: number
+  /** Stops the work between its steps. */
+  readonly signal?: AbortSignal
+}
+
+const DEFAULT_MAX_BYTES = 2 ** 30
+/** More than this no buffer holds on every supported Node. */
+const MAX_BYTES = 2 ** 32
 
 /**
  * What a kernel file says. The result looks into `bytes`, which must not change afterwards.
  * @throws DomainBuilderError naming the one cause, for every input that is no sound kernel.
  */
-export async function readKernel(bytes: Uint8Array): Promise<Kernel> {
+export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions = {}): Promise<Kernel> {
   if (!(bytes instanceof Uint8Array)) {
     throw new DomainBuilderError('bad-config', 'a kernel is given as bytes', {
       expected: 'a Uint8Array',
       found: typeof bytes,
     })
   }
-  if (!isElf(bytes)) {
-    throw new DomainBuilderError('not-a-kernel', `the file is no kernel, it looks like ${lookalike(bytes)}`, {
-      expected: 'an ELF',
-    })
-  }
-  const sha256 = createHash('sha256').update(bytes).digest('hex')
-  const elf = parseElf(bytes)
+  const limit = checkedInteger(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1, MAX_BYTES)
+  options.signal?.throwIfAborted()
+
+  const codec = isElf(bytes) || hasSetupHeader(bytes) ? undefined : sniffCodec(bytes)
+  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, limit)
+  options.signal?.throwIfAborted()
+
+  const content = await readContent(inner, limit, codec)
+  const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
+  options.signal?.throwIfAborted()
+
+  const { elf } = content
+  if (elf === undefined) return { ...content, ...wrapping, sha256: sha256(bytes), notes: [] }
   logKernel('ELF%d, e_machine %d, e_entry %s, %d segments', elf.class, elf.machine, hex(elf.entry), elf.segments.length)
-  const notes = readNotes(elf)
-  const xen = xenParams(elf, notes)
-  return { container: 'elf', sha256, elf, notes, ...(xen === undefined ? {} : { xen }) }
+  const read = () => {
+    const notes = readNotes(elf)
+    const xen = xenParams(elf, notes)
+    return { notes, ...(xen === undefined ? {} : { xen }) }
+  }
+  // Offsets count from the ELF, which is only the file where nothing is around it.
+  const said = elf.bytes === bytes ? read() : within('the ELF', read)
+  return { ...content, ...wrapping, sha256: sha256(bytes), ...said }
 }
+
+type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
+
+/** An ELF or a bzImage; anything else is refused by what it looks like. */
+async function readContent(bytes: Uint8Array, limit: number, wrapped: CodecName | undefined): Promise<Content> {
+  const inside = <T>(act: () => T): T => (wrapped === undefined ? act() : within(`the ${wrapped} file`, act))
+  if (isElf(bytes)) return { container: 'elf', elf: inside(() => parseElf(bytes)) }
+  if (hasSetupHeader(bytes)) {
+    const image = inside(() => parseBzImage(bytes))
+    logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
+    return { container: 'bzImage', ...(await bzImageElf(bytes, image, limit)), linux: { ...image, bytes } }
+  }
+  const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
+  const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`
+  throw new DomainBuilderError('not-a-kernel', `the ${wrapped ?? ''} file is no kernel`.replace('  ', ' '), {
+    expected: 'an ELF or a Linux bzImage',
+    found,
+  })
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')

@@ -10,12 +10,12 @@ import {
   HDRS_MAGIC,
   LOADED_HIGH,
   SECTOR_SIZE,
-  SETUP_HEADER_GREW,
   SETUP_HEADER_OFFSET,
   SETUP_JUMP_END,
   SETUP_JUMP_OPCODE,
   SetupHeader,
   type SetupHeaderFields,
+  setupHeaderSize,
   XLF_KERNEL_64,
 } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -47,8 +47,7 @@ export function buildBzImage(spec: BzImageSpec): Uint8Array {
   const payloadLength = payload.length + (spec.sizeTrailer === undefined ? 0 : 4)
   const code = payloadOffset + payloadLength + trailing.length
 
-  const absent = SETUP_HEADER_GREW.find(([since]) => protocol < since)?.[1]
-  const headerBytes = absent === undefined ? SetupHeader.size : SetupHeader.offsetOf(absent)
+  const headerBytes = setupHeaderSize(protocol)
   const headerEnd = SETUP_HEADER_OFFSET + headerBytes
   // Behind the longest header, so that no protocol version moves it.
   const versionAt = alignUp(SETUP_HEADER_OFFSET + SetupHeader.size, 0x80)

@@ -1,6 +1,5 @@
 /** A kernel's claims as a PV guest: what is taken, with which defaults, and every refusal by its cause. */
 import t from 'tap'
-import { parseElf } from '../../lib/kernel/elf.js'
 import { type Kernel, readKernel } from '../../lib/kernel/kernel.js'
 import { pvKernel } from '../../lib/kernel/pv-kernel.js'
 import { buildElf, type ElfSpec, type NoteDesc, xenNotes } from '../../lib/testing/index.js'
@@ -176,27 +175,4 @@ t.test('refusals', async (t) => {
   await bad({}, 'truncated', 'section headers reach past the end', { header: { e_shoff: 1 << 20 } })
   const often = Array.from({ length: 5 }, () => ({ paddr: 0x1000, data: new Uint8Array(0x1800) }))
   await bad({}, 'wrong-layout', 'the segments overlap too often', { segments: often })
-})
-
-t.test('readKernel', async (t) => {
-  const kernel = await read()
-  t.match(kernel, { container: 'elf', sha256: /^[0-9a-f]{64}$/, codec: undefined })
-  t.equal(kernel.notes.length, 5)
-  for (const [bytes, text] of [
-    [new Uint8Array(0), 'nothing: it is empty'],
-    [Buffer.from('hello\n'), 'a text file'],
-    [Buffer.from('#!/bin/sh\n'), 'a script'],
-    [Buffer.from('070701000000'), 'a Linux initramfs (cpio)'],
-    [new Uint8Array(100), 'zeros'],
-    [Uint8Array.of(1, 2, 3, 4, 5), 'data that begins with 01 02 03 04'],
-    [Buffer.from('MZ\0\0'), 'an EFI or Windows program'],
-  ] as const)
-    await refuses(t, () => readKernel(bytes), 'not-a-kernel', text)
-  await refuses(
-    t,
-    () => readKernel('vmlinuz' as unknown as Uint8Array),
-    'bad-config',
-    /expected a Uint8Array, found string/,
-  )
-  t.equal(parseElf(buildElf({ class: 64, entry: 0, segments })).segments.length, 1)
 })

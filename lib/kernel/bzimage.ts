@@ -1,0 +1,135 @@
+/**
+ * The Linux setup header of a bzImage, by its version, and where the file keeps the kernel proper.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
+ * Gotcha: a field that the header's version does not have yet is absent, whatever its bytes are. payload_offset counts
+ * from the protected-mode code, which begins behind the setup sectors, of which 0 means 4.
+ */
+import {
+  BOOT_FLAG,
+  DEFAULT_SETUP_SECTS,
+  HDRS_MAGIC,
+  KERNEL_VERSION_BASE,
+  LOADED_HIGH,
+  PROTOCOL_OLDEST,
+  PROTOCOL_SYSSIZE_32,
+  SECTOR_SIZE,
+  SETUP_FIELD_SINCE,
+  SETUP_HEADER_OFFSET,
+  SetupHeader,
+  type SetupHeaderFields,
+} from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+
+type Since = typeof SETUP_FIELD_SINCE
+/** The fields that every header has, and those that its protocol version may not have yet. */
+export type SetupFields = {
+  readonly [K in keyof SetupHeaderFields as Since[K] extends 0x200 ? K : never]: SetupHeaderFields[K]
+} & {
+  readonly [K in keyof SetupHeaderFields as Since[K] extends 0x200 ? never : K]?: SetupHeaderFields[K]
+}
+
+export interface BzImage {
+  /** Boot protocol version, 0x20f for 2.15. */
+  readonly protocol: number
+  readonly header: SetupFields
+  /** Bytes of boot sector and setup code: where the protected-mode code begins. */
+  readonly setupBytes: number
+  /** The text that kernel_version points to, where it points to any. */
+  readonly version?: string
+  /** Where the compressed kernel lies in the file, its size trailer included; absent where the header names none. */
+  readonly payload?: { readonly offset: number; readonly length: number }
+}
+
+/** A kernel's version text is a line; one longer than this points at something else. */
+const VERSION_MAX = 256
+
+/** Whether the bytes have a Linux setup header at all, old or new. */
+export function hasSetupHeader(bytes: Uint8Array): boolean {
+  const at = (field: keyof SetupHeaderFields) => SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
+  if (bytes.length < at('header') + 4) return false
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return view.getUint16(at('boot_flag'), true) === BOOT_FLAG && view.getUint32(at('header'), true) === HDRS_MAGIC
+}
+
+/** A protocol version as people write it: 2.15. */
+export const showProtocol = (protocol: number): string =>
+  `${protocol >> 8}.${(protocol & 0xff).toString().padStart(2, '0')}`
+
+/**
+ * Reads the setup header; hasSetupHeader says whether there is one.
+ * @throws DomainBuilderError `truncated`, `bad-bzimage`, or `not-a-kernel` for a zImage.
+ */
+export function parseBzImage(bytes: Uint8Array): BzImage {
+  // The longest header, zeros where the file has less: what a version does not have is left out below.
+  const window = new Uint8Array(SetupHeader.size)
+  window.set(bytes.subarray(SETUP_HEADER_OFFSET, SETUP_HEADER_OFFSET + SetupHeader.size))
+  const raw = SetupHeader.decode(window)
+  const protocol = raw.version
+  const fileOffset = (field: keyof SetupHeaderFields) => SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
+  const setupBytes = ((raw.setup_sects || DEFAULT_SETUP_SECTS) + 1) * SECTOR_SIZE
+  if (bytes.length <= setupBytes) {
+    throw new DomainBuilderError('truncated', 'the file ends within the setup code: setup_sects promises more', {
+      expected: `more than ${hex(setupBytes)} bytes`,
+      found: hex(bytes.length),
+      offset: fileOffset('setup_sects'),
+    })
+  }
+  if (protocol < PROTOCOL_OLDEST) {
+    throw new DomainBuilderError('bad-bzimage', 'the setup header has no version that ever was', {
+      expected: `${showProtocol(PROTOCOL_OLDEST)} or newer`,
+      found: hex(protocol),
+      offset: fileOffset('version'),
+    })
+  }
+  if ((raw.loadflags & LOADED_HIGH) === 0) {
+    throw new DomainBuilderError(
+      'not-a-kernel',
+      'the file is a zImage, which loads below 640 KiB and is not supported',
+      {
+        expected: 'a bzImage: loadflags bit 0 (LOADED_HIGH) set',
+        found: hex(raw.loadflags),
+        offset: fileOffset('loadflags'),
+      },
+    )
+  }
+  const entries = SetupHeader.fieldNames
+    .filter((field) => SETUP_FIELD_SINCE[field] <= protocol)
+    .map((field) => [field, raw[field]])
+  // The filter above is what the type says.
+  const header: SetupFields = Object.fromEntries(entries)
+  const syssize = protocol < PROTOCOL_SYSSIZE_32 ? raw.syssize & 0xffff : raw.syssize
+  const version = versionText(bytes, raw.kernel_version, setupBytes)
+  const payload = payloadRange(header, setupBytes, bytes.length)
+  return {
+    protocol,
+    header: { ...header, syssize },
+    setupBytes,
+    ...(version === undefined ? {} : { version }),
+    ...(payload === undefined ? {} : { payload }),
+  }
+}
+
+/** kernel_version is for people: where it points nowhere there is no text, and no error. */
+function versionText(bytes: Uint8Array, pointer: number, setupBytes: number): string | undefined {
+  if (pointer === 0) return undefined
+  const start = pointer + KERNEL_VERSION_BASE
+  const window = bytes.subarray(start, Math.min(setupBytes, start + VERSION_MAX))
+  const nul = window.indexOf(0)
+  const text = nul <= 0 ? '' : Buffer.from(window.subarray(0, nul)).toString('latin1')
+  return /^[\x20-\x7e]+$/.test(text) ? text : undefined
+}
+
+function payloadRange(header: SetupFields, setupBytes: number, fileSize: number): BzImage['payload'] {
+  const { payload_offset: offset, payload_length: length } = header
+  if (offset === undefined || length === undefined || length === 0) return undefined
+  if (setupBytes + offset + length > fileSize) {
+    throw new DomainBuilderError('truncated', 'the payload reaches past the end of the file', {
+      expected: `payload_offset + payload_length at most ${hex(fileSize - setupBytes)}`,
+      found: `${hex(offset)} + ${hex(length)}`,
+      offset: SETUP_HEADER_OFFSET + SetupHeader.offsetOf('payload_offset'),
+    })
+  }
+  return { offset: setupBytes + offset, length }
+}

@@ -1,0 +1,103 @@
+/**
+ * From a file to its ELF: a compressed file, a bzImage's payload, or an ELF that a bzImage has in plain.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst, payload_offset and payload_length; scripts/Makefile.lib, size_append.
+ * Gotcha: the u32 behind the compressed payload is its decompressed size, except with gzip, which has its own; it comes
+ * from the file, so it is a limit and never an allocation.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { logPayload } from '../log.js'
+import { hex, showSize } from '../units.js'
+import type { BzImage } from './bzimage.js'
+import { type ElfImage, isElf, parseElf } from './elf.js'
+import { CODEC_NAMES, type CodecName, decode, sniffCodec } from './payload.js'
+
+/** An ELF and how it was wrapped. */
+export interface Unwrapped {
+  readonly elf: ElfImage
+  readonly codec?: CodecName
+}
+
+/** Bytes of the size that follows a payload. */
+const SIZE_TRAILER = 4
+
+/**
+ * The ELF in a bzImage; undefined where it has none, as memtest86+ and iPXE.
+ * @throws DomainBuilderError `payload-*` for a payload that cannot be had, `bad-elf` and the like for what is in it.
+ */
+export async function bzImageElf(bytes: Uint8Array, image: BzImage, limit: number): Promise<Unwrapped | undefined> {
+  const { payload, setupBytes } = image
+  if (payload === undefined) {
+    // The bzImage as an ELF: headers behind the setup code, whose offsets count from the ELF header.
+    const code = bytes.subarray(setupBytes)
+    return isElf(code) ? { elf: within('the ELF behind the setup code', () => parseElf(code)) } : undefined
+  }
+  const packed = bytes.subarray(payload.offset, payload.offset + payload.length)
+  if (isElf(packed)) return { elf: within('the payload', () => parseElf(packed)) }
+  const codec = sniffCodec(packed)
+  if (codec === undefined) {
+    throw new DomainBuilderError('payload-unknown', 'the payload is in no format that Linux uses', {
+      expected: `ELF, ${CODEC_NAMES.join(', ')}`,
+      found: `bytes ${showBytes(packed.subarray(0, 6))}`,
+      offset: payload.offset,
+    })
+  }
+  const { stream, size } =
+    codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
+  const decoded = await decode(codec, stream, {
+    limit,
+    offset: payload.offset,
+    ...(size === undefined ? {} : { size }),
+  })
+  logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
+  return { codec, elf: within(`the ${codec} payload`, () => parseElf(decoded.bytes)) }
+}
+
+function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
+  const end = packed.length - SIZE_TRAILER
+  if (end <= 0 || sniffCodec(packed.subarray(0, end)) !== codec) {
+    throw new DomainBuilderError('truncated', `the ${codec} payload is too short to hold anything`, {
+      expected: `a stream and its size, a u32`,
+      found: `${packed.length} bytes`,
+      offset,
+    })
+  }
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength)
+  return { stream: packed.subarray(0, end), size: view.getUint32(end, true) }
+}
+
+/**
+ * A file that is compressed as a whole.
+ * @throws DomainBuilderError `payload-*`.
+ */
+export async function decompressFile(bytes: Uint8Array, codec: CodecName, limit: number): Promise<Uint8Array> {
+  const decoded = await decode(codec, bytes, { limit, offset: 0 })
+  if (bytes.subarray(decoded.consumed).some((byte) => byte !== 0)) {
+    throw new DomainBuilderError('payload-damaged', `${codec}: something follows the compressed data`, {
+      expected: 'the end of the file',
+      found: `${bytes.length - decoded.consumed} more bytes`,
+      offset: decoded.consumed,
+    })
+  }
+  logPayload('%s file: %s in, %s out', codec, showSize(bytes.length), showSize(decoded.bytes.length))
+  return decoded.bytes
+}
+
+/** What follows the ELF: of a Linux payload, its relocation table. */
+export function splitPayload(elf: ElfImage): { readonly elf: Uint8Array; readonly relocs?: Uint8Array } {
+  const image = elf.bytes.subarray(0, elf.end)
+  return elf.end < elf.bytes.length ? { elf: image, relocs: elf.bytes.subarray(elf.end) } : { elf: image }
+}
+
+/** Says of which bytes an error speaks, whose offset counts from their start and not the file's. */
+export function within<T>(what: string, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    const message = `in ${what}: ${error.message.replace('(file offset', '(offset there')}`
+    throw new DomainBuilderError(error.code, message, { cause: error })
+  }
+}
+
+const showBytes = (bytes: Uint8Array): string => Array.from(bytes, (byte) => hex(byte, 2).slice(2)).join(' ')

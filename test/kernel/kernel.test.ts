@@ -1,0 +1,152 @@
+/** readKernel: whatever the file is, by its content alone. */
+import { createHash } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { readKernel } from '../../lib/kernel/kernel.js'
+import { splitPayload } from '../../lib/kernel/unwrap.js'
+import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+import { refuses } from './refusal.js'
+
+const spec: ElfSpec = {
+  class: 64,
+  entry: 0x1000000,
+  segments: [{ paddr: 0x1000000, data: patternBytes(5000) }],
+  notes: xenNotes({ XEN_VERSION: 'xen-3.0', LOADER: 'generic' }),
+}
+const elf = buildElf(spec)
+const relocs = patternBytes(100, 9)
+const withRelocs = buildElf({ ...spec, trailing: relocs })
+const gzip = (bytes: Uint8Array) => new Uint8Array(gzipSync(bytes))
+
+t.test('an ELF', async (t) => {
+  const kernel = await readKernel(elf)
+  t.match(kernel, { container: 'elf', codec: undefined, linux: undefined })
+  t.equal(kernel.sha256, createHash('sha256').update(elf).digest('hex'))
+  t.equal(kernel.elf?.bytes, elf, 'looked into, not copied')
+  t.same(
+    kernel.notes.map(({ name }) => name),
+    ['XEN_VERSION', 'LOADER'],
+  )
+})
+
+t.test('a compressed ELF', async (t) => {
+  const file = gzip(elf)
+  const kernel = await readKernel(file)
+  t.match(kernel, { container: 'gzip', codec: 'gzip', xen: { loader: 'generic' } })
+  t.equal(kernel.sha256, createHash('sha256').update(file).digest('hex'), 'of the file as it was given')
+  t.same(Buffer.from(kernel.elf?.bytes ?? []), Buffer.from(elf))
+  const members = Buffer.concat([gzipSync(elf.subarray(0, 3000)), gzipSync(elf.subarray(3000))])
+  t.same(Buffer.from((await readKernel(members)).elf?.bytes ?? []), Buffer.from(elf), 'every member of it')
+})
+
+t.test('a bzImage', async (t) => {
+  const file = buildBzImage({ payload: gzip(withRelocs), version: '6.1.0 test' })
+  const kernel = await readKernel(file)
+  t.match(kernel, {
+    container: 'bzImage',
+    codec: 'gzip',
+    xen: { loader: 'generic' },
+    linux: { protocol: 0x20f, version: '6.1.0 test' },
+  })
+  t.equal(kernel.linux?.bytes, file)
+  const split = kernel.elf && splitPayload(kernel.elf)
+  t.same(Buffer.from(split?.elf ?? []), Buffer.from(elf), 'the ELF')
+  t.same(Buffer.from(split?.relocs ?? []), Buffer.from(relocs), 'and the relocation table behind it')
+  t.match(
+    await readKernel(gzip(file)),
+    { container: 'gzip', codec: 'gzip', linux: { protocol: 0x20f } },
+    'compressed once more',
+  )
+
+  const plain = await readKernel(buildBzImage({ payload: elf }))
+  t.match(plain, { container: 'bzImage', codec: undefined, xen: { loader: 'generic' } }, 'with its ELF as it is')
+  t.same(plain.elf && splitPayload(plain.elf).relocs, undefined)
+
+  const none = await readKernel(buildBzImage({ payload: patternBytes(100), header: { payload_length: 0 } }))
+  t.match(none, { container: 'bzImage', elf: undefined, notes: [], xen: undefined }, 'without any ELF')
+  const old = await readKernel(buildBzImage({ payload: gzip(elf), protocol: 0x207 }))
+  t.match(old, { elf: undefined }, 'of a protocol that cannot name its payload')
+})
+
+t.test('a bzImage that is an ELF behind its setup code, offsets counted from there', async (t) => {
+  const image = { payload: elf, payloadOffset: 0, header: { payload_length: 0, payload_offset: 0 } }
+  const kernel = await readKernel(buildBzImage(image))
+  t.match(kernel, { container: 'bzImage', codec: undefined, xen: { loader: 'generic' } })
+  t.same(Buffer.from(kernel.elf?.bytes ?? []), Buffer.from(elf))
+  await refuses(
+    t,
+    () => readKernel(buildBzImage({ ...image, payload: elf.subarray(0, 100) })),
+    'truncated',
+    /^in the ELF behind the setup code: .*\(offset there 0x20\)/,
+  )
+})
+
+t.test('refusals', async (t) => {
+  const bz = (payload: Uint8Array, more: Partial<Parameters<typeof buildBzImage>[0]> = {}) =>
+    readKernel(buildBzImage({ payload, ...more }))
+  await refuses(
+    t,
+    () => bz(patternBytes(100)),
+    'payload-unknown',
+    /expected ELF, gzip, .*found bytes .. .. .. .. .. .. \(file offset 0x840\)/,
+  )
+  await refuses(t, () => bz(gzip(elf).subarray(0, 200)), 'payload-damaged', 'gzip')
+  await refuses(
+    t,
+    () => bz(gzip(patternBytes(100))),
+    'not-a-kernel',
+    'in the gzip payload: the file does not begin with the ELF magic',
+  )
+  await refuses(t, () => bz(gzip(gzip(elf))), 'not-a-kernel', 'in the gzip payload')
+  await refuses(
+    t,
+    () => bz(gzip(elf.subarray(0, 4000))),
+    'truncated',
+    /^in the gzip payload: a segment reaches past the end.*\(offset there 0x/,
+  )
+  await refuses(t, () => bz(Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0)), 'truncated', 'the xz payload is too short')
+  await refuses(
+    t,
+    () => readKernel(gzip(gzip(elf))),
+    'not-a-kernel',
+    'the gzip file is no kernel: expected an ELF or a Linux bzImage, found another gzip stream',
+  )
+  await refuses(t, () => readKernel(gzip(new Uint8Array(0))), 'not-a-kernel', 'found nothing: it is empty')
+  await refuses(t, () => readKernel(gzip(elf.subarray(0, 100))), 'truncated', 'in the gzip file: ')
+  await refuses(t, () => readKernel(elf, { maxBytes: 0 }), 'bad-config', 'maxBytes')
+  await refuses(
+    t,
+    () => readKernel(gzip(elf), { maxBytes: elf.length - 1 }),
+    'payload-too-large',
+    `at most ${elf.length - 1} bytes`,
+  )
+  await refuses(t, () => bz(gzip(elf), { header: { loadflags: 0 } }), 'not-a-kernel', 'zImage')
+  const bad = buildElf({ ...spec, notes: [{ type: 'ENTRY', desc: new Uint8Array(3) }] })
+  await refuses(t, () => readKernel(bad), 'bad-note', /^note ENTRY is no number/)
+  await refuses(t, () => bz(gzip(bad)), 'bad-note', /^in the ELF: note ENTRY is no number.*\(offset there/)
+
+  for (const [bytes, text] of [
+    [new Uint8Array(0), 'found nothing: it is empty'],
+    [Buffer.from('hello\n'), 'a text file'],
+    [Buffer.from('#!/bin/sh\n'), 'a script'],
+    [Buffer.from('070701000000'), 'a Linux initramfs (cpio)'],
+    [new Uint8Array(100), 'zeros'],
+    [Uint8Array.of(1, 2, 3, 4, 5), 'data that begins with 01 02 03 04'],
+    [Buffer.from('MZ\0\0'), 'an EFI or Windows program'],
+  ] as const)
+    await refuses(t, () => readKernel(bytes), 'not-a-kernel', text)
+  await refuses(
+    t,
+    () => readKernel('vmlinuz' as unknown as Uint8Array),
+    'bad-config',
+    /expected a Uint8Array, found string/,
+  )
+})
+
+t.test('a signal stops it', async (t) => {
+  const controller = new AbortController()
+  const reading = readKernel(gzip(elf), { signal: controller.signal })
+  controller.abort(new Error('enough'))
+  await t.rejects(reading, { message: 'enough' })
+  await t.rejects(readKernel(elf, { signal: AbortSignal.abort() }), { name: 'AbortError' })
+})
