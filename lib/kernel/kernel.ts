@@ -13,7 +13,7 @@ import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
 import { type CodecName, sniffCodec } from './payload.js'
-import { bzImageElf, decompressFile, within } from './unwrap.js'
+import { bzImageElf, decompressFile, type Unwrapping, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
 export interface Kernel {
@@ -36,6 +36,8 @@ export interface ReadKernelOptions {
   readonly maxBytes?: number
   /** Stops the work between its steps. */
   readonly signal?: AbortSignal
+  /** Told when a step begins: decompression, which may take a second, and what follows it. */
+  readonly onStep?: (step: 'decompress' | 'parse') => void
 }
 
 const DEFAULT_MAX_BYTES = 2 ** 30
@@ -54,13 +56,14 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
     })
   }
   const limit = checkedInteger(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1, MAX_BYTES)
+  const how: Unwrapping = { limit, ...(options.onStep ? { onStep: options.onStep } : {}) }
   options.signal?.throwIfAborted()
 
   const codec = isElf(bytes) || hasSetupHeader(bytes) ? undefined : sniffCodec(bytes)
-  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, limit)
+  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, how)
   options.signal?.throwIfAborted()
 
-  const content = await readContent(inner, limit, codec)
+  const content = await readContent(inner, how, codec)
   const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
   options.signal?.throwIfAborted()
 
@@ -80,13 +83,13 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
 type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 
 /** An ELF or a bzImage; anything else is refused by what it looks like. */
-async function readContent(bytes: Uint8Array, limit: number, wrapped: CodecName | undefined): Promise<Content> {
+async function readContent(bytes: Uint8Array, how: Unwrapping, wrapped: CodecName | undefined): Promise<Content> {
   const inside = <T>(act: () => T): T => (wrapped === undefined ? act() : within(`the ${wrapped} file`, act))
   if (isElf(bytes)) return { container: 'elf', elf: inside(() => parseElf(bytes)) }
   if (hasSetupHeader(bytes)) {
     const image = inside(() => parseBzImage(bytes))
     logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
-    return { container: 'bzImage', ...(await bzImageElf(bytes, image, limit)), linux: { ...image, bytes } }
+    return { container: 'bzImage', ...(await bzImageElf(bytes, image, how)), linux: { ...image, bytes } }
   }
   const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
   const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`

@@ -18,6 +18,14 @@ export interface Unwrapped {
   readonly codec?: CodecName
 }
 
+/** What a caller wants of the unwrapping. */
+export interface Unwrapping {
+  /** Most bytes that a payload may decompress to. */
+  readonly limit: number
+  /** Told before and after each decompression. */
+  readonly onStep?: (step: 'decompress' | 'parse') => void
+}
+
 /** Bytes of the size that follows a payload. */
 const SIZE_TRAILER = 4
 
@@ -25,7 +33,7 @@ const SIZE_TRAILER = 4
  * The ELF in a bzImage; undefined where it has none, as memtest86+ and iPXE.
  * @throws DomainBuilderError `payload-*` for a payload that cannot be had, `bad-elf` and the like for what is in it.
  */
-export async function bzImageElf(bytes: Uint8Array, image: BzImage, limit: number): Promise<Unwrapped | undefined> {
+export async function bzImageElf(bytes: Uint8Array, image: BzImage, how: Unwrapping): Promise<Unwrapped | undefined> {
   const { payload, setupBytes } = image
   if (payload === undefined) {
     // The bzImage as an ELF: headers behind the setup code, whose offsets count from the ELF header.
@@ -44,11 +52,13 @@ export async function bzImageElf(bytes: Uint8Array, image: BzImage, limit: numbe
   }
   const { stream, size } =
     codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
+  how.onStep?.('decompress')
   const decoded = await decode(codec, stream, {
-    limit,
+    limit: how.limit,
     offset: payload.offset,
     ...(size === undefined ? {} : { size }),
   })
+  how.onStep?.('parse')
   logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
   return { codec, elf: within(`the ${codec} payload`, () => parseElf(decoded.bytes)) }
 }
@@ -70,8 +80,10 @@ function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
  * A file that is compressed as a whole.
  * @throws DomainBuilderError `payload-*`.
  */
-export async function decompressFile(bytes: Uint8Array, codec: CodecName, limit: number): Promise<Uint8Array> {
-  const decoded = await decode(codec, bytes, { limit, offset: 0 })
+export async function decompressFile(bytes: Uint8Array, codec: CodecName, how: Unwrapping): Promise<Uint8Array> {
+  how.onStep?.('decompress')
+  const decoded = await decode(codec, bytes, { limit: how.limit, offset: 0 })
+  how.onStep?.('parse')
   if (bytes.subarray(decoded.consumed).some((byte) => byte !== 0)) {
     throw new DomainBuilderError('payload-damaged', `${codec}: something follows the compressed data`, {
       expected: 'the end of the file',
