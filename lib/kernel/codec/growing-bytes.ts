@@ -1,0 +1,64 @@
+/**
+ * Output that grows in place, up to the source's ceiling, and is handed out without a copy.
+ *
+ * Source: WebAssembly.Memory, https://www.w3.org/TR/wasm-js-api-1/#memories, which is the one buffer on Node 20 that can
+ * grow without being copied: its addresses are set aside beforehand, and a page costs nothing until it is touched.
+ * Gotcha: growing detaches every earlier view. Take `all` anew after each reserve().
+ */
+import type { Source } from './source.js'
+
+const PAGE = 65536
+/** WebAssembly memory ends at 4 GiB. */
+const PAGES_MAX = 65536
+/** Grow by this much at least: it is rare then. */
+const STEP = 2 ** 24
+
+export class GrowingBytes {
+  readonly #source: Source
+  readonly #start: number
+  readonly #slack: number
+  readonly memory: WebAssembly.Memory
+  /** All of the memory, by address. */
+  all: Uint8Array<ArrayBuffer>
+  /** Bytes of output so far. */
+  length = 0
+  #room = 0
+
+  /** @param start addresses set aside before the output. @param slack bytes that may be overwritten after it. */
+  constructor(source: Source, start = 0, slack = 0) {
+    this.#source = source
+    this.#start = start
+    this.#slack = slack
+    this.memory = new WebAssembly.Memory({ initial: Math.ceil((start + slack) / PAGE), maximum: PAGES_MAX })
+    this.all = new Uint8Array(this.memory.buffer)
+  }
+
+  /** Makes room for `length` more bytes. @throws DomainBuilderError when that passes the ceiling. */
+  reserve(length: number): void {
+    const wanted = this.length + length
+    const { ceiling } = this.#source
+    if (wanted > ceiling) this.#source.tooLarge()
+    if (wanted <= this.#room) return
+    const most = Math.min(ceiling, PAGES_MAX * PAGE - this.#start - this.#slack)
+    const room = Math.max(wanted, Math.min(Math.max(STEP, Math.ceil(1.25 * this.#room)), most))
+    const pages = Math.ceil((this.#start + room + this.#slack) / PAGE) - this.all.length / PAGE
+    try {
+      if (pages > 0) this.memory.grow(pages)
+    } catch {
+      this.#source.outOfMemory(room)
+    }
+    this.all = new Uint8Array(this.memory.buffer)
+    this.#room = room
+  }
+
+  append(bytes: Uint8Array): void {
+    this.reserve(bytes.length)
+    this.all.set(bytes, this.#start + this.length)
+    this.length += bytes.length
+  }
+
+  /** The output from byte `from` on: a view that lives until the next growth. */
+  bytes(from = 0): Uint8Array<ArrayBuffer> {
+    return this.all.subarray(this.#start + from, this.#start + this.length)
+  }
+}

@@ -1,0 +1,496 @@
+/**
+ * The LZMA decoder's hot loop, as a WebAssembly function: from range-coded bits to literals and matches.
+ *
+ * Source: "LZMA specification" (lzma-specification.txt, public domain) in the LZMA SDK, https://www.7-zip.org/sdk.html;
+ * names are its names. Shared by .lzma and by the LZMA2 chunks in .xz.
+ * How it is fast: a kernel's bits are hard to predict, and a wrong guess costs a processor more than ten instructions.
+ * So bits that only select the next probability (literals, lengths, distance slots) are decoded without a branch: the
+ * sign of `code - bound`, spread over 64 bits, is a mask that picks both outcomes. Only bits that decide what is decoded
+ * next (IsMatch, IsRep...) branch. The output is the dictionary: nothing is copied out of it.
+ * Gotcha: the input may be overread by up to MAX_SYMBOL_BYTES before that is noticed, and a match may write up to
+ * 7 bytes past its end: both buffers need that slack.
+ */
+import { type Code, Func, type I32, i32, i64, type Label, select } from './wasm.js'
+
+/** Probabilities are 11-bit fractions that move by 1/32 of the way at each bit. */
+const PROB_BITS = 11
+const PROB_ONE = 1 << PROB_BITS
+const PROB_MOVE = 5
+/** What every probability starts as: one half. */
+export const PROB_INIT = PROB_ONE / 2
+/** The range is kept at or above this by reading input bytes. */
+const RANGE_TOP = 1 << 24
+
+const STATES = 12
+const POS_STATES = 16
+/** States below this follow a literal. */
+const LITERAL_STATES = 7
+/** lc + lp of LZMA2, and of every .lzma encoder in use. */
+export const MAX_LC_LP = 4
+const LITERAL_PROBS = 0x300
+
+/** LenDecoder: two choices, then trees of 3, 3 and 8 bits; the first two exist once for each posState. */
+const LEN = { choice: 0, choice2: 1, low: 2, mid: 2 + POS_STATES * 8, high: 2 + POS_STATES * 16 }
+const LEN_PROBS = LEN.high + 256
+const MATCH_MIN = 2
+
+const ALIGN_BITS = 4
+/** Slots from here on have a distance of `direct` bits and an aligned tail; from 4 to here, a tree of their own. */
+const END_POS_MODEL = 14
+const FULL_DISTANCES = 128
+
+/** Where each group of probabilities starts, counted in probabilities. */
+const groups = {
+  isMatch: STATES * POS_STATES,
+  isRep: STATES,
+  isRepG0: STATES,
+  isRepG1: STATES,
+  isRepG2: STATES,
+  isRep0Long: STATES * POS_STATES,
+  posSlot: 4 * 64,
+  posSpecial: FULL_DISTANCES,
+  align: 1 << ALIGN_BITS,
+  len: LEN_PROBS,
+  repLen: LEN_PROBS,
+  literal: LITERAL_PROBS << MAX_LC_LP,
+}
+/** Where the probabilities lie in memory: u16 each. */
+export const PROBS_AT = 1024
+let next = 0
+const PROB = Object.fromEntries(
+  Object.entries(groups).map(([name, count]) => {
+    const at = PROBS_AT + 2 * next
+    next += count
+    return [name, at]
+  }),
+) as Record<keyof typeof groups, number>
+export const PROB_COUNT = next
+
+/** What survives from one call to the next, and how the caller steers: u32 each, at these addresses. */
+export const FIELDS = {
+  /** Next input byte. */
+  in: 16,
+  /** Stop before a symbol that would start at or after this input byte. */
+  inStop: 20,
+  /** Next output byte. */
+  out: 24,
+  /** Stop before a symbol that would start at or after this output byte. */
+  outStop: 28,
+  /** No match may write at or after this output byte. */
+  outEnd: 32,
+  /** The output byte where the dictionary begins: no distance reaches before it. */
+  dictStart: 36,
+  /** The byte before `out`, 0 at a dictionary's start. */
+  previous: 40,
+  state: 44,
+  rep0: 48,
+  rep1: 52,
+  rep2: 56,
+  rep3: 60,
+  /** 8 - lc: how far to shift the previous byte. */
+  lcShift: 64,
+  lpMask: 68,
+  pbMask: 72,
+  range: 76,
+  code: 80,
+} as const
+
+/** Why `lzma` returned. */
+export const STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
+/** Input bytes that one symbol can take: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
+export const MAX_SYMBOL_BYTES = 32
+/** Bytes past outEnd that a match may overwrite. */
+export const OUT_SLACK = 16
+
+/** lzma(): STOP. Decodes whole symbols until one of the limits in FIELDS is reached. */
+export function lzmaFunction(): { func: Func; body: Code } {
+  const f = new Func('lzma', [], 'i32')
+  const c = i32.const
+  const small = i64.const
+
+  const input = f.local('i32')
+  const inStop = f.local('i32')
+  const out = f.local('i32')
+  const outStop = f.local('i32')
+  const outEnd = f.local('i32')
+  const dictStart = f.local('i32')
+  const previous = f.local('i32')
+  const state = f.local('i32')
+  const rep0 = f.local('i32')
+  const rep1 = f.local('i32')
+  const rep2 = f.local('i32')
+  const rep3 = f.local('i32')
+  const lcShift = f.local('i32')
+  const lpMask = f.local('i32')
+  const pbMask = f.local('i32')
+  // 64 bits wide, so that code - bound has a sign of its own: both are u32.
+  const range = f.local('i64')
+  const code = f.local('i64')
+
+  const kept = [
+    [input, FIELDS.in],
+    [inStop, FIELDS.inStop],
+    [out, FIELDS.out],
+    [outStop, FIELDS.outStop],
+    [outEnd, FIELDS.outEnd],
+    [dictStart, FIELDS.dictStart],
+    [previous, FIELDS.previous],
+    [state, FIELDS.state],
+    [rep0, FIELDS.rep0],
+    [rep1, FIELDS.rep1],
+    [rep2, FIELDS.rep2],
+    [rep3, FIELDS.rep3],
+    [lcShift, FIELDS.lcShift],
+    [lpMask, FIELDS.lpMask],
+    [pbMask, FIELDS.pbMask],
+  ] as const
+  const restore = (): Code => [
+    kept.map(([local, at]) => local.set(i32.load(c(0), at))),
+    range.set(i64.load32(c(0), FIELDS.range)),
+    code.set(i64.load32(c(0), FIELDS.code)),
+  ]
+  const save = (): Code => [
+    kept.map(([local, at]) => i32.store(c(0), local, at)),
+    i32.store(c(0), i32.wrap(range), FIELDS.range),
+    i32.store(c(0), i32.wrap(code), FIELDS.code),
+  ]
+
+  // --- The range coder ---
+
+  const normalize = (): Code =>
+    f.if(i64.ltU(range, small(RANGE_TOP)), () => [
+      range.set(i64.shl(range, small(8))),
+      code.set(i64.or(i64.shl(code, small(8)), i64.load8(input))),
+      input.set(i32.add(input, c(1))),
+    ])
+
+  const at = f.local('i32')
+  const prob = f.local('i64')
+  const bound = f.local('i64')
+  const splitRange = (): Code => bound.set(i64.mul(i64.shrU(range, small(PROB_BITS)), prob))
+
+  /** A bit that decides what comes next: `zero` or `one` runs. `index` counts bytes from `group`. */
+  const branchOnBit = (index: I32, group: number, zero: () => Code, one: () => Code): Code => [
+    normalize(),
+    at.set(index),
+    prob.set(i64.load16(at, group)),
+    splitRange(),
+    f.if(
+      i64.ltU(code, bound),
+      () => [
+        range.set(bound),
+        i64.store16(at, i64.add(prob, i64.shrU(i64.sub(small(PROB_ONE), prob), small(PROB_MOVE))), group),
+        zero(),
+      ],
+      () => [
+        range.set(i64.sub(range, bound)),
+        code.set(i64.sub(code, bound)),
+        i64.store16(at, i64.sub(prob, i64.shrU(prob, small(PROB_MOVE))), group),
+        one(),
+      ],
+    ),
+  ]
+
+  /** All ones when the last bit was 0, all zeros when it was 1. */
+  const zeroMask = f.local('i64')
+  const bitMinusOne = (): I32 => i32.wrap(zeroMask)
+  const bitMask = (): I32 => i32.xor(i32.wrap(zeroMask), c(-1))
+
+  /**
+   * A bit without a branch: sets zeroMask. `prob` is loaded already and goes back to `at`. The new probability of a zero,
+   * p + (2048 - p >> 5), is p - (p - 2048 + 31 >> 5) when the shift keeps the sign: one formula serves both outcomes.
+   */
+  const maskFromBit = (group: number): Code => [
+    splitRange(),
+    range.set(i64.sub(range, bound)),
+    code.set(i64.sub(code, bound)),
+    zeroMask.set(i64.shrS(code, small(63))),
+    i64.store16(
+      at,
+      i64.sub(
+        prob,
+        i64.shrS(i64.add(prob, i64.and(zeroMask, small((1 << PROB_MOVE) - 1 - PROB_ONE))), small(PROB_MOVE)),
+      ),
+      group,
+    ),
+    range.set(i64.add(range, i64.and(zeroMask, i64.sub(bound, range)))),
+    code.set(i64.add(code, i64.and(zeroMask, bound))),
+  ]
+
+  // --- Bit trees ---
+
+  /** Twice the node's index: a leading 1, then the bits so far. Doubled because a probability has two bytes. */
+  const node = f.local('i32')
+  const descend = (): Code => node.set(i32.shl(i32.add(i32.add(node, c(1)), bitMinusOne()), c(1)))
+  const symbol = (): I32 => i32.shrU(node, c(1))
+  const left = f.local('i64')
+  const right = f.local('i64')
+
+  /** BitTreeDecoder, unrolled. Both children are loaded while their parent's bit is still being decoded. */
+  const bitTree = (tree: I32, group: number, bits: number): Code => {
+    const code: Code[] = [node.set(c(2)), prob.set(i64.load16(tree, group + 2))]
+    for (let bit = 0; bit < bits; bit++) {
+      const isLast = bit === bits - 1
+      code.push(normalize(), at.set(i32.add(tree, node)))
+      if (!isLast) {
+        const child = i32.add(at, node)
+        code.push(left.set(i64.load16(child, group)), right.set(i64.load16(child, group + 2)))
+      }
+      code.push(maskFromBit(group))
+      if (!isLast) code.push(prob.set(i64.xor(right, i64.and(zeroMask, i64.xor(left, right)))))
+      code.push(descend())
+    }
+    return code
+  }
+
+  /** One bit of a tree that starts with its lowest bit: adds `weight` to `sum` for a one. */
+  const reverseBit = (tree: I32, group: number, sum: typeof rep0, weight: I32): Code => [
+    normalize(),
+    at.set(i32.add(tree, node)),
+    prob.set(i64.load16(at, group)),
+    maskFromBit(group),
+    descend(),
+    sum.set(i32.add(sum, i32.and(weight, bitMask()))),
+  ]
+
+  // --- Literals ---
+
+  const tree = f.local('i32')
+  const matchByte = f.local('i32')
+  const matchBit = f.local('i32')
+  const offset = f.local('i32')
+
+  /** After a match, the byte at rep0 tells which of three trees: what it would be, what it is not, or neither any more. */
+  const matchedLiteral = (): Code => {
+    const bits: Code[] = []
+    for (let bit = 0; bit < 8; bit++) {
+      bits.push(
+        normalize(),
+        matchByte.set(i32.shl(matchByte, c(1))),
+        matchBit.set(i32.and(matchByte, offset)),
+        at.set(i32.add(i32.add(tree, i32.add(offset, matchBit)), node)),
+        prob.set(i64.load16(at, PROB.literal)),
+        maskFromBit(PROB.literal),
+        descend(),
+        offset.set(i32.and(offset, i32.xor(matchBit, bitMinusOne()))),
+      )
+    }
+    return [
+      matchByte.set(i32.shl(i32.load8(i32.sub(i32.sub(out, rep0), c(1))), c(1))),
+      offset.set(c(0x200)),
+      node.set(c(2)),
+      bits,
+    ]
+  }
+
+  const literal = (): Code => [
+    tree.set(
+      i32.mul(
+        i32.add(i32.shl(i32.and(i32.sub(out, dictStart), lpMask), i32.sub(c(8), lcShift)), i32.shrU(previous, lcShift)),
+        c(2 * LITERAL_PROBS),
+      ),
+    ),
+    f.if(i32.ltU(state, c(LITERAL_STATES)), () => bitTree(tree, PROB.literal, 8), matchedLiteral),
+    previous.set(i32.and(symbol(), c(0xff))),
+    i32.store8(out, previous),
+    out.set(i32.add(out, c(1))),
+    state.set(select(i32.ltU(state, c(4)), c(0), i32.sub(state, select(i32.ltU(state, c(10)), c(3), c(6))))),
+  ]
+
+  // --- Lengths and distances ---
+
+  const length = f.local('i32')
+  const posState = f.local('i32')
+  const decodeLength = (group: number): Code => {
+    const lengthTree = (from: number, bits: number, first: number, each: boolean): Code => [
+      tree.set(each ? i32.shl(posState, c(4)) : c(0)),
+      bitTree(tree, group + 2 * from, bits),
+      length.set(i32.add(symbol(), c(MATCH_MIN + first - (1 << bits)))),
+    ]
+    return branchOnBit(
+      c(0),
+      group + 2 * LEN.choice,
+      () => lengthTree(LEN.low, 3, 0, true),
+      () =>
+        branchOnBit(
+          c(0),
+          group + 2 * LEN.choice2,
+          () => lengthTree(LEN.mid, 3, 8, true),
+          () => lengthTree(LEN.high, 8, 16, false),
+        ),
+    )
+  }
+
+  const posSlot = f.local('i32')
+  const count = f.local('i32')
+  const weight = f.local('i32')
+  /** Sets rep0, the distance minus one. */
+  const decodeDistance = (marker: Label): Code => [
+    tree.set(i32.shl(select(i32.ltU(length, c(MATCH_MIN + 4)), i32.sub(length, c(MATCH_MIN)), c(3)), c(7))),
+    bitTree(tree, PROB.posSlot, 6),
+    posSlot.set(i32.sub(symbol(), c(64))),
+    f.if(
+      i32.ltU(posSlot, c(4)),
+      () => rep0.set(posSlot),
+      () => [
+        count.set(i32.sub(i32.shrU(posSlot, c(1)), c(1))),
+        rep0.set(i32.or(c(2), i32.and(posSlot, c(1)))),
+        node.set(c(2)),
+        f.if(
+          i32.ltU(posSlot, c(END_POS_MODEL)),
+          () => [
+            rep0.set(i32.shl(rep0, count)),
+            tree.set(i32.shl(i32.sub(rep0, posSlot), c(1))),
+            weight.set(c(1)),
+            f.loop((again) => [
+              reverseBit(tree, PROB.posSpecial, rep0, weight),
+              weight.set(i32.shl(weight, c(1))),
+              count.set(i32.sub(count, c(1))),
+              again.jumpIf(count),
+            ]),
+          ],
+          () => [
+            count.set(i32.sub(count, c(ALIGN_BITS))),
+            // Direct bits: each halves the range.
+            f.loop((again) => [
+              normalize(),
+              range.set(i64.shrU(range, small(1))),
+              code.set(i64.sub(code, range)),
+              zeroMask.set(i64.shrS(code, small(63))),
+              code.set(i64.add(code, i64.and(zeroMask, range))),
+              rep0.set(i32.add(i32.add(i32.shl(rep0, c(1)), c(1)), bitMinusOne())),
+              count.set(i32.sub(count, c(1))),
+              again.jumpIf(count),
+            ]),
+            rep0.set(i32.shl(rep0, c(ALIGN_BITS))),
+            [1, 2, 4, 8].map((bit) => reverseBit(c(0), PROB.align, rep0, c(bit))),
+            marker.jumpIf(i32.eq(rep0, c(-1))),
+          ],
+        ),
+      ],
+    ),
+  ]
+
+  // --- Matches ---
+
+  const stateIndex = (): I32 => i32.shl(state, c(1))
+  const statePosIndex = (): I32 => i32.add(i32.shl(state, c(5)), i32.shl(posState, c(1)))
+  const nextState = (afterLiteral: number, afterMatch: number): Code =>
+    state.set(select(i32.ltU(state, c(LITERAL_STATES)), c(afterLiteral), c(afterMatch)))
+
+  const newMatch = (marker: Label): Code => [
+    rep3.set(rep2),
+    rep2.set(rep1),
+    rep1.set(rep0),
+    decodeLength(PROB.len),
+    nextState(7, 10),
+    decodeDistance(marker),
+  ]
+
+  const distance = f.local('i32')
+  /** A distance used before, moved to the front; `copy` is where a match of one byte goes at once. */
+  const repeatedMatch = (copy: Label): Code => [
+    branchOnBit(
+      stateIndex(),
+      PROB.isRepG0,
+      () =>
+        branchOnBit(
+          statePosIndex(),
+          PROB.isRep0Long,
+          () => [nextState(9, 11), length.set(c(1)), copy.jump()],
+          () => [],
+        ),
+      () => [
+        branchOnBit(
+          stateIndex(),
+          PROB.isRepG1,
+          () => distance.set(rep1),
+          () => [
+            branchOnBit(
+              stateIndex(),
+              PROB.isRepG2,
+              () => distance.set(rep2),
+              () => [distance.set(rep3), rep3.set(rep2)],
+            ),
+            rep2.set(rep1),
+          ],
+        ),
+        rep1.set(rep0),
+        rep0.set(distance),
+      ],
+    ),
+    decodeLength(PROB.repLen),
+    nextState(8, 11),
+  ]
+
+  const from = f.local('i32')
+  const end = f.local('i32')
+  const status = f.local('i32')
+  const word = f.local('i64')
+  const copyMatch = (stop: Label): Code => [
+    status.set(c(STOP.badDistance)),
+    stop.jumpIf(i32.geU(rep0, i32.sub(out, dictStart))),
+    status.set(c(STOP.pastEnd)),
+    end.set(i32.add(out, length)),
+    stop.jumpIf(i32.gtU(end, outEnd)),
+    from.set(i32.sub(i32.sub(out, rep0), c(1))),
+    f.if(
+      i32.geU(rep0, c(7)),
+      // The source is at least 8 bytes back: whole words, the last of which may write past the end.
+      () =>
+        f.loop((again) => [
+          word.set(i64.load(from)),
+          i64.store(out, word),
+          from.set(i32.add(from, c(8))),
+          out.set(i32.add(out, c(8))),
+          again.jumpIf(i32.ltU(out, end)),
+        ]),
+      () =>
+        f.loop((again) => [
+          i32.store8(out, i32.load8(from)),
+          from.set(i32.add(from, c(1))),
+          out.set(i32.add(out, c(1))),
+          again.jumpIf(i32.ltU(out, end)),
+        ]),
+    ),
+    out.set(end),
+    previous.set(i32.load8(i32.sub(out, c(1)))),
+  ]
+
+  const body: Code = [
+    restore(),
+    f.block((stop) => [
+      f.block((marker) => [
+        f.loop((nextSymbol) => [
+          status.set(c(STOP.atLimit)),
+          stop.jumpIf(i32.geU(out, outStop)),
+          stop.jumpIf(i32.geU(input, inStop)),
+          posState.set(i32.and(i32.sub(out, dictStart), pbMask)),
+          branchOnBit(
+            statePosIndex(),
+            PROB.isMatch,
+            () => [literal(), nextSymbol.jump()],
+            () => [
+              f.block((copy) =>
+                branchOnBit(
+                  stateIndex(),
+                  PROB.isRep,
+                  () => newMatch(marker),
+                  () => repeatedMatch(copy),
+                ),
+              ),
+              copyMatch(stop),
+              nextSymbol.jump(),
+            ],
+          ),
+        ]),
+      ]),
+      status.set(c(STOP.marker)),
+    ]),
+    // The encoder's last bytes belong to the last symbol: read them now, so that `in` and `code` can be checked.
+    normalize(),
+    save(),
+    status,
+  ]
+  return { func: f, body }
+}

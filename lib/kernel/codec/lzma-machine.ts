@@ -1,0 +1,165 @@
+/**
+ * The WebAssembly instance that runs lzma-core, and its memory: input window, probabilities, output.
+ *
+ * Source: our own layout. The compressed input passes through a window of 64 KiB; the output grows at the end of the
+ * memory, is the dictionary at the same time, and is handed out as a view: it is never copied.
+ * Gotcha: growing the memory detaches every view of it: take bytes() anew after each call that may grow.
+ */
+import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
+import { GrowingBytes } from './growing-bytes.js'
+import {
+  FIELDS,
+  lzmaFunction,
+  MAX_SYMBOL_BYTES,
+  OUT_SLACK,
+  PROB_COUNT,
+  PROB_INIT,
+  PROBS_AT,
+  STOP,
+} from './lzma-core.js'
+import type { Source } from './source.js'
+import { assemble } from './wasm.js'
+
+const PAGE = 65536
+const CRC_TABLE_AT = 32768
+const WINDOW_AT = PAGE
+/** An LZMA2 chunk fits: it has at most 64 KiB. */
+export const WINDOW_BYTES = PAGE
+const OUTPUT_AT = WINDOW_AT + WINDOW_BYTES + PAGE
+
+if (PROBS_AT + 2 * PROB_COUNT > CRC_TABLE_AT || CRC_TABLE_AT + CRC_TABLE_BYTES > WINDOW_AT) {
+  throw new RangeError('the tables of lzma-machine overlap')
+}
+
+interface Exports {
+  lzma(): number
+  crc(from: number, to: number, register: bigint): bigint
+}
+
+let compiled: WebAssembly.Module | undefined
+
+/** Literal context, literal position and position bits: one byte, (pb * 5 + lp) * 9 + lc. */
+export interface Properties {
+  readonly lc: number
+  readonly lp: number
+  readonly pb: number
+}
+
+/** Splits the byte; undefined when it is out of range. */
+export function parseProperties(byte: number): Properties | undefined {
+  if (byte >= 9 * 5 * 5) return undefined
+  return { lc: byte % 9, lp: Math.floor(byte / 9) % 5, pb: Math.floor(byte / 45) }
+}
+
+export class LzmaMachine {
+  readonly #source: Source
+  readonly #output: GrowingBytes
+  readonly #exports: Exports
+  #fields: DataView<ArrayBuffer>
+  #crcName: CrcName | undefined
+
+  constructor(source: Source) {
+    this.#source = source
+    compiled ??= new WebAssembly.Module(assemble([lzmaFunction(), crcFunction(CRC_TABLE_AT)]))
+    this.#output = new GrowingBytes(source, OUTPUT_AT, OUT_SLACK)
+    const imports = { env: { memory: this.#output.memory } }
+    this.#exports = new WebAssembly.Instance(compiled, imports).exports as unknown as Exports
+    this.#fields = new DataView(this.#output.memory.buffer)
+    this.#set('out', OUTPUT_AT)
+    this.#set('dictStart', OUTPUT_AT)
+  }
+
+  #get(field: keyof typeof FIELDS): number {
+    return this.#fields.getUint32(FIELDS[field], true)
+  }
+
+  #set(field: keyof typeof FIELDS, value: number): void {
+    this.#fields.setUint32(FIELDS[field], value, true)
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#output.length
+  }
+
+  /** The output from byte `from` on: a view that lives until the memory grows. */
+  bytes(from = 0): Uint8Array<ArrayBuffer> {
+    return this.#output.bytes(from)
+  }
+
+  /** Makes room for `length` more bytes. @throws DomainBuilderError when that passes the ceiling. */
+  reserve(length: number): void {
+    this.#output.reserve(length)
+    this.#fields = new DataView(this.#output.memory.buffer)
+  }
+
+  /** Appends bytes as they are. */
+  append(bytes: Uint8Array): void {
+    this.reserve(bytes.length)
+    this.#output.append(bytes)
+    this.#set('out', OUTPUT_AT + this.length)
+    this.#set('previous', bytes.at(-1) ?? 0)
+  }
+
+  /** Forgets what was written: no distance may reach before this byte. */
+  resetDictionary(): void {
+    this.#set('dictStart', OUTPUT_AT + this.length)
+    this.#set('previous', 0)
+  }
+
+  resetState({ lc, lp, pb }: Properties): void {
+    new Uint16Array(this.#output.memory.buffer, PROBS_AT, PROB_COUNT).fill(PROB_INIT)
+    for (const field of ['state', 'rep0', 'rep1', 'rep2', 'rep3'] as const) this.#set(field, 0)
+    this.#set('lcShift', 8 - lc)
+    this.#set('lpMask', (1 << lp) - 1)
+    this.#set('pbMask', (1 << pb) - 1)
+  }
+
+  /** Starts a range coder from its first five bytes. */
+  startRange(first: Uint8Array): void {
+    if (first[0] !== 0) this.#source.damaged('the range coder does not start with 0', { found: `${first[0]}` })
+    const code = new DataView(first.buffer, first.byteOffset, 5).getUint32(1)
+    this.#set('range', 0xffffffff)
+    this.#set('code', code)
+  }
+
+  /** Whether the range coder ended as an encoder ends it. */
+  get rangeIsFinished(): boolean {
+    return this.#get('code') === 0
+  }
+
+  /**
+   * Decodes from `input`, at most a window long, until `outputLength` bytes are there in all, or until fewer bytes than
+   * one symbol may take are left, unless it `isLast`. No match may write past `matchEnd`; room must be there.
+   * Returns the reason of the stop and the input bytes used, which may be more than there were: then they end early.
+   */
+  run(input: Uint8Array, isLast: boolean, outputLength: number, matchEnd: number): { stop: number; used: number } {
+    const inputEnd = WINDOW_AT + input.length
+    const { all } = this.#output
+    all.set(input, WINDOW_AT)
+    all.fill(0, inputEnd, inputEnd + 2 * MAX_SYMBOL_BYTES)
+    this.#set('in', WINDOW_AT)
+    this.#set('inStop', isLast ? inputEnd + 1 : inputEnd - MAX_SYMBOL_BYTES)
+    this.#set('outStop', OUTPUT_AT + outputLength)
+    this.#set('outEnd', OUTPUT_AT + matchEnd)
+    const stop = this.#exports.lzma()
+    this.#output.length = this.#get('out') - OUTPUT_AT
+    if (stop === STOP.badDistance) {
+      this.#source.damaged('a match reaches before the start of the dictionary', {
+        expected: `a distance of at most ${this.#get('out') - this.#get('dictStart')}`,
+        found: `${this.#get('rep0') + 1}`,
+      })
+    }
+    return { stop, used: this.#get('in') - WINDOW_AT }
+  }
+
+  /** The CRC of the output from byte `from` on. */
+  crc(name: CrcName, from: number): bigint {
+    if (this.#crcName !== name) {
+      new BigUint64Array(this.#output.memory.buffer, CRC_TABLE_AT, CRC_TABLE_BYTES / 8).set(crcTable(name))
+      this.#crcName = name
+    }
+    const mask = CRC_MASK[name]
+    return BigInt.asUintN(64, this.#exports.crc(OUTPUT_AT + from, OUTPUT_AT + this.length, mask)) ^ mask
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * The .lzma container ("LZMA alone"): 13 bytes of header and one LZMA stream.
+ *
+ * Source: "LZMA specification" (lzma-specification.txt) in the LZMA SDK, https://www.7-zip.org/sdk.html.
+ * Gotcha: there is no checksum. The size may be unknown (all ones): then an end marker ends the stream; and it may be
+ * known and an end marker be there all the same.
+ */
+import { hex } from '../../units.js'
+import { MAX_LC_LP, STOP } from './lzma-core.js'
+import { LzmaMachine, parseProperties, WINDOW_BYTES } from './lzma-machine.js'
+import { type Bounds, type Decoded, Source } from './source.js'
+
+/** A match has at most this length: it may pass a pause by so much. */
+const MATCH_MAX = 273
+/**
+ * Output bytes between two pauses. Each is a chance for the engine to go on in optimised code, which it does only where
+ * a function is entered, so the first ones come early.
+ */
+const PAUSE_MIN = 2 ** 16
+const PAUSE_MAX = 2 ** 22
+
+export function decodeLzma(bytes: Uint8Array, bounds: Bounds): Decoded {
+  const source: Source = new Source('lzma', bytes, bounds)
+  const byte = source.u8()
+  const properties = parseProperties(byte)
+  if (properties === undefined || properties.lc + properties.lp > MAX_LC_LP) {
+    source.unsupported('this byte of properties', { expected: 'lc + lp of at most 4', found: hex(byte) }, 0)
+  }
+  // The dictionary's size only matters to those who allocate one.
+  source.take(4)
+  const low = source.u32le()
+  const high = source.u32le()
+  const size = low === 0xffffffff && high === 0xffffffff ? undefined : high * 2 ** 32 + low
+  if (size !== undefined && size > source.ceiling) source.tooLarge()
+
+  const machine = new LzmaMachine(source)
+  machine.resetState(properties)
+  machine.startRange(source.take(5))
+
+  const end = size ?? source.ceiling
+  let pause = PAUSE_MIN
+  /** Decodes up to `outputLength` or the end of a window; true at the end marker. */
+  const run = (outputLength: number, matchEnd: number): boolean => {
+    const input = source.bytes.subarray(source.at, source.at + WINDOW_BYTES)
+    const isLast = input.length === source.left
+    const { stop, used } = machine.run(input, isLast, outputLength, matchEnd)
+    if (used > input.length) source.need(used)
+    source.at += used
+    if (stop === STOP.pastEnd) {
+      if (size === undefined) source.tooLarge()
+      source.damaged('a match passes the end', { expected: `${size} bytes` })
+    }
+    return stop === STOP.marker
+  }
+
+  let isMarked = false
+  while (!isMarked && machine.length < end) {
+    const target = Math.min(machine.length + pause, end)
+    machine.reserve(Math.min(target + MATCH_MAX, end) - machine.length)
+    isMarked = run(target, Math.min(target + MATCH_MAX, end))
+    pause = Math.min(2 * pause, PAUSE_MAX)
+  }
+  // The size is reached: what may still come is an end marker. It is there if the range coder has not ended,
+  // and must be there if the size was unknown.
+  if (!isMarked && (size === undefined || !machine.rangeIsFinished)) {
+    const before = machine.length
+    isMarked = run(before + 1, before)
+    if (!isMarked) {
+      if (size === undefined) source.tooLarge()
+      source.damaged('the stream goes on after its end', { expected: `${size} bytes` })
+    }
+  }
+  if (size !== undefined && machine.length !== size) {
+    source.damaged('the end marker comes early', { expected: `${size} bytes`, found: `${machine.length}` })
+  }
+  if (!machine.rangeIsFinished) source.damaged('the range coder does not end as it should')
+  return { bytes: machine.bytes(), consumed: source.at }
+}

@@ -1,0 +1,148 @@
+/**
+ * The compressed bytes a decoder reads, and the bounds it must keep: shared by every decoder of our own.
+ *
+ * Source: our own rule, lib/errors.ts: each refusal names what was expected, what was found, and the file offset.
+ * Gotcha: `size` comes from the file and is only ever checked. It may lower the ceiling, never cause an allocation.
+ */
+import { DomainBuilderError } from '../../errors.js'
+import { hex } from '../../units.js'
+
+export interface Bounds {
+  /** Bytes the output may have. */
+  readonly limit: number
+  /** Bytes the output must have, where the file says so. */
+  readonly size?: number
+  /** File offset of the first compressed byte, for messages. */
+  readonly offset?: number
+}
+
+export interface Decoded {
+  /** The decompressed bytes. A view: its buffer may be larger, and belongs to nobody else. */
+  readonly bytes: Uint8Array
+  /** Compressed bytes used, from the start of the stream. */
+  readonly consumed: number
+}
+
+/** A cursor over compressed bytes that refuses to read past their end. */
+export class Source {
+  readonly codec: string
+  readonly bytes: Uint8Array
+  readonly bounds: Bounds
+  /** Next byte to read. */
+  at = 0
+
+  constructor(codec: string, bytes: Uint8Array, bounds: Bounds) {
+    this.codec = codec
+    this.bytes = bytes
+    this.bounds = bounds
+  }
+
+  /** The most bytes that are worth decoding: one more and the stream is refused. */
+  get ceiling(): number {
+    return Math.min(this.bounds.limit, this.bounds.size ?? this.bounds.limit)
+  }
+
+  get left(): number {
+    return this.bytes.length - this.at
+  }
+
+  /** @throws DomainBuilderError `payload-damaged`, at `at` unless told otherwise. */
+  damaged(what: string, found: { expected?: string; found?: string } = {}, at = this.at): never {
+    throw new DomainBuilderError('payload-damaged', `${this.codec}: ${what}`, {
+      ...found,
+      offset: this.#fileOffset(at),
+    })
+  }
+
+  /** @throws DomainBuilderError `payload-damaged` for a feature of the format that no kernel uses. */
+  unsupported(what: string, found: { expected?: string; found?: string } = {}, at = this.at): never {
+    return this.damaged(`${what} is not supported`, found, at)
+  }
+
+  /** @throws DomainBuilderError `payload-size` or `payload-too-large`: the output passes the ceiling. */
+  tooLarge(): never {
+    const { limit, size } = this.bounds
+    const offset = this.#fileOffset(0)
+    if (size !== undefined && size <= limit) {
+      throw new DomainBuilderError('payload-size', `${this.codec}: the payload decompresses to more than promised`, {
+        expected: `${size} bytes`,
+        found: 'more',
+        offset,
+      })
+    }
+    throw new DomainBuilderError('payload-too-large', `${this.codec}: the payload decompresses to too much`, {
+      expected: `at most ${limit} bytes`,
+      found: 'more',
+      offset,
+    })
+  }
+
+  /** @throws DomainBuilderError `payload-too-large`: within the limit, but this process cannot have so much. */
+  outOfMemory(wanted: number): never {
+    throw new DomainBuilderError('payload-too-large', `${this.codec}: this process has no memory for the output`, {
+      expected: `room for ${wanted} bytes`,
+      found: 'less',
+      offset: this.#fileOffset(0),
+    })
+  }
+
+  /** Passes on what another library threw, as one of our own. */
+  failed(error: unknown, at = this.at): never {
+    if (error instanceof DomainBuilderError) throw error
+    throw new DomainBuilderError('payload-damaged', `${this.codec}: the stream does not decompress`, {
+      found: error instanceof Error ? error.message : String(error),
+      offset: this.#fileOffset(at),
+      cause: error,
+    })
+  }
+
+  /** Refuses a checksum that is not the stored one. */
+  check(what: string, name: string, computed: number | bigint, stored: number | bigint, at: number): void {
+    if (computed === stored) return
+    this.damaged(`${what}: ${name} is not the stored one`, { expected: hex(stored), found: hex(computed) }, at)
+  }
+
+  need(length: number): void {
+    if (length > this.left) {
+      this.damaged(
+        'the stream ends early',
+        { expected: `${length} more bytes`, found: `${this.left}` },
+        this.bytes.length,
+      )
+    }
+  }
+
+  /** The next bytes, fewer at the end, without moving on. */
+  peek(length: number): Uint8Array {
+    return this.bytes.subarray(this.at, this.at + length)
+  }
+
+  take(length: number): Uint8Array {
+    this.need(length)
+    this.at += length
+    return this.bytes.subarray(this.at - length, this.at)
+  }
+
+  u8(): number {
+    const value = this.bytes[this.at]
+    if (value === undefined) this.need(1)
+    this.at++
+    return value as number
+  }
+
+  u16be(): number {
+    return this.u8() * 0x100 + this.u8()
+  }
+
+  u32be(): number {
+    return this.u16be() * 0x10000 + this.u16be()
+  }
+
+  u32le(): number {
+    return this.u8() + this.u8() * 0x100 + this.u8() * 0x10000 + this.u8() * 0x1000000
+  }
+
+  #fileOffset(at: number): number {
+    return (this.bounds.offset ?? 0) + at
+  }
+}

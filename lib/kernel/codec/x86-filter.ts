@@ -1,0 +1,69 @@
+/**
+ * The x86 branch filter (BCJ): turns the absolute targets of CALL and JMP back into relative ones, in place.
+ *
+ * Source: the .xz file format, section 5.3.2, https://tukaani.org/xz/xz-file-format.txt, which refers to the LZMA SDK
+ * for what it does: https://www.7-zip.org/sdk.html. Encoders turned e8/e9 operands into absolute addresses, because a
+ * function called often then looks the same at each call.
+ * Gotcha: an operand is only converted when its top byte is 00 or ff, and an e8/e9 inside the four bytes before makes it
+ * doubtful: the rules for that are quirks of the first encoder and must be kept to the bit.
+ */
+
+/** A bit for each of the three bytes before this opcode that was an unconverted opcode: may this one be converted? */
+const MAY_CONVERT = [true, true, true, false, true, false, false, false]
+/** The same bits: how many bytes below its top does the operand overlap the suspect. */
+const OVERLAP = [0, 1, 2, 2, 3, 3, 3, 3]
+
+const isSignByte = (byte: number): boolean => byte === 0 || byte === 0xff
+
+/** Whether one of four bytes is e8 or e9: the classic test for a zero byte, after making those zero. */
+function holdsOpcode(word: number): boolean {
+  const zeroed = (word & 0xfefefefe) ^ 0xe8e8e8e8
+  return ((zeroed - 0x01010101) & ~zeroed & 0x80808080) !== 0
+}
+
+/** @param start address of the first byte, as the filter's properties give it: 0 unless told otherwise. */
+export function unfilterX86(bytes: Uint8Array, start = 0): void {
+  /** Operands begin one after the opcode and have four bytes. */
+  const end = bytes.length - 4
+  // Most words hold no opcode: whole ones are skipped. The view starts at the aligned address at or below the first byte.
+  const skew = bytes.byteOffset & 3
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset - skew, (bytes.length + skew) >> 2)
+  let suspects = 0
+  let last = -4
+  for (let at = 0; at < end; at++) {
+    if (((at + skew) & 3) === 0) {
+      let word = (at + skew) >> 2
+      while (word < words.length && !holdsOpcode(words[word] as number)) word++
+      at = (word << 2) - skew
+      if (at >= end) break
+    }
+    if (((bytes[at] as number) & 0xfe) !== 0xe8) continue
+    const distance = at - last
+    last = at
+    suspects = distance > 3 ? 0 : (suspects << (distance - 1)) & 7
+    const top = bytes[at + 4] as number
+    const overlap = OVERLAP[suspects] as number
+    if (
+      !isSignByte(top) ||
+      (suspects !== 0 && (!MAY_CONVERT[suspects] || isSignByte(bytes[at + 4 - overlap] as number)))
+    ) {
+      suspects = (suspects << 1) | 1
+      continue
+    }
+
+    let value =
+      (bytes[at + 1] as number) | ((bytes[at + 2] as number) << 8) | ((bytes[at + 3] as number) << 16) | (top << 24)
+    const next = (start + at + 5) | 0
+    value = (value - next) | 0
+    if (suspects !== 0 && isSignByte((value >>> (24 - 8 * overlap)) & 0xff)) {
+      // That result would have been doubtful to the encoder, which therefore went on from its complement.
+      value = ((value ^ ((1 << (32 - 8 * overlap)) - 1)) - next) | 0
+    }
+    bytes[at + 1] = value
+    bytes[at + 2] = value >> 8
+    bytes[at + 3] = value >> 16
+    // Targets have 25 bits: the top byte is the sign again.
+    bytes[at + 4] = value & 0x01000000 ? 0xff : 0
+    at += 4
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * Compressed kernels: which format is it, and what does it hold. One table: magic, name, decoder.
+ *
+ * Source: Linux lib/decompress.c (the magic numbers) and Documentation/arch/x86/boot.rst (payload_offset);
+ * each decoder names its own format's specification.
+ * Gotcha: the payload of a bzImage ends with the decompressed size, a u32 that is no part of the stream, unless it is
+ * gzip, which has its own. Strip it first, and pass it as `size`: it is checked, never believed.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+import { decodeGzip } from './codec/gzip.js'
+import { decodeLzma } from './codec/lzma.js'
+import type { Bounds, Decoded } from './codec/source.js'
+import { decodeXz } from './codec/xz.js'
+
+export type { Bounds, Decoded } from './codec/source.js'
+
+interface Codec {
+  readonly magic: readonly number[]
+  readonly decode: (bytes: Uint8Array, bounds: Bounds) => Decoded | Promise<Decoded>
+}
+
+const CODECS = {
+  gzip: { magic: [0x1f, 0x8b], decode: decodeGzip },
+  // The byte of properties that every encoder writes (lc 3, lp 0, pb 2), and a dictionary of at least 64 KiB.
+  lzma: { magic: [0x5d, 0x00, 0x00], decode: decodeLzma },
+  xz: { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], decode: decodeXz },
+} as const satisfies Readonly<Record<string, Codec>>
+
+/** The compression formats that Linux kernels come in. */
+export type CodecName = keyof typeof CODECS
+export const CODEC_NAMES = Object.keys(CODECS) as readonly CodecName[]
+
+/** The format whose magic number the bytes start with. */
+export function sniffCodec(bytes: Uint8Array): CodecName | undefined {
+  return CODEC_NAMES.find((name) => CODECS[name].magic.every((byte, index) => bytes[index] === byte))
+}
+
+/**
+ * Decompresses a stream. What follows it is left alone: `consumed` says where it ends.
+ * @throws DomainBuilderError `payload-damaged`, `payload-too-large`, or `payload-size`.
+ */
+export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
+  const { limit, size, offset = 0 } = bounds
+  if (sniffCodec(bytes) !== codec) {
+    throw new DomainBuilderError('payload-unknown', `${codec}: the payload does not start as it should`, {
+      expected: CODECS[codec].magic.map((byte) => hex(byte, 2)).join(' '),
+      found: [...bytes.subarray(0, CODECS[codec].magic.length)].map((byte) => hex(byte, 2)).join(' ') || 'nothing',
+      offset,
+    })
+  }
+  if (size !== undefined && size > limit) {
+    throw new DomainBuilderError('payload-too-large', `${codec}: the payload is said to decompress to too much`, {
+      expected: `at most ${limit} bytes`,
+      found: `${size}`,
+      offset,
+    })
+  }
+  const decoded = await CODECS[codec].decode(bytes, bounds)
+  if (size !== undefined && decoded.bytes.length !== size) {
+    throw new DomainBuilderError('payload-size', `${codec}: the payload decompresses to another size than promised`, {
+      expected: `${size} bytes`,
+      found: `${decoded.bytes.length}`,
+      offset,
+    })
+  }
+  return decoded
+}
