@@ -110,8 +110,11 @@ function grantDifferences(domain: Domain, layout: OracleLayout): string[] {
   return ours === theirs ? [] : [`grants: ours ${ours}, theirs ${theirs}`]
 }
 
-/** Everything in which the two guests differ, a line each; empty when they are the same. */
-export function guestDifferences(domain: Domain, guest: OracleGuest): string[] {
+/** A dump without its memory. */
+export type BootDump = Pick<OracleGuest, 'layout' | 'startInfo' | 'sharedInfo' | 'vcpu'>
+
+/** Everything but memory in which the two guests differ, a line each. */
+export function bootDifferences(domain: Domain, guest: BootDump): string[] {
   const { layout } = guest
   const abi = layout.guest_type === 'xen-3.0-x86_64' ? 'x86_64' : 'x86_32p'
   if (domain.abi !== abi) return [`abi: ours ${domain.abi}, theirs ${abi}`]
@@ -143,8 +146,12 @@ export function guestDifferences(domain: Domain, guest: OracleGuest): string[] {
     ...addressDifferences(domain, layout),
     ...pageTypeDifferences(domain, layout),
     ...grantDifferences(domain, layout),
-    ...memoryDifferences(domain, guest.memory, layout.extents),
   ]
+}
+
+/** Everything in which the two guests differ, a line each; empty when they are the same. */
+export function guestDifferences(domain: Domain, guest: OracleGuest): string[] {
+  return [...bootDifferences(domain, guest), ...memoryDifferences(domain, guest.memory, guest.layout.extents)]
 }
 
 /** Asserts that our guest is libxenguest's, to the last byte. */
