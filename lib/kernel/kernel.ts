@@ -6,14 +6,14 @@
  */
 import { createHash } from 'node:crypto'
 import { DomainBuilderError } from '../errors.js'
-import { logKernel } from '../log.js'
-import { checkedInteger, hex } from '../units.js'
+import { logKernel, logPayload } from '../log.js'
+import { checkedInteger, hex, showSize } from '../units.js'
 import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
-import { type CodecName, sniffCodec } from './payload.js'
-import { bzImageElf, decompressFile, type Unwrapping, within } from './unwrap.js'
+import { type CodecName, decode, sniffCodec } from './payload.js'
+import { bzImageElf, type Decompress, decompressFile, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
 export interface Kernel {
@@ -31,13 +31,16 @@ export interface Kernel {
   readonly linux?: BzImage & { readonly bytes: Uint8Array }
 }
 
+/** What readKernel is at: each is told before it begins, and may come again for a bzImage in a compressed file. */
+export type KernelStep = 'decompress' | 'parse'
+
 export interface ReadKernelOptions {
   /** Most bytes that a payload may decompress to, default 1 GiB. */
   readonly maxBytes?: number
   /** Stops the work between its steps. */
   readonly signal?: AbortSignal
-  /** Told when a step begins: decompression, which may take a second, and what follows it. */
-  readonly onStep?: (step: 'decompress' | 'parse') => void
+  /** Told of each step before it begins; decompressing is nearly all of the time. */
+  readonly onStep?: (step: KernelStep) => void
 }
 
 const DEFAULT_MAX_BYTES = 2 ** 30
@@ -56,16 +59,21 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
     })
   }
   const limit = checkedInteger(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1, MAX_BYTES)
-  const how: Unwrapping = { limit, ...(options.onStep ? { onStep: options.onStep } : {}) }
+  const decompress: Decompress = async (codec, stream, bounds) => {
+    options.signal?.throwIfAborted()
+    options.onStep?.('decompress')
+    const decoded = await decode(codec, stream, { ...bounds, limit })
+    logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
+    options.signal?.throwIfAborted()
+    return decoded
+  }
   options.signal?.throwIfAborted()
 
   const codec = isElf(bytes) || hasSetupHeader(bytes) ? undefined : sniffCodec(bytes)
-  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, how)
-  options.signal?.throwIfAborted()
-
-  const content = await readContent(inner, how, codec)
+  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, decompress)
+  const content = await readContent(inner, decompress, codec)
   const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
-  options.signal?.throwIfAborted()
+  options.onStep?.('parse')
 
   const { elf } = content
   if (elf === undefined) return { ...content, ...wrapping, sha256: sha256(bytes), notes: [] }
@@ -83,13 +91,17 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
 type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 
 /** An ELF or a bzImage; anything else is refused by what it looks like. */
-async function readContent(bytes: Uint8Array, how: Unwrapping, wrapped: CodecName | undefined): Promise<Content> {
+async function readContent(
+  bytes: Uint8Array,
+  decompress: Decompress,
+  wrapped: CodecName | undefined,
+): Promise<Content> {
   const inside = <T>(act: () => T): T => (wrapped === undefined ? act() : within(`the ${wrapped} file`, act))
   if (isElf(bytes)) return { container: 'elf', elf: inside(() => parseElf(bytes)) }
   if (hasSetupHeader(bytes)) {
     const image = inside(() => parseBzImage(bytes))
     logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
-    return { container: 'bzImage', ...(await bzImageElf(bytes, image, how)), linux: { ...image, bytes } }
+    return { container: 'bzImage', ...(await bzImageElf(bytes, image, decompress)), linux: { ...image, bytes } }
   }
   const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
   const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`

@@ -6,11 +6,10 @@
  * from the file, so it is a limit and never an allocation.
  */
 import { DomainBuilderError } from '../errors.js'
-import { logPayload } from '../log.js'
-import { hex, showSize } from '../units.js'
+import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
-import { CODEC_NAMES, type CodecName, decode, sniffCodec } from './payload.js'
+import { type Bounds, CODEC_NAMES, type CodecName, type Decoded, sniffCodec } from './payload.js'
 
 /** An ELF and how it was wrapped. */
 export interface Unwrapped {
@@ -18,13 +17,8 @@ export interface Unwrapped {
   readonly codec?: CodecName
 }
 
-/** What a caller wants of the unwrapping. */
-export interface Unwrapping {
-  /** Most bytes that a payload may decompress to. */
-  readonly limit: number
-  /** Told before and after each decompression. */
-  readonly onStep?: (step: 'decompress' | 'parse') => void
-}
+/** decode() within the caller's limit. */
+export type Decompress = (codec: CodecName, stream: Uint8Array, bounds: Omit<Bounds, 'limit'>) => Promise<Decoded>
 
 /** Bytes of the size that follows a payload. */
 const SIZE_TRAILER = 4
@@ -33,7 +27,11 @@ const SIZE_TRAILER = 4
  * The ELF in a bzImage; undefined where it has none, as memtest86+ and iPXE.
  * @throws DomainBuilderError `payload-*` for a payload that cannot be had, `bad-elf` and the like for what is in it.
  */
-export async function bzImageElf(bytes: Uint8Array, image: BzImage, how: Unwrapping): Promise<Unwrapped | undefined> {
+export async function bzImageElf(
+  bytes: Uint8Array,
+  image: BzImage,
+  decompress: Decompress,
+): Promise<Unwrapped | undefined> {
   const { payload, setupBytes } = image
   if (payload === undefined) {
     // The bzImage as an ELF: headers behind the setup code, whose offsets count from the ELF header.
@@ -52,14 +50,7 @@ export async function bzImageElf(bytes: Uint8Array, image: BzImage, how: Unwrapp
   }
   const { stream, size } =
     codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
-  how.onStep?.('decompress')
-  const decoded = await decode(codec, stream, {
-    limit: how.limit,
-    offset: payload.offset,
-    ...(size === undefined ? {} : { size }),
-  })
-  how.onStep?.('parse')
-  logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
+  const decoded = await decompress(codec, stream, { offset: payload.offset, ...(size === undefined ? {} : { size }) })
   return { codec, elf: within(`the ${codec} payload`, () => parseElf(decoded.bytes)) }
 }
 
@@ -80,10 +71,8 @@ function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
  * A file that is compressed as a whole.
  * @throws DomainBuilderError `payload-*`.
  */
-export async function decompressFile(bytes: Uint8Array, codec: CodecName, how: Unwrapping): Promise<Uint8Array> {
-  how.onStep?.('decompress')
-  const decoded = await decode(codec, bytes, { limit: how.limit, offset: 0 })
-  how.onStep?.('parse')
+export async function decompressFile(bytes: Uint8Array, codec: CodecName, decompress: Decompress): Promise<Uint8Array> {
+  const decoded = await decompress(codec, bytes, { offset: 0 })
   if (bytes.subarray(decoded.consumed).some((byte) => byte !== 0)) {
     throw new DomainBuilderError('payload-damaged', `${codec}: something follows the compressed data`, {
       expected: 'the end of the file',
@@ -91,7 +80,6 @@ export async function decompressFile(bytes: Uint8Array, codec: CodecName, how: U
       offset: decoded.consumed,
     })
   }
-  logPayload('%s file: %s in, %s out', codec, showSize(bytes.length), showSize(decoded.bytes.length))
   return decoded.bytes
 }
 
