@@ -14,7 +14,7 @@ import type { DomainConfig } from '../protocol/config.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, text, texts, UsageError, type Values } from './command.js'
-import { readInput, writeOutputs } from './files.js'
+import { breathe, readInput, writeOutputs } from './files.js'
 import { openKernel } from './input.js'
 import type { Progress } from './progress.js'
 
@@ -56,7 +56,7 @@ export const command: Command = {
     const config = readConfig(values)
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    writeRaw(domain, output, progress)
+    await writeRaw(domain, output, progress)
     progress.end()
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
@@ -110,14 +110,15 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
 }
 
 /** The image, sparse, and its sidecar. */
-function writeRaw(domain: Domain, output: string, progress: Progress): void {
+async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
   const total = domain.memory.endPfn * PAGE_SIZE
   const sidecar = rawSidecar(domain, path.basename(output))
-  writeOutputs([output, `${output}.json`], ([image, json]) => {
+  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
     image?.truncate(total)
     for (const { paddr, bytes } of domain.memory.chunks()) {
       image?.writeAt(bytes, paddr)
       progress.say(`writing ${output}`, { done: paddr, total })
+      await breathe()
     }
     json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
   })

@@ -6,6 +6,7 @@
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { DomainBuilderError } from '../errors.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
 
@@ -105,10 +106,14 @@ export interface Output {
 
 /**
  * Writes files that all appear together: each under a temporary name beside its own, renamed when all are complete.
- * Nothing is left behind when `write` throws or the process is told to stop.
+ * Nothing is left behind when `write` throws or the process is told to stop; a long `write` takes a breath now and then,
+ * or no signal would be heard.
  * @throws DomainBuilderError `cannot-write`.
  */
-export function writeOutputs(names: readonly string[], write: (outputs: readonly Output[]) => void): void {
+export async function writeOutputs(
+  names: readonly string[],
+  write: (outputs: readonly Output[]) => Promise<void>,
+): Promise<void> {
   const temporary = names.map((name) => path.join(path.dirname(name), `.${path.basename(name)}.${process.pid}.tmp`))
   const opened: number[] = []
   const remove = () => {
@@ -126,7 +131,7 @@ export function writeOutputs(names: readonly string[], write: (outputs: readonly
       opened.push(fd)
       return output(fd)
     })
-    write(outputs)
+    await write(outputs)
     for (const fd of opened.splice(0)) fs.closeSync(fd)
     names.forEach((name, i) => {
       fs.renameSync(temporary[i] as string, name)
@@ -152,4 +157,16 @@ function output(fd: number): Output {
       fs.ftruncateSync(fd, size)
     },
   }
+}
+
+/** Milliseconds of work between two breaths. */
+const BREATH_INTERVAL = 50
+let lastBreath = 0
+
+/** Lets signals and timers have their turn, when it is time. */
+export async function breathe(): Promise<void> {
+  const now = Date.now()
+  if (now - lastBreath < BREATH_INTERVAL) return
+  lastBreath = now
+  await setImmediate()
 }

@@ -137,10 +137,15 @@ t.test('an output that cannot be written', async (t) => {
 t.test('told to stop, it leaves nothing behind', async (t) => {
   const image = file('stopped/x.img')
   spawnSync('mkdir', ['-p', path.dirname(image)])
-  const child = spawn(process.execPath, [
+  const big = file('big', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } }))
+  // Through env: tap hooks itself, and handlers for signals, into every Node that it sees started.
+  const child = spawn('env', [
+    '-u',
+    'NODE_OPTIONS',
+    process.execPath,
     MAIN,
     'build',
-    file('big', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } })),
+    big,
     '-o',
     image,
     '--memory',
