@@ -5,7 +5,7 @@
  * Gotcha: a 64-bit guest's `syscall` is the hypercall: number in rax, arguments in rdi, rsi, rdx, r10, r8; rcx and r11
  * are lost to the instruction itself. HYPERCALL_PAGE is a convenience of older kernels, not a need.
  */
-export const HYPERCALL = { console_io: 18, sched_op: 29, event_channel_op: 32 } as const
+export const HYPERCALL = { console_io: 18, iret: 23, sched_op: 29, event_channel_op: 32 } as const
 
 /** console_io's first argument: write `count` bytes to Xen's own console, which a release build does not show. */
 export const CONSOLEIO_WRITE = 0
@@ -17,3 +17,8 @@ export const EVTCHNOP_SEND = 4
 export const SCHEDOP = { yield: 0, block: 1, shutdown: 2, poll: 3 } as const
 
 export const SHUTDOWN = { poweroff: 0, reboot: 1, suspend: 2, crash: 3 } as const
+
+/** A hypercall page has one slot a hypercall (arch-x86/xen-x86_64.h: call hypercall_page + nr * 32). */
+export const HYPERCALL_SLOT_BYTES = 32
+/** The interrupt that is a 32-bit PV guest's hypercall (arch-x86/xen-x86_32.h). */
+export const HYPERCALL_VECTOR = 0x82

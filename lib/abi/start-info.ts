@@ -4,7 +4,7 @@
  * Source: xen/include/public/xen.h, struct start_info; sizes from tools/include/xen-foreign/reference.size.
  * Gotcha: the two ABIs differ in more than field size: u32 fields are followed by padding on x86_64 alone.
  */
-import { cstring, type Infer, pad, struct, u32, u64 } from './struct.js'
+import { cstring, type Infer, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
 /** What `magic` starts with; Xen appends the platform. */
 export const START_INFO_MAGIC = { x86_64: 'xen-3.0-x86_64', x86_32p: 'xen-3.0-x86_32p' } as const
@@ -62,11 +62,55 @@ export const StartInfo32 = struct('start_info', 1112, {
   nr_p2m_frames: u32,
 })
 
-/** console.dom0 lies over console.domU: info_off over the start of mfn, info_size right behind it (u32 both). */
-export const START_INFO_DOM0_CONSOLE = {
-  x86_64: { info_off: StartInfo64.offsetOf('console_mfn'), info_size: StartInfo64.offsetOf('console_mfn') + 4 },
-  x86_32p: { info_off: StartInfo32.offsetOf('console_mfn'), info_size: StartInfo32.offsetOf('console_mfn') + 4 },
-} as const
+/** console.dom0 lies over console.domU: info_off over the low half of mfn, info_size right behind it, u32 both. */
+export const StartInfoDom0Console = struct('start_info.console.dom0', 8, { info_off: u32, info_size: u32 })
+
+/** What a dom0's kernel is told of the screen: VGA text... (dom0_vga_console_info, u.text_mode_3) */
+export const XEN_VGATYPE_TEXT_MODE_3 = 0x03
+export const Dom0TextConsole = struct('dom0_vga_console_info', 40, {
+  video_type: u8,
+  _pad0: pad(3),
+  font_height: u16,
+  cursor_x: u16,
+  cursor_y: u16,
+  rows: u16,
+  columns: u16,
+  _pad1: pad(26),
+})
+
+/** ...or a linear framebuffer (u.vesa_lfb). */
+export const XEN_VGATYPE_VESA_LFB = 0x23
+export const XEN_VGATYPE_EFI_LFB = 0x70
+export const Dom0VesaConsole = struct('dom0_vga_console_info', 40, {
+  video_type: u8,
+  _pad0: pad(3),
+  width: u16,
+  height: u16,
+  bytes_per_line: u16,
+  bits_per_pixel: u16,
+  lfb_base: u32,
+  lfb_size: u32,
+  red_pos: u8,
+  red_size: u8,
+  green_pos: u8,
+  green_size: u8,
+  blue_pos: u8,
+  blue_size: u8,
+  rsvd_pos: u8,
+  rsvd_size: u8,
+  gbl_caps: u32,
+  mode_attrs: u16,
+  _pad1: pad(2),
+  ext_lfb_base: u32,
+})
+
+/** A module of a SIF_MULTIBOOT_MOD package: offsets into the package, mod_end the last byte; mod_start 0 ends the list. */
+export const XenMultibootModList = struct('xen_multiboot_mod_list', 16, {
+  mod_start: u32,
+  mod_end: u32,
+  cmdline: u32,
+  _pad: pad(4),
+})
 
 export type StartInfo64Fields = Infer<typeof StartInfo64>
 export type StartInfo32Fields = Infer<typeof StartInfo32>

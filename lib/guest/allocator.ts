@@ -54,10 +54,10 @@ export class Allocator {
   }
 
   /** Hands out pages that the initial page tables do not map at their linear address. */
-  allocateElsewhere(name: string, pages: number, vaddr?: Vaddr): Region {
-    const { pfn } = this.allocate(name, pages * PAGE_SIZE)
-    const region = { name, pfn, pages, ...(vaddr === undefined ? {} : { vaddr }) }
-    if (pages > 0) this.regions[this.regions.length - 1] = region
+  allocateElsewhere(name: string, bytes: number, vaddr?: Vaddr): Region {
+    const { vaddr: linear, ...placed } = this.allocate(name, bytes)
+    const region = { ...placed, ...(vaddr === undefined ? {} : { vaddr }) }
+    if (region.pages > 0) this.regions[this.regions.length - 1] = region
     return region
   }
 

@@ -36,6 +36,12 @@ export interface GrantEntry {
   readonly mfn: Mfn
 }
 
+/** A ring page and the event channel that goes with it. */
+export interface SharedPage {
+  readonly pfn: Pfn
+  readonly evtchn: number
+}
+
 /** Frames that hold the guest's page tables. */
 export interface PageTableFrames {
   readonly top: Pfn
@@ -57,8 +63,9 @@ export interface PvBoot {
   /** The bytes of shared_info's page; it lies in a frame of Xen's, not in the guest's memory. */
   readonly sharedInfo: Uint8Array
   readonly sharedInfoMfn: Mfn
-  readonly xenstore: { readonly pfn: Pfn; readonly evtchn: number }
-  readonly console: { readonly pfn: Pfn; readonly evtchn: number }
+  /** Pages shared with the backends and their event channels; a dom0 has none. */
+  readonly xenstore?: SharedPage
+  readonly console?: SharedPage
   readonly grants: readonly GrantEntry[]
   readonly pageTables: PageTableFrames
   readonly features: readonly FeatureName[]
@@ -71,6 +78,8 @@ export interface Domain {
   readonly abi: DomainAbi
   readonly name: string
   readonly memory: GuestMemory
+  /** Bytes the guest may grow to; what it starts with is memory.pageCount pages. */
+  readonly maxmem: number
   readonly vcpus: readonly Vcpu[]
   /** In the order they were placed. */
   readonly regions: readonly Region[]

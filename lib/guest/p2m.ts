@@ -5,7 +5,7 @@
  * Gotcha: a hole is all ones in the list, 8 bytes for a 64-bit guest and 4 for a 32-bit one.
  */
 import { DomainBuilderError } from '../errors.js'
-import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
+import { checkedInteger, FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
 
 export interface P2m {
   /** For people and for sidecar files: identity, offset:N, table. */
@@ -16,11 +16,19 @@ export interface P2m {
   pfn(mfn: Mfn): Pfn | undefined
 }
 
-/** How a caller gives a p2m: identity, a constant distance, one u64 a page (all ones a hole), or a function. */
+/** Frames that follow one another on both sides. */
+export interface P2mRange {
+  readonly pfn: Pfn
+  readonly mfn: Mfn
+  readonly pages: number
+}
+
+/** How a caller gives a p2m: identity, a constant distance, one u64 a page (all ones a hole), ranges, or a function. */
 export type P2mSpec =
   | 'identity'
   | { readonly offset: number }
   | { readonly table: BigUint64Array }
+  | { readonly ranges: readonly P2mRange[] }
   | { readonly function: (pfn: Pfn) => Mfn | undefined; readonly name?: string }
 
 const HOLE64 = 0xffffffffffffffffn
@@ -83,11 +91,42 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
     }
     return { name: 'table', mfn, pfn: reverseOf(pages, mfn) }
   }
+  if ('ranges' in spec) return rangesP2m(spec.ranges)
   const mfn = (pfn: Pfn): Mfn | undefined => {
     const value = spec.function(pfn)
     return value === undefined ? undefined : checkMfn(value, pfn)
   }
   return { name: spec.name ?? 'function', mfn, pfn: reverseOf(pages, mfn) }
+}
+
+/** A p2m of ranges: a search in a sorted list, both ways; frames in no range are holes. */
+function rangesP2m(ranges: readonly P2mRange[]): P2m {
+  for (const { pfn, mfn, pages } of ranges) {
+    checkedInteger(pages, 'pages of a p2m range', 1, FRAMES_MAX)
+    checkedInteger(pfn, 'pfn of a p2m range', 0, FRAMES_MAX - pages)
+    checkedInteger(mfn, 'mfn of a p2m range', 0, FRAMES_MAX - pages)
+  }
+  const lookup = (from: 'pfn' | 'mfn', to: 'pfn' | 'mfn') => {
+    const sorted = [...ranges].sort((a, b) => a[from] - b[from])
+    sorted.forEach((range, i) => {
+      const next = sorted[i + 1]
+      if (next && range[from] + range.pages > next[from]) {
+        throw new DomainBuilderError('bad-config', `two p2m ranges share a ${from}`, { found: hex(next[from]) })
+      }
+    })
+    return (frame: number): number | undefined => {
+      let low = 0
+      let high = sorted.length
+      while (low < high) {
+        const middle = (low + high) >>> 1
+        if ((sorted[middle] as P2mRange)[from] <= frame) low = middle + 1
+        else high = middle
+      }
+      const range = sorted[low - 1]
+      return range && frame < range[from] + range.pages ? range[to] + frame - range[from] : undefined
+    }
+  }
+  return { name: 'ranges', mfn: lookup('pfn', 'mfn'), pfn: lookup('mfn', 'pfn') }
 }
 
 /** The same p2m but for a few frames. */

@@ -8,8 +8,11 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
+import { decodeBzip2 } from './codec/bzip2.js'
 import { decodeGzip } from './codec/gzip.js'
+import { decodeLz4 } from './codec/lz4.js'
 import { decodeLzma } from './codec/lzma.js'
+import { decodeLzo } from './codec/lzo.js'
 import type { Bounds, Decoded } from './codec/source.js'
 import { decodeXz } from './codec/xz.js'
 
@@ -22,8 +25,11 @@ interface Codec {
 
 const CODECS = {
   gzip: { magic: [0x1f, 0x8b], decode: decodeGzip },
+  bzip2: { magic: [0x42, 0x5a, 0x68], decode: decodeBzip2 },
   // The byte of properties that every encoder writes (lc 3, lp 0, pb 2), and a dictionary of at least 64 KiB.
   lzma: { magic: [0x5d, 0x00, 0x00], decode: decodeLzma },
+  lz4: { magic: [0x02, 0x21, 0x4c, 0x18], decode: decodeLz4 },
+  lzo: { magic: [0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], decode: decodeLzo },
   xz: { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], decode: decodeXz },
 } as const satisfies Readonly<Record<string, Codec>>
 

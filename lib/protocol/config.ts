@@ -4,10 +4,13 @@
  * Source: xl.cfg(5); the assignments a toolstack makes, libxenguest's struct xc_dom_image (the meanings, not the code).
  * Gotcha: memory is bytes here; only the command line reads a bare number as MiB.
  */
+import type { Dom0TextConsole, Dom0VesaConsole } from '../abi/start-info.js'
+import type { Infer } from '../abi/struct.js'
 import { DomainBuilderError } from '../errors.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+import type { Module } from './modules.js'
 
 /** What every boot convention takes. */
 export interface CommonConfig {
@@ -16,11 +19,19 @@ export interface CommonConfig {
   /** 1 to 128; all but the first wait for the guest to start them. Default 1. */
   readonly vcpus?: number
   readonly cmdline?: string
-  /** One ramdisk, or several modules. Their bytes are not copied: they must not change afterwards. */
-  readonly ramdisk?: Uint8Array | readonly Uint8Array[]
+  /** One ramdisk, or several modules, with their command lines where they have any. The bytes are not copied. */
+  readonly ramdisk?: Uint8Array | readonly (Uint8Array | Module)[]
+  /** Bytes the guest may grow to, at least `memory`, which it starts with. Default `memory`. */
+  readonly maxmem?: number
   /** Default "guest". */
   readonly name?: string
 }
+
+/** The screen a dom0 is told of, fields as in dom0_vga_console_info. */
+export type Dom0Console =
+  | { readonly text_mode_3: Omit<Infer<typeof Dom0TextConsole>, 'video_type'> }
+  | { readonly vesa_lfb: Omit<Infer<typeof Dom0VesaConsole>, 'video_type'> }
+  | { readonly efi_lfb: Omit<Infer<typeof Dom0VesaConsole>, 'video_type'> }
 
 /** What a Xen PV guest is given besides; each default is what an offline build assigns. */
 export interface PvConfig extends CommonConfig {
@@ -40,6 +51,12 @@ export interface PvConfig extends CommonConfig {
   readonly consoleDomid?: number
   /** Default: the frame after the last guest page. */
   readonly sharedInfoMfn?: Mfn
+  /** The guest is the hardware domain: no xenstore or console page, a console block behind start_info (default: none). */
+  readonly dom0?: { readonly console?: Dom0Console }
+  /** All modules as one package that start_info points to (SIF_MULTIBOOT_MOD), instead of the first alone. */
+  readonly multibootModules?: boolean
+  /** Fill the page that a HYPERCALL_PAGE note names, as the hypervisor would. Default: left as the file has it. */
+  readonly fillHypercallPage?: boolean
   /** A frame below 4 GiB for the top table of a PAE kernel that cannot take a higher one (PAE=yes in __xen_guest). */
   readonly lowMfn?: Mfn
 }
@@ -57,8 +74,9 @@ export function checkCommon(config: CommonConfig): {
   memory: number
   vcpus: number
   cmdline: string
-  modules: readonly Uint8Array[]
+  modules: readonly Module[]
   name: string
+  maxmem: number
 } {
   const memory = checkedInteger(config.memory, 'memory (bytes)', PAGE_SIZE, PADDR_MAX)
   if (memory % PAGE_SIZE !== 0) {
@@ -68,17 +86,26 @@ export function checkCommon(config: CommonConfig): {
     })
   }
   const { ramdisk = [] } = config
-  const modules = ramdisk instanceof Uint8Array ? [ramdisk] : ramdisk
-  if (!Array.isArray(modules) || !modules.every((m) => m instanceof Uint8Array)) {
+  const given = ramdisk instanceof Uint8Array ? [ramdisk] : ramdisk
+  if (!Array.isArray(given)) {
     throw new DomainBuilderError('bad-config', 'ramdisk cannot be used', { expected: 'bytes', found: typeof ramdisk })
   }
   return {
     memory,
     vcpus: checkedInteger(config.vcpus ?? 1, 'vcpus', 1, MAX_VCPUS),
     cmdline: checkText(config.cmdline ?? '', 'cmdline'),
-    modules,
+    modules: given.map(checkModule),
     name: checkText(config.name ?? 'guest', 'name'),
+    maxmem: checkedInteger(config.maxmem ?? memory, 'maxmem (bytes)', memory, PADDR_MAX),
   }
+}
+
+function checkModule(module: unknown): Module {
+  const { bytes, cmdline = '' } = (module instanceof Uint8Array ? { bytes: module } : (module ?? {})) as Partial<Module>
+  if (!(bytes instanceof Uint8Array)) {
+    throw new DomainBuilderError('bad-config', 'a module cannot be used', { expected: 'bytes', found: typeof bytes })
+  }
+  return { bytes, cmdline: checkText(cmdline, "a module's cmdline") }
 }
 
 function checkText(text: unknown, what: string): string {

@@ -6,13 +6,18 @@
  */
 import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import {
+  Dom0TextConsole,
+  Dom0VesaConsole,
   MAX_GUEST_CMDLINE,
-  SIF_VIRT_P2M_4TOOLS,
   START_INFO_MAGIC,
   StartInfo32,
   type StartInfo32Fields,
   StartInfo64,
   type StartInfo64Fields,
+  StartInfoDom0Console,
+  XEN_VGATYPE_EFI_LFB,
+  XEN_VGATYPE_TEXT_MODE_3,
+  XEN_VGATYPE_VESA_LFB,
 } from '../abi/start-info.js'
 import {
   FLAT_KERNEL_CS64,
@@ -26,12 +31,14 @@ import {
 } from '../abi/vcpu-context.js'
 import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
+import type { Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { mfnOf, type P2m } from '../guest/p2m.js'
 import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
 import { logBoot } from '../log.js'
 import { hex, PAGE_SIZE, paddrOf } from '../units.js'
+import type { Dom0Console } from './config.js'
 import type { PvLayout } from './xen-pv-layout.js'
 
 export interface PvAssignments {
@@ -40,6 +47,8 @@ export interface PvAssignments {
   readonly sharedInfoMfn: number
   readonly flags: number
   readonly cmdline: string
+  /** The console block of a dom0, empty where there is none to tell of; absent for a domU. */
+  readonly dom0Console?: Uint8Array
 }
 
 /** The bytes of start_info. */
@@ -57,24 +66,24 @@ export function pvStartInfo(
       found: `${length}`,
     })
   }
-  const { ramdisk } = layout
+  const [module] = layout.modules
+  const isDom0 = given.dom0Console !== undefined
+  const ring = (page: Region | undefined, what: string) => (page ? BigInt(mfnOf(p2m, page.pfn, what)) : 0n)
   const atInitP2m = layout.initP2mPages !== undefined
   const fields: StartInfo64Fields = {
     magic: START_INFO_MAGIC[abi],
     nr_pages: BigInt(memory.pageCount),
     shared_info: BigInt(paddrOf(given.sharedInfoMfn)),
-    flags: (given.flags | SIF_VIRT_P2M_4TOOLS) >>> 0,
-    store_mfn: BigInt(mfnOf(p2m, layout.xenstore.pfn, 'xenstore page')),
-    store_evtchn: given.storeEvtchn,
-    console_mfn: BigInt(mfnOf(p2m, layout.console.pfn, 'console page')),
-    console_evtchn: given.consoleEvtchn,
+    flags: given.flags >>> 0,
+    store_mfn: ring(layout.xenstore, 'xenstore page'),
+    store_evtchn: isDom0 ? 0 : given.storeEvtchn,
+    console_mfn: ring(layout.console, 'console page'),
+    console_evtchn: isDom0 ? 0 : given.consoleEvtchn,
     pt_base: layout.pageTables.vaddr,
     nr_pt_frames: BigInt(layout.pageTables.pages),
     mfn_list: layout.p2m.vaddr ?? 0n,
-    mod_start: ramdisk ? (layout.ramdiskUnmapped ? BigInt(ramdisk.pfn) : (ramdisk.vaddr ?? 0n)) : 0n,
-    mod_len: ramdisk
-      ? BigInt(layout.ramdiskUnmapped ? ramdisk.pages * PAGE_SIZE : (ramdisk.bytes ?? ramdisk.pages * PAGE_SIZE))
-      : 0n,
+    mod_start: module ? (layout.modulesUnmapped ? BigInt(module.pfn) : (module.vaddr ?? 0n)) : 0n,
+    mod_len: BigInt(moduleLength(module, layout.modulesUnmapped && !isDom0)),
     cmd_line: given.cmdline,
     first_p2m_pfn: atInitP2m ? BigInt(layout.p2m.pfn) : 0n,
     nr_p2m_frames: BigInt(layout.initP2mPages ?? 0),
@@ -82,6 +91,36 @@ export function pvStartInfo(
   for (const [name, value] of Object.entries(fields)) {
     logBoot('start_info.%s = %s', name, typeof value === 'string' ? JSON.stringify(value) : hex(value))
   }
+  return withConsole(abi, encode(abi, fields), given.dom0Console)
+}
+
+/** Bytes of a module; whole pages where libxenguest says so, which is where it is not mapped. Xen's dom0 builder does not. */
+function moduleLength(module: Region | undefined, wholePages: boolean): number {
+  if (!module) return 0
+  return wholePages ? module.pages * PAGE_SIZE : (module.bytes ?? module.pages * PAGE_SIZE)
+}
+
+/** Puts a dom0's console block behind start_info, on its page, and says where it is. */
+function withConsole(abi: PvAbi, startInfo: Uint8Array, block: Uint8Array | undefined): Uint8Array {
+  if (!block?.length) return startInfo
+  const page = new Uint8Array(startInfo.length + block.length)
+  page.set(startInfo)
+  page.set(block, startInfo.length)
+  const console = StartInfoDom0Console.encode({ info_off: startInfo.length, info_size: block.length })
+  page.set(console, (abi === 'x86_64' ? StartInfo64 : StartInfo32).offsetOf('console_mfn'))
+  return page
+}
+
+/** The console block of a dom0. */
+export function dom0ConsoleBlock(console: Dom0Console | undefined): Uint8Array {
+  if (console === undefined) return new Uint8Array(0)
+  if ('text_mode_3' in console)
+    return Dom0TextConsole.encode({ video_type: XEN_VGATYPE_TEXT_MODE_3, ...console.text_mode_3 })
+  if ('vesa_lfb' in console) return Dom0VesaConsole.encode({ video_type: XEN_VGATYPE_VESA_LFB, ...console.vesa_lfb })
+  return Dom0VesaConsole.encode({ video_type: XEN_VGATYPE_EFI_LFB, ...console.efi_lfb })
+}
+
+function encode(abi: PvAbi, fields: StartInfo64Fields): Uint8Array {
   if (abi === 'x86_64') return StartInfo64.encode(fields)
   // A 32-bit start_info keeps the low half of whatever is wider; only shared_info above 4 GiB loses anything.
   const narrowed = Object.entries(fields).map(([name, value]) => [

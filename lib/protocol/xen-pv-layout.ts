@@ -11,7 +11,8 @@ import type { GuestMemory } from '../guest/memory.js'
 import { p2mListBytes } from '../guest/p2m.js'
 import { PAGING, PageTables, vpnOf } from '../guest/page-tables.js'
 import type { PvKernel } from '../kernel/pv-kernel.js'
-import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
+import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import type { ModuleRegion } from './modules.js'
 
 /** Room that the initial mapping leaves behind its last page: 512 KiB and the boot stack. */
 const SPARE_PAGES = (512 * 1024) / PAGE_SIZE + 1
@@ -22,52 +23,55 @@ const MAPPING_ALIGN = 4n << 20n
 export interface PvLayout {
   readonly regions: readonly Region[]
   readonly kernel: LinearRegion
-  /** The first module; others are placed but start_info has no field for them. */
-  readonly ramdisk?: Region
-  /** The ramdisk is not mapped: start_info names it by pfn. */
-  readonly ramdiskUnmapped: boolean
+  /** Where each module, or the package of them, lies. start_info tells of the first. */
   readonly modules: readonly Region[]
+  /** The modules are not mapped: start_info names the first by pfn. */
+  readonly modulesUnmapped: boolean
   /** vaddr is where the initial page tables map the list. */
   readonly p2m: Region
   /** Data and tables at INIT_P2M, where the kernel asks for that. */
   readonly initP2mPages?: number
   readonly startInfo: LinearRegion
-  readonly xenstore: LinearRegion
-  readonly console: LinearRegion
+  /** A dom0 has neither. */
+  readonly xenstore?: LinearRegion
+  readonly console?: LinearRegion
   readonly pageTables: LinearRegion
   readonly bootStack: LinearRegion
   readonly tables: PageTables
 }
 
 /** Steps of the start-of-day layout, in order. */
-export function layOut(pv: PvKernel, memory: GuestMemory, modules: readonly Uint8Array[]): PvLayout {
+export function layOut(
+  pv: PvKernel,
+  memory: GuestMemory,
+  modules: readonly ModuleRegion[],
+  options: { readonly dom0: boolean },
+): PvLayout {
   const allocator = new Allocator(pv.virtBase)
   const tables = new PageTables(PAGING[pv.abi])
-  const moduleName = (i: number) => (i === 0 ? 'ramdisk' : `module${i}`)
-  const place = (bytes: Uint8Array, i: number) => allocator.allocate(moduleName(i), bytes.length)
   const unmapped = pv.params.modStartPfn && modules.length > 0
   const listBytes = p2mListBytes(memory.endPfn, pv.abi === 'x86_64' ? 8 : 4)
 
   allocator.padTo(pv.vstart)
   const kernel = allocator.allocate('kernel', Number(pv.vend - pv.vstart))
-  let placed: Region[] = unmapped ? [] : modules.map(place)
+  let placed: Region[] = unmapped ? [] : modules.map(({ name, length }) => allocator.allocate(name, length))
   let p2m: Region | undefined = pv.initP2m === undefined ? allocator.allocate('p2m', listBytes) : undefined
   const startInfo = allocator.allocate('start_info', PAGE_SIZE)
-  const xenstore = allocator.allocate('xenstore', PAGE_SIZE)
-  const console = allocator.allocate('console', PAGE_SIZE)
+  const xenstore = options.dom0 ? undefined : allocator.allocate('xenstore', PAGE_SIZE)
+  const console = options.dom0 ? undefined : allocator.allocate('console', PAGE_SIZE)
   const mappingEnd = mapFirst(pv, tables, allocator)
   const pageTables = allocator.allocate('page_tables', tables.count * PAGE_SIZE)
   const bootStack = allocator.allocate('boot_stack', PAGE_SIZE)
   allocator.padTo(mappingEnd)
-  if (unmapped) placed = modules.map((bytes, i) => allocator.allocateElsewhere(moduleName(i), pagesFor(bytes.length)))
+  if (unmapped) placed = modules.map(({ name, length }) => allocator.allocateElsewhere(name, length))
 
   let initP2mPages: number | undefined
   if (pv.initP2m !== undefined) {
     const listPages = listBytes / PAGE_SIZE
-    p2m = allocator.allocateElsewhere('p2m', listPages, pv.initP2m)
+    p2m = allocator.allocateElsewhere('p2m', listBytes, pv.initP2m)
     const before = tables.count
     tables.map({ vpn: vpnOf(pv.initP2m, tables.paging), pages: listPages, pfn: p2m.pfn }, allocator.nextPfn)
-    allocator.allocateElsewhere('p2m_page_tables', tables.count - before)
+    allocator.allocateElsewhere('p2m_page_tables', (tables.count - before) * PAGE_SIZE)
     initP2mPages = listPages + tables.count - before
   }
   allocator.requireWithin(memory.pageCount)
@@ -75,14 +79,13 @@ export function layOut(pv: PvKernel, memory: GuestMemory, modules: readonly Uint
   return {
     regions: allocator.regions,
     kernel,
-    ...(placed[0] ? { ramdisk: placed[0] } : {}),
-    ramdiskUnmapped: unmapped,
     modules: placed,
+    modulesUnmapped: unmapped,
     p2m: p2m as Region,
     ...(initP2mPages === undefined ? {} : { initP2mPages }),
     startInfo,
-    xenstore,
-    console,
+    ...(xenstore ? { xenstore } : {}),
+    ...(console ? { console } : {}),
     pageTables,
     bootStack,
     tables,

@@ -6,20 +6,28 @@
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
 import { type FeatureName, XENFEAT } from '../abi/features.js'
-import { SIF_MOD_START_PFN } from '../abi/start-info.js'
+import {
+  SIF_INITDOMAIN,
+  SIF_MOD_START_PFN,
+  SIF_MULTIBOOT_MOD,
+  SIF_PRIVILEGED,
+  SIF_VIRT_P2M_4TOOLS,
+} from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
 import type { LinearRegion, Region } from '../guest/allocator.js'
-import { type Domain, pageTypeOf } from '../guest/domain.js'
+import { type Domain, type GrantEntry, pageTypeOf } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
-import { fillP2mList, makeP2m, type P2m, withMoved } from '../guest/p2m.js'
+import { fillP2mList, makeP2m, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
 import { loadable } from '../kernel/elf.js'
 import { parseFeatures } from '../kernel/feature-string.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
-import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf, u64 } from '../units.js'
 import { checkCommon, guestMemory, type PvConfig } from './config.js'
-import { pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
+import { hypercallPage } from './hypercall-page.js'
+import { multibootPackage, separateModules } from './modules.js'
+import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
 
 /** A PAE kernel without extended cr3 needs its L3 below this frame (4 GiB). */
@@ -30,16 +38,19 @@ const FRAMES_BELOW_4G = 0x100000
  * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
  */
 export function buildPv(kernel: Kernel, config: PvConfig): Domain {
-  const pv = pvKernel(kernel)
+  const dom0 = config.dom0 !== undefined
+  const pv = pvKernel(kernel, { dom0 })
   const common = checkCommon(config)
   const memory = guestMemory(common.memory, config.vmemranges)
   const features = negotiate(pv, config.features ?? '')
-  const layout = layOut(pv, memory, common.modules)
+  const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
+  const layout = layOut(pv, memory, modules, { dom0 })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
 
   loadKernel(memory, pv, layout.kernel)
+  placeHypercallPage(memory, pv, p2m, config.fillHypercallPage === true)
   layout.modules.forEach((region, i) => {
-    memory.place(paddrOf(region.pfn), common.modules[i] as Uint8Array)
+    for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
   })
   generateP2m(memory, p2m, layout.p2m, pv.abi === 'x86_64' ? 8 : 4)
   generateTables(memory, p2m, layout.tables)
@@ -48,18 +59,19 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
     storeEvtchn: checkedInteger(config.storeEvtchn ?? 1, 'storeEvtchn', 0, 0xffffffff),
     consoleEvtchn: checkedInteger(config.consoleEvtchn ?? 2, 'consoleEvtchn', 0, 0xffffffff),
     sharedInfoMfn: checkedInteger(config.sharedInfoMfn ?? memory.endPfn, 'sharedInfoMfn', 0, FRAMES_MAX - 1),
-    flags: (config.flags ?? 0) | (layout.ramdiskUnmapped ? SIF_MOD_START_PFN : 0),
+    flags: startFlags(config, layout),
     cmdline: common.cmdline,
+    ...(config.dom0 ? { dom0Console: dom0ConsoleBlock(config.dom0.console) } : {}),
   }
   memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
 
   const pageTables = layout.tables.frames
-  const grant = (ref: number, { pfn }: Region, domid = 0) => ({ ref, domid, pfn, mfn: p2m.mfn(pfn) ?? 0 })
   return {
     type: 'pv',
     abi: pv.abi,
     name: common.name,
     memory,
+    maxmem: common.maxmem,
     p2m,
     regions: layout.regions,
     vcpus: pvVcpus(pv, layout, p2m, common.vcpus),
@@ -69,14 +81,52 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
       startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
       sharedInfo: sharedInfoPage(pv.abi),
       sharedInfoMfn: assignments.sharedInfoMfn,
-      xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn },
-      console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn },
-      grants: [grant(0, layout.console, config.consoleDomid), grant(1, layout.xenstore, config.storeDomid)],
+      ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
+      ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
+      grants: grants(config, layout, p2m),
       pageTables,
       features,
     },
     pageType: (pfn) => pageTypeOf(pageTables, pfn),
   }
+}
+
+/** start_info.flags: the caller's, and what this build makes true. */
+function startFlags(config: PvConfig, layout: PvLayout): number {
+  const flags = checkedInteger(config.flags ?? 0, 'flags', 0, 0xffffffff)
+  const who = config.dom0 ? SIF_PRIVILEGED | SIF_INITDOMAIN : SIF_VIRT_P2M_4TOOLS
+  const modules = (layout.modulesUnmapped ? SIF_MOD_START_PFN : 0) | (config.multibootModules ? SIF_MULTIBOOT_MOD : 0)
+  return (flags | who | modules) >>> 0
+}
+
+/** The pages that backends map through the grant table: reference 0 the console, 1 xenstore. */
+function grants(config: PvConfig, layout: PvLayout, p2m: P2m): GrantEntry[] {
+  const entry = (ref: number, page: Region | undefined, domid: number | undefined): GrantEntry[] => {
+    if (!page) return []
+    return [
+      {
+        ref,
+        domid: checkedInteger(domid ?? 0, 'domid', 0, 0x7fff),
+        pfn: page.pfn,
+        mfn: mfnOf(p2m, page.pfn, page.name),
+      },
+    ]
+  }
+  return [...entry(0, layout.console, config.consoleDomid), ...entry(1, layout.xenstore, config.storeDomid)]
+}
+
+/** Where a HYPERCALL_PAGE note points must be memory, whether or not it is to be filled. */
+function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: boolean): void {
+  const vaddr = pv.params.hypercallPage
+  if (vaddr === undefined) return
+  const pfn = Number(u64(vaddr - pv.virtBase) / BigInt(PAGE_SIZE))
+  if (!memory.has(pfn) || p2m.mfn(pfn) === undefined) {
+    throw new DomainBuilderError('wrong-layout', "the hypercall page lies outside the guest's memory", {
+      expected: `a pfn below ${hex(memory.endPfn)}`,
+      found: `${hex(pfn)}, for HYPERCALL_PAGE ${hex(vaddr)}`,
+    })
+  }
+  if (fill) memory.place(paddrOf(pfn), hypercallPage(pv.abi))
 }
 
 /** What is asked for and what the kernel requires: the kernel must support all of it. */

@@ -24,7 +24,7 @@ import {
   type Vcpu,
 } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
-import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, type Range } from '../units.js'
+import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
 import { JsonValue } from './json.js'
 import type { ByteSource } from './source.js'
 
@@ -79,6 +79,7 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
     memory: {
       bytes: memory.pageCount * PAGE_SIZE,
       pages: memory.pageCount,
+      ...(domain.maxmem === memory.pageCount * PAGE_SIZE ? {} : { maxBytes: domain.maxmem }),
       file,
       ...(oneBlock ? {} : { ranges: ranges.map(({ start, end }) => [start, end]) }),
       data: [...memory.pages()].map(({ pfn, pages }) => [pfn, pages]),
@@ -92,8 +93,8 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
     startInfo: { pfn: boot.startInfo.pfn, vaddr: hex(boot.startInfo.vaddr), ...Object.fromEntries(startInfo) },
     sharedInfo: Buffer.from(boot.sharedInfo).toString('base64'),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
-    xenstore: boot.xenstore,
-    console: boot.console,
+    ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
+    ...(boot.console ? { console: boot.console } : {}),
     grants: boot.grants,
     pageTables: boot.pageTables,
     features: boot.features,
@@ -156,8 +157,8 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
     startInfo: { pfn: frame(json.at('startInfo').at('pfn')), vaddr: json.at('startInfo').at('vaddr').hex() },
     sharedInfo: json.at('sharedInfo').base64(PAGE_SIZE),
     sharedInfoMfn: Number(json.at('sharedInfoMfn').hex(40)),
-    xenstore: shared(json.at('xenstore')),
-    console: shared(json.at('console')),
+    ...(json.at('xenstore').present ? { xenstore: shared(json.at('xenstore')) } : {}),
+    ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
     grants: json
       .at('grants')
       .list(MAX_REGIONS)
@@ -173,6 +174,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
       .list(32)
       .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
   }
+  const maxBytes = json.at('memory').at('maxBytes')
   const kernel = json.at('kernel')
   const codec = kernel.at('codec')
   logSnapshot('raw: %s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
@@ -181,6 +183,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
     abi,
     name: json.at('name').string(),
     memory,
+    maxmem: maxBytes.present ? maxBytes.integer(PAGE_SIZE, PADDR_MAX) : memory.pageCount * PAGE_SIZE,
     regions,
     vcpus: json
       .at('vcpus')

@@ -22,7 +22,8 @@ export class GrowingBytes {
   all: Uint8Array<ArrayBuffer>
   /** Bytes of output so far. */
   length = 0
-  #room = 0
+  /** Bytes of output that fit before the next growth. */
+  room = 0
 
   /** @param start addresses set aside before the output. @param slack bytes that may be overwritten after it. */
   constructor(source: Source, start = 0, slack = 0) {
@@ -38,9 +39,9 @@ export class GrowingBytes {
     const wanted = this.length + length
     const { ceiling } = this.#source
     if (wanted > ceiling) this.#source.tooLarge()
-    if (wanted <= this.#room) return
+    if (wanted <= this.room) return
     const most = Math.min(ceiling, PAGES_MAX * PAGE - this.#start - this.#slack)
-    const room = Math.max(wanted, Math.min(Math.max(STEP, Math.ceil(1.25 * this.#room)), most))
+    const room = Math.max(wanted, Math.min(Math.max(STEP, Math.ceil(1.25 * this.room)), most))
     const pages = Math.ceil((this.#start + room + this.#slack) / PAGE) - this.all.length / PAGE
     try {
       if (pages > 0) this.memory.grow(pages)
@@ -48,7 +49,7 @@ export class GrowingBytes {
       this.#source.outOfMemory(room)
     }
     this.all = new Uint8Array(this.memory.buffer)
-    this.#room = room
+    this.room = room
   }
 
   append(bytes: Uint8Array): void {

@@ -7,10 +7,11 @@
  * So bits that only select the next probability (literals, lengths, distance slots) are decoded without a branch: the
  * sign of `code - bound`, spread over 64 bits, is a mask that picks both outcomes. Only bits that decide what is decoded
  * next (IsMatch, IsRep...) branch. The output is the dictionary: nothing is copied out of it.
- * Gotcha: the input may be overread by up to MAX_SYMBOL_BYTES before that is noticed, and a match may write up to
- * 7 bytes past its end: both buffers need that slack.
+ * Gotcha: the input may be overread by up to MAX_SYMBOL_BYTES before that is noticed, and the output overwritten by
+ * COPY_SLACK: both buffers need room for that.
  */
-import { type Code, Func, type I32, i32, i64, type Label, select } from './wasm.js'
+import { copies } from './copy.js'
+import { type Code, Func, type I32, i32, i64, type Label } from './wasm.js'
 
 /** Probabilities are 11-bit fractions that move by 1/32 of the way at each bit. */
 const PROB_BITS = 11
@@ -99,8 +100,6 @@ export const FIELDS = {
 export const STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
 /** Input bytes that one symbol can take: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
 export const MAX_SYMBOL_BYTES = 32
-/** Bytes past outEnd that a match may overwrite. */
-export const OUT_SLACK = 16
 
 /** lzma(): STOP. Decodes whole symbols until one of the limits in FIELDS is reached. */
 export function lzmaFunction(): { func: Func; body: Code } {
@@ -294,7 +293,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
     previous.set(i32.and(symbol(), c(0xff))),
     i32.store8(out, previous),
     out.set(i32.add(out, c(1))),
-    state.set(select(i32.ltU(state, c(4)), c(0), i32.sub(state, select(i32.ltU(state, c(10)), c(3), c(6))))),
+    state.set(i32.select(i32.ltU(state, c(4)), c(0), i32.sub(state, i32.select(i32.ltU(state, c(10)), c(3), c(6))))),
   ]
 
   // --- Lengths and distances ---
@@ -326,7 +325,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const weight = f.local('i32')
   /** Sets rep0, the distance minus one. */
   const decodeDistance = (marker: Label): Code => [
-    tree.set(i32.shl(select(i32.ltU(length, c(MATCH_MIN + 4)), i32.sub(length, c(MATCH_MIN)), c(3)), c(7))),
+    tree.set(i32.shl(i32.select(i32.ltU(length, c(MATCH_MIN + 4)), i32.sub(length, c(MATCH_MIN)), c(3)), c(7))),
     bitTree(tree, PROB.posSlot, 6),
     posSlot.set(i32.sub(symbol(), c(64))),
     f.if(
@@ -376,7 +375,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const stateIndex = (): I32 => i32.shl(state, c(1))
   const statePosIndex = (): I32 => i32.add(i32.shl(state, c(5)), i32.shl(posState, c(1)))
   const nextState = (afterLiteral: number, afterMatch: number): Code =>
-    state.set(select(i32.ltU(state, c(LITERAL_STATES)), c(afterLiteral), c(afterMatch)))
+    state.set(i32.select(i32.ltU(state, c(LITERAL_STATES)), c(afterLiteral), c(afterMatch)))
 
   const newMatch = (marker: Label): Code => [
     rep3.set(rep2),
@@ -423,37 +422,15 @@ export function lzmaFunction(): { func: Func; body: Code } {
     nextState(8, 11),
   ]
 
-  const from = f.local('i32')
-  const end = f.local('i32')
   const status = f.local('i32')
-  const word = f.local('i64')
+  const copy = copies(f)
   const copyMatch = (stop: Label): Code => [
     status.set(c(STOP.badDistance)),
     stop.jumpIf(i32.geU(rep0, i32.sub(out, dictStart))),
     status.set(c(STOP.pastEnd)),
-    end.set(i32.add(out, length)),
-    stop.jumpIf(i32.gtU(end, outEnd)),
-    from.set(i32.sub(i32.sub(out, rep0), c(1))),
-    f.if(
-      i32.geU(rep0, c(7)),
-      // The source is at least 8 bytes back: whole words, the last of which may write past the end.
-      () =>
-        f.loop((again) => [
-          word.set(i64.load(from)),
-          i64.store(out, word),
-          from.set(i32.add(from, c(8))),
-          out.set(i32.add(out, c(8))),
-          again.jumpIf(i32.ltU(out, end)),
-        ]),
-      () =>
-        f.loop((again) => [
-          i32.store8(out, i32.load8(from)),
-          from.set(i32.add(from, c(1))),
-          out.set(i32.add(out, c(1))),
-          again.jumpIf(i32.ltU(out, end)),
-        ]),
-    ),
-    out.set(end),
+    stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
+    distance.set(i32.add(rep0, c(1))),
+    copy.match(out, distance, length),
     previous.set(i32.load8(i32.sub(out, c(1)))),
   ]
 

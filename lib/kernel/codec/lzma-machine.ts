@@ -5,18 +5,10 @@
  * memory, is the dictionary at the same time, and is handed out as a view: it is never copied.
  * Gotcha: growing the memory detaches every view of it: take bytes() anew after each call that may grow.
  */
+import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
 import { GrowingBytes } from './growing-bytes.js'
-import {
-  FIELDS,
-  lzmaFunction,
-  MAX_SYMBOL_BYTES,
-  OUT_SLACK,
-  PROB_COUNT,
-  PROB_INIT,
-  PROBS_AT,
-  STOP,
-} from './lzma-core.js'
+import { FIELDS, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT, STOP } from './lzma-core.js'
 import type { Source } from './source.js'
 import { assemble } from './wasm.js'
 
@@ -61,7 +53,7 @@ export class LzmaMachine {
   constructor(source: Source) {
     this.#source = source
     compiled ??= new WebAssembly.Module(assemble([lzmaFunction(), crcFunction(CRC_TABLE_AT)]))
-    this.#output = new GrowingBytes(source, OUTPUT_AT, OUT_SLACK)
+    this.#output = new GrowingBytes(source, OUTPUT_AT, COPY_SLACK + 1)
     const imports = { env: { memory: this.#output.memory } }
     this.#exports = new WebAssembly.Instance(compiled, imports).exports as unknown as Exports
     this.#fields = new DataView(this.#output.memory.buffer)

@@ -70,6 +70,8 @@ export const i32 = {
   xor: binary<I32>(0x73),
   shl: binary<I32>(0x74),
   shrU: binary<I32>(0x76),
+  /** `yes` where the condition is not zero, else `no`; both are computed, nothing branches. */
+  select: (condition: I32, yes: I32, no: I32): I32 => [yes, no, condition, 0x1b],
   /** The low 32 bits of an i64. */
   wrap: (value: I64): I32 => [value, 0xa7],
   load: load<I32>(0x28),
@@ -98,9 +100,6 @@ export const i64 = {
   store: store<I64>(0x37),
   store16: store<I64>(0x3d),
 }
-
-/** `yes` where the condition is not zero, else `no`; both are computed, nothing branches. */
-export const select = (condition: I32, yes: I32, no: I32): I32 => [yes, no, condition, 0x1b]
 
 /** A place to jump to: the end of a block, or the start of a loop. */
 export interface Label {

@@ -1,0 +1,38 @@
+/**
+ * checkInXen: a table of cases, each with what must be true of its result, run in one boot and reported one by one.
+ *
+ * Source: our own; harness.ts runs them.
+ * Gotcha: the boot happens even if only one case is asked for; what takes time is mostly dom0's start.
+ */
+import t, { type Test } from 'tap'
+import { requirePeer } from '../peer/require-peer.js'
+import { findXen, type Hypervisor, runInXen, type XenCase, type XenResult } from './harness.js'
+
+export interface CheckedCase extends XenCase {
+  /** What holds when every step has succeeded. */
+  check(t: Test, result: XenResult): void | Promise<void>
+}
+
+/** Registers one test that boots that Xen once and holds a subtest for each case. */
+export function checkInXen(hypervisor: Hypervisor, cases: readonly CheckedCase[]): void {
+  t.test(`real Xen (${hypervisor})`, async (t) => {
+    if (!(await requirePeer(t, () => findXen(hypervisor)))) return
+    const run = await runInXen(cases, hypervisor)
+    let failed = false
+    for (const { name, check } of cases) {
+      await t.test(name, async (t) => {
+        t.on('fail', () => {
+          failed = true
+        })
+        const result = run.results.get(name)
+        if (result?.status === undefined) {
+          t.fail(`the machine ended before this case did: ${run.serial.split('\n').slice(-15).join('\n')}`)
+        } else if (result.status !== 0) {
+          t.fail(`a step failed:\n${result.log}\nconsole:\n${result.console}\nXen:\n${result.xen}`)
+        } else await check(t, result)
+      })
+    }
+    if (failed) t.comment(`everything the run left behind is in ${run.directory}`)
+    else run.remove()
+  })
+}

@@ -1,0 +1,63 @@
+# The verbs that a case's steps are written in. Sourced by its run.sh; $NAME is the case and its domain.
+#
+# Source: xl(1).
+# Gotcha: busybox cp reads 4 KiB at a time, a round trip to the host each: big files go through dd.
+
+# step COMMAND: says what it does and when, and ends the case when it fails.
+step() {
+  read -r uptime _ </proc/uptime
+  echo "[$uptime] $*"
+  eval "$*" || {
+    local status=$?
+    echo "failed with status $status: $*"
+    exit $status
+  }
+}
+
+# take FILE...: from the case's input into the working directory.
+take() {
+  for file in "$@"; do dd if="$IN/$file" of="$file" bs=256k 2>/dev/null || return; done
+}
+
+# give FILE...: from the working directory to the case's results.
+give() {
+  for file in "$@"; do dd if="$file" of="$OUT/${file##*/}" bs=256k 2>/dev/null || return; done
+}
+
+# domid: of this case's domain.
+domid() { xl domid "$NAME"; }
+
+# refused COMMAND...: it must fail.
+refused() {
+  if "$@"; then
+    echo "was accepted: $*"
+    return 1
+  fi
+}
+
+# until_true SECONDS WHAT COMMAND...: polls.
+until_true() {
+  local seconds=$1 what=$2 tries=0
+  shift 2
+  until "$@"; do
+    tries=$((tries + 1))
+    [ $tries -gt $((seconds * 5)) ] && {
+      echo "not in $seconds s: $what"
+      return 1
+    }
+    sleep 0.2
+  done
+}
+
+console_has() { [ "$(grep -a -c -e "$1" "$CONSOLE" 2>/dev/null)" -ge "$2" ] 2>/dev/null; }
+is_gone() { ! xl domid "$NAME" >/dev/null 2>&1; }
+
+# console PATTERN [SECONDS [COUNT]]: until so many lines of the guest's console match.
+console() { until_true "${2:-60}" "'$1' on the console" console_has "$1" "${3:-1}"; }
+
+# gone [SECONDS]: until the domain has ended and is destroyed.
+gone() { until_true "${1:-30}" "the end of $NAME" is_gone; }
+
+# stopped STATE [SECONDS]: until xl list shows that letter (s shut down, c crashed).
+state_has() { xl list "$NAME" | awk 'NR == 2 { print $5 }' | grep -q "$1"; }
+stopped() { until_true "${2:-30}" "state $1 of $NAME" state_has "$1"; }

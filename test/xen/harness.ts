@@ -1,0 +1,223 @@
+/**
+ * runInXen: a real Xen with a real dom0 under QEMU's software emulation; one boot runs a list of cases.
+ *
+ * Source: Xen docs/misc/xen-command-line.pandoc, qemu(1); what runs inside is dom0/init and dom0/lib.sh beside this file.
+ * Gotcha: `-cpu max` without -smap faults dom0's first instruction, and without -rdtscp PVH guests loop in Xen's SVM code.
+ */
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { cacheDir, projectRoot } from '../peer/paths.js'
+import type { Found } from '../peer/require-peer.js'
+
+/** Which hypervisor: Debian's own, or one built from Debian's source with 32-bit PV guests and debugging switched on. */
+export type Hypervisor = 'debian' | 'pv32-debug'
+
+export interface XenCase {
+  /** Names its domain and its directory: letters, digits and hyphens. */
+  readonly name: string
+  /** What dom0 finds in its working directory: bytes, or the path of a file. */
+  readonly files?: Readonly<Record<string, Uint8Array | string>>
+  /** guest.cfg, in xl.cfg's words; the name is added. */
+  readonly config?: Readonly<Record<string, string | number | readonly string[]>>
+  /** Shell commands, with the verbs of dom0/lib.sh; the first that fails ends the case. */
+  readonly steps: readonly string[]
+  /** What it may take before it is stopped; default 60. */
+  readonly seconds?: number
+}
+
+export interface XenResult {
+  /** 0 when every step succeeded; undefined when the machine ended before the case did. */
+  readonly status: number | undefined
+  /** The steps, with dom0's uptime, and all that they printed. */
+  readonly log: string
+  /** Everything the guest wrote to its console. */
+  readonly console: string
+  /** Xen's own log during the case. */
+  readonly xen: string
+  /** A file that the case gave back. */
+  file(name: string): Uint8Array
+}
+
+export interface XenRun {
+  readonly results: ReadonlyMap<string, XenResult>
+  /** Xen's and dom0's serial console. */
+  readonly serial: string
+  /** Where all of it lies until it is removed. */
+  readonly directory: string
+  remove(): void
+}
+
+const sources = join(projectRoot, 'test', 'xen')
+const xenCache = join(cacheDir, 'xen')
+const build = join(xenCache, 'build')
+
+/** Memory of the emulated machine and of dom0 in it; guests get what is left. */
+const MACHINE_MIB = 4096
+const DOM0_MIB = 1536
+/** Until dom0's toolstack is ready: 10 s on an idle machine. */
+const BOOT_SECONDS = 150
+const CASE_SECONDS = 60
+
+/** The programs that all of this needs, and the Debian packages that have them. */
+const TOOLS: Readonly<Record<string, string>> = {
+  'qemu-system-x86_64': 'qemu-system-x86',
+  gcc: 'gcc',
+  cpio: 'cpio',
+  xz: 'xz-utils',
+  dpkg: 'dpkg',
+  'apt-get': 'apt',
+}
+const TOOLS_PV32: Readonly<Record<string, string>> = { make: 'make', bison: 'bison', flex: 'flex', python3: 'python3' }
+
+/** Whether a Xen can be started here: the first program that is missing says no. */
+export async function findXen(hypervisor: Hypervisor = 'debian'): Promise<Found<Hypervisor>> {
+  for (const [tool, from] of Object.entries(hypervisor === 'debian' ? TOOLS : { ...TOOLS, ...TOOLS_PV32 })) {
+    if (spawnSync(tool, ['--version']).error) return { missing: `${tool} (${from}) is not installed` }
+  }
+  return { found: hypervisor }
+}
+
+/** sha256 over files of this directory, as the build scripts note it beside what they built. */
+function keyOf(files: readonly string[]): string {
+  const hash = createHash('sha256')
+  for (const file of files) hash.update(readFileSync(join(sources, file)))
+  return hash.digest('hex')
+}
+
+/** Runs a build script unless what it made is there and its sources are the same. @returns where builds lie. */
+export function ensureBuilt(script: 'build-dom0' | 'build-xen-pv32' | 'build-grub'): string {
+  const made: Record<typeof script, { readonly key: string; readonly from: readonly string[] }> = {
+    'build-dom0': {
+      key: 'dom0.key',
+      from: ['packages.sh', 'build-dom0.sh', 'dom0/init', 'dom0/lib.sh', 'guest/init', 'src/pvfreeze.c'],
+    },
+    'build-xen-pv32': { key: 'xen-pv32.key', from: ['build-xen-pv32.sh'] },
+    'build-grub': { key: 'grub.key', from: ['packages.sh', 'build-grub.sh'] },
+  }
+  const { key, from } = made[script]
+  const keyFile = join(build, key)
+  if (!existsSync(keyFile) || readFileSync(keyFile, 'utf8').trim() !== keyOf(from)) {
+    execFileSync('bash', [join(sources, `${script}.sh`)], { stdio: ['ignore', 'ignore', 'inherit'] })
+  }
+  return build
+}
+
+const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
+
+/** guest.cfg as xl reads it. */
+function xlConfig(name: string, config: NonNullable<XenCase['config']>): string {
+  const value = (v: string | number | readonly string[]): string => {
+    if (typeof v === 'number') return String(v)
+    return typeof v === 'string' ? `"${v}"` : `[${v.map(value).join(', ')}]`
+  }
+  return Object.entries({ name, ...config })
+    .map(
+      ([key, v]) => `${key} = ${value(v)}
+`,
+    )
+    .join('')
+}
+
+/** Lays out a case's directory as dom0/init expects it. */
+function prepare(directory: string, xenCase: XenCase): void {
+  mkdirSync(directory)
+  const names = Object.keys(xenCase.files ?? {})
+  for (const [name, from] of Object.entries(xenCase.files ?? {})) {
+    const to = join(directory, name)
+    if (typeof from !== 'string') writeFileSync(to, from)
+    else {
+      try {
+        linkSync(from, to)
+      } catch {
+        copyFileSync(from, to) // another file system
+      }
+    }
+  }
+  if (xenCase.config) {
+    writeFileSync(join(directory, 'guest.cfg'), xlConfig(xenCase.name, xenCase.config))
+    names.push('guest.cfg')
+  }
+  const lines = [
+    '. /lib.sh',
+    `step take ${names.map(quote).join(' ')}`,
+    ...xenCase.steps.map((s) => `step ${quote(s)}`),
+  ]
+  writeFileSync(join(directory, 'run.sh'), `${lines.join('\n')}\n`)
+  writeFileSync(join(directory, 'seconds'), `${xenCase.seconds ?? CASE_SECONDS}\n`)
+}
+
+const readText = (file: string): string => (existsSync(file) ? readFileSync(file, 'latin1') : '')
+
+function resultOf(out: string, name: string): XenResult {
+  const directory = join(out, name)
+  const status = readText(join(directory, 'status')).trim()
+  return {
+    status: status === '' ? undefined : Number(status),
+    log: readText(join(directory, 'log')),
+    console: readText(join(out, 'console', `guest-${name}.log`)),
+    xen: readText(join(directory, 'xen.log')),
+    file: (file) => readFileSync(join(directory, file)),
+  }
+}
+
+/**
+ * Boots Xen and dom0, runs the cases one after another in the order of their names, powers off.
+ * A case that fails, hangs or crashes its guest does not keep the others from running.
+ */
+export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor = 'debian'): Promise<XenRun> {
+  ensureBuilt('build-dom0')
+  if (hypervisor === 'pv32-debug') ensureBuilt('build-xen-pv32')
+  const directory = mkdtempSync(join(xenCache, 'run-'))
+  const share = join(directory, 'share')
+  mkdirSync(join(share, 'in'), { recursive: true })
+  mkdirSync(join(share, 'out'))
+  for (const xenCase of cases) prepare(join(share, 'in', xenCase.name), xenCase)
+  const seconds = cases.reduce((sum, c) => sum + (c.seconds ?? CASE_SECONDS), BOOT_SECONDS)
+  const serial = join(directory, 'serial.log')
+  await runQemu(
+    [
+      ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max,-smap,-rdtscp', '-smp', '2'],
+      ...['-m', String(MACHINE_MIB), '-nic', 'none', '-no-reboot', '-display', 'none', '-monitor', 'none'],
+      ...['-serial', `file:${serial}`],
+      ...['-kernel', join(build, hypervisor === 'debian' ? 'xen.elf' : 'xen-pv32-debug.elf')],
+      // Multiboot modules: the kernel with its command line, then the initramfs.
+      ...['-initrd', `${join(build, 'vmlinux')} console=hvc0 quiet loglevel=6,${join(build, 'dom0.cpio')}`],
+      '-append',
+      `dom0_mem=${DOM0_MIB}M,max:${DOM0_MIB}M console=com1 com1=115200 loglvl=all guest_loglvl=all no-real-mode`,
+      ...['-virtfs', `local,path=${share},mount_tag=share,security_model=none,multidevs=remap`],
+    ],
+    seconds,
+  )
+  const results = new Map(cases.map(({ name }) => [name, resultOf(join(share, 'out'), name)]))
+  return { results, serial: readText(serial), directory, remove: () => rmSync(directory, { recursive: true }) }
+}
+
+/** Ends when the machine powers off; timeout(1) stops it even if this process is gone by then. */
+function runQemu(args: readonly string[], seconds: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const qemu = spawn('timeout', ['--kill-after=5', String(seconds), 'qemu-system-x86_64', ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let complaint = ''
+    qemu.stderr.on('data', (text: Buffer) => {
+      complaint += text.toString()
+    })
+    qemu.on('error', reject)
+    qemu.on('close', (status) => {
+      // 124: timeout ended it. What the cases got done by then is still there to be read.
+      if (status === 0 || status === 124) resolve()
+      else reject(new Error(`qemu-system-x86_64 ended with status ${status}: ${complaint.trim()}`))
+    })
+  })
+}
