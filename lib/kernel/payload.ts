@@ -13,8 +13,9 @@ import { decodeGzip } from './codec/gzip.js'
 import { decodeLz4 } from './codec/lz4.js'
 import { decodeLzma } from './codec/lzma.js'
 import { decodeLzo } from './codec/lzo.js'
-import type { Bounds, Decoded } from './codec/source.js'
+import { type Bounds, type Decoded, Source } from './codec/source.js'
 import { decodeXz } from './codec/xz.js'
+import { decodeZstd } from './codec/zstd.js'
 
 export type { Bounds, Decoded } from './codec/source.js'
 
@@ -31,6 +32,7 @@ const CODECS = {
   lz4: { magic: [0x02, 0x21, 0x4c, 0x18], decode: decodeLz4 },
   lzo: { magic: [0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], decode: decodeLzo },
   xz: { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], decode: decodeXz },
+  zstd: { magic: [0x28, 0xb5, 0x2f, 0xfd], decode: decodeZstd },
 } as const satisfies Readonly<Record<string, Codec>>
 
 /** The compression formats that Linux kernels come in. */
@@ -43,15 +45,24 @@ export function sniffCodec(bytes: Uint8Array): CodecName | undefined {
 }
 
 /**
+ * No kernel shrinks to less than a 32nd, unless it is small: what claims to is a bomb, and is refused before it has taken
+ * the memory that a generous limit would let it have. (Debian's shrinks to an eighth.)
+ */
+const PLAUSIBLE = { ratio: 32, bytes: 192 * 2 ** 20 }
+
+/**
  * Decompresses a stream. What follows it is left alone: `consumed` says where it ends.
- * @throws DomainBuilderError `payload-damaged`, `payload-too-large`, or `payload-size`.
+ * @throws DomainBuilderError `payload-unknown`, `payload-damaged`, `payload-too-large`, or `payload-size`.
  */
 export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
-  const { limit, size, offset = 0 } = bounds
+  const { size, offset = 0 } = bounds
+  const limit = Math.min(bounds.limit, Math.max(PLAUSIBLE.ratio * bytes.length, PLAUSIBLE.bytes))
+  const { magic } = CODECS[codec]
   if (sniffCodec(bytes) !== codec) {
+    const show = (numbers: Iterable<number>): string => [...numbers].map((byte) => hex(byte, 2)).join(' ')
     throw new DomainBuilderError('payload-unknown', `${codec}: the payload does not start as it should`, {
-      expected: CODECS[codec].magic.map((byte) => hex(byte, 2)).join(' '),
-      found: [...bytes.subarray(0, CODECS[codec].magic.length)].map((byte) => hex(byte, 2)).join(' ') || 'nothing',
+      expected: show(magic),
+      found: show(bytes.subarray(0, magic.length)) || 'nothing',
       offset,
     })
   }
@@ -62,7 +73,7 @@ export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds
       offset,
     })
   }
-  const decoded = await CODECS[codec].decode(bytes, bounds)
+  const decoded = await decodeWithin(codec, bytes, { ...bounds, limit })
   if (size !== undefined && decoded.bytes.length !== size) {
     throw new DomainBuilderError('payload-size', `${codec}: the payload decompresses to another size than promised`, {
       expected: `${size} bytes`,
@@ -71,4 +82,13 @@ export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds
     })
   }
   return decoded
+}
+
+/** The decoder's own refusals pass; an engine's error would be a defect of ours, but must not leave as what it is. */
+async function decodeWithin(codec: CodecName, bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
+  try {
+    return await CODECS[codec].decode(bytes, bounds)
+  } catch (error) {
+    return new Source(codec, bytes, bounds).failed(error)
+  }
 }

@@ -30,7 +30,12 @@ export class GrowingBytes {
     this.#source = source
     this.#start = start
     this.#slack = slack
-    this.memory = new WebAssembly.Memory({ initial: Math.ceil((start + slack) / PAGE), maximum: PAGES_MAX })
+    const initial = Math.ceil((start + slack) / PAGE)
+    try {
+      this.memory = new WebAssembly.Memory({ initial, maximum: PAGES_MAX })
+    } catch {
+      source.outOfMemory(initial * PAGE)
+    }
     this.all = new Uint8Array(this.memory.buffer)
   }
 
@@ -56,6 +61,12 @@ export class GrowingBytes {
     this.reserve(bytes.length)
     this.all.set(bytes, this.#start + this.length)
     this.length += bytes.length
+  }
+
+  fill(byte: number, length: number): void {
+    this.reserve(length)
+    this.all.fill(byte, this.#start + this.length, this.#start + this.length + length)
+    this.length += length
   }
 
   /** The output from byte `from` on: a view that lives until the next growth. */

@@ -130,6 +130,10 @@ export class Source {
     return value as number
   }
 
+  u16le(): number {
+    return this.u8() + this.u8() * 0x100
+  }
+
   u16be(): number {
     return this.u8() * 0x100 + this.u8()
   }
@@ -139,7 +143,7 @@ export class Source {
   }
 
   u32le(): number {
-    return this.u8() + this.u8() * 0x100 + this.u8() * 0x10000 + this.u8() * 0x1000000
+    return this.u16le() + this.u16le() * 0x10000
   }
 
   #fileOffset(at: number): number {

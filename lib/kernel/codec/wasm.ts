@@ -31,11 +31,11 @@ function unsigned(value: number): number[] {
 }
 
 /** Signed LEB128. */
-function signed(value: number): number[] {
+function signed(value: bigint): number[] {
   const out: number[] = []
-  for (let rest = value; ; rest >>= 7) {
-    const last = rest >= -64 && rest < 64
-    out.push((rest & 0x7f) | (last ? 0 : 0x80))
+  for (let rest = value; ; rest >>= 7n) {
+    const last = rest >= -64n && rest < 64n
+    out.push(Number(rest & 0x7fn) | (last ? 0 : 0x80))
     if (last) return out
   }
 }
@@ -57,7 +57,7 @@ const store =
   (address: I32, value: T, offset = 0): Code => [address, value, opcode, 0, unsigned(offset)]
 
 export const i32 = {
-  const: (value: number): I32 => [0x41, signed(value | 0)],
+  const: (value: number): I32 => [0x41, signed(BigInt(value | 0))],
   eq: compare<I32>(0x46),
   ltU: compare<I32>(0x49),
   gtU: compare<I32>(0x4b),
@@ -76,12 +76,13 @@ export const i32 = {
   wrap: (value: I64): I32 => [value, 0xa7],
   load: load<I32>(0x28),
   load8: load<I32>(0x2d),
+  load16: load<I32>(0x2f),
   store: store<I32>(0x36),
   store8: store<I32>(0x3a),
 }
 
 export const i64 = {
-  const: (value: number): I64 => [0x42, signed(value | 0)],
+  const: (value: number | bigint): I64 => [0x42, signed(BigInt.asIntN(64, BigInt(value)))],
   ltU: compare<I64>(0x54),
   add: binary<I64>(0x7c),
   sub: binary<I64>(0x7d),
@@ -93,6 +94,9 @@ export const i64 = {
   /** Copies the sign downwards: shifting by 63 makes a mask, all ones for a negative number. */
   shrS: binary<I64>(0x87),
   shrU: binary<I64>(0x88),
+  rotl: binary<I64>(0x89),
+  /** An i32 without a sign, widened. */
+  extend: (value: I32): I64 => [value, 0xad],
   load: load<I64>(0x29),
   load8: load<I64>(0x31),
   load16: load<I64>(0x33),
