@@ -11,6 +11,9 @@ export const GENERIC_LOADER = 'generic'
 export const LINUX_GUEST_OS = 'linux'
 export const XEN_VERSION_3 = 'xen-3.0'
 
+/** PHYS32_RELOC's alignment where neither it nor a segment of at least a page's alignment gives one. */
+export const PHYS_RELOC_DEFAULT_ALIGN = 0x200000
+
 /** The section that older kernels have instead of notes, and how many bytes of a key and of a value Xen reads. */
 export const XEN_GUEST_SECTION = '__xen_guest'
 export const XEN_GUEST_KEY_MAX = 31

@@ -18,7 +18,7 @@ export interface Section {
   readonly flags: bigint
   readonly addr: bigint
   readonly offset: number
-  /** Bytes; an SHT_NOBITS section has none of them in the file. */
+  /** Bytes; an SHT_NOBITS section has none of them in the file. Exact for any section inside of the file. */
   readonly size: number
   readonly link: number
   readonly info: number
@@ -78,22 +78,27 @@ export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
   }
 }
 
-/** The headers whose range lies within the file; the others are left out, as is the null one at index 0. */
-export function readSections(bytes: Uint8Array, table: SectionTable): readonly Section[] {
+/** Sections by whether the file has their bytes. */
+export interface Sections {
+  readonly inside: readonly Section[]
+  readonly outside: readonly Section[]
+}
+
+/** Every header but null ones. */
+export function readSections(bytes: Uint8Array, table: SectionTable): Sections {
   const shdr = table.is64 ? Shdr64 : Shdr32
   const at = (index: number) => table.offset + index * table.entsize
   const strings = table.names > 0 && table.names < table.count ? shdr.decode(bytes, at(table.names)) : undefined
   const namesOffset = strings === undefined ? bytes.length : Number(strings.sh_offset)
   const namesEnd = Math.min(bytes.length, namesOffset + (strings === undefined ? 0 : Number(strings.sh_size)))
 
-  const sections: Section[] = []
+  const sections: { inside: Section[]; outside: Section[] } = { inside: [], outside: [] }
   for (let index = 1; index < table.count; index++) {
     const header = shdr.decode(bytes, at(index))
-    const [offset, size] = [BigInt(header.sh_offset), BigInt(header.sh_size)]
     if (header.sh_type === SHT_NULL) continue
-    const inFile = header.sh_type === SHT_NOBITS ? 0n : size
-    if (offset + inFile > BigInt(bytes.length) || size > BigInt(Number.MAX_SAFE_INTEGER)) continue
-    sections.push({
+    const [offset, size] = [BigInt(header.sh_offset), BigInt(header.sh_size)]
+    const isInside = offset + (header.sh_type === SHT_NOBITS ? 0n : size) <= BigInt(bytes.length)
+    sections[isInside ? 'inside' : 'outside'].push({
       index,
       name: nameAt(bytes, namesOffset + header.sh_name, namesEnd),
       type: header.sh_type,

@@ -21,7 +21,7 @@ import {
 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
-import { endOfSections, readSections, type Section, sectionTable } from './elf-sections.js'
+import { endOfSections, readSections, type Section, type Sections, sectionTable } from './elf-sections.js'
 
 export type { Section } from './elf-sections.js'
 
@@ -48,8 +48,10 @@ export interface ElfImage {
   readonly machine: number
   readonly entry: bigint
   readonly segments: readonly Segment[]
-  /** Headers with a name and a range within the file; empty where the file has none or they are damaged. */
+  /** Headers whose range lies within the file; empty where the file has none or they are damaged. */
   readonly sections: readonly Section[]
+  /** Headers whose range does not: of no matter, unless one of them is needed. */
+  readonly outsideSections: readonly Section[]
   /** Why there are no sections although the header promises some. Xen refuses such a file; for other uses it will do. */
   readonly sectionFault?: DomainBuilderError
   /** The whole file that the ELF begins, what follows the ELF included. A view, never copied. */
@@ -175,7 +177,11 @@ export function parseElf(bytes: Uint8Array): ElfImage {
     (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
     Math.max(ehdr.size, tableEnd),
   )
-  let sections: readonly Section[] | undefined
+  let read: Sections | undefined
+  const sections = (): Sections => {
+    read ??= readSections(bytes, table)
+    return read
+  }
   return {
     class: is64 ? 64 : 32,
     type: e_type,
@@ -183,13 +189,15 @@ export function parseElf(bytes: Uint8Array): ElfImage {
     entry: BigInt(e_entry),
     segments,
     get sections() {
-      sections ??= readSections(bytes, table)
-      return sections
+      return sections().inside
+    },
+    get outsideSections() {
+      return sections().outside
     },
     ...(table.fault === undefined ? {} : { sectionFault: table.fault }),
     bytes,
     get end() {
-      return Math.max(programEnd, endOfSections(table, this.sections))
+      return Math.max(programEnd, endOfSections(table, sections().inside))
     },
   }
 }

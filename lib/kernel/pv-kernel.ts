@@ -6,13 +6,14 @@
  */
 import { EM_386, EM_X86_64 } from '../abi/elf.js'
 import { GENERIC_LOADER, LINUX_GUEST_OS, XEN_VERSION_3 } from '../abi/elfnote.js'
-import { XENFEAT } from '../abi/features.js'
 import { X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
 import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
+import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
+import { checkRequired, type GuestKernelOptions, requires } from './required-features.js'
 import type { XenParams } from './xen-params.js'
 
 export type PvAbi = 'x86_64' | 'x86_32p'
@@ -29,17 +30,14 @@ export interface PvKernel {
   /** Lowest and highest (exclusive) p_paddr of the loadable segments. */
   readonly pstart: bigint
   readonly pend: bigint
-  /** The image's virtual range, half-open; vstart >= virtBase. */
+  /** The image's virtual range, half-open, its symbol table included; vstart >= virtBase. */
   readonly vstart: Vaddr
   readonly vend: Vaddr
   readonly entry: Vaddr
   /** INIT_P2M where it is usable (64-bit, page aligned, below virtBase), else absent. */
   readonly initP2m?: Vaddr
-}
-
-export interface PvKernelOptions {
-  /** The guest is to be the hardware domain: a kernel that requires dom0 will do. */
-  readonly dom0?: boolean
+  /** What BSD_SYMTAB asks for behind the segments, where it asks and the file has one. */
+  readonly symtab?: BsdSymtab
 }
 
 /**
@@ -47,7 +45,7 @@ export interface PvKernelOptions {
  * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated`
  * where the file's section headers have been cut off.
  */
-export function pvKernel(kernel: Kernel, options: PvKernelOptions = {}): PvKernel {
+export function pvKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvKernel {
   const { elf, xen: params } = kernel
   if (elf === undefined) throw notPv(`the ${kernel.container} holds no ELF`)
   if (elf.sectionFault !== undefined) throw elf.sectionFault
@@ -84,17 +82,9 @@ function checkNotes({ loader, guestOs, xenVersion, physEntry }: XenParams): void
   }
 }
 
-function checkFeatures({ source, required, unknownRequired }: XenParams, { dom0 }: PvKernelOptions): void {
-  if (unknownRequired !== undefined && source !== '__xen_guest') {
-    throw new DomainBuilderError('unknown-feature', 'the kernel requires a feature that Xen does not know', {
-      found: quoted(`!${unknownRequired}`),
-    })
-  }
-  const requires = (feature: keyof typeof XENFEAT) => ((required >>> XENFEAT[feature]) & 1) === 1
-  if (requires('dom0') && dom0 !== true) {
-    throw new DomainBuilderError('unsupported-feature', 'the kernel can only be dom0', { found: "FEATURES '!dom0'" })
-  }
-  if (requires('auto_translated_physmap')) {
+function checkFeatures(params: XenParams, options: GuestKernelOptions): void {
+  checkRequired(params, options)
+  if (requires(params, 'auto_translated_physmap')) {
     throw new DomainBuilderError('unsupported-feature', 'Xen has no auto-translated PV guests any more', {
       found: "FEATURES '!auto_translated_physmap'",
     })
@@ -128,7 +118,11 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   const virtBase = params.virtBase ?? 0n
   const paddrOffset = params.paddrOffset ?? (params.source === '__xen_guest' ? virtBase : 0n)
   const virtOffset = u64(virtBase - paddrOffset)
-  const image = { start: u64(extent.pstart + virtOffset), end: u64(extent.pend + virtOffset) }
+  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent.pend) : undefined
+  const image = {
+    start: u64(extent.pstart + virtOffset),
+    end: u64((symtab?.pend ?? extent.pend) + virtOffset),
+  }
   const { start: vstart, end: vend } = image
   const entry = params.entry ?? elf.entry
   const vbits = abi === 'x86_64' ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
@@ -161,6 +155,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
     vend,
     entry,
     ...(initP2m === undefined ? {} : { initP2m }),
+    ...(symtab === undefined ? {} : { symtab }),
   }
 }
 

@@ -1,0 +1,107 @@
+/**
+ * Can this kernel be a PVH guest: entered by PHYS32_ENTRY, without paging, at its physical addresses?
+ *
+ * Source: xen/include/public/elfnote.h, PHYS32_ENTRY and PHYS32_RELOC; docs/misc/pvh.pandoc; confirmed against libxenguest.
+ * Gotcha: one note is enough. LOADER, GUEST_OS and XEN_VERSION are not asked for, VIRT_BASE and PADDR_OFFSET are not
+ * looked at, and the entry need not be near the start of the image.
+ */
+import { EM_386, EM_X86_64 } from '../abi/elf.js'
+import { PHYS_RELOC_DEFAULT_ALIGN } from '../abi/elfnote.js'
+import { DomainBuilderError } from '../errors.js'
+import { logKernel } from '../log.js'
+import { hex, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
+import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
+import { type ElfImage, loadable, physicalExtent } from './elf.js'
+import type { Kernel } from './kernel.js'
+import { checkRequired, type GuestKernelOptions } from './required-features.js'
+import type { XenParams } from './xen-params.js'
+
+/** A kernel that can be started as a PVH guest. */
+export interface PvhKernel {
+  readonly elf: ElfImage
+  readonly params: XenParams
+  readonly entry: Paddr
+  /** Where the segments go, half-open, the symbol table included; all below 4 GiB. */
+  readonly image: Range<Paddr>
+  /** Present where the kernel may be moved, defaults filled. */
+  readonly reloc?: {
+    /** What the image's start must be a multiple of: a power of two. */
+    readonly align: number
+    /** The image must lie in here, half-open. */
+    readonly within: Range<Paddr>
+  }
+  readonly symtab?: BsdSymtab
+}
+
+/** 32-bit code without paging reaches no further. */
+const LIMIT = 2 ** 32
+
+function wrongLayout(message: string, expected: string, found: string): DomainBuilderError {
+  return new DomainBuilderError('wrong-layout', message, { expected, found })
+}
+
+/**
+ * A kernel as a PVH guest, or the one cause why it cannot be one.
+ * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` where the
+ * file's section headers have been cut off.
+ */
+export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvhKernel {
+  const { elf, xen: params } = kernel
+  if (elf === undefined) throw new DomainBuilderError('not-pvh', `the ${kernel.container} holds no ELF`)
+  if (elf.sectionFault !== undefined) throw elf.sectionFault
+  if (params === undefined) throw new DomainBuilderError('not-pvh', 'the ELF has no Xen note, so no PHYS32_ENTRY')
+  if (params.source !== '__xen_guest') checkRequired(params, options)
+  const { physEntry: entry } = params
+  if (entry === undefined) {
+    const has = params.source === '__xen_guest' ? 'a __xen_guest section alone' : 'other Xen notes'
+    throw new DomainBuilderError('not-pvh', 'the kernel has no PVH entry', {
+      expected: 'note PHYS32_ENTRY',
+      found: has,
+    })
+  }
+  if (elf.machine !== EM_386 && elf.machine !== EM_X86_64) {
+    throw new DomainBuilderError('not-pvh', 'the kernel is for another processor', {
+      expected: `e_machine ${EM_386} or ${EM_X86_64}`,
+      found: `${elf.machine}`,
+    })
+  }
+  const extent = physicalExtent(elf)
+  if (extent === undefined) throw wrongLayout('no segment of the kernel is loadable', 'a PT_LOAD', 'none')
+  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent.pend) : undefined
+  const { pstart, pend } = { ...extent, ...(symtab === undefined ? {} : { pend: symtab.pend }) }
+  if (pend > BigInt(LIMIT)) {
+    throw wrongLayout('the image lies above 4 GiB, where its entry cannot reach', hex(LIMIT), hex(pend))
+  }
+  const image = { start: Number(pstart), end: Number(pend) }
+  // The end itself is allowed: Xen's rule.
+  if (entry < image.start || entry > image.end) {
+    throw wrongLayout('PHYS32_ENTRY is outside of the image', showRange(image), hex(entry))
+  }
+  // Xen compares this one as it stands, although it is a virtual address.
+  if (params.initP2m !== undefined && params.initP2m >= pstart && params.initP2m < pend) {
+    throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(image)}`, hex(params.initP2m))
+  }
+  const reloc = relocation(elf, params)
+  logKernel('PVH at %s, entry %s', showRange(image), hex(entry))
+  return {
+    elf,
+    params,
+    entry,
+    image,
+    ...(reloc === undefined ? {} : { reloc }),
+    ...(symtab === undefined ? {} : { symtab }),
+  }
+}
+
+function relocation(elf: ElfImage, { physReloc }: XenParams): PvhKernel['reloc'] {
+  if (physReloc === undefined) return undefined
+  const largest = loadable(elf).reduce((max, { align }) => Math.max(max, Number(align)), 0)
+  const align = physReloc.align ?? (largest >= PAGE_SIZE ? largest : PHYS_RELOC_DEFAULT_ALIGN)
+  if (align === 0 || 2 ** Math.round(Math.log2(align)) !== align) {
+    throw new DomainBuilderError('bad-note', 'the image cannot be aligned as PHYS32_RELOC or its segments ask', {
+      expected: 'a power of two',
+      found: hex(align),
+    })
+  }
+  return { align, within: { start: physReloc.min ?? 0, end: (physReloc.max ?? LIMIT - 1) + 1 } }
+}

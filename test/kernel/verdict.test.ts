@@ -1,0 +1,82 @@
+/** A verdict for each way to boot: what is needed, or the one cause. */
+import t from 'tap'
+import { readKernel } from '../../lib/kernel/kernel.js'
+import { bootVerdicts } from '../../lib/kernel/verdict.js'
+import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+
+const spec: ElfSpec = { class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] }
+const all = {
+  XEN_VERSION: 'xen-3.0',
+  LOADER: 'generic',
+  GUEST_OS: 'linux',
+  PHYS32_ENTRY: [0x1000100],
+  FEATURES: '!writable_page_tables',
+  PHYS32_RELOC: [],
+}
+const verdicts = async (bytes: Uint8Array) => bootVerdicts(await readKernel(bytes))
+
+t.test('all three', async (t) => {
+  t.same(await verdicts(buildElf({ ...spec, notes: xenNotes(all) })), [
+    {
+      type: 'pv',
+      ok: true,
+      entry: 0x1000000n,
+      needs: [
+        'a 64-bit PV guest',
+        '16 MiB for the image [0x1000000, 0x1001388)'.replace('16 MiB', '16.0 MiB'),
+        'features writable_page_tables',
+      ],
+    },
+    {
+      type: 'pvh',
+      ok: true,
+      entry: 0x1000100,
+      needs: ['the image at [0x1000000, 0x1001388)', 'or moved within [0x0, 0x100000000), aligned to 0x1000'],
+    },
+    { type: 'linux', ok: true, entry: 0x1000000, needs: ['the 64-bit entry', 'the image at [0x1000000, 0x1001388)'] },
+  ])
+})
+
+t.test('none, each with its cause', async (t) => {
+  t.same(await verdicts(buildElf({ ...spec, entry: 0 })), [
+    { type: 'pv', ok: false, code: 'not-xen-pv', reason: 'the ELF has neither Xen notes nor a __xen_guest section' },
+    { type: 'pvh', ok: false, code: 'not-pvh', reason: 'the ELF has no Xen note, so no PHYS32_ENTRY' },
+    {
+      type: 'linux',
+      ok: false,
+      code: 'wrong-layout',
+      reason: 'e_entry is no physical address within a segment: expected [0x1000000, 0x1001388), found 0x0',
+    },
+  ])
+})
+
+t.test('a bzImage without an ELF', async (t) => {
+  const payload = patternBytes(0x400)
+  t.match(await verdicts(buildBzImage({ payload, header: { payload_length: 0 } })), [
+    { type: 'pv', ok: false, code: 'not-xen-pv', reason: 'the bzImage holds no ELF' },
+    { type: 'pvh', ok: false, code: 'not-pvh' },
+    {
+      type: 'linux',
+      ok: true,
+      entry: 0x1000200,
+      needs: [
+        'boot protocol 2.15, claims the 64-bit, 32-bit, 16-bit entry',
+        'an address that is a multiple of 0x200000',
+        /MiB at 0x1000000/,
+      ],
+    },
+  ])
+  const [, , linux] = await verdicts(
+    buildBzImage({ payload, protocol: 0x207, header: { code32_start: 0, relocatable_kernel: 0 } }),
+  )
+  t.match(linux, {
+    ok: true,
+    entry: undefined,
+    needs: ['boot protocol 2.07, claims the 16-bit entry', 'to be loaded at 0x100000'],
+  })
+})
+
+t.test('an ELF that nothing calls Linux', async (t) => {
+  const [, , linux] = await verdicts(buildElf(spec))
+  t.match(linux, { ok: true, needs: ['the 64-bit entry', /image/, 'to be Linux, of which nothing in the file speaks'] })
+})
