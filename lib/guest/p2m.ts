@@ -45,18 +45,66 @@ function checkMfn(mfn: number, pfn: number): Mfn {
   return mfn
 }
 
-/** The reverse of an arbitrary p2m: made once, when it is first asked for. */
+/** Bits of an mfn that one pass of the sort below looks at. */
+const DIGIT_BITS = 16
+const DIGITS = 2 ** DIGIT_BITS
+
+/** One pass of a radix sort: `order` into `sorted`, by that digit of each key and stable. */
+function sortByDigit(order: Uint32Array, digits: Uint16Array, sorted: Uint32Array): void {
+  const next = new Uint32Array(DIGITS + 1)
+  for (let i = 0; i < order.length; i++) {
+    const slot = (digits[order[i] as number] as number) + 1
+    next[slot] = (next[slot] as number) + 1
+  }
+  for (let i = 1; i < DIGITS; i++) next[i] = (next[i] as number) + (next[i - 1] as number)
+  for (let i = 0; i < order.length; i++) {
+    const pfn = order[i] as number
+    const digit = digits[pfn] as number
+    const at = next[digit] as number
+    sorted[at] = pfn
+    next[digit] = at + 1
+  }
+}
+
+/**
+ * The pfns that have a frame, in the order of their frames. A radix sort: a p2m out of a file may be of any shape, and
+ * neither a comparison sort's calls nor a hash's worst case should be what a hostile one costs.
+ */
+function byFrame(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): Uint32Array {
+  let order = new Uint32Array(pages)
+  let present = 0
+  let highest = 0
+  for (let pfn = 0; pfn < pages; pfn++) {
+    const frame = mfn(pfn)
+    if (frame === undefined) continue
+    order[present++] = pfn
+    if (frame > highest) highest = frame
+  }
+  order = order.subarray(0, present)
+  let sorted = new Uint32Array(present)
+  const digits = new Uint16Array(pages)
+  for (let unit = 1; unit <= highest; unit *= DIGITS) {
+    for (let pfn = 0; pfn < pages; pfn++) digits[pfn] = Math.floor((mfn(pfn) ?? 0) / unit) % DIGITS
+    sortByDigit(order, digits, sorted)
+    ;[order, sorted] = [sorted, order]
+  }
+  return order
+}
+
+/** The reverse of an arbitrary p2m: sorted once, when it is first asked for, then searched by halves. */
 function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn) => Pfn | undefined {
-  let reverse: Map<Mfn, Pfn> | undefined
+  let order: Uint32Array | undefined
   return (frame) => {
-    if (!reverse) {
-      reverse = new Map()
-      for (let pfn = 0; pfn < pages; pfn++) {
-        const value = mfn(pfn)
-        if (value !== undefined) reverse.set(value, pfn)
-      }
+    order ??= byFrame(pages, mfn)
+    let low = 0
+    let high = order.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((mfn(order[middle] ?? 0) ?? 0) < frame) low = middle + 1
+      else high = middle
     }
-    return reverse.get(frame)
+    const pfn = order[low]
+    return pfn !== undefined && mfn(pfn) === frame ? pfn : undefined
   }
 }
 

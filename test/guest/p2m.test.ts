@@ -32,6 +32,30 @@ t.test('identity, offset, table and function, forwards and backwards', async (t)
   })
 })
 
+t.test('the reverse of any p2m finds each of its frames and no other', async (t) => {
+  // Frames that differ only high up, only low down, and everywhere; in no order, with holes.
+  const step = [1, 2 ** 16, 2 ** 30, 2 ** 16 + 1, 3 * 2 ** 20 + 7]
+  for (const distance of step) {
+    const pages = 1000
+    const p2m = makeP2m({ function: (pfn) => (pfn % 10 === 3 ? undefined : ((pfn * 7) % pages) * distance) }, pages)
+    for (let pfn = 0; pfn < pages; pfn++) {
+      const mfn = p2m.mfn(pfn)
+      if (mfn !== undefined && p2m.pfn(mfn) !== pfn) t.fail(`frame ${mfn} of pfn ${pfn}: ${p2m.pfn(mfn)}`)
+    }
+    const missing = ((13 * 7) % pages) * distance
+    t.equal(p2m.pfn(missing), undefined, 'the frame of a hole')
+    t.equal(p2m.pfn(pages * distance), undefined, 'a frame beyond all')
+    t.equal(p2m.pfn(0), 0, 'frame 0')
+  }
+})
+
+t.test('the reverse of a p2m serves more frames than a Map can hold', async (t) => {
+  const pages = 2 ** 24 + 1
+  const p2m = makeP2m({ function: (pfn) => pages - pfn }, pages)
+  t.equal(p2m.pfn(1), pages - 1)
+  t.equal(p2m.pfn(pages), 0)
+})
+
 t.test('the list: u64 or u32 entries, holes all ones, zero behind the last', async (t) => {
   const p2m = makeP2m({ function: (pfn) => (pfn === 1 ? undefined : pfn === 2 ? 2 ** 34 + 3 : pfn) }, 700)
   t.equal(p2mListBytes(700, 8), 2 * PAGE_SIZE)
