@@ -30,8 +30,11 @@ const run = promisify(execFile)
 /** What grub-mkimage needs, each unpacked and none installed. */
 const GRUB_PACKAGES = ['grub-xen-bin', 'grub-common', 'libdevmapper1.02.1']
 const GRUB_MODULES =
-  'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search'
-const GRUB_CONFIG = 'echo hello from grub; ls\n'
+  'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search sleep'
+/** Says what it is and ends. The pause lets the console's other end read: a domain that ends takes its ring with it. */
+const GRUB_CONFIG = ['echo GRUB-HELLO $grub_cpu-$grub_platform', 'ls', 'echo GRUB-DONE', 'sleep 2', 'halt', ''].join(
+  '\n',
+)
 
 /** apt with lists of its own, for one architecture. */
 class Apt {

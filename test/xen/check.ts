@@ -5,7 +5,8 @@
  * Gotcha: the boot happens even if only one case is asked for; what takes time is mostly dom0's start.
  */
 import t, { type Test } from 'tap'
-import { requirePeer } from '../peer/require-peer.js'
+import { findKernel, type KernelName } from '../peer/kernels.js'
+import { type Found, requirePeer } from '../peer/require-peer.js'
 import { findXen, type Hypervisor, runInXen, type XenCase, type XenResult } from './harness.js'
 
 export interface CheckedCase extends XenCase {
@@ -13,10 +14,32 @@ export interface CheckedCase extends XenCase {
   check(t: Test, result: XenResult): void | Promise<void>
 }
 
+/** A Xen and all the fetched kernels that its cases need, or the first that is missing. */
+async function findAll(hypervisor: Hypervisor, kernels: readonly KernelName[]): Promise<Found<Hypervisor>> {
+  for (const name of kernels) {
+    const kernel = await findKernel(name)
+    if ('missing' in kernel) return kernel
+  }
+  return findXen(hypervisor)
+}
+
+/** How long each step took, in dom0's time. */
+function stepTimes(log: string): string {
+  const steps = [...log.matchAll(/^\[([\d.]+)\] (.*)$/gm)].map(([, at, step]) => ({ at: Number(at), step }))
+  return steps
+    .slice(0, -1)
+    .map(({ at, step }, i) => `${((steps[i + 1]?.at ?? at) - at).toFixed(1)} s ${step}`)
+    .join('\n')
+}
+
 /** Registers one test that boots that Xen once and holds a subtest for each case. */
-export function checkInXen(hypervisor: Hypervisor, cases: readonly CheckedCase[]): void {
+export function checkInXen(
+  hypervisor: Hypervisor,
+  kernels: readonly KernelName[],
+  cases: readonly CheckedCase[],
+): void {
   t.test(`real Xen (${hypervisor})`, async (t) => {
-    if (!(await requirePeer(t, () => findXen(hypervisor)))) return
+    if (!(await requirePeer(t, () => findAll(hypervisor, kernels)))) return
     const run = await runInXen(cases, hypervisor)
     let failed = false
     for (const { name, check } of cases) {
@@ -30,6 +53,7 @@ export function checkInXen(hypervisor: Hypervisor, cases: readonly CheckedCase[]
         } else if (result.status !== 0) {
           t.fail(`a step failed:\n${result.log}\nconsole:\n${result.console}\nXen:\n${result.xen}`)
         } else await check(t, result)
+        t.comment(stepTimes(result?.log ?? ''))
       })
     }
     if (failed) t.comment(`everything the run left behind is in ${run.directory}`)

@@ -1,12 +1,14 @@
 /** The cases for Debian's Xen, one boot for all of them. */
+import { join } from 'node:path'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { START_INFO_MAGIC } from '../../lib/abi/start-info.js'
-import { readKernel } from '../../lib/index.js'
+import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
-import { buildLike, differingPages, differingSharedInfo, differingVcpu, FREEZE, readFrozen } from './frozen.js'
+import { forXl, frozenCase, type GuestSpec } from './guests.js'
+import { xenBuild } from './harness.js'
+import { linuxCase } from './linux.js'
 
-const hello = helloKernel()
-const config = { type: 'pv', kernel: 'hello.elf', memory: 32, on_crash: 'preserve' }
+const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
 /** The same kernel, looking for a magic that no Xen writes. */
 function lostKernel(): Uint8Array {
@@ -15,37 +17,48 @@ function lostKernel(): Uint8Array {
   return kernel
 }
 
-checkInXen('debian', [
-  {
-    name: 'hello-create',
-    files: { 'hello.elf': hello },
-    config,
-    // It is destroyed when it powers off; a crash would preserve it.
-    steps: ['xl create guest.cfg', 'console nr_pages', 'gone'],
-    check(t, { console }) {
-      t.equal(console, 'hello from start_info, nr_pages=0x2000\n')
+const linux: GuestSpec = {
+  kernel: join(xenBuild, 'vmlinux'),
+  memoryMiB: 128,
+  ramdisk: join(xenBuild, 'guest.cpio'),
+  cmdline: 'console=hvc0 quiet',
+}
+const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen'), memoryMiB: 64 }
+
+checkInXen(
+  'debian',
+  ['grub-x86_64-xen', 'gnumach-amd64'],
+  [
+    {
+      name: 'hello-create',
+      ...forXl(hello),
+      steps: ['xl create guest.cfg', 'console nr_pages', 'gone'],
+      check(t, { console }) {
+        t.equal(console, 'hello from start_info, nr_pages=0x2000\n')
+      },
     },
-  },
-  {
-    name: 'hello-lost',
-    files: { 'hello.elf': lostKernel() },
-    config,
-    steps: ['xl create guest.cfg', 'stopped c'],
-    check(t, { console }) {
-      t.equal(console, '', 'a kernel that finds no start_info crashes and says nothing')
+    {
+      name: 'hello-lost',
+      ...forXl({ ...hello, kernel: lostKernel() }),
+      steps: ['xl create guest.cfg', 'stopped c'],
+      check(t, { console }) {
+        t.equal(console, '', 'a kernel that finds no start_info crashes and says nothing')
+      },
     },
-  },
-  {
-    name: 'hello-frozen',
-    files: { 'hello.elf': hello },
-    config,
-    steps: [...FREEZE],
-    async check(t, result) {
-      const frozen = readFrozen(result)
-      const domain = buildLike(frozen, await readKernel(hello), { memory: 32 << 20 })
-      t.same(differingPages(frozen, domain), [])
-      t.same(differingVcpu(frozen, domain), [])
-      t.same(differingSharedInfo(frozen, domain), [])
+    {
+      name: 'grub-create',
+      ...forXl(grub),
+      steps: ['xl create guest.cfg', 'console GRUB-DONE', 'gone'],
+      check(t, { console }) {
+        t.match(console, /GRUB-HELLO x86_64-xen/)
+      },
     },
-  },
-])
+    linuxCase('linux-create', linux),
+    frozenCase('hello-frozen', hello),
+    frozenCase('hello-frozen-1g', { ...hello, memoryMiB: 1024, vcpus: 4, cmdline: 'x'.repeat(1023) }),
+    frozenCase('grub-frozen', grub),
+    frozenCase('gnumach-frozen', { kernel: kernelPath('gnumach-amd64'), memoryMiB: 64, cmdline: 'console=com0' }),
+    frozenCase('linux-frozen', linux),
+    frozenCase('linux-frozen-1g', { ...linux, memoryMiB: 1024, vcpus: 4 }),
+  ],
+)

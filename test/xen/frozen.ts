@@ -1,12 +1,12 @@
 /**
  * A guest that Xen's own toolstack built and that never ran, and how it differs from the one we build of the same kernel.
  *
- * Source: src/pvfreeze.c writes the files; xen/arch/x86/mm.c of any release says what pinning changes (the facts, no code).
+ * Source: src/pvfreeze.c writes the files; what pinning changes is what xen/arch/x86/mm.c says it does.
  * Gotcha: frames and event channels are Xen's to give. We build with the same, so every byte can be compared as it is.
  */
-import { SharedInfo64 } from '../../lib/abi/shared-info.js'
-import { SIF_VIRT_P2M_4TOOLS, StartInfo64 } from '../../lib/abi/start-info.js'
-import { VcpuGuestContext64 } from '../../lib/abi/vcpu-context.js'
+import { SharedInfo32, SharedInfo64 } from '../../lib/abi/shared-info.js'
+import { SIF_VIRT_P2M_4TOOLS, StartInfo32, StartInfo64 } from '../../lib/abi/start-info.js'
+import { VcpuGuestContext32, VcpuGuestContext64 } from '../../lib/abi/vcpu-context.js'
 import { PTE_PRESENT, PTE_USER } from '../../lib/abi/x86.js'
 import {
   buildDomain,
@@ -19,15 +19,18 @@ import {
 import type { XenResult } from './harness.js'
 
 /** The files that `pvfreeze DOMID dump .` leaves, to be given back by the case. */
-export const FROZEN_FILES = ['vcpu.bin', 'shared_info.bin', 'p2m.bin', 'pages.bin'] as const
+const FROZEN_FILES = ['vcpu.bin', 'shared_info.bin', 'p2m.bin', 'pages.bin'] as const
 /** Steps that freeze a guest.cfg before its first instruction and give back what is in it. */
 export const FREEZE = ['xl create -p guest.cfg', 'pvfreeze $(domid) dump .', `give ${FROZEN_FILES.join(' ')}`] as const
+
+/** What a DEBUG Xen fills fresh memory with, so that nobody relies on zeros (xen/common/page_alloc.c, SCRUB_PATTERN). */
+const SCRUB_BYTE = 0xc2
 
 export interface Frozen {
   readonly vcpu: Uint8Array
   readonly sharedInfo: Uint8Array
   readonly p2m: BigUint64Array
-  /** Pages that are not all zeros, by pfn. */
+  /** Pages that the toolstack wrote something to, by pfn. */
   readonly pages: ReadonlyMap<number, Uint8Array>
 }
 
@@ -37,7 +40,8 @@ export function readFrozen(result: XenResult): Frozen {
   const pages = new Map<number, Uint8Array>()
   const view = new DataView(dump.buffer)
   for (let at = 0; at < dump.length; at += 8 + PAGE_SIZE) {
-    pages.set(Number(view.getBigUint64(at, true)), dump.subarray(at + 8, at + 8 + PAGE_SIZE))
+    const page = dump.subarray(at + 8, at + 8 + PAGE_SIZE)
+    if (page.some((byte) => byte !== SCRUB_BYTE)) pages.set(Number(view.getBigUint64(at, true)), page)
   }
   return { vcpu, sharedInfo, p2m: new BigUint64Array(p2m.buffer), pages }
 }
@@ -45,63 +49,83 @@ export function readFrozen(result: XenResult): Frozen {
 /** The same guest by our builder, with the frames and event channels that this Xen gave. */
 export function buildLike(frozen: Frozen, kernel: Kernel, config: DomainConfig): Domain {
   const p2m = { table: frozen.p2m }
-  const { startInfo } = buildDomain(kernel, { ...config, p2m }).boot
-  const page = frozen.pages.get(startInfo.pfn)
+  const first = buildDomain(kernel, { ...config, p2m })
+  const page = frozen.pages.get(first.boot.startInfo.pfn)
   if (!page) throw new Error('no page where start_info should be')
-  const assigned = StartInfo64.decode(page)
+  const assigned = first.abi === 'x86_64' ? StartInfo64.decode(page) : StartInfo32.decode(page)
   return buildDomain(kernel, {
     ...config,
     p2m,
     storeEvtchn: assigned.store_evtchn,
     consoleEvtchn: assigned.console_evtchn,
-    sharedInfoMfn: Number(assigned.shared_info / BigInt(PAGE_SIZE)),
+    sharedInfoMfn: Number(BigInt(assigned.shared_info) / BigInt(PAGE_SIZE)),
+    // xl's builder lets the hypervisor fill it; ours leaves it as the file has it unless asked.
+    fillHypercallPage: true,
   })
 }
 
-/** Slots of the top table that Xen fills with mappings of its own (xen-x86_64.h: 0xffff800000000000 and up). */
-const XEN_L4_SLOTS = { first: 256, end: 272 } as const
+/**
+ * Entries that Xen fills with mappings of its own: the top table's slots from 0xffff800000000000 on (xen-x86_64.h), and
+ * in a 32-bit guest the last level 2 table's from 0xf5800000 on (xen-x86_32.h).
+ */
+const XEN_ENTRIES = {
+  x86_64: { level: 4, first: 256, end: 272 },
+  x86_32p: { level: 2, first: 0xf5800000 / 2 ** 21 - 3 * 512, end: 512 },
+} as const
 /** A bit that hardware ignores, by which Xen remembers that the guest meant a leaf for its kernel alone. */
 const PTE_GUEST_KERNEL = 1n << 52n
 
-/** What pinning makes of a page table as the builder wrote it, but for the slots that Xen fills. */
-function asPinned(table: Uint8Array, level: number): Uint8Array {
+/** What pinning makes of a page table as the builder wrote it, but for the entries that Xen fills. */
+function asPinned(table: Uint8Array, level: number, abi: Domain['abi']): Uint8Array {
+  // A 64-bit guest's kernel runs in ring 3: every page it can see at all must be a user page. Ring 1 needs none of that.
+  if (level !== 1 || abi !== 'x86_64') return table
   const entries = new BigUint64Array(table.slice().buffer)
   for (const [index, entry] of entries.entries()) {
-    // A 64-bit guest's kernel runs in ring 3: every page it can see at all must be a user page.
     const kernelOnly = entry & BigInt(PTE_PRESENT) && !(entry & BigInt(PTE_USER))
-    if (level === 1 && kernelOnly) entries[index] = entry | BigInt(PTE_USER) | PTE_GUEST_KERNEL
+    if (kernelOnly) entries[index] = entry | BigInt(PTE_USER) | PTE_GUEST_KERNEL
   }
   return new Uint8Array(entries.buffer)
 }
 
-/** A table of the running Xen without the slots that are its own. */
-function withoutXens(table: Uint8Array, level: number): Uint8Array {
-  const out = table.slice()
-  if (level === 4) out.fill(0, XEN_L4_SLOTS.first * 8, XEN_L4_SLOTS.end * 8)
-  return out
+/** A table of the running Xen without the entries that are its own. */
+function withoutXens(table: Uint8Array, level: number, domain: Domain, isLastL2: boolean): Uint8Array {
+  const own = XEN_ENTRIES[domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p']
+  if (level !== own.level || (domain.abi !== 'x86_64' && !isLastL2)) return table
+  return table.slice().fill(0, own.first * 8, own.end * 8)
 }
 
 /**
  * start_info as libxl leaves it: libxenguest sets SIF_VIRT_P2M_4TOOLS before anyone asks, and libxl then assigns the
  * flags instead of adding to them (libxl_dom.c, libxl__build_pv).
  */
-function asLibxlLeavesIt(startInfo: Uint8Array): Uint8Array {
+function asLibxlLeavesIt(startInfo: Uint8Array, abi: Domain['abi']): Uint8Array {
   const out = startInfo.slice()
-  const at = StartInfo64.offsetOf('flags')
+  const at = (abi === 'x86_64' ? StartInfo64 : StartInfo32).offsetOf('flags')
   out[at] = (out[at] ?? 0) & ~SIF_VIRT_P2M_4TOOLS
   return out
+}
+
+/** libxenguest writes the struct and no more: behind it a DEBUG Xen's page is as fresh memory is. */
+function withoutScrubbedTail(startInfo: Uint8Array, abi: Domain['abi']): Uint8Array {
+  const { size } = abi === 'x86_64' ? StartInfo64 : StartInfo32
+  if (startInfo.subarray(size).some((byte) => byte !== SCRUB_BYTE)) return startInfo
+  return startInfo.slice().fill(0, size)
 }
 
 /** Every page that is not the same, with its region, first differing offset and both bytes there. */
 export function differingPages(frozen: Frozen, domain: Domain): string[] {
   const pfns = new Set(frozen.pages.keys())
   for (const run of domain.memory.pages()) for (let i = 0; i < run.pages; i++) pfns.add(run.pfn + i)
+  const lastL2 = domain.boot.pageTables.runs.findLast((run) => run.level === 2)
   const out: string[] = []
-  for (const pfn of pfns) {
+  for (const pfn of [...pfns].sort((a, b) => a - b)) {
     const { level } = domain.pageType(pfn)
     const page = domain.memory.read(pfn * PAGE_SIZE, PAGE_SIZE)
-    const ours = asPinned(pfn === domain.boot.startInfo.pfn ? asLibxlLeavesIt(page) : page, level)
-    const theirs = withoutXens(frozen.pages.get(pfn) ?? new Uint8Array(PAGE_SIZE), level)
+    const isStartInfo = pfn === domain.boot.startInfo.pfn
+    const ours = asPinned(isStartInfo ? asLibxlLeavesIt(page, domain.abi) : page, level, domain.abi)
+    const isLastL2 = lastL2 !== undefined && pfn === lastL2.pfn + lastL2.pages - 1
+    const dumped = frozen.pages.get(pfn) ?? new Uint8Array(PAGE_SIZE)
+    const theirs = isStartInfo ? withoutScrubbedTail(dumped, domain.abi) : withoutXens(dumped, level, domain, isLastL2)
     const at = ours.findIndex((byte, i) => byte !== theirs[i])
     if (at < 0) continue
     const region = domain.regions.find((r) => pfn >= r.pfn && pfn < r.pfn + r.pages)?.name ?? 'no region'
@@ -130,29 +154,47 @@ function differences(theirs: unknown, ours: unknown): string[] {
 /** The x87 control word and MXCSR after reset, which Xen starts every vcpu with (Intel SDM vol. 1, 8.1.5 and 10.2.3). */
 const FPU_RESET = { fcw: { at: 0, value: 0x37f }, mxcsr: { at: 24, value: 0x1f80 } } as const
 
+interface PvContext {
+  readonly fpu_ctxt: Uint8Array
+  readonly trap_ctxt: readonly { readonly cs: number }[]
+  readonly ctrlreg: readonly (number | bigint)[]
+  readonly event_callback_cs?: number
+  readonly failsafe_callback_cs?: number
+}
+
 /**
- * vcpu 0's context, field by field. Xen's own: cr0 and cr4, which a PV guest does not choose; the floating-point state
- * after reset; and the privilege level in each trap's code selector, which is 3 even where no trap is set.
+ * What Xen makes of a context it is given. Its own: cr0 and cr4, which a PV guest does not choose; the floating-point
+ * state after reset; and the privilege level in each trap's code selector, the kernel's even where no trap is set.
  */
+function asXenKeepsIt<T extends PvContext>(built: T, xens: PvContext, kernelRing: number): PvContext {
+  const fpu = built.fpu_ctxt.slice()
+  const view = new DataView(fpu.buffer)
+  for (const { at, value } of Object.values(FPU_RESET)) view.setUint32(at, value, true)
+  return {
+    ...built,
+    fpu_ctxt: fpu,
+    trap_ctxt: built.trap_ctxt.map((trap) => ({ ...trap, cs: trap.cs | kernelRing })),
+    ...(built.event_callback_cs === undefined ? {} : { event_callback_cs: built.event_callback_cs | kernelRing }),
+    ...(built.failsafe_callback_cs === undefined
+      ? {}
+      : { failsafe_callback_cs: built.failsafe_callback_cs | kernelRing }),
+    ctrlreg: built.ctrlreg.map((value, i) => (i === 0 || i === 4 ? (xens.ctrlreg[i] ?? 0) : value)),
+  }
+}
+
+/** vcpu 0's context, field by field. */
 export function differingVcpu(frozen: Frozen, domain: Domain): string[] {
   const [vcpu] = domain.vcpus
-  if (!vcpu || domain.abi !== 'x86_64') throw new Error('a 64-bit PV guest with a vcpu is expected')
-  const built = VcpuGuestContext64.decode(encodePvContext(vcpu, domain.abi))
-  const xens = VcpuGuestContext64.decode(frozen.vcpu)
-  const fpu = new DataView(built.fpu_ctxt.slice().buffer)
-  for (const { at, value } of Object.values(FPU_RESET)) fpu.setUint32(at, value, true)
-  const ours = {
-    ...built,
-    fpu_ctxt: new Uint8Array(fpu.buffer),
-    trap_ctxt: built.trap_ctxt.map((trap) => ({ ...trap, cs: trap.cs | 3 })),
-    ctrlreg: built.ctrlreg.map((value, i) => (i === 0 || i === 4 ? (xens.ctrlreg[i] ?? 0n) : value)),
-  }
-  return differences(xens, ours)
+  if (!vcpu || domain.abi === 'x86_32') throw new Error('a PV guest with a vcpu is expected')
+  const is64 = domain.abi === 'x86_64'
+  const decode = is64 ? VcpuGuestContext64.decode : VcpuGuestContext32.decode
+  const xens = decode(frozen.vcpu)
+  return differences(xens, asXenKeepsIt(decode(encodePvContext(vcpu, domain.abi)), xens, is64 ? 3 : 1))
 }
 
 /** shared_info, field by field, but for the time, which Xen keeps. */
 export function differingSharedInfo(frozen: Frozen, domain: Domain): string[] {
-  const { decode } = SharedInfo64
+  const decode = domain.abi === 'x86_64' ? SharedInfo64.decode : SharedInfo32.decode
   return differences(decode(frozen.sharedInfo), decode(domain.boot.sharedInfo)).filter(
     (line) => !/^(wc_(version|sec|nsec|sec_hi)|vcpu_info\[\d+\]\.time\.)/.test(line),
   )

@@ -1,0 +1,59 @@
+/**
+ * Guests that are described once, for xl and for our builder alike, and the cases made of them.
+ *
+ * Source: xl.cfg(5).
+ * Gotcha: xl takes memory in MiB, our builder in bytes; a kernel and a ramdisk lie in files for the one, in bytes for the other.
+ */
+import { readFileSync } from 'node:fs'
+import { readKernel } from '../../lib/index.js'
+import type { CheckedCase } from './check.js'
+import { buildLike, differingPages, differingSharedInfo, differingVcpu, FREEZE, readFrozen } from './frozen.js'
+
+export interface GuestSpec {
+  /** A file's path, or its bytes. */
+  readonly kernel: string | Uint8Array
+  readonly memoryMiB: number
+  readonly vcpus?: number
+  readonly cmdline?: string
+  readonly ramdisk?: string
+}
+
+/** What xl needs of it: its files, and guest.cfg. */
+export function forXl(spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'config'> {
+  return {
+    files: { kernel: spec.kernel, ...(spec.ramdisk === undefined ? {} : { ramdisk: spec.ramdisk }) },
+    config: {
+      type: 'pv',
+      kernel: 'kernel',
+      memory: spec.memoryMiB,
+      vcpus: spec.vcpus ?? 1,
+      // A crash stays to be seen; whatever ends as it should is gone.
+      on_crash: 'preserve',
+      ...(spec.ramdisk === undefined ? {} : { ramdisk: 'ramdisk' }),
+      ...(spec.cmdline === undefined ? {} : { cmdline: spec.cmdline }),
+    },
+  }
+}
+
+/** xl builds it and stops before its first instruction: every byte of it must be what we build. */
+export function frozenCase(name: string, spec: GuestSpec): CheckedCase {
+  return {
+    name,
+    ...forXl(spec),
+    steps: FREEZE,
+    async check(t, result) {
+      const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
+      const frozen = readFrozen(result)
+      const domain = buildLike(frozen, kernel, {
+        memory: spec.memoryMiB * 2 ** 20,
+        vcpus: spec.vcpus ?? 1,
+        cmdline: spec.cmdline ?? '',
+        ramdisk: spec.ramdisk === undefined ? [] : readFileSync(spec.ramdisk),
+      })
+      t.ok(frozen.pages.size > 8, `${frozen.pages.size} pages hold something`)
+      t.same(differingPages(frozen, domain).slice(0, 20), [], 'every page')
+      t.same(differingVcpu(frozen, domain), [], "vcpu 0's context")
+      t.same(differingSharedInfo(frozen, domain), [], 'shared_info')
+    },
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Debian's kernel with a system of ours in its ramdisk: what it must say once it is up, and after save and restore.
+ *
+ * Source: guest/init writes the lines.
+ * Gotcha: MemTotal is what Linux has left of its memory, so it is a range; the ramdisk's checksum is exact.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { CheckedCase } from './check.js'
+import { forXl, type GuestSpec } from './guests.js'
+import { xenBuild } from './harness.js'
+
+/** What the console of a guest that reached its /init has said. */
+export function checkLinuxConsole(t: Test, console: string, spec: GuestSpec): void {
+  const said = (what: string): string | undefined => new RegExp(`GUEST-${what} (.*?)\r?\n`).exec(console)?.[1]
+  t.equal(said('CMDLINE'), spec.cmdline)
+  t.equal(said('CPUS'), String(spec.vcpus ?? 1))
+  t.equal(said('PAYLOAD'), readFileSync(join(xenBuild, 'guest.sha256'), 'utf8').trim(), 'the ramdisk arrived whole')
+  t.match(said('READY'), /^type=PV Linux x86_64$/)
+  const kib = Number.parseInt(said('MEMORY') ?? '', 10)
+  t.ok(kib > spec.memoryMiB * 512 && kib < spec.memoryMiB * 1024, `MemTotal ${kib} kB of ${spec.memoryMiB} MiB`)
+}
+
+/** Steps for a guest that runs: it is saved, restored, and counts on where it was. */
+export const SAVE_AND_RESTORE = [
+  'console "GUEST-ALIVE 2"',
+  'xl save $NAME saved',
+  'gone',
+  'before=$(grep -c GUEST-ALIVE $CONSOLE)',
+  'xl restore saved',
+  'console GUEST-ALIVE 60 $((before + 2))',
+] as const
+
+/** xl creates it; it reaches its /init, is saved and restored. */
+export function linuxCase(name: string, spec: GuestSpec): CheckedCase {
+  return {
+    name,
+    ...forXl(spec),
+    steps: ['xl create guest.cfg', 'console GUEST-READY', ...SAVE_AND_RESTORE],
+    seconds: 120,
+    check(t, { console }) {
+      checkLinuxConsole(t, console, spec)
+      t.equal(console.match(/GUEST-ALIVE 1\r?\n/g)?.length, 1, 'it went on, and did not start again')
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/** The cases for a Xen with 32-bit PV guests, one boot for all of them. */
+import { helloKernel } from '../../examples/hello-kernel.js'
+import { kernelPath } from '../peer/kernels.js'
+import { checkInXen } from './check.js'
+import { forXl, frozenCase, type GuestSpec } from './guests.js'
+
+const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen'), memoryMiB: 64 }
+
+checkInXen(
+  'pv32-debug',
+  ['grub-i386-xen', 'gnumach-i386'],
+  [
+    {
+      name: 'hello-in-xens-log',
+      ...forXl({ kernel: helloKernel(), memoryMiB: 32 }),
+      steps: ['xl create guest.cfg', 'gone'],
+      check(t, { xen }) {
+        t.match(xen, /\(d\d+\) hello from start_info, nr_pages=0x2000/, 'HYPERVISOR_console_io shows there')
+      },
+    },
+    {
+      name: 'grub32-create',
+      ...forXl(grub),
+      steps: ['xl create guest.cfg', 'console GRUB-DONE', 'gone'],
+      check(t, { console }) {
+        t.match(console, /GRUB-HELLO i386-xen/)
+      },
+    },
+    frozenCase('grub32-frozen', grub),
+    frozenCase('gnumach32-frozen', { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }),
+  ],
+)
