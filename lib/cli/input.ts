@@ -5,6 +5,7 @@
  * Gotcha: a raw image is recognised by the sidecar beside it, since guest memory has no magic of its own.
  */
 import * as path from 'node:path'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
@@ -16,6 +17,13 @@ export async function openKernel(name: string, progress: Progress): Promise<Kern
   progress.say(`reading ${name}`, undefined, true)
   const bytes = readInput(name)
   return readKernel(bytes)
+}
+
+/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel. */
+export async function openDomain(name: string, progress: Progress): Promise<Domain> {
+  const found = await openAny(name, progress)
+  if ('domain' in found) return found.domain
+  throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
 /** A kernel or a snapshot, whichever the file is. */
