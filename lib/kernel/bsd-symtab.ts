@@ -2,23 +2,27 @@
  * BSD_SYMTAB: the kernel's own symbol table, placed behind its image in the form that BSD kernels look for.
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_BSD_SYMTAB; the layout confirmed against libxenguest.
- * Gotcha: the header is laid out for 64-bit structures in either class, and reserved for those of the class: on 32-bit
- * Xen's tables end up to 68 bytes behind what it reserved, and are lost where that crosses a page. Ours never are.
+ * Gotcha: the header is laid out for 64-bit structures in either class, but room is reserved for those of the class: on
+ * 32-bit the tables end up to 68 bytes behind it, and Xen loses one where that crosses a page. There we reserve more.
  */
 import { Ehdr32, Ehdr64, EV_CURRENT, SHT_STRTAB, SHT_SYMTAB, Shdr32, Shdr64 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex } from '../units.js'
+import { hex, PAGE_SIZE } from '../units.js'
 import type { ElfImage, Section } from './elf.js'
 
 /** Bytes to place behind the image. */
 export interface BsdSymtab {
-  /** Physical range, as p_paddr counts: pstart is aligned, pend leaves room for all of the pieces. */
+  /**
+   * Physical range, as p_paddr counts: pstart is aligned. All pieces lie within the pages up to pend, though on 32-bit,
+   * as Xen counts, the last of them may end behind pend itself.
+   */
   readonly pstart: bigint
   readonly pend: bigint
   /** Offsets count from pstart. The tables are views of the file. */
   readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
 }
 
+const PAGE = BigInt(PAGE_SIZE)
 /** The null section, the symbols, the strings. */
 const SECTIONS = 3
 const SYMTAB_INDEX = 1
@@ -31,10 +35,13 @@ const HEADERS = SIZE_FIELD + Ehdr64.size
 const TABLES = HEADERS + SECTIONS * Shdr64.size
 
 /**
- * The symbol table to place behind an image that ends at `pend`; undefined where the file has none.
+ * The symbol table to place behind an image; undefined where the file has none.
  * @throws DomainBuilderError `truncated` where the table lies outside of the file.
  */
-export function bsdSymtab(elf: ElfImage, pend: bigint): BsdSymtab | undefined {
+export function bsdSymtab(
+  elf: ElfImage,
+  image: { readonly pstart: bigint; readonly pend: bigint },
+): BsdSymtab | undefined {
   if (elf.sectionFault !== undefined) throw elf.sectionFault
   const symbols = elf.sections.find(({ type }) => type === SHT_SYMTAB)
   const outside = elf.outsideSections.find(
@@ -53,14 +60,16 @@ export function bsdSymtab(elf: ElfImage, pend: bigint): BsdSymtab | undefined {
   const align = elf.class / 8
   const up = (value: number) => Math.ceil(value / align) * align
   const wide = BigInt(align)
-  const pstart = ((pend + wide - 1n) / wide) * wide
+  const pstart = ((image.pend + wide - 1n) / wide) * wide
 
   const symbolsAt = up(TABLES)
   const stringsAt = up(symbolsAt + symbols.size)
   const end = stringsAt + strings.size
   const shdrSize = elf.class === 64 ? Shdr64.size : Shdr32.size
-  // As Xen reserves it: the size counted twice, and section headers of the class.
+  // As Xen reserves it, so that what follows lies where Xen puts it: the size counted twice, section headers of the class.
   const reserved = up(up(up(SIZE_FIELD + HEADERS + SECTIONS * shdrSize) + symbols.size) + strings.size)
+
+  const pagesTo = (offset: number) => (pstart + BigInt(offset) - image.pstart + PAGE - 1n) / PAGE
 
   const header = new Uint8Array(HEADERS + SECTIONS * shdrSize)
   // Counted from the ELF header, as every offset in it.
@@ -74,7 +83,7 @@ export function bsdSymtab(elf: ElfImage, pend: bigint): BsdSymtab | undefined {
   const bytesOf = ({ offset, size }: Section) => elf.bytes.subarray(offset, offset + size)
   return {
     pstart,
-    pend: pstart + BigInt(Math.max(reserved, end)),
+    pend: pstart + BigInt(pagesTo(reserved) < pagesTo(end) ? end : reserved),
     pieces: [
       { offset: 0, bytes: header },
       { offset: symbolsAt, bytes: bytesOf(symbols) },

@@ -39,6 +39,9 @@ const NOTE_ALIGN = 4
 /** Where a linker has merged notes of this alignment with Xen's, its padding lies between them. */
 const MERGED_ALIGN = 8
 
+/** Xen's name as it has to stand in the file. */
+const XEN_NAME = Buffer.from(`${XEN_NOTE_OWNER}\0`)
+
 /** A stretch of the file that holds notes. */
 interface NoteRange {
   readonly start: number
@@ -109,9 +112,17 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
     if (notes.length >= NOTES_MAX) {
       throw new DomainBuilderError('bad-note', 'too many notes', { expected: `at most ${NOTES_MAX}`, offset: at })
     }
+    if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
+      // C would read Xen's name here, whatever n_namesz says: this note is Xen's to some and nobody's to others.
+      throw new DomainBuilderError('bad-note', "a note's owner reads Xen, but has another length", {
+        expected: `namesz ${XEN_NAME.length}`,
+        found: `${n_namesz}`,
+        offset: at,
+      })
+    }
     const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
     const owner = latin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
-    const isXen = owner === XEN_NOTE_OWNER && n_namesz === XEN_NOTE_OWNER.length + 1
+    const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
     const name = isXen ? xenNoteName(n_type) : undefined
     const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
     notes.push({

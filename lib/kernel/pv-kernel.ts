@@ -13,6 +13,7 @@ import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
 import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
+import { checkNeededSections } from './needed-sections.js'
 import { checkRequired, type GuestKernelOptions, requires } from './required-features.js'
 import type { XenParams } from './xen-params.js'
 
@@ -43,12 +44,12 @@ export interface PvKernel {
 /**
  * A kernel as a PV guest, or the one cause why it cannot be one.
  * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated`
- * where the file's section headers have been cut off.
+ * where sections that are needed are not in the file.
  */
 export function pvKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvKernel {
   const { elf, xen: params } = kernel
   if (elf === undefined) throw notPv(`the ${kernel.container} holds no ELF`)
-  if (elf.sectionFault !== undefined) throw elf.sectionFault
+  checkNeededSections(elf, params)
   if (params === undefined) throw notPv('the ELF has neither Xen notes nor a __xen_guest section')
   checkNotes(params)
   checkFeatures(params, options)
@@ -118,7 +119,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   const virtBase = params.virtBase ?? 0n
   const paddrOffset = params.paddrOffset ?? (params.source === '__xen_guest' ? virtBase : 0n)
   const virtOffset = u64(virtBase - paddrOffset)
-  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent.pend) : undefined
+  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent) : undefined
   const image = {
     start: u64(extent.pstart + virtOffset),
     end: u64((symtab?.pend ?? extent.pend) + virtOffset),

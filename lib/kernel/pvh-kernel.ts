@@ -13,6 +13,7 @@ import { hex, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
 import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
+import { checkNeededSections } from './needed-sections.js'
 import { checkRequired, type GuestKernelOptions } from './required-features.js'
 import type { XenParams } from './xen-params.js'
 
@@ -42,13 +43,13 @@ function wrongLayout(message: string, expected: string, found: string): DomainBu
 
 /**
  * A kernel as a PVH guest, or the one cause why it cannot be one.
- * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` where the
- * file's section headers have been cut off.
+ * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` where
+ * sections that are needed are not in the file.
  */
 export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvhKernel {
   const { elf, xen: params } = kernel
   if (elf === undefined) throw new DomainBuilderError('not-pvh', `the ${kernel.container} holds no ELF`)
-  if (elf.sectionFault !== undefined) throw elf.sectionFault
+  checkNeededSections(elf, params)
   if (params === undefined) throw new DomainBuilderError('not-pvh', 'the ELF has no Xen note, so no PHYS32_ENTRY')
   if (params.source !== '__xen_guest') checkRequired(params, options)
   const { physEntry: entry } = params
@@ -67,7 +68,7 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   }
   const extent = physicalExtent(elf)
   if (extent === undefined) throw wrongLayout('no segment of the kernel is loadable', 'a PT_LOAD', 'none')
-  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent.pend) : undefined
+  const symtab = params.bsdSymtab ? bsdSymtab(elf, extent) : undefined
   const { pstart, pend } = { ...extent, ...(symtab === undefined ? {} : { pend: symtab.pend }) }
   if (pend > BigInt(LIMIT)) {
     throw wrongLayout('the image lies above 4 GiB, where its entry cannot reach', hex(LIMIT), hex(pend))

@@ -173,6 +173,13 @@ t.test('refusals', async (t) => {
     { machine: 3 },
   )
   await bad({}, 'truncated', 'section headers reach past the end', { header: { e_shoff: 1 << 20 } })
+  const lost = { name: '.note.Xen', type: 7, data: new Uint8Array(0), header: { sh_offset: 1 << 30, sh_size: 1 } }
+  await bad({}, 'truncated', 'a section of notes is not in the file', { notesIn: 'section', sections: [lost] })
+  await bad({}, 'truncated', 'a section of notes is not in the file', {
+    notes: [],
+    sections: [{ ...lost, name: '__xen_guest', type: 1 }],
+  })
+  t.ok(await pv({}, { sections: [lost] }), 'and where the notes are in a segment, no section is needed')
   const often = Array.from({ length: 5 }, () => ({ paddr: 0x1000, data: new Uint8Array(0x1800) }))
   await bad({}, 'wrong-layout', 'the segments overlap too often', { segments: often })
 })

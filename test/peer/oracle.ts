@@ -82,20 +82,23 @@ interface ChildFailure {
   readonly stderr?: string
 }
 
-let compiled: Promise<Found<string>> | undefined
+const compiled = new Map<string, Promise<Found<string>>>()
 
-/** The oracle's executable, compiled when there is none of these sources yet. */
-export function findOracle(): Promise<Found<string>> {
-  compiled ??= compile()
-  return compiled
+/** The executable of a C file in oracle/, compiled when there is none of this source yet. */
+export function findPeer(name: 'oracle' | 'acceptance'): Promise<Found<string>> {
+  const found = compiled.get(name) ?? compile(name)
+  compiled.set(name, found)
+  return found
 }
 
-async function compile(): Promise<Found<string>> {
-  const source = join(peerSources, 'oracle', 'oracle.c')
+export const findOracle = (): Promise<Found<string>> => findPeer('oracle')
+
+async function compile(name: string): Promise<Found<string>> {
+  const source = join(peerSources, 'oracle', `${name}.c`)
   const version = createHash('sha256')
     .update(await readFile(source))
     .digest('hex')
-  const program = join(cacheDir, 'oracle', `oracle-${version.slice(0, 16)}`)
+  const program = join(cacheDir, 'oracle', `${name}-${version.slice(0, 16)}`)
   if (existsSync(program)) return { found: program }
   await mkdir(join(cacheDir, 'oracle'), { recursive: true })
   // Test files run side by side: each compiles for itself, and the last rename wins.
