@@ -11,6 +11,8 @@ declare namespace WebAssembly {
     constructor(module: Module, imports?: Readonly<Record<string, Readonly<Record<string, unknown>>>>)
     readonly exports: Readonly<Record<string, unknown>>
   }
+  /** A trap: out of bounds, unreachable. */
+  class RuntimeError extends Error {}
   class Memory {
     /** Counted in pages of 64 KiB. */
     constructor(descriptor: { readonly initial: number; readonly maximum?: number })

@@ -12,6 +12,7 @@ export const PTE_ACCESSED = 1 << 5
 export const PTE_DIRTY = 1 << 6
 /** A large page, at L2 and L3. */
 export const PTE_PSE = 1 << 7
+export const PTE_GLOBAL = 1 << 8
 /** Bits 12 to 51 hold the frame. */
 export const PTE_ADDR_MASK = 0x000ffffffffff000n
 /** Entries of a table, and how many bits of the address each level consumes. */

@@ -111,13 +111,15 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
 
 /** The image, sparse, and its sidecar. */
 async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const total = domain.memory.endPfn * PAGE_SIZE
+  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
+  let done = 0
   const sidecar = rawSidecar(domain, path.basename(output))
   await writeOutputs([output, `${output}.json`], async ([image, json]) => {
-    image?.truncate(total)
+    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
     for (const { paddr, bytes } of domain.memory.chunks()) {
       image?.writeAt(bytes, paddr)
-      progress.say(`writing ${output}`, { done: paddr, total })
+      done += bytes.length
+      progress.say(`writing ${output}`, { done, total })
       await breathe()
     }
     json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)

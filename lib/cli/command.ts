@@ -32,6 +32,9 @@ export interface Command {
 /** Thrown for what the user typed wrong: exit 2. */
 export class UsageError extends Error {}
 
+/** Thrown when the answer has been printed and is a no: exit 1. */
+export class Refused extends Error {}
+
 /** A string option, or undefined. */
 export function text(values: Values, name: string): string | undefined {
   const value = values[name]

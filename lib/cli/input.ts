@@ -5,17 +5,24 @@
  * Gotcha: a raw image is recognised by the sidecar beside it, since guest memory has no magic of its own.
  */
 import * as path from 'node:path'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
+import { showSize } from '../units.js'
 import { exists, fileSource, readInput } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, saying so on a terminal: decompression takes a moment. */
 export async function openKernel(name: string, progress: Progress): Promise<Kernel> {
-  progress.say(`reading ${name}`, undefined, true)
-  const bytes = readInput(name)
-  return readKernel(bytes)
+  return decoded(name, readInput(name), progress)
+}
+
+/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel. */
+export async function openDomain(name: string, progress: Progress): Promise<Domain> {
+  const found = await openAny(name, progress)
+  if ('domain' in found) return found.domain
+  throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
 /** A kernel or a snapshot, whichever the file is. */
@@ -29,6 +36,13 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
     return { domain: openRaw(text, fileSource(image)) }
   }
-  progress.say(`reading ${name}`, undefined, true)
-  return { kernel: await readKernel(bytes) }
+  return { kernel: await decoded(name, bytes, progress) }
+}
+
+function decoded(name: string, bytes: Uint8Array, progress: Progress): Promise<Kernel> {
+  return readKernel(bytes, {
+    onStep: (step) => {
+      if (step === 'decompress') progress.say(`decompressing ${name}, ${showSize(bytes.length)}`, undefined, true)
+    },
+  })
 }

@@ -8,11 +8,13 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { DomainBuilderError } from '../errors.js'
-import { type Command, UsageError } from './command.js'
+import { type Command, Refused, UsageError } from './command.js'
 import { Progress } from './progress.js'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
   inspect: { summary: 'says what a kernel or a snapshot holds', load: () => import('./inspect.js') },
+  map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
+  validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
 }
 
@@ -80,6 +82,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 main(process.argv.slice(2)).catch((error: unknown) => {
   if (error instanceof DomainBuilderError) {
     process.stderr.write(`${PROGRAM}: ${error.code}: ${error.message}\n`)
+    process.exitCode = 1
+  } else if (error instanceof Refused) {
     process.exitCode = 1
   } else if (error instanceof UsageError) {
     process.stderr.write(`${PROGRAM}: ${error.message}\nTry '${PROGRAM} --help'.\n`)

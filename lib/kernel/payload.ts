@@ -45,10 +45,10 @@ export function sniffCodec(bytes: Uint8Array): CodecName | undefined {
 }
 
 /**
- * No kernel shrinks to less than a 32nd, unless it is small: what claims to is a bomb, and is refused before it has taken
+ * No kernel shrinks to less than a 24th, unless it is small: what claims to is a bomb, and is refused before it has taken
  * the memory that a generous limit would let it have. (Debian's shrinks to an eighth.)
  */
-const PLAUSIBLE = { ratio: 32, bytes: 192 * 2 ** 20 }
+const PLAUSIBLE = { ratio: 24, bytes: 128 * 2 ** 20 }
 
 /**
  * Decompresses a stream. What follows it is left alone: `consumed` says where it ends.

@@ -151,3 +151,8 @@ test('numbers that no field can hold are refused', async (t) => {
   t.equal(code({ class: 32, entry: 0, segments: [], notes: xenNotes({ ENTRY: 1n << 32n }) }), 'bad-config')
   t.equal(code({ sections: [{ name: 'a', data: new Uint8Array(1), link: 'b' }] }), 'bad-config')
 })
+
+test('it is what a user imports', async (t) => {
+  const published = await import('xen-domain-builder/testing')
+  t.equal(published.buildElf, buildElf)
+})

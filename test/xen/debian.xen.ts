@@ -54,6 +54,14 @@ checkInXen(
       },
     },
     linuxCase('linux-create', linux),
+    {
+      name: 'hello-saved-unrun',
+      ...forXl(hello),
+      steps: ['xl create -p guest.cfg', 'freeze_save saved', 'gone', 'xl restore saved', 'console nr_pages', 'gone'],
+      check(t, { console }) {
+        t.equal(console, 'hello from start_info, nr_pages=0x2000\n', 'its first instruction runs after restore')
+      },
+    },
     frozenCase('hello-frozen', hello),
     frozenCase('hello-frozen-1g', { ...hello, memoryMiB: 1024, vcpus: 4, cmdline: 'x'.repeat(1023) }),
     frozenCase('grub-frozen', grub),

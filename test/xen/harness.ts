@@ -24,7 +24,7 @@ import type { Found } from '../peer/require-peer.js'
 export type Hypervisor = 'debian' | 'pv32-debug'
 
 export interface XenCase {
-  /** Names its domain and its directory: letters, digits and hyphens. */
+  /** Names its domain, its console's log and its directory: letters, digits and hyphens. A save file must use it too. */
   readonly name: string
   /** What dom0 finds in its working directory: bytes, or the path of a file. */
   readonly files?: Readonly<Record<string, Uint8Array | string>>

@@ -9,7 +9,7 @@ import { createGunzip } from 'node:zlib'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, Source } from './source.js'
 
-const CHUNK = 2 ** 20
+const CHUNK = 2 ** 17
 
 export async function decodeGzip(bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
   const source: Source = new Source('gzip', bytes, bounds)

@@ -61,3 +61,18 @@ gone() { until_true "${1:-30}" "the end of $NAME" is_gone; }
 # stopped STATE [SECONDS]: until xl list shows that letter (s shut down, c crashed).
 state_has() { xl list "$NAME" | awk 'NR == 2 { print $5 }' | grep -q "$1"; }
 stopped() { until_true "${2:-30}" "state $1 of $NAME" state_has "$1"; }
+
+# freeze_save FILE: saves a guest that was created paused and has never run; pvfreeze answers in its place.
+asked_to_suspend() { [ "$(xenstore-read "$1" 2>/dev/null)" = suspend ]; }
+freeze_save() {
+  local domain request
+  domain=$(domid) || return
+  request=/local/domain/$domain/control/shutdown
+  pvfreeze "$domain" prep || return
+  xl save "$NAME" "$1" &
+  # A guest takes the request away, which libxl waits for, and then suspends.
+  until_true 30 'the request to suspend' asked_to_suspend "$request" &&
+    xenstore-write "$request" '' &&
+    pvfreeze "$domain" suspend
+  wait $!
+}

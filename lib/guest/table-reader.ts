@@ -1,0 +1,81 @@
+/**
+ * pageTables: every page table that cr3 leads to, each once, with its entries. Works on any guest with paging on.
+ *
+ * Source: Intel SDM vol. 3, 4.4 and 4.5.
+ * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
+ * level, with the first way that leads there, and the walk always ends.
+ */
+import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
+import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
+import type { Domain } from './domain.js'
+import { topTable, type WalkStep } from './translate.js'
+
+/** A page table as the guest has it. */
+export interface TablePage {
+  readonly pfn: Pfn
+  readonly level: number
+  /** Virtual address that its entry 0 translates. */
+  readonly vaddr: Vaddr
+  /** Steps from cr3 to the entry that names this table; none for the top. */
+  readonly path: readonly WalkStep[]
+  /** Its 512 entries. */
+  readonly entries: BigUint64Array
+}
+
+const ENTRIES = 512
+const ADDRESS_BITS = 48
+
+/** log2 of the bytes that one entry of a level translates. */
+const shiftOf = (level: number): bigint => 12n + 9n * BigInt(level - 1)
+
+/** The frame that an entry names, as the guest counts frames; undefined for one that is not the guest's. */
+export function entryPfn(domain: Domain, entry: bigint): Pfn | undefined {
+  const pfn = domain.p2m.pfn(Number((entry & PTE_ADDR_MASK) >> 12n))
+  return pfn !== undefined && domain.memory.has(pfn) ? pfn : undefined
+}
+
+/**
+ * Every table from cr3 down, top first, in order of address.
+ * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
+ */
+export function* pageTables(domain: Domain): Iterable<TablePage> {
+  const levels = domain.abi === 'x86_64' ? 4 : 3
+  const seen = new Set<string>()
+  const stack: Omit<TablePage, 'entries'>[] = [{ pfn: topTable(domain), level: levels, vaddr: 0n, path: [] }]
+  for (let table = stack.pop(); table; table = stack.pop()) {
+    const key = `${table.pfn}:${table.level}`
+    if (seen.has(key)) continue
+    seen.add(key)
+    const entries = readTable(domain, table.pfn)
+    yield { ...table, vaddr: canonical(table.vaddr, levels), entries }
+    if (table.level === 1) continue
+    // Last first, so that the stack gives them back in order.
+    const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
+    for (let index = count - 1; index >= 0; index--) {
+      const entry = entries[index] as bigint
+      if (!(entry & BigInt(PTE_PRESENT)) || (table.level < 4 && entry & BigInt(PTE_PSE))) continue
+      const pfn = entryPfn(domain, entry)
+      if (pfn === undefined) continue
+      stack.push({
+        pfn,
+        level: table.level - 1,
+        vaddr: table.vaddr + (BigInt(index) << shiftOf(table.level)),
+        path: [...table.path, { level: table.level, pfn: table.pfn, index, entry }],
+      })
+    }
+  }
+}
+
+/** The virtual address that an entry translates. */
+export function entryVaddr(domain: Domain, table: TablePage, index: number): Vaddr {
+  return canonical(table.vaddr + (BigInt(index) << shiftOf(table.level)), domain.abi === 'x86_64' ? 4 : 3)
+}
+
+const canonical = (vaddr: bigint, levels: number): Vaddr =>
+  levels === 4 ? BigInt.asUintN(64, BigInt.asIntN(ADDRESS_BITS, vaddr)) : vaddr
+
+function readTable(domain: Domain, pfn: Pfn): BigUint64Array {
+  const page = new Uint8Array(PAGE_SIZE)
+  domain.memory.readInto(paddrOf(pfn), page)
+  return new BigUint64Array(page.buffer)
+}

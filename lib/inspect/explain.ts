@@ -1,0 +1,109 @@
+/**
+ * explain: where every byte of start_info and every page-table entry came from.
+ *
+ * Source: xen/include/public/xen.h (start_info); lib/protocol/xen-pv-boot.ts puts in what is explained here.
+ * Gotcha: it explains what the guest holds, not what we would have written: a field somebody changed is shown as it is.
+ */
+import { START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
+import { PTE_ACCESSED, PTE_DIRTY, PTE_GLOBAL, PTE_PRESENT, PTE_PSE, PTE_RW, PTE_USER } from '../abi/x86.js'
+import type { Region } from '../guest/allocator.js'
+import type { Domain } from '../guest/domain.js'
+import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
+import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+
+/** Bytes of start_info's page and their story. */
+export interface FieldOrigin {
+  /** C name, or `(padding)`. */
+  readonly field: string
+  /** Bytes from the start of the page. */
+  readonly offset: number
+  readonly length: number
+  readonly bytes: Uint8Array
+  readonly from: string
+}
+
+const ORIGINS: Readonly<Record<string, string>> = {
+  magic: `the ABI: ${START_INFO_MAGIC.x86_64} or ${START_INFO_MAGIC.x86_32p}`,
+  nr_pages: 'memory / 4096',
+  shared_info: 'machine address of shared_info, assigned outside the guest (its frame << 12)',
+  flags:
+    'SIF_VIRT_P2M_4TOOLS for a domU, PRIVILEGED and INITDOMAIN for a dom0, MOD_START_PFN for an unmapped ramdisk, and the flags given',
+  store_mfn: 'p2m of the xenstore page',
+  store_evtchn: 'event channel given for xenstore',
+  console_mfn: 'p2m of the console page (dom0: where its console block lies, and its size)',
+  console_evtchn: 'event channel given for the console',
+  pt_base: 'virtual address of the region page_tables',
+  nr_pt_frames: 'tables of the first mapping',
+  mfn_list: 'virtual address of the region p2m: in the first mapping, or INIT_P2M',
+  mod_start: 'first module: its virtual address, or its pfn where it is not mapped; 0 without one',
+  mod_len: 'length of the first module',
+  cmd_line: 'the command line given',
+  first_p2m_pfn: 'pfn of the p2m where it lies at INIT_P2M, else 0',
+  nr_p2m_frames: 'pages of the p2m and its tables where it lies at INIT_P2M, else 0',
+}
+
+/** Every byte of the page that start_info lies in, in order, none left out. */
+export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
+  const struct = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
+  const page = domain.memory.read(paddrOf(domain.boot.startInfo.pfn), PAGE_SIZE)
+  const origins: FieldOrigin[] = []
+  let end = 0
+  const add = (field: string, offset: number, length: number, from: string) => {
+    if (length > 0) origins.push({ field, offset, length, bytes: page.subarray(offset, offset + length), from })
+    end = offset + length
+  }
+  for (const field of struct.fieldNames) {
+    const offset = struct.offsetOf(field)
+    add('(padding)', end, offset - end, 'alignment of the next field: zero')
+    add(field, offset, struct.sizeOf(field as never), ORIGINS[field] ?? '')
+  }
+  add('(padding)', end, struct.size - end, 'alignment of the struct: zero')
+  add('(rest of the page)', struct.size, PAGE_SIZE - struct.size, "zero, or a dom0's console block")
+  return origins
+}
+
+/** The region a frame belongs to. */
+export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
+  return domain.regions.find((region) => pfn >= region.pfn && pfn < region.pfn + region.pages)
+}
+
+/** `kernel+0x3`: a frame by its region and how many pages into it. */
+export function showFrame(domain: Domain, pfn: Pfn): string {
+  const region = regionAt(domain, pfn)
+  if (!region) return domain.memory.has(pfn) ? 'free memory' : 'no memory of the guest'
+  return `${region.name}${pfn === region.pfn ? '' : `+${hex(pfn - region.pfn)}`}`
+}
+
+const FLAGS: readonly [number, string][] = [
+  [PTE_PRESENT, 'present'],
+  [PTE_RW, 'rw'],
+  [PTE_USER, 'user'],
+  [PTE_ACCESSED, 'accessed'],
+  [PTE_DIRTY, 'dirty'],
+  [PTE_PSE, 'pse'],
+  [PTE_GLOBAL, 'global'],
+]
+
+/** The flags of an entry by name. */
+export function showFlags(entry: bigint): string {
+  const names = FLAGS.filter(([bit]) => entry & BigInt(bit)).map(([, name]) => name)
+  if (entry >> 63n) names.push('nx')
+  return names.join(' ') || 'none'
+}
+
+/** What an entry translates, where it leads, and why it looks as it does. */
+export function explainEntry(domain: Domain, table: TablePage, index: number): string {
+  const entry = table.entries[index] ?? 0n
+  const vaddr = hex(entryVaddr(domain, table, index), domain.abi === 'x86_64' ? 16 : 8)
+  const where = `L${table.level}[${index}] ${vaddr} = ${hex(entry)}`
+  if (!(entry & BigInt(PTE_PRESENT))) {
+    return `${where}: not present, ${entry === 0n ? 'nothing is mapped there' : 'though not zero'}`
+  }
+  const pfn = entryPfn(domain, entry)
+  if (pfn === undefined) return `${where}: mfn ${hex((entry >> 12n) & 0xffffffffffn)}, which is no frame of the guest`
+  const target = `pfn ${hex(pfn)} (${showFrame(domain, pfn)}), ${showFlags(entry)}`
+  if (table.level > 1 && !(entry & BigInt(PTE_PSE))) return `${where}: the L${table.level - 1} table in ${target}`
+  const { level } = domain.pageType(pfn)
+  const why = level > 0 && !(entry & BigInt(PTE_RW)) ? `; read-only because it is an L${level} table` : ''
+  return `${where}: ${target}${why}`
+}

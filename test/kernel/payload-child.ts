@@ -1,0 +1,38 @@
+/**
+ * Decodes one file in a process of its own, and says on stdout what came out, how long it took, and the peak of memory.
+ *
+ * Source: VmHWM in /proc/self/status, proc_pid_status(5).
+ * Gotcha: getrusage's ru_maxrss is not asked, as it begins with the peak of the process that started this one.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { DomainBuilderError, type ErrorCode } from '../../lib/errors.js'
+import { decode, sniffCodec } from '../../lib/kernel/payload.js'
+
+export interface ChildReport {
+  readonly ms: number
+  /** Bytes. */
+  readonly peak: number
+  readonly sha256?: string
+  readonly code?: ErrorCode
+}
+
+const [path = '', limit = ''] = process.argv.slice(2)
+const bytes = readFileSync(path)
+const codec = sniffCodec(bytes)
+if (codec === undefined) throw new Error(`${path} is not compressed`)
+const start = performance.now()
+let outcome: Pick<ChildReport, 'sha256' | 'code'>
+let decoded: Uint8Array | undefined
+try {
+  decoded = (await decode(codec, bytes, { limit: Number(limit) })).bytes
+  outcome = {}
+} catch (error) {
+  if (!(error instanceof DomainBuilderError)) throw error
+  outcome = { code: error.code }
+}
+const ms = performance.now() - start
+const [, kibibytes] = /VmHWM:\s*(\d+) kB/.exec(readFileSync('/proc/self/status', 'latin1')) ?? []
+const peak = Number(kibibytes) * 1024
+if (decoded !== undefined) outcome = { sha256: createHash('sha256').update(decoded).digest('hex') }
+process.stdout.write(JSON.stringify({ ms, peak, ...outcome } satisfies ChildReport))
