@@ -186,6 +186,9 @@ function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): vo
     memory.clear(paddr, Number(segment.memsz))
     memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
   }
+  if (pv.symtab === undefined) return
+  const start = paddrOf(kernel.pfn) + Number(pv.symtab.pstart - pv.pstart)
+  for (const { offset, bytes } of pv.symtab.pieces) memory.place(start + offset, bytes)
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {
