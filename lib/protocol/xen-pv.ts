@@ -5,7 +5,7 @@
  * confirmed byte for byte against libxenguest.
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
-import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -43,6 +43,7 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
   const common = checkCommon(config)
   const memory = guestMemory(common.memory, config.vmemranges)
   const features = negotiate(pv, config.features ?? '')
+  if (dom0) requireDom0(kernel, pv)
   const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
   const layout = layOut(pv, memory, modules, { dom0 })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
@@ -89,6 +90,16 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
     },
     pageType: (pfn) => pageTypeOf(pageTables, pfn),
   }
+}
+
+/** A kernel that lists what it supports in a note, and not dom0 among it, cannot be dom0: Xen's rule. */
+function requireDom0(kernel: Kernel, pv: PvKernel): void {
+  const lists = kernel.notes.some(({ isXen, name }) => isXen && name === 'SUPPORTED_FEATURES')
+  if (!lists || (pv.params.supported >>> XENFEAT.dom0) & 1) return
+  throw new DomainBuilderError('unsupported-feature', 'the kernel cannot be dom0', {
+    expected: 'dom0 in SUPPORTED_FEATURES',
+    found: featureNames(pv.params.supported).join('|') || 'no feature',
+  })
 }
 
 /** start_info.flags: the caller's, and what this build makes true. */
@@ -179,13 +190,17 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
   return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
 }
 
-/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. */
+/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. Then the symbols, if wanted. */
 function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): void {
   for (const segment of loadable(pv.elf)) {
     const paddr = paddrOf(kernel.pfn) + Number(segment.paddr - pv.pstart)
     memory.clear(paddr, Number(segment.memsz))
     memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
   }
+  const { symtab } = pv
+  if (!symtab) return
+  const start = paddrOf(kernel.pfn) + Number(symtab.pstart - pv.pstart)
+  for (const { offset, bytes } of symtab.pieces) memory.place(start + offset, bytes)
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {
