@@ -72,10 +72,10 @@ const LOOSER: readonly {
   readonly reason: string
 }[] = [
   {
-    applies: ({ notes }) =>
-      notes.some(({ offset, owner, desc, from }, i) => {
+    applies: ({ notes, elf }) =>
+      notes.some(({ desc, from }, i) => {
         const next = notes[i + 1]
-        const end = offset + 12 + alignUp(owner.length + 1, 4) + alignUp(desc.length, 4)
+        const end = desc.byteOffset - (elf?.bytes.byteOffset ?? 0) + alignUp(desc.length, 4)
         return next?.from === from && next.offset > end
       }),
     reason: "Xen loses what follows a linker's padding between notes: we resynchronise (PV, PVH)",
