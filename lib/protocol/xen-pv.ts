@@ -15,7 +15,7 @@ import {
 } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
 import type { LinearRegion, Region } from '../guest/allocator.js'
-import { type Domain, type GrantEntry, pageTypeOf } from '../guest/domain.js'
+import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, makeP2m, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
@@ -37,7 +37,7 @@ const FRAMES_BELOW_4G = 0x100000
  * Builds a PV guest: everything is placed, nothing is copied, and what can be computed is made when it is read.
  * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
  */
-export function buildPv(kernel: Kernel, config: PvConfig): Domain {
+export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const dom0 = config.dom0 !== undefined
   const pv = pvKernel(kernel, { dom0 })
   const common = checkCommon(config)
@@ -66,7 +66,17 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
   }
   memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
 
-  const pageTables = layout.tables.frames
+  const boot: PvBoot = {
+    kind: 'start_info',
+    startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
+    sharedInfo: sharedInfoPage(pv.abi),
+    sharedInfoMfn: assignments.sharedInfoMfn,
+    ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
+    ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
+    grants: grants(config, layout, p2m),
+    pageTables: layout.tables.frames,
+    features,
+  }
   return {
     type: 'pv',
     abi: pv.abi,
@@ -77,18 +87,8 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
     regions: layout.regions,
     vcpus: pvVcpus(pv, layout, p2m, common.vcpus),
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
-    boot: {
-      kind: 'start_info',
-      startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
-      sharedInfo: sharedInfoPage(pv.abi),
-      sharedInfoMfn: assignments.sharedInfoMfn,
-      ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
-      ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
-      grants: grants(config, layout, p2m),
-      pageTables,
-      features,
-    },
-    pageType: (pfn) => pageTypeOf(pageTables, pfn),
+    boot,
+    pageType: pageTypes(boot),
   }
 }
 
