@@ -6,6 +6,7 @@
  */
 import t from 'tap'
 import { SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_MULTIBOOT_MOD, SIF_PRIVILEGED } from '../../lib/abi/start-info.js'
+import { requirePv } from '../../lib/guest/domain.js'
 import {
   buildDomain,
   type Domain,
@@ -49,7 +50,7 @@ t.test('dom0: privileged, no rings, a console block behind start_info on its pag
       domain.regions.map((region) => region.name).filter((name) => name !== 'pad'),
       ['kernel', 'p2m', 'start_info', 'page_tables', 'boot_stack'],
     )
-    t.same(domain.boot.grants, [])
+    t.same(requirePv(domain).grants, [])
     t.same(validate(domain), [])
   }
 })
