@@ -7,16 +7,19 @@
 export { type FeatureName, XENFEAT } from './abi/features.js'
 export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail } from './errors.js'
 export type { Region } from './guest/allocator.js'
-export type {
-  BootInfo,
-  Domain,
-  DomainAbi,
-  DomainType,
-  GrantEntry,
-  KernelOrigin,
-  PageTableFrames,
-  PageType,
-  PvBoot,
+export { readBootParams } from './guest/boot-params.js'
+export {
+  type BootInfo,
+  type Domain,
+  type DomainAbi,
+  type DomainType,
+  type GrantEntry,
+  type KernelOrigin,
+  type LinuxBoot,
+  type PageTableFrames,
+  type PageType,
+  type PvBoot,
+  requirePv,
 } from './guest/domain.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
 export type { P2m, P2mSpec } from './guest/p2m.js'
@@ -24,9 +27,10 @@ export { encodePvContext } from './guest/pv-context.js'
 export { readStartInfo, type StartInfo } from './guest/start-info.js'
 export { entryPfn, entryVaddr, pageTables, type TablePage } from './guest/table-reader.js'
 export { readVirtual, type Translation, topTable, translate, type WalkStep } from './guest/translate.js'
-export type { Registers, SegmentState, Vcpu } from './guest/vcpu.js'
-export { describeDomain, describeKernel, domainText, type Json, kernelText } from './inspect/describe.js'
+export type { Descriptor, Registers, SegmentState, Vcpu } from './guest/vcpu.js'
+export { describeDomain, describeKernel, domainText, kernelText } from './inspect/describe.js'
 export { explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
+export type { Json } from './inspect/json.js'
 export { describeMap, type MappedRun, mappedRuns, mapText, walkText } from './inspect/map.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export type { ElfImage, Section, Segment } from './kernel/elf.js'

@@ -5,7 +5,8 @@
  * Gotcha: a Domain read back from a file is as good as one just built: nobody downstream may ask which it is.
  */
 import type { FeatureName } from '../abi/features.js'
-import type { Mfn, Pfn, Vaddr } from '../units.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Mfn, Paddr, Pfn, Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
 import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
@@ -71,9 +72,36 @@ export interface PvBoot {
   readonly features: readonly FeatureName[]
 }
 
-export type BootInfo = PvBoot
+/** Boot information of a guest entered by the Linux boot protocol: what there is to know lies in boot_params. */
+export interface LinuxBoot {
+  readonly kind: 'boot_params'
+  readonly bootParams: Paddr
+  /** start_info hung off boot_params, for a kernel whose hardware_subarch says that it looks for one. */
+  readonly startInfo?: { readonly pfn: Pfn; readonly vaddr: Vaddr }
+  /** Absent where paging is off. */
+  readonly pageTables?: PageTableFrames
+}
 
-export interface Domain {
+export type BootInfo = PvBoot | LinuxBoot
+
+/** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
+export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {
+  if (boot.kind !== 'start_info') return () => ({ level: 0, pinned: false })
+  return (pfn) => pageTypeOf(boot.pageTables, pfn)
+}
+
+/**
+ * The boot information of a PV guest.
+ * @throws DomainBuilderError `bad-config` for a guest of another type: what is asked for, it does not have.
+ */
+export function requirePv(domain: Domain): PvBoot {
+  const { boot } = domain
+  if (boot.kind === 'start_info') return boot
+  throw new DomainBuilderError('bad-config', 'only a PV guest has that', { expected: 'pv', found: domain.type })
+}
+
+/** @typeParam B narrower where the type of guest is known. */
+export interface Domain<B extends BootInfo = BootInfo> {
   readonly type: DomainType
   readonly abi: DomainAbi
   readonly name: string
@@ -84,7 +112,7 @@ export interface Domain {
   /** In the order they were placed. */
   readonly regions: readonly Region[]
   readonly p2m: P2m
-  readonly boot: BootInfo
+  readonly boot: B
   readonly kernel: KernelOrigin
   pageType(pfn: Pfn): PageType
 }

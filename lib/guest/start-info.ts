@@ -16,11 +16,19 @@ const NUMBERS: readonly string[] = ['flags', 'store_evtchn', 'console_evtchn']
 
 /**
  * Decodes start_info where the boot information says it is.
- * @throws DomainBuilderError `bad-snapshot` when the magic is not that of the guest's ABI.
+ * @throws DomainBuilderError `bad-snapshot` when the magic is not that of the guest's ABI, `bad-config` for a guest that
+ * has none.
  */
 export function readStartInfo(domain: Domain): StartInfo {
   const is64 = domain.abi === 'x86_64'
-  const bytes = domain.memory.read(paddrOf(domain.boot.startInfo.pfn), StartInfo64.size)
+  const { startInfo } = domain.boot
+  if (startInfo === undefined) {
+    throw new DomainBuilderError('bad-config', 'the guest has no start_info', {
+      expected: 'a PV guest, or one whose hardware_subarch_data points to it',
+      found: domain.type,
+    })
+  }
+  const bytes = domain.memory.read(paddrOf(startInfo.pfn), StartInfo64.size)
   const fields = is64 ? StartInfo64.decode(bytes) : widen(StartInfo32.decode(bytes))
   const magic = is64 ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p
   if (fields.magic !== magic) {

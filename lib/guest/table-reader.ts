@@ -8,7 +8,7 @@
 import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
-import { topTable, type WalkStep } from './translate.js'
+import { pagingLevels, topTable, type WalkStep } from './translate.js'
 
 /** A page table as the guest has it. */
 export interface TablePage {
@@ -35,11 +35,12 @@ export function entryPfn(domain: Domain, entry: bigint): Pfn | undefined {
 }
 
 /**
- * Every table from cr3 down, top first, in order of address.
+ * Every table from cr3 down, top first, in order of address; none where paging is off.
  * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
  */
 export function* pageTables(domain: Domain): Iterable<TablePage> {
-  const levels = domain.abi === 'x86_64' ? 4 : 3
+  const levels = pagingLevels(domain)
+  if (levels === 0) return
   const seen = new Set<string>()
   const stack: Omit<TablePage, 'entries'>[] = [{ pfn: topTable(domain), level: levels, vaddr: 0n, path: [] }]
   for (let table = stack.pop(); table; table = stack.pop()) {
@@ -68,7 +69,7 @@ export function* pageTables(domain: Domain): Iterable<TablePage> {
 
 /** The virtual address that an entry translates. */
 export function entryVaddr(domain: Domain, table: TablePage, index: number): Vaddr {
-  return canonical(table.vaddr + (BigInt(index) << shiftOf(table.level)), domain.abi === 'x86_64' ? 4 : 3)
+  return canonical(table.vaddr + (BigInt(index) << shiftOf(table.level)), pagingLevels(domain))
 }
 
 const canonical = (vaddr: bigint, levels: number): Vaddr =>

@@ -1,10 +1,23 @@
 /**
  * translate: what a virtual address means, by walking the guest's real page tables. The independent check of the writer.
+ * Where paging is off, an address means itself.
  *
  * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level).
  * Gotcha: entries hold machine frames; what a frame holds is read through the reverse p2m, as the hypervisor's m2p does.
  */
-import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE, PTE_RW, PTE_USER, unfoldedCr3 } from '../abi/x86.js'
+import {
+  CR0_PG,
+  CR4_PAE,
+  EFER_LME,
+  PTE_ADDR_MASK,
+  PTE_PRESENT,
+  PTE_PSE,
+  PTE_RW,
+  PTE_USER,
+  unfoldedCr3,
+  X86_32_VADDR_BITS,
+  X86_64_VADDR_BITS,
+} from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
@@ -28,13 +41,29 @@ export interface Translation {
   readonly user: boolean
   /** Bytes of the page: 4 KiB, 2 MiB or 1 GiB. */
   readonly pageSize: number
-  /** From the top table down. */
+  /** From the top table down; empty where paging is off. */
   readonly path: readonly WalkStep[]
 }
 
 const ENTRY_BYTES = 8
 const INDEX_BITS = 9n
 const OFFSET_BITS = 12n
+
+/**
+ * Levels of page tables between an address and its page, as vcpu 0 starts: 4, 3 (PAE), or 0 where paging is off.
+ * A PV guest's own control registers say nothing of it: there Xen's are in force.
+ * @throws DomainBuilderError `not-mapped` for tables of two levels, which nothing we read has.
+ */
+export function pagingLevels(domain: Domain): 0 | 3 | 4 {
+  if (domain.type === 'pv') return domain.abi === 'x86_64' ? 4 : 3
+  const { cr0, cr4, efer } = domain.vcpus[0] ?? { cr0: 0n, cr4: 0n, efer: 0n }
+  if ((cr0 & BigInt(CR0_PG)) === 0n) return 0
+  if (cr4 & BigInt(CR4_PAE)) return efer & BigInt(EFER_LME) ? 4 : 3
+  throw new DomainBuilderError('not-mapped', 'the guest has page tables of two levels', {
+    expected: 'cr4.PAE set',
+    found: hex(cr4),
+  })
+}
 
 /** Frame of the top table, out of vcpu 0's cr3. @throws DomainBuilderError `not-mapped` when the guest has no such frame. */
 export function topTable(domain: Domain): Pfn {
@@ -55,24 +84,27 @@ export function topTable(domain: Domain): Pfn {
  * the guest. A 64-bit address that is not canonical is not mapped.
  */
 export function translate(domain: Domain, vaddr: Vaddr): Translation | undefined {
-  const levels = domain.abi === 'x86_64' ? 4 : 3
-  const bits = domain.abi === 'x86_64' ? 48 : 32
+  const levels = pagingLevels(domain)
+  const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
+  if (levels === 0) return unpaged(domain, vaddr)
   if (levels === 4 && BigInt.asUintN(64, BigInt.asIntN(bits, vaddr)) !== BigInt.asUintN(64, vaddr)) return undefined
-  if (levels === 3 && vaddr >> 32n !== 0n) return undefined
+  if (levels === 3 && vaddr >> BigInt(X86_32_VADDR_BITS) !== 0n) return undefined
   let table: Pfn | undefined = topTable(domain)
   const path: WalkStep[] = []
   let writable = true
   let user = true
-  for (let level = levels; level >= 1; level--) {
+  for (let level: number = levels; level >= 1; level--) {
     if (table === undefined || !domain.memory.has(table)) return undefined
     const shift = OFFSET_BITS + INDEX_BITS * BigInt(level - 1)
     const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
     const entry = readEntry(domain, table, index)
     path.push({ level, pfn: table, index, entry })
     if (!(entry & BigInt(PTE_PRESENT))) return undefined
-    // In PAE the L3 entries of real hardware have no RW or US bit; Xen writes them set.
-    writable &&= (entry & BigInt(PTE_RW)) !== 0n
-    user &&= (entry & BigInt(PTE_USER)) !== 0n
+    // PAE's L3 entries have no RW or US bit for the processor; Xen writes them set.
+    if (levels === 4 || level < 3 || domain.type === 'pv') {
+      writable &&= (entry & BigInt(PTE_RW)) !== 0n
+      user &&= (entry & BigInt(PTE_USER)) !== 0n
+    }
     const large = level > 1 && level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
     const mfn: Mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
     const pfn = domain.p2m.pfn(mfn)
@@ -85,6 +117,15 @@ export function translate(domain: Domain, vaddr: Vaddr): Translation | undefined
     table = pfn
   }
   return undefined
+}
+
+/** Without paging a segment's base is all that is between an address and memory, and every base is 0 here. */
+function unpaged(domain: Domain, vaddr: Vaddr): Translation | undefined {
+  if (vaddr >> BigInt(X86_32_VADDR_BITS) !== 0n) return undefined
+  const paddr = Number(vaddr)
+  const pfn = Math.floor(paddr / PAGE_SIZE)
+  if (!domain.memory.has(pfn)) return undefined
+  return { vaddr, paddr, pfn, mfn: pfn, writable: true, user: true, pageSize: PAGE_SIZE, path: [] }
 }
 
 function readEntry(domain: Domain, table: Pfn, index: number): bigint {

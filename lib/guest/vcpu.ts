@@ -32,7 +32,16 @@ export type SegmentRegister = (typeof SEGMENT_REGISTERS)[number]
 export interface SegmentState {
   readonly selector: number
   /** Hidden part; absent for PV, whose segments are Xen's flat ones. */
-  readonly descriptor?: { readonly base: bigint; readonly limit: number; readonly attributes: number }
+  readonly descriptor?: Descriptor
+}
+
+/** The hidden part of a segment register. */
+export interface Descriptor {
+  readonly base: bigint
+  /** The last byte's offset. */
+  readonly limit: number
+  /** The descriptor's access byte, and G, D/B, L, AVL in bits 8 to 11: 0xc9b is a flat 32-bit code segment. */
+  readonly attributes: number
 }
 
 export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
@@ -48,6 +57,8 @@ export interface Vcpu {
   readonly segments: Readonly<Record<SegmentRegister, SegmentState>>
   /** Task register, where the protocol fixes one. */
   readonly tr?: SegmentState
+  /** Where the guest's own GDT lies, where the protocol says that there is one. `limit`: the last byte's offset. */
+  readonly gdtr?: { readonly base: Vaddr; readonly limit: number }
   readonly cr0: bigint
   readonly cr3: bigint
   readonly cr4: bigint

@@ -21,13 +21,14 @@ import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { readStartInfo } from '../guest/start-info.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
 import type { ElfImage } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.js'
 import type { XenParams } from '../kernel/xen-params.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
+import { bootText, describeBoot } from './describe-boot.js'
+import type { Json } from './json.js'
 import { pairs, table } from './table.js'
 
 const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
@@ -37,9 +38,6 @@ const SEGMENT_TYPES: Readonly<Record<number, string>> = {
   [PT_DYNAMIC]: 'DYNAMIC',
   [PT_NOTE]: 'NOTE',
 }
-
-/** A value that JSON.stringify shows as we want it. */
-export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json }
 
 function describeElf(elf: ElfImage): Json {
   return {
@@ -149,7 +147,6 @@ export function kernelText(kernel: Kernel): string[] {
 
 /** What a guest holds, as JSON. */
 export function describeDomain(domain: Domain): { readonly [key: string]: Json } {
-  const startInfo = Object.entries(readStartInfo(domain)).map(([k, v]) => [k, typeof v === 'string' ? v : hex(v)])
   return {
     kind: 'snapshot',
     type: domain.type,
@@ -168,12 +165,7 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
         ['cr4', hex(vcpu.cr4)],
       ]),
     })),
-    startInfo: {
-      pfn: domain.boot.startInfo.pfn,
-      vaddr: hex(domain.boot.startInfo.vaddr),
-      ...Object.fromEntries(startInfo),
-    },
-    pageTables: { top: domain.boot.pageTables.top, pages: domain.boot.pageTables.pages },
+    ...describeBoot(domain),
     p2m: domain.p2m.name,
   }
 }
@@ -181,17 +173,13 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
 /** The same for people. */
 export function domainText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
-  const { memory, boot } = domain
+  const { memory } = domain
   const regions = domain.regions.map((r) => [
     hex(r.pfn),
     String(r.pages),
     showSize(r.pages * PAGE_SIZE),
     r.vaddr === undefined ? 'not mapped' : hex(r.vaddr, digits),
     r.name,
-  ])
-  const startInfo = Object.entries(readStartInfo(domain)).map(([name, value]): [string, string] => [
-    name,
-    typeof value === 'string' ? JSON.stringify(value) : hex(value),
   ])
   const lines = [
     `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
@@ -200,10 +188,7 @@ export function domainText(domain: Domain): string[] {
     'regions',
     ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),
     '',
-    `start_info at pfn ${hex(boot.startInfo.pfn)}, ${hex(boot.startInfo.vaddr, digits)}`,
-    ...pairs(startInfo),
-    '',
-    `page tables  ${boot.pageTables.pages} pages, top at pfn ${hex(boot.pageTables.top)}`,
+    ...bootText(domain),
   ]
   for (const vcpu of domain.vcpus) {
     if (!vcpu.online) {

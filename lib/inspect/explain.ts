@@ -7,7 +7,7 @@
 import { START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
 import { PTE_ACCESSED, PTE_DIRTY, PTE_GLOBAL, PTE_PRESENT, PTE_PSE, PTE_RW, PTE_USER } from '../abi/x86.js'
 import type { Region } from '../guest/allocator.js'
-import type { Domain } from '../guest/domain.js'
+import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 
@@ -42,10 +42,13 @@ const ORIGINS: Readonly<Record<string, string>> = {
   nr_p2m_frames: 'pages of the p2m and its tables where it lies at INIT_P2M, else 0',
 }
 
-/** Every byte of the page that start_info lies in, in order, none left out. */
+/**
+ * Every byte of the page that start_info lies in, in order, none left out.
+ * @throws DomainBuilderError `bad-config` for a guest that is no PV guest.
+ */
 export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   const struct = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
-  const page = domain.memory.read(paddrOf(domain.boot.startInfo.pfn), PAGE_SIZE)
+  const page = domain.memory.read(paddrOf(requirePv(domain).startInfo.pfn), PAGE_SIZE)
   const origins: FieldOrigin[] = []
   let end = 0
   const add = (field: string, offset: number, length: number, from: string) => {

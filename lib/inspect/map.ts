@@ -9,8 +9,8 @@ import type { Domain } from '../guest/domain.js'
 import { entryPfn, entryVaddr, pageTables } from '../guest/table-reader.js'
 import { translate } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, showSize, type Vaddr } from '../units.js'
-import type { Json } from './describe.js'
 import { explainEntry, explainStartInfo, regionAt } from './explain.js'
+import type { Json } from './json.js'
 import { table } from './table.js'
 
 /** Virtual pages that lead to frames that follow one another, of one region, with the same access. */

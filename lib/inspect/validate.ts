@@ -18,7 +18,7 @@ import {
   XEN_L4_SLOTS,
 } from '../abi/xen-mmu.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
+import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, pageTables, type TablePage } from '../guest/table-reader.js'
 import { topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
@@ -197,7 +197,7 @@ class Validator {
     if (!translate(this.#domain, rsp - 1n)?.writable) {
       this.#report('stack-not-writable', `the stack below ${hex(rsp)} is not mapped writable`)
     }
-    const { startInfo } = this.#domain.boot
+    const { startInfo } = requirePv(this.#domain)
     if (translate(this.#domain, rsi)?.pfn !== startInfo.pfn) {
       this.#report('start-info-not-mapped', `${hex(rsi)} does not lead to start_info at pfn ${hex(startInfo.pfn)}`)
     }

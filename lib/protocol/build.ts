@@ -5,7 +5,7 @@
  * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
  */
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
+import type { Domain, PvBoot } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
 import type { DomainConfig } from './config.js'
 import { buildPv } from './xen-pv.js'
@@ -14,6 +14,8 @@ import { buildPv } from './xen-pv.js'
  * Builds a guest.
  * @throws DomainBuilderError when the kernel cannot be started that way, or the configuration does not suit it.
  */
+export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pv' }): Domain<PvBoot>
+export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
   const { type = 'auto' } = config
   if (type === 'pv' || type === 'auto') return buildPv(kernel, config)

@@ -5,7 +5,7 @@
  * confirmed byte for byte against libxenguest.
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
-import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -15,7 +15,7 @@ import {
 } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
 import type { LinearRegion, Region } from '../guest/allocator.js'
-import { type Domain, type GrantEntry, pageTypeOf } from '../guest/domain.js'
+import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, makeP2m, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
@@ -37,12 +37,13 @@ const FRAMES_BELOW_4G = 0x100000
  * Builds a PV guest: everything is placed, nothing is copied, and what can be computed is made when it is read.
  * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
  */
-export function buildPv(kernel: Kernel, config: PvConfig): Domain {
+export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const dom0 = config.dom0 !== undefined
   const pv = pvKernel(kernel, { dom0 })
   const common = checkCommon(config)
   const memory = guestMemory(common.memory, config.vmemranges)
   const features = negotiate(pv, config.features ?? '')
+  if (dom0) requireDom0(kernel, pv)
   const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
   const layout = layOut(pv, memory, modules, { dom0 })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
@@ -65,7 +66,17 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
   }
   memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
 
-  const pageTables = layout.tables.frames
+  const boot: PvBoot = {
+    kind: 'start_info',
+    startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
+    sharedInfo: sharedInfoPage(pv.abi),
+    sharedInfoMfn: assignments.sharedInfoMfn,
+    ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
+    ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
+    grants: grants(config, layout, p2m),
+    pageTables: layout.tables.frames,
+    features,
+  }
   return {
     type: 'pv',
     abi: pv.abi,
@@ -76,19 +87,19 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain {
     regions: layout.regions,
     vcpus: pvVcpus(pv, layout, p2m, common.vcpus),
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
-    boot: {
-      kind: 'start_info',
-      startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
-      sharedInfo: sharedInfoPage(pv.abi),
-      sharedInfoMfn: assignments.sharedInfoMfn,
-      ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
-      ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
-      grants: grants(config, layout, p2m),
-      pageTables,
-      features,
-    },
-    pageType: (pfn) => pageTypeOf(pageTables, pfn),
+    boot,
+    pageType: pageTypes(boot),
   }
+}
+
+/** A kernel that lists what it supports in a note, and not dom0 among it, cannot be dom0: Xen's rule. */
+function requireDom0(kernel: Kernel, pv: PvKernel): void {
+  const lists = kernel.notes.some(({ isXen, name }) => isXen && name === 'SUPPORTED_FEATURES')
+  if (!lists || (pv.params.supported >>> XENFEAT.dom0) & 1) return
+  throw new DomainBuilderError('unsupported-feature', 'the kernel cannot be dom0', {
+    expected: 'dom0 in SUPPORTED_FEATURES',
+    found: featureNames(pv.params.supported).join('|') || 'no feature',
+  })
 }
 
 /** start_info.flags: the caller's, and what this build makes true. */
@@ -179,16 +190,17 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
   return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
 }
 
-/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. */
+/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. Then the symbols, if wanted. */
 function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): void {
   for (const segment of loadable(pv.elf)) {
     const paddr = paddrOf(kernel.pfn) + Number(segment.paddr - pv.pstart)
     memory.clear(paddr, Number(segment.memsz))
     memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
   }
-  if (pv.symtab === undefined) return
-  const start = paddrOf(kernel.pfn) + Number(pv.symtab.pstart - pv.pstart)
-  for (const { offset, bytes } of pv.symtab.pieces) memory.place(start + offset, bytes)
+  const { symtab } = pv
+  if (!symtab) return
+  const start = paddrOf(kernel.pfn) + Number(symtab.pstart - pv.pstart)
+  for (const { offset, bytes } of symtab.pieces) memory.place(start + offset, bytes)
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {

@@ -5,28 +5,17 @@
  * Gotcha: a page that nothing was placed in is a hole in the file; `memory.data` lists the others, so that reading a
  * 64 GiB guest back does not mean reading 64 GiB.
  */
-import type { FeatureName } from '../abi/features.js'
-import { XENFEAT } from '../abi/features.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
-import { type Domain, type PageTableFrames, type PvBoot, pageTypeOf } from '../guest/domain.js'
+import { type Domain, pageTypes } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
-import { registers32 } from '../guest/pv-context.js'
-import { readStartInfo } from '../guest/start-info.js'
-import {
-  GENERAL_REGISTERS,
-  type GeneralRegister,
-  type Registers,
-  SEGMENT_REGISTERS,
-  type SegmentRegister,
-  type SegmentState,
-  type Vcpu,
-} from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
+import { bootJson, openBoot } from './boot-json.js'
 import { JsonValue } from './json.js'
 import type { ByteSource } from './source.js'
+import { openVcpu, vcpuJson } from './vcpu-json.js'
 
 export const RAW_FORMAT = 'xen-domain-builder/raw'
 const RAW_VERSION = 1
@@ -35,21 +24,6 @@ const RAW_VERSION = 1
 const MAX_REGIONS = 4096
 const MAX_RUNS = 1 << 20
 const MAX_VCPUS = 4096
-
-const CONTROL = ['cr0', 'cr3', 'cr4', 'efer', 'dr6', 'dr7'] as const
-/** The 64-bit name of each register that a 32-bit guest's sidecar names. */
-const NAMES_32: Readonly<Record<string, GeneralRegister | 'rip' | 'rflags'>> = {
-  eax: 'rax',
-  ebx: 'rbx',
-  ecx: 'rcx',
-  edx: 'rdx',
-  esi: 'rsi',
-  edi: 'rdi',
-  ebp: 'rbp',
-  esp: 'rsp',
-  eip: 'rip',
-  eflags: 'rflags',
-}
 
 /** The sidecar: what JSON.stringify gets. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
@@ -63,13 +37,9 @@ export interface RawSidecar {
  * @param file name of the image beside it.
  */
 export function rawSidecar(domain: Domain, file: string): RawSidecar {
-  const { memory, boot } = domain
+  const { memory } = domain
   const { ranges } = memory
   const oneBlock = ranges.length === 1 && ranges[0]?.start === 0
-  const startInfo = Object.entries(readStartInfo(domain)).map(([name, value]) => [
-    name,
-    typeof value === 'string' ? value : hex(value),
-  ])
   return {
     format: RAW_FORMAT,
     version: RAW_VERSION,
@@ -90,38 +60,8 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
       ...(region.vaddr === undefined ? {} : { vaddr: hex(region.vaddr) }),
     })),
     vcpus: domain.vcpus.map((vcpu) => vcpuJson(vcpu, domain.abi !== 'x86_64')),
-    startInfo: { pfn: boot.startInfo.pfn, vaddr: hex(boot.startInfo.vaddr), ...Object.fromEntries(startInfo) },
-    sharedInfo: Buffer.from(boot.sharedInfo).toString('base64'),
-    sharedInfoMfn: hex(boot.sharedInfoMfn),
-    ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
-    ...(boot.console ? { console: boot.console } : {}),
-    grants: boot.grants,
-    pageTables: boot.pageTables,
-    features: boot.features,
+    ...bootJson(domain),
     p2m: /^(identity|offset:\d+)$/.test(domain.p2m.name) ? domain.p2m.name : 'list',
-  }
-}
-
-function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
-  const general = is32 ? registers32(vcpu.registers) : vcpu.registers
-  const all: [string, number | bigint][] = [
-    ...Object.entries(general),
-    ...SEGMENT_REGISTERS.map((name): [string, number] => [name, vcpu.segments[name].selector]),
-    ...CONTROL.map((name): [string, bigint] => [name, vcpu[name]]),
-  ]
-  return {
-    online: vcpu.online,
-    registers: Object.fromEntries(all.map(([name, value]) => [name, hex(value)])),
-    ...(vcpu.pv
-      ? {
-          pv: {
-            flags: hex(vcpu.pv.flags),
-            kernel_ss: hex(vcpu.pv.kernelSs),
-            kernel_sp: hex(vcpu.pv.kernelSp),
-            vm_assist: hex(vcpu.pv.vmAssist),
-          },
-        }
-      : {}),
   }
 }
 
@@ -133,47 +73,11 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
   const json = JsonValue.parse(sidecar, 'sidecar')
   json.at('format').oneOf(RAW_FORMAT)
   json.at('version').oneOf(RAW_VERSION)
-  const type = json.at('type').oneOf('pv')
-  const abi = json.at('abi').oneOf('x86_64', 'x86_32p')
+  const type = json.at('type').oneOf('pv', 'linux')
+  const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
   const memory = openMemory(json.at('memory'), image)
   const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
-  const frame = (at: JsonValue) => at.integer(0, memory.endPfn - 1)
-  const pageTables: PageTableFrames = {
-    top: frame(json.at('pageTables').at('top')),
-    pages: json.at('pageTables').at('pages').integer(1, FRAMES_MAX),
-    runs: json
-      .at('pageTables')
-      .at('runs')
-      .list(MAX_REGIONS)
-      .map((run) => ({
-        level: run.at('level').integer(1, 4),
-        pfn: frame(run.at('pfn')),
-        pages: run.at('pages').integer(1, FRAMES_MAX),
-      })),
-  }
-  const shared = (at: JsonValue) => ({ pfn: frame(at.at('pfn')), evtchn: at.at('evtchn').integer(0, 0xffffffff) })
-  const boot: PvBoot = {
-    kind: 'start_info',
-    startInfo: { pfn: frame(json.at('startInfo').at('pfn')), vaddr: json.at('startInfo').at('vaddr').hex() },
-    sharedInfo: json.at('sharedInfo').base64(PAGE_SIZE),
-    sharedInfoMfn: Number(json.at('sharedInfoMfn').hex(40)),
-    ...(json.at('xenstore').present ? { xenstore: shared(json.at('xenstore')) } : {}),
-    ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
-    grants: json
-      .at('grants')
-      .list(MAX_REGIONS)
-      .map((grant) => ({
-        ref: grant.at('ref').integer(0, 0xffffffff),
-        domid: grant.at('domid').integer(0, 0xffff),
-        pfn: frame(grant.at('pfn')),
-        mfn: grant.at('mfn').integer(0, FRAMES_MAX - 1),
-      })),
-    pageTables,
-    features: json
-      .at('features')
-      .list(32)
-      .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
-  }
+  const boot = openBoot(json, type, memory)
   const maxBytes = json.at('memory').at('maxBytes')
   const kernel = json.at('kernel')
   const codec = kernel.at('codec')
@@ -188,7 +92,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
     vcpus: json
       .at('vcpus')
       .list(MAX_VCPUS)
-      .map((vcpu, id) => openVcpu(vcpu, id, abi === 'x86_32p')),
+      .map((vcpu, id) => openVcpu(vcpu, id, abi !== 'x86_64')),
     p2m: openP2m(json.at('p2m'), memory, regions, abi === 'x86_64' ? 8 : 4),
     boot,
     kernel: {
@@ -196,7 +100,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
       sha256: kernel.at('sha256').string(),
       ...(codec.present ? { codec: codec.string() } : {}),
     },
-    pageType: (pfn) => pageTypeOf(pageTables, pfn),
+    pageType: pageTypes(boot),
   }
 }
 
@@ -243,41 +147,6 @@ function openRegion(json: JsonValue): Region {
     pages: json.at('pages').integer(0, FRAMES_MAX),
     ...(vaddr.present ? { vaddr: vaddr.hex() } : {}),
     ...(bytes.present ? { bytes: bytes.integer(0, FRAMES_MAX * PAGE_SIZE) } : {}),
-  }
-}
-
-function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
-  const from = json.at('registers')
-  const bits = is32 ? 32 : 64
-  const names = is32 ? Object.entries(NAMES_32) : [...GENERAL_REGISTERS, 'rip', 'rflags'].map((n) => [n, n])
-  const zero = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n]))
-  const values = Object.fromEntries(names.map(([file = '', ours = '']) => [ours, from.at(file).hex(bits)]))
-  const selector = (name: string): SegmentState => ({ selector: Number(from.at(name).hex(16)) })
-  const pv = json.at('pv')
-  return {
-    id,
-    online: json.at('online').boolean(),
-    registers: { ...zero, ...values } as unknown as Registers,
-    segments: Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, selector(name)])) as Record<
-      SegmentRegister,
-      SegmentState
-    >,
-    cr0: from.at('cr0').hex(),
-    cr3: from.at('cr3').hex(),
-    cr4: from.at('cr4').hex(),
-    efer: from.at('efer').hex(),
-    dr6: from.at('dr6').hex(),
-    dr7: from.at('dr7').hex(),
-    ...(pv.present
-      ? {
-          pv: {
-            flags: Number(pv.at('flags').hex(32)),
-            kernelSs: Number(pv.at('kernel_ss').hex(32)),
-            kernelSp: pv.at('kernel_sp').hex(),
-            vmAssist: Number(pv.at('vm_assist').hex(32)),
-          },
-        }
-      : {}),
   }
 }
 

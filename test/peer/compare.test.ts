@@ -7,7 +7,7 @@
 import { open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Domain } from '../../lib/index.js'
+import { type Domain, requirePv } from '../../lib/index.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { expectSameGuest, guestDifferences } from './compare.js'
 import { buildOurs, buildTheirs, type GuestSpec } from './guest-spec.js'
@@ -55,7 +55,7 @@ for (const elfClass of [64, 32] as const) {
       await flip(file, at)
     }
     await changed(guest.memory, 0x100000 + 0x1234, /memory: kernel, pfn 0x101 \+ 0x230: ours/)
-    await changed(guest.memory, domain.boot.pageTables.top * 4096, /memory: page_tables/)
+    await changed(guest.memory, requirePv(domain).pageTables.top * 4096, /memory: page_tables/)
     await changed(guest.startInfo, 32, /start_info\.nr_pages: ours .*, theirs/)
     await changed(guest.startInfo, 4095, /start_info: the fields are equal, the padding is not/)
     await changed(guest.sharedInfo, 4000, /shared_info: byte 0xfa0/)
@@ -88,7 +88,7 @@ t.test('page types, pins, regions and grants are compared', async (t) => {
   const pair = await both(t, { memoryMiB: 64 })
   if (!pair) return
   const { domain, guest } = pair
-  const { boot } = domain
+  const boot = requirePv(domain)
   const top = boot.pageTables.top
   const expectFound = (other: Partial<Domain>, pattern: RegExp) =>
     t.match(guestDifferences({ ...domain, ...other }, guest).join('\n'), pattern)

@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { StartInfo32, StartInfo64 } from '../../lib/abi/start-info.js'
 import type { Struct } from '../../lib/abi/struct.js'
 import { VcpuGuestContext32, VcpuGuestContext64 } from '../../lib/abi/vcpu-context.js'
-import { type Domain, encodePvContext, PAGE_SIZE, type Region } from '../../lib/index.js'
+import { type Domain, encodePvContext, PAGE_SIZE, type Region, requirePv } from '../../lib/index.js'
 import { memoryDifferences } from './compare-memory.js'
 import type { OracleGuest } from './oracle.js'
 import type { OracleLayout } from './oracle-layout.js'
@@ -78,6 +78,7 @@ function addressDifferences(domain: Domain, layout: OracleLayout): string[] {
 }
 
 function pageTypeDifferences(domain: Domain, layout: OracleLayout): string[] {
+  const { pageTables } = requirePv(domain)
   const expected = new Map<number, number>()
   for (const { levels } of layout.mappings) {
     for (const { level, first_pfn, tables } of levels) {
@@ -87,7 +88,7 @@ function pageTypeDifferences(domain: Domain, layout: OracleLayout): string[] {
   const pinned = new Map(layout.pins.map(({ cmd, mfn }) => [domain.p2m.pfn(mfn), cmd + 1]))
   // Every table of either side, and their neighbours, which must be none.
   const pfns = new Set<number>(expected.keys())
-  for (const { pfn, pages } of domain.boot.pageTables.runs) for (let i = 0; i < pages; i++) pfns.add(pfn + i)
+  for (const { pfn, pages } of pageTables.runs) for (let i = 0; i < pages; i++) pfns.add(pfn + i)
   for (const pfn of [...pfns]) for (const near of [pfn - 1, pfn + 1]) if (domain.memory.has(near)) pfns.add(near)
   const lines: string[] = []
   for (const pfn of pfns) {
@@ -96,16 +97,16 @@ function pageTypeDifferences(domain: Domain, layout: OracleLayout): string[] {
     if (level !== level2) lines.push(`page type of pfn ${hex(pfn)}: ours L${level}, theirs L${level2}`)
     if (isPinned !== pinned.has(pfn)) lines.push(`pfn ${hex(pfn)}: ours ${isPinned ? '' : 'not '}pinned`)
   }
-  const top = domain.boot.pageTables.top
+  const top = pageTables.top
   if (pinned.get(top) !== domain.pageType(top).level) lines.push(`top table: pinned as L${pinned.get(top)}`)
-  if (domain.boot.pageTables.pages !== expected.size) {
-    lines.push(`page tables: ours ${domain.boot.pageTables.pages}, theirs ${expected.size}`)
+  if (pageTables.pages !== expected.size) {
+    lines.push(`page tables: ours ${pageTables.pages}, theirs ${expected.size}`)
   }
   return lines
 }
 
 function grantDifferences(domain: Domain, layout: OracleLayout): string[] {
-  const ours = show(domain.boot.grants.map(({ ref, domid, mfn }) => ({ ref, domid, frame: mfn })))
+  const ours = show(requirePv(domain).grants.map(({ ref, domid, mfn }) => ({ ref, domid, frame: mfn })))
   const theirs = show(layout.grants.map(({ ref, domid, frame }) => ({ ref, domid, frame })))
   return ours === theirs ? [] : [`grants: ours ${ours}, theirs ${theirs}`]
 }
@@ -119,19 +120,18 @@ export function bootDifferences(domain: Domain, guest: BootDump): string[] {
   const abi = layout.guest_type === 'xen-3.0-x86_64' ? 'x86_64' : 'x86_32p'
   if (domain.abi !== abi) return [`abi: ours ${domain.abi}, theirs ${abi}`]
   const lines = regionDifferences(domain, layout)
-  if (domain.boot.startInfo.pfn === layout.start_info_pfn) {
+  const boot = requirePv(domain)
+  if (boot.startInfo.pfn === layout.start_info_pfn) {
     const ours = domain.memory.read(layout.start_info_pfn * PAGE_SIZE, PAGE_SIZE)
     const struct = abi === 'x86_64' ? StartInfo64 : StartInfo32
     lines.push(...structDifferences('start_info', struct as Struct<object>, ours, readFileSync(guest.startInfo)))
   } else {
-    lines.push(`start_info: ours at pfn ${hex(domain.boot.startInfo.pfn)}, theirs at ${hex(layout.start_info_pfn)}`)
+    lines.push(`start_info: ours at pfn ${hex(boot.startInfo.pfn)}, theirs at ${hex(layout.start_info_pfn)}`)
   }
   const sharedInfo = readFileSync(guest.sharedInfo)
-  const byte = sharedInfo.findIndex((value, i) => value !== domain.boot.sharedInfo[i])
-  if (byte >= 0 || sharedInfo.length !== domain.boot.sharedInfo.length) {
-    lines.push(
-      `shared_info: byte ${hex(byte)} of ${sharedInfo.length} differs, ours has ${domain.boot.sharedInfo.length}`,
-    )
+  const byte = sharedInfo.findIndex((value, i) => value !== boot.sharedInfo[i])
+  if (byte >= 0 || sharedInfo.length !== boot.sharedInfo.length) {
+    lines.push(`shared_info: byte ${hex(byte)} of ${sharedInfo.length} differs, ours has ${boot.sharedInfo.length}`)
   }
   const [vcpu] = domain.vcpus
   const context = abi === 'x86_64' ? VcpuGuestContext64 : VcpuGuestContext32

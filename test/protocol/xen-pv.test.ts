@@ -9,7 +9,8 @@ import { SIF_MOD_START_PFN } from '../../lib/abi/start-info.js'
 import {
   buildDomain,
   type Domain,
-  type DomainConfig,
+  type PvBoot,
+  type PvConfig,
   readKernel,
   readStartInfo,
   readVirtual,
@@ -20,8 +21,8 @@ import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 
 const MiB = 2 ** 20
 
-async function build(file: Uint8Array, config: Partial<DomainConfig> = {}): Promise<Domain> {
-  return buildDomain(await readKernel(file), { type: 'pv', memory: 32 * MiB, ...config })
+async function build(file: Uint8Array, config: Partial<PvConfig> = {}): Promise<Domain<PvBoot>> {
+  return buildDomain(await readKernel(file), { memory: 32 * MiB, ...config, type: 'pv' })
 }
 
 t.test('what %rsi points to leads to everything else', async (t) => {
@@ -137,7 +138,7 @@ t.test('a terabyte costs no more than what is in it', async (t) => {
 })
 
 t.test('refusals name the cause and both figures', async (t) => {
-  const cases: [string, Uint8Array, Partial<DomainConfig>, object][] = [
+  const cases: [string, Uint8Array, Partial<PvConfig>, object][] = [
     ['too little memory', pvKernelFile(), { memory: MiB }, { code: 'memory-too-small', found: '256 pages (1 MiB)' }],
     ['memory in half pages', pvKernelFile(), { memory: MiB + 1 }, { code: 'bad-config' }],
     [

@@ -23,11 +23,11 @@ const linux: GuestSpec = {
   ramdisk: join(xenBuild, 'guest.cpio'),
   cmdline: 'console=hvc0 quiet',
 }
-const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen'), memoryMiB: 64 }
+const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
   'debian',
-  ['grub-x86_64-xen', 'gnumach-amd64'],
+  ['grub-x86_64-xen-halts', 'gnumach-amd64'],
   [
     {
       name: 'hello-create',

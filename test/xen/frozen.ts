@@ -15,6 +15,7 @@ import {
   encodePvContext,
   type Kernel,
   PAGE_SIZE,
+  requirePv,
 } from '../../lib/index.js'
 import type { XenResult } from './harness.js'
 
@@ -50,7 +51,7 @@ export function readFrozen(result: XenResult): Frozen {
 export function buildLike(frozen: Frozen, kernel: Kernel, config: DomainConfig): Domain {
   const p2m = { table: frozen.p2m }
   const first = buildDomain(kernel, { ...config, p2m })
-  const page = frozen.pages.get(first.boot.startInfo.pfn)
+  const page = frozen.pages.get(requirePv(first).startInfo.pfn)
   if (!page) throw new Error('no page where start_info should be')
   const assigned = first.abi === 'x86_64' ? StartInfo64.decode(page) : StartInfo32.decode(page)
   return buildDomain(kernel, {
@@ -116,12 +117,13 @@ function withoutScrubbedTail(startInfo: Uint8Array, abi: Domain['abi']): Uint8Ar
 export function differingPages(frozen: Frozen, domain: Domain): string[] {
   const pfns = new Set(frozen.pages.keys())
   for (const run of domain.memory.pages()) for (let i = 0; i < run.pages; i++) pfns.add(run.pfn + i)
-  const lastL2 = domain.boot.pageTables.runs.findLast((run) => run.level === 2)
+  const boot = requirePv(domain)
+  const lastL2 = boot.pageTables.runs.findLast((run) => run.level === 2)
   const out: string[] = []
   for (const pfn of [...pfns].sort((a, b) => a - b)) {
     const { level } = domain.pageType(pfn)
     const page = domain.memory.read(pfn * PAGE_SIZE, PAGE_SIZE)
-    const isStartInfo = pfn === domain.boot.startInfo.pfn
+    const isStartInfo = pfn === boot.startInfo.pfn
     const ours = asPinned(isStartInfo ? asLibxlLeavesIt(page, domain.abi) : page, level, domain.abi)
     const isLastL2 = lastL2 !== undefined && pfn === lastL2.pfn + lastL2.pages - 1
     const dumped = frozen.pages.get(pfn) ?? new Uint8Array(PAGE_SIZE)
@@ -195,7 +197,7 @@ export function differingVcpu(frozen: Frozen, domain: Domain): string[] {
 /** shared_info, field by field, but for the time, which Xen keeps. */
 export function differingSharedInfo(frozen: Frozen, domain: Domain): string[] {
   const decode = domain.abi === 'x86_64' ? SharedInfo64.decode : SharedInfo32.decode
-  return differences(decode(frozen.sharedInfo), decode(domain.boot.sharedInfo)).filter(
+  return differences(decode(frozen.sharedInfo), decode(requirePv(domain).sharedInfo)).filter(
     (line) => !/^(wc_(version|sec|nsec|sec_hi)|vcpu_info\[\d+\]\.time\.)/.test(line),
   )
 }

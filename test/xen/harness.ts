@@ -32,7 +32,7 @@ export interface XenCase {
   readonly config?: Readonly<Record<string, string | number | readonly string[]>>
   /** Shell commands, with the verbs of dom0/lib.sh; the first that fails ends the case. */
   readonly steps: readonly string[]
-  /** What it may take before it is stopped; default 60. */
+  /** What it may take before it is stopped; default 120: ten times what it takes on an idle machine. */
   readonly seconds?: number
 }
 
@@ -68,7 +68,7 @@ const MACHINE_MIB = 4096
 const DOM0_MIB = 1536
 /** Until dom0's toolstack is ready: 10 s on an idle machine, minutes on one that is busy. */
 const BOOT_SECONDS = 240
-const CASE_SECONDS = 60
+const CASE_SECONDS = 120
 
 /** The programs that all of this needs, and the Debian packages that have them. */
 const TOOLS: Readonly<Record<string, string>> = {

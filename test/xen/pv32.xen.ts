@@ -4,11 +4,11 @@ import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 
-const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen'), memoryMiB: 64 }
+const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
   'pv32-debug',
-  ['grub-i386-xen', 'gnumach-i386'],
+  ['grub-i386-xen-halts', 'gnumach-i386'],
   [
     {
       name: 'hello-in-xens-log',

@@ -1,0 +1,89 @@
+/**
+ * describeBoot: the boot information of a guest, whichever kind it has, as JSON and as text for people.
+ *
+ * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params).
+ * Gotcha: fields are read out of the guest's memory, so what is shown is what the guest will find.
+ */
+import { E820_TYPE, type SetupHeaderFields } from '../abi/boot-params.js'
+import { readBootParams, readCommandLine } from '../guest/boot-params.js'
+import type { Domain, LinuxBoot } from '../guest/domain.js'
+import { readStartInfo } from '../guest/start-info.js'
+import { hex, showSize } from '../units.js'
+import type { Json } from './json.js'
+import { pairs, table } from './table.js'
+
+const E820_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(E820_TYPE).map(([name, type]) => [type, name.toLowerCase()]),
+)
+
+/** start_info where there is any, boot_params where there are any, and the page tables where paging is on. */
+export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
+  const { boot } = domain
+  const { startInfo, pageTables } = boot
+  const fields = () =>
+    Object.entries(readStartInfo(domain)).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
+  return {
+    ...(boot.kind === 'boot_params' ? { bootParams: describeBootParams(domain, boot) } : {}),
+    ...(startInfo
+      ? { startInfo: { pfn: startInfo.pfn, vaddr: hex(startInfo.vaddr), ...Object.fromEntries(fields()) } }
+      : {}),
+    ...(pageTables ? { pageTables: { top: pageTables.top, pages: pageTables.pages } } : {}),
+  }
+}
+
+/** The header's fields that are not zero, and the memory map. */
+function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: string]: Json } {
+  const params = readBootParams(domain)
+  return {
+    paddr: hex(boot.bootParams),
+    cmdline: readCommandLine(domain),
+    hdr: Object.fromEntries(setFields(params.hdr).map(([name, value]) => [name, hex(value)])),
+    e820: params.e820_table
+      .slice(0, params.e820_entries)
+      .map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type })),
+  }
+}
+
+const setFields = (hdr: SetupHeaderFields): [string, number | bigint][] =>
+  Object.entries(hdr).filter(([, value]) => BigInt(value) !== 0n)
+
+/** The same for people. */
+export function bootText(domain: Domain): string[] {
+  const digits = domain.abi === 'x86_64' ? 16 : 8
+  const { boot } = domain
+  const lines = boot.kind === 'boot_params' ? bootParamsText(domain, boot) : []
+  if (boot.startInfo) {
+    const fields = Object.entries(readStartInfo(domain)).map(([name, value]): [string, string] => [
+      name,
+      typeof value === 'string' ? JSON.stringify(value) : hex(value),
+    ])
+    const { pfn, vaddr } = boot.startInfo
+    lines.push(`start_info at pfn ${hex(pfn)}, ${hex(vaddr, digits)}`, ...pairs(fields), '')
+  }
+  const { pageTables: tables } = boot
+  lines.push(tables ? `page tables  ${tables.pages} pages, top at pfn ${hex(tables.top)}` : 'paging is off')
+  return lines
+}
+
+function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
+  const params = readBootParams(domain)
+  const map = params.e820_table
+    .slice(0, params.e820_entries)
+    .map(({ addr, size, type }) => [
+      hex(addr, 9),
+      hex(addr + size, 9),
+      showSize(Number(size)),
+      E820_NAMES[type] ?? `type ${type}`,
+    ])
+  return [
+    `boot_params at ${hex(boot.bootParams)}`,
+    ...pairs([
+      ...setFields(params.hdr).map(([name, value]): [string, string] => [name, hex(value)]),
+      ['command line', JSON.stringify(readCommandLine(domain))],
+    ]),
+    '',
+    'memory map',
+    ...table(['start', 'end', '>size', 'type'], map),
+    '',
+  ]
+}

@@ -1,0 +1,118 @@
+/**
+ * Boot information in a sidecar, and back, for each kind that a guest can have.
+ *
+ * Source: our own format, described in ARCHITECTURE.md ("The raw format").
+ * Gotcha: the fields of start_info and boot_params are there for people and scripts; what is read back is only where the
+ * structures lie, since the guest's memory has the rest.
+ */
+import { BootParams } from '../abi/boot-params.js'
+import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { readBootParams } from '../guest/boot-params.js'
+import type { BootInfo, Domain, PageTableFrames, PvBoot } from '../guest/domain.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { readStartInfo } from '../guest/start-info.js'
+import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import type { JsonValue } from './json.js'
+
+/** Far above what any guest has, far below what hurts. */
+const MAX_ENTRIES = 4096
+
+/** The members of a sidecar that say where a guest's boot information is, and show what it says. */
+export function bootJson(domain: Domain): Record<string, unknown> {
+  const { boot } = domain
+  const { startInfo, pageTables } = boot
+  const fields = (values: object) =>
+    Object.entries(values).map(([name, value]) => [
+      name,
+      typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
+    ])
+  const common = {
+    ...(startInfo
+      ? {
+          startInfo: {
+            pfn: startInfo.pfn,
+            vaddr: hex(startInfo.vaddr),
+            ...Object.fromEntries(fields(readStartInfo(domain))),
+          },
+        }
+      : {}),
+    ...(pageTables ? { pageTables } : {}),
+  }
+  if (boot.kind === 'boot_params') {
+    const hdr = Object.fromEntries(fields(readBootParams(domain).hdr))
+    return { ...common, bootParams: { paddr: hex(boot.bootParams), hdr } }
+  }
+  return {
+    ...common,
+    sharedInfo: Buffer.from(boot.sharedInfo).toString('base64'),
+    sharedInfoMfn: hex(boot.sharedInfoMfn),
+    ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
+    ...(boot.console ? { console: boot.console } : {}),
+    grants: boot.grants,
+    features: boot.features,
+  }
+}
+
+/** The reverse of bootJson. @throws DomainBuilderError `bad-snapshot`. */
+export function openBoot(json: JsonValue, type: 'pv' | 'linux', memory: GuestMemory): BootInfo {
+  if (type === 'pv') return openPv(json, memory)
+  const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
+  if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
+  return {
+    kind: 'boot_params',
+    bootParams,
+    ...(json.at('startInfo').present ? { startInfo: openStartInfo(json, memory) } : {}),
+    ...(json.at('pageTables').present ? { pageTables: openPageTables(json.at('pageTables'), memory) } : {}),
+  }
+}
+
+const frame = (json: JsonValue, memory: GuestMemory): number => json.integer(0, memory.endPfn - 1)
+
+const openStartInfo = (json: JsonValue, memory: GuestMemory): PvBoot['startInfo'] => ({
+  pfn: frame(json.at('startInfo').at('pfn'), memory),
+  vaddr: json.at('startInfo').at('vaddr').hex(),
+})
+
+function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
+  return {
+    top: frame(json.at('top'), memory),
+    pages: json.at('pages').integer(1, FRAMES_MAX),
+    runs: json
+      .at('runs')
+      .list(MAX_ENTRIES)
+      .map((run) => ({
+        level: run.at('level').integer(1, 4),
+        pfn: frame(run.at('pfn'), memory),
+        pages: run.at('pages').integer(1, FRAMES_MAX),
+      })),
+  }
+}
+
+function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
+  const shared = (at: JsonValue) => ({
+    pfn: frame(at.at('pfn'), memory),
+    evtchn: at.at('evtchn').integer(0, 0xffffffff),
+  })
+  return {
+    kind: 'start_info',
+    startInfo: openStartInfo(json, memory),
+    sharedInfo: json.at('sharedInfo').base64(PAGE_SIZE),
+    sharedInfoMfn: Number(json.at('sharedInfoMfn').hex(40)),
+    ...(json.at('xenstore').present ? { xenstore: shared(json.at('xenstore')) } : {}),
+    ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
+    grants: json
+      .at('grants')
+      .list(MAX_ENTRIES)
+      .map((grant) => ({
+        ref: grant.at('ref').integer(0, 0xffffffff),
+        domid: grant.at('domid').integer(0, 0xffff),
+        pfn: frame(grant.at('pfn'), memory),
+        mfn: grant.at('mfn').integer(0, FRAMES_MAX - 1),
+      })),
+    pageTables: openPageTables(json.at('pageTables'), memory),
+    features: json
+      .at('features')
+      .list(32)
+      .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * A vcpu in a sidecar, and back: registers by the names that the guest's mode has, hidden parts of segments beside them.
+ *
+ * Source: our own format, described in ARCHITECTURE.md ("The raw format").
+ * Gotcha: a PV guest's segments have no hidden parts of their own; whatever is absent here is absent in the Vcpu.
+ */
+import { registers32 } from '../guest/pv-context.js'
+import {
+  type Descriptor,
+  GENERAL_REGISTERS,
+  type GeneralRegister,
+  type Registers,
+  SEGMENT_REGISTERS,
+  type SegmentRegister,
+  type SegmentState,
+  type Vcpu,
+} from '../guest/vcpu.js'
+import { hex } from '../units.js'
+import type { JsonValue } from './json.js'
+
+const CONTROL = ['cr0', 'cr3', 'cr4', 'efer', 'dr6', 'dr7'] as const
+/** The 64-bit name of each register that a 32-bit guest's sidecar names. */
+const NAMES_32: Readonly<Record<string, GeneralRegister | 'rip' | 'rflags'>> = {
+  eax: 'rax',
+  ebx: 'rbx',
+  ecx: 'rcx',
+  edx: 'rdx',
+  esi: 'rsi',
+  edi: 'rdi',
+  ebp: 'rbp',
+  esp: 'rsp',
+  eip: 'rip',
+  eflags: 'rflags',
+}
+
+/** @param is32 whether the registers go by their 32-bit names. */
+export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
+  const general = is32 ? registers32(vcpu.registers) : vcpu.registers
+  const all: [string, number | bigint][] = [
+    ...Object.entries(general),
+    ...SEGMENT_REGISTERS.map((name): [string, number] => [name, vcpu.segments[name].selector]),
+    ...CONTROL.map((name): [string, bigint] => [name, vcpu[name]]),
+  ]
+  return {
+    online: vcpu.online,
+    registers: Object.fromEntries(all.map(([name, value]) => [name, hex(value)])),
+    ...descriptorsJson(vcpu),
+    ...(vcpu.gdtr ? { gdtr: { base: hex(vcpu.gdtr.base), limit: hex(vcpu.gdtr.limit) } } : {}),
+    ...(vcpu.pv
+      ? {
+          pv: {
+            flags: hex(vcpu.pv.flags),
+            kernel_ss: hex(vcpu.pv.kernelSs),
+            kernel_sp: hex(vcpu.pv.kernelSp),
+            vm_assist: hex(vcpu.pv.vmAssist),
+          },
+        }
+      : {}),
+  }
+}
+
+function descriptorsJson({ segments, tr }: Vcpu): Record<string, unknown> {
+  const hidden = ({ descriptor: d }: SegmentState) =>
+    d ? { base: hex(d.base), limit: hex(d.limit), attributes: hex(d.attributes) } : {}
+  const known = SEGMENT_REGISTERS.filter((name) => segments[name].descriptor)
+  return {
+    ...(known.length > 0
+      ? { descriptors: Object.fromEntries(known.map((name) => [name, hidden(segments[name])])) }
+      : {}),
+    ...(tr ? { tr: { selector: hex(tr.selector), ...hidden(tr) } } : {}),
+  }
+}
+
+/** The reverse of vcpuJson. @throws DomainBuilderError `bad-snapshot`. */
+export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
+  const from = json.at('registers')
+  const bits = is32 ? 32 : 64
+  const names = is32 ? Object.entries(NAMES_32) : [...GENERAL_REGISTERS, 'rip', 'rflags'].map((n) => [n, n])
+  const zero = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n]))
+  const values = Object.fromEntries(names.map(([file = '', ours = '']) => [ours, from.at(file).hex(bits)]))
+  const descriptors = json.at('descriptors')
+  const segment = (name: string): SegmentState => ({
+    selector: Number(from.at(name).hex(16)),
+    ...(descriptors.present ? openDescriptor(descriptors.at(name)) : {}),
+  })
+  const tr = json.at('tr')
+  const gdtr = json.at('gdtr')
+  const pv = json.at('pv')
+  return {
+    id,
+    online: json.at('online').boolean(),
+    registers: { ...zero, ...values } as unknown as Registers,
+    segments: Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, segment(name)])) as Record<
+      SegmentRegister,
+      SegmentState
+    >,
+    cr0: from.at('cr0').hex(),
+    cr3: from.at('cr3').hex(),
+    cr4: from.at('cr4').hex(),
+    efer: from.at('efer').hex(),
+    dr6: from.at('dr6').hex(),
+    dr7: from.at('dr7').hex(),
+    ...(tr.present ? { tr: { selector: Number(tr.at('selector').hex(16)), ...openDescriptor(tr) } } : {}),
+    ...(gdtr.present ? { gdtr: { base: gdtr.at('base').hex(), limit: Number(gdtr.at('limit').hex(16)) } } : {}),
+    ...(pv.present
+      ? {
+          pv: {
+            flags: Number(pv.at('flags').hex(32)),
+            kernelSs: Number(pv.at('kernel_ss').hex(32)),
+            kernelSp: pv.at('kernel_sp').hex(),
+            vmAssist: Number(pv.at('vm_assist').hex(32)),
+          },
+        }
+      : {}),
+  }
+}
+
+function openDescriptor(json: JsonValue): { descriptor?: Descriptor } {
+  if (!json.present || !json.at('base').present) return {}
+  return {
+    descriptor: {
+      base: json.at('base').hex(),
+      limit: Number(json.at('limit').hex(32)),
+      attributes: Number(json.at('attributes').hex(12)),
+    },
+  }
+}
