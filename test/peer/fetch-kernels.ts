@@ -7,6 +7,7 @@
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -23,6 +24,11 @@ import {
   kernelPath,
   kernelsDir,
   kernelsIndex,
+  TOOL_NAMES,
+  TOOLS,
+  type ToolName,
+  toolPath,
+  toolsDir,
 } from './kernels.js'
 import { cacheDir } from './paths.js'
 
@@ -159,6 +165,18 @@ async function fetchOne(
   return { name, package: from, version, file: basename(made), sha256 }
 }
 
+/** A program, fetched once: what it says of a kernel does not depend on which build of it says so. */
+async function fetchTool(apt: Apt, name: ToolName, dir: string): Promise<void> {
+  if (existsSync(toolPath(name))) return
+  const { package: from, file } = TOOLS[name]
+  const unpacked = join(dir, name)
+  const files = await unpack(await apt.download(from, await apt.version(from), dir), file, unpacked)
+  if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${file}`)
+  await mkdir(toolsDir, { recursive: true })
+  await copyFile(join(unpacked, files[0] as string), `${toolPath(name)}.new`)
+  await rename(`${toolPath(name)}.new`, toolPath(name))
+}
+
 /** Fetches all; what cannot be had is named in the result and does not keep the others away. */
 async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: string[] }> {
   await mkdir(kernelsDir, { recursive: true })
@@ -179,6 +197,12 @@ async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: strin
       } catch (error) {
         failed.push(`${name}: ${(error as Error).message.trim()}`)
       }
+    }
+    for (const name of TOOL_NAMES) {
+      const { arch } = TOOLS[name]
+      await fetchTool(apts[arch], name, dirs[arch]).catch((error: Error) =>
+        failed.push(`${name}: ${error.message.trim()}`),
+      )
     }
   } finally {
     for (const dir of Object.values(dirs)) await rm(dir, { recursive: true, force: true })

@@ -105,3 +105,20 @@ export async function findKernel(name: KernelName): Promise<Found<string>> {
   const found = kernel(name)
   return found === undefined ? { missing: `${name} was not fetched: npm run kernels` } : { found }
 }
+
+/** Programs out of the same packages: other people's readers of what we read. */
+export const TOOLS = {
+  readnotes: { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/bin/readnotes' },
+} as const satisfies Record<string, PackagedKernel>
+
+export type ToolName = keyof typeof TOOLS
+export const TOOL_NAMES = Object.keys(TOOLS) as ToolName[]
+export const toolsDir = join(cacheDir, 'tools')
+export const toolPath = (name: ToolName): string => join(toolsDir, name)
+
+/** A fetched program, for requirePeer(). */
+export async function findTool(name: ToolName): Promise<Found<string>> {
+  return existsSync(toolPath(name))
+    ? { found: toolPath(name) }
+    : { missing: `${name} was not fetched: npm run kernels` }
+}
