@@ -115,6 +115,12 @@ function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn
  */
 export function makeP2m(spec: P2mSpec, pages: number): P2m {
   if (spec === 'identity') return identity
+  if (typeof spec !== 'object' || spec === null) {
+    throw new DomainBuilderError('bad-config', 'the p2m cannot be used', {
+      expected: 'identity, offset, table, ranges or function',
+      found: String(spec),
+    })
+  }
   if ('offset' in spec) {
     const { offset } = spec
     checkMfn(offset, 0)
