@@ -13,12 +13,13 @@ import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, text, texts, UsageError, type Values } from './command.js'
+import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { breathe, readInput, writeOutputs } from './files.js'
 import { openKernel } from './input.js'
+import { linuxOptions, readLinux } from './linux-options.js'
 import type { Progress } from './progress.js'
 
-const TYPES = ['pv', 'auto'] as const
+const TYPES = ['pv', 'linux', 'auto'] as const
 const FORMATS = ['raw'] as const
 
 export const command: Command = {
@@ -34,8 +35,18 @@ export const command: Command = {
   --cmdline TEXT        the kernel's command line
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)`,
+  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
+For --type linux:
+  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
+  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
+  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
+  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
+  --ramdisk-address ADDR  (default: as high as the kernel allows)
+  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
+  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
+  --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
+    ...linuxOptions,
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
@@ -63,13 +74,6 @@ export const command: Command = {
   },
 }
 
-function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
-  const given = text(values, name) ?? otherwise
-  const found = allowed.find((value) => value === given)
-  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
-  return found
-}
-
 function wholeNumber(values: Values, name: string): number | undefined {
   const given = text(values, name)
   if (given === undefined) return undefined
@@ -91,6 +95,7 @@ function readConfig(values: Values): DomainConfig {
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
+    ...readLinux(values),
   }
 }
 
