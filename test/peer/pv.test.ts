@@ -110,8 +110,8 @@ const OTHERS: Readonly<Partial<Record<KernelName, readonly GuestSpec[]>>> = {
     { memoryMiB: 64, p2m: { offset: 0x100000 } },
     { memoryMiB: 8192, p2m: { offset: 0x300000 } },
   ],
-  'grub-x86_64-xen-halts': [{ memoryMiB: 128 }],
-  'grub-i386-xen-halts': [{ memoryMiB: 128 }],
+  'grub-x86_64-xen-halts': [{ memoryMiB: 64 }],
+  'grub-i386-xen-halts': [{ memoryMiB: 64 }],
   'gnumach-amd64': [{ memoryMiB: 64 }, { memoryMiB: 512, ramdisks: [ODD_RAMDISK], p2m: scrambled(512) }],
   'gnumach-i386': [
     { memoryMiB: 64 },
