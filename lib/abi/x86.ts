@@ -47,6 +47,7 @@ export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
 export const EFER_SCE = 1 << 0
@@ -59,3 +60,8 @@ export const DR7_RESET = 0x400
 export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >>> 0
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
+
+/** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
+export const ROM_START = 0xffff0000
+export const ROM_BYTES = 0x10000
+export const RESET_VECTOR = 0xfff0

@@ -11,6 +11,7 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { qemuArguments, qemuSnapshot } from '../snapshot/qemu.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
@@ -20,13 +21,13 @@ import { linuxOptions, readLinux } from './linux-options.js'
 import type { Progress } from './progress.js'
 
 const TYPES = ['pv', 'linux', 'auto'] as const
-const FORMATS = ['raw'] as const
+const FORMATS = ['raw', 'qemu'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot; raw writes FILE and FILE.json
+  -o, --output FILE     the snapshot: FILE and FILE.json; qemu writes FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -62,15 +63,17 @@ For --type linux:
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    if (output === '-') throw new UsageError('raw is two files: -o needs a name')
+    if (output === '-') throw new UsageError('a snapshot is several files: -o needs a name')
     const format = oneOf(values, 'format', FORMATS, 'raw')
     const config = readConfig(values)
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeRaw(domain, output, progress)
+    if (format === 'qemu') await writeQemu(domain, output, progress)
+    else await writeRaw(domain, output, progress)
     progress.end()
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
+    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
 }
 
@@ -129,4 +132,24 @@ async function writeRaw(domain: Domain, output: string, progress: Progress): Pro
     }
     json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
   })
+}
+
+/** Memory, ROM and sidecar for QEMU. */
+async function writeQemu(domain: Domain, output: string, progress: Progress): Promise<void> {
+  const snapshot = qemuSnapshot(domain, path.basename(output))
+  await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
+    memory?.truncate(snapshot.size)
+    for (const { offset, bytes } of snapshot.pieces()) {
+      memory?.writeAt(bytes, offset)
+      progress.say(`writing ${output}`, { done: offset, total: snapshot.size })
+      await breathe()
+    }
+    rom?.writeAt(snapshot.rom, 0)
+    json?.writeAt(Buffer.from(`${JSON.stringify(snapshot.sidecar, null, 1)}\n`), 0)
+  })
+}
+
+/** A command as a shell takes it. */
+function showCommand(words: readonly string[]): string {
+  return words.map((word) => (/^[\w./,=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
 }
