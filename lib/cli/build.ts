@@ -1,31 +1,27 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: xl.cfg(5) for the words; ../protocol/build.ts, ../snapshot/raw.ts.
+ * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
-import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
-import { rawSidecar } from '../snapshot/raw.js'
-import { PAGE_SIZE, parseSize } from '../units.js'
+import { parseSize } from '../units.js'
 import { type Command, text, texts, UsageError, type Values } from './command.js'
-import { breathe, readInput, writeOutputs } from './files.js'
+import { readInput } from './files.js'
 import { openKernel } from './input.js'
-import type { Progress } from './progress.js'
+import { FORMATS, writeSnapshot } from './output.js'
 
 const TYPES = ['pv', 'auto'] as const
-const FORMATS = ['raw'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot; raw writes FILE and FILE.json
+  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -51,13 +47,16 @@ export const command: Command = {
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    if (output === '-') throw new UsageError('raw is two files: -o needs a name')
     const format = oneOf(values, 'format', FORMATS, 'raw')
-    const config = readConfig(values)
+    if (output === '-' && format === 'raw') throw new UsageError('raw is two files: -o needs a name')
+    // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
+    const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
+    const config = { ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeRaw(domain, output, progress)
+    await writeSnapshot(domain, format, output, progress)
     progress.end()
+    if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
   },
@@ -107,21 +106,4 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
     })
   }
   return { table: new BigUint64Array(bytes.slice().buffer) }
-}
-
-/** The image, sparse, and its sidecar. */
-async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
-  let done = 0
-  const sidecar = rawSidecar(domain, path.basename(output))
-  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
-    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
-    for (const { paddr, bytes } of domain.memory.chunks()) {
-      image?.writeAt(bytes, paddr)
-      done += bytes.length
-      progress.say(`writing ${output}`, { done, total })
-      await breathe()
-    }
-    json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
-  })
 }
