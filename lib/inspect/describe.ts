@@ -168,7 +168,7 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
     abi: domain.abi,
     name: domain.name,
     memory: { bytes: domain.memory.pageCount * PAGE_SIZE, pages: domain.memory.pageCount },
-    kernel: { ...domain.kernel },
+    ...(domain.kernel ? { kernel: { ...domain.kernel } } : {}),
     regions: domain.regions.map((r) => ({ ...r, ...(r.vaddr === undefined ? {} : { vaddr: hex(r.vaddr) }) }) as Json),
     vcpus: domain.vcpus.map((vcpu) => ({
       online: vcpu.online,
@@ -185,6 +185,11 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
   }
 }
 
+function kernelLine({ kernel }: Domain): string {
+  if (!kernel) return 'kernel   not known: another toolstack built this guest'
+  return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
+}
+
 /** The same for people. */
 export function domainText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
@@ -198,7 +203,7 @@ export function domainText(domain: Domain): string[] {
   ])
   const lines = [
     `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
-    `kernel   ${domain.kernel.container}${domain.kernel.codec ? `, ${domain.kernel.codec}` : ''}, sha256 ${domain.kernel.sha256.slice(0, 16)}...`,
+    kernelLine(domain),
     '',
     'regions',
     ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),

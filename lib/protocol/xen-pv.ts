@@ -45,7 +45,7 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const features = negotiate(pv, config.features ?? '')
   if (dom0) requireDom0(kernel, pv)
   const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
-  const layout = layOut(pv, memory, modules, { dom0 })
+  const layout = layOut(pv, memory, modules, { dom0, mapRamdisk: config.mapRamdisk === true })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
 
   requireFrames(p2m, layout.regions)
