@@ -11,21 +11,23 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { qemuArguments, qemuSnapshot } from '../snapshot/qemu.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, text, texts, UsageError, type Values } from './command.js'
+import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { breathe, readInput, writeOutputs } from './files.js'
 import { openKernel } from './input.js'
+import { linuxOptions, readLinux } from './linux-options.js'
 import type { Progress } from './progress.js'
 
-const TYPES = ['pv', 'auto'] as const
-const FORMATS = ['raw'] as const
+const TYPES = ['pv', 'linux', 'auto'] as const
+const FORMATS = ['raw', 'qemu'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot; raw writes FILE and FILE.json
+  -o, --output FILE     the snapshot: FILE and FILE.json; qemu writes FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -34,8 +36,18 @@ export const command: Command = {
   --cmdline TEXT        the kernel's command line
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)`,
+  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
+For --type linux:
+  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
+  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
+  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
+  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
+  --ramdisk-address ADDR  (default: as high as the kernel allows)
+  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
+  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
+  --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
+    ...linuxOptions,
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
@@ -51,23 +63,18 @@ export const command: Command = {
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    if (output === '-') throw new UsageError('raw is two files: -o needs a name')
+    if (output === '-') throw new UsageError('a snapshot is several files: -o needs a name')
     const format = oneOf(values, 'format', FORMATS, 'raw')
     const config = readConfig(values)
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeRaw(domain, output, progress)
+    if (format === 'qemu') await writeQemu(domain, output, progress)
+    else await writeRaw(domain, output, progress)
     progress.end()
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
+    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
-}
-
-function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
-  const given = text(values, name) ?? otherwise
-  const found = allowed.find((value) => value === given)
-  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
-  return found
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {
@@ -91,6 +98,7 @@ function readConfig(values: Values): DomainConfig {
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
+    ...readLinux(values),
   }
 }
 
@@ -124,4 +132,24 @@ async function writeRaw(domain: Domain, output: string, progress: Progress): Pro
     }
     json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
   })
+}
+
+/** Memory, ROM and sidecar for QEMU. */
+async function writeQemu(domain: Domain, output: string, progress: Progress): Promise<void> {
+  const snapshot = qemuSnapshot(domain, path.basename(output))
+  await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
+    memory?.truncate(snapshot.size)
+    for (const { offset, bytes } of snapshot.pieces()) {
+      memory?.writeAt(bytes, offset)
+      progress.say(`writing ${output}`, { done: offset, total: snapshot.size })
+      await breathe()
+    }
+    rom?.writeAt(snapshot.rom, 0)
+    json?.writeAt(Buffer.from(`${JSON.stringify(snapshot.sidecar, null, 1)}\n`), 0)
+  })
+}
+
+/** A command as a shell takes it. */
+function showCommand(words: readonly string[]): string {
+  return words.map((word) => (/^[\w./,=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
 }

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
   validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
+  run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
 }
 
 const PROGRAM = 'xen-domain-builder'

@@ -105,14 +105,14 @@ const OTHERS: Readonly<Partial<Record<KernelName, readonly GuestSpec[]>>> = {
   'debian-6.12-cloud-amd64': [{ memoryMiB: 128, p2m: { offset: 0x100000 } }],
   'debian-rt-amd64': [{ memoryMiB: 256, p2m: { offset: 0x200000 } }],
   'grub-x86_64-xen': [{ memoryMiB: 32 }, { memoryMiB: 64, ramdisks: [LARGE_RAMDISK, ODD_RAMDISK], p2m: { offset: 1 } }],
-  'grub-x86_64-xen-halts': [{ memoryMiB: 32 }],
-  'grub-i386-xen-halts': [{ memoryMiB: 32 }],
   'grub-i386-xen': [
     { memoryMiB: 32 },
     { memoryMiB: 256, ramdisks: [ODD_RAMDISK], p2m: scrambled(256), cmdline: 'a b' },
     { memoryMiB: 64, p2m: { offset: 0x100000 } },
     { memoryMiB: 8192, p2m: { offset: 0x300000 } },
   ],
+  'grub-x86_64-xen-halts': [{ memoryMiB: 64 }],
+  'grub-i386-xen-halts': [{ memoryMiB: 64 }],
   'gnumach-amd64': [{ memoryMiB: 64 }, { memoryMiB: 512, ramdisks: [ODD_RAMDISK], p2m: scrambled(512) }],
   'gnumach-i386': [
     { memoryMiB: 64 },
