@@ -96,6 +96,11 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
   if (r.percent(5)) segments.push({ type: 0x6474e551, paddr: 0, data: new Uint8Array(0) })
   if (r.percent(2)) segments.push({ paddr: wrap(place, place.start), memsz: 0 })
   if (first && r.percent(2)) segments[0] = { ...first, header: damage(r, first) }
+  // Over and over each other: around the limit of twice the image.
+  if (first && r.percent(4)) {
+    for (let i = r.integer(1, 3); i > 0; i--)
+      segments.push({ ...first, data: patternBytes(first.data?.length ?? 0, i) })
+  }
   return r.percent(30) ? segments.reverse() : segments
 }
 

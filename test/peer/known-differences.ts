@@ -77,6 +77,11 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     refusal: weRefuse('bad-elf', /more bytes in the file than in memory/),
   },
   {
+    name: 'segments that overlap so much that they are more than twice the image',
+    reason: 'they leave out the last ones without a word, and the guest starts with half of a kernel',
+    refusal: weRefuse('wrong-layout', /segments overlap too often/),
+  },
+  {
     name: 'a p2m at INIT_P2M that runs into the initial mapping',
     reason: 'they compare a masked address with an unmasked one, map both over each other, or abort',
     refusal: weRefuse('overlap', /two initial mappings want the same virtual addresses/, ['built', 'crashed']),
