@@ -129,7 +129,9 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   const vbits = abi === 'x86_64' ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
 
   if (vstart > vend) throw wrongLayout('the image wraps around the address space', 'start <= end', showRange(image))
-  if (vstart === vend) throw wrongLayout('the image is empty', 'a segment with a byte in memory', showRange(image))
+  if (extent.pstart === extent.pend) {
+    throw wrongLayout('the image is empty', 'a segment with a byte in memory', showRange(image))
+  }
   if (abi === 'x86_32p' && vend > 1n << BigInt(vbits)) {
     throw wrongLayout('the image lies above a 32-bit address space', 'an end of at most 4 GiB', showRange(image))
   }
@@ -141,10 +143,11 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
     throw wrongLayout('the image does not begin at a page', 'VIRT_BASE and image page aligned', hex(vstart))
   }
-  // Each byte of the image may be written twice, as Xen's loader has it, lest overlapping segments take for ever.
+  // Each byte of the image's pages may be written twice, as Xen's loader has it, lest overlapping segments take for ever.
   const written = loadable(elf).reduce((sum, { memsz }) => sum + memsz, 0n)
-  if (written > 2n * (vend - vstart + BigInt(PAGE_SIZE))) {
-    throw wrongLayout('the segments overlap too often', `at most twice ${hex(vend - vstart)} bytes`, hex(written))
+  const room = ((vend - vstart + BigInt(PAGE_SIZE) - 1n) / BigInt(PAGE_SIZE)) * BigInt(PAGE_SIZE)
+  if (written > 2n * room) {
+    throw wrongLayout('the segments overlap too often', `at most twice ${hex(room)} bytes`, hex(written))
   }
   const initP2m = checkInitP2m(params.initP2m, abi, { ...image, virtBase, vbits })
   logKernel('PV %s at %s, entry %s', abi, showRange(image), hex(entry))

@@ -5,6 +5,8 @@
  * Gotcha: most of them must be sound, or both builders would only ever agree on refusing: each oddity is rare.
  */
 import { PF_R, PF_RWX, PF_X, PT_LOAD } from '../../lib/abi/elf.js'
+import { bsdSymtab } from '../../lib/kernel/bsd-symtab.js'
+import { parseElf, physicalExtent } from '../../lib/kernel/elf.js'
 import {
   buildElf,
   type ElfSpec,
@@ -70,6 +72,7 @@ function choosePlace(r: Random): Place {
 }
 
 function chooseSegments(r: Random, place: Place): SegmentSpec[] {
+  if (r.percent(1)) return [{ paddr: wrap(place, place.start), memsz: 0 }]
   const segments: SegmentSpec[] = []
   const count = r.pick([1, 1, 2, 3, 3, 5])
   for (let i = 0; i < count; i++) {
@@ -96,6 +99,11 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
   if (r.percent(5)) segments.push({ type: 0x6474e551, paddr: 0, data: new Uint8Array(0) })
   if (r.percent(2)) segments.push({ paddr: wrap(place, place.start), memsz: 0 })
   if (first && r.percent(2)) segments[0] = { ...first, header: damage(r, first) }
+  // Over and over each other: around the limit of twice the image.
+  if (first && r.percent(4)) {
+    for (let i = r.integer(1, 3); i > 0; i--)
+      segments.push({ ...first, data: patternBytes(first.data?.length ?? 0, i) })
+  }
   return r.percent(30) ? segments.reverse() : segments
 }
 
@@ -256,6 +264,21 @@ const SYMBOLS = [
   { name: 'end_of_all_things', value: 0x100100, size: 4 },
 ]
 
+/** The symbols' names; on 32-bit often as long as makes them end a few bytes into a page. */
+function chooseSymbols(r: Random, place: Place, segments: readonly SegmentSpec[]): SectionSpec[] {
+  const sections = (length: number) =>
+    symbolSections(place.class, [...SYMBOLS, { name: 's'.repeat(length), value: 0x100200 }])
+  const length = r.integer(1, 4000)
+  if (place.class === 64 || r.percent(60) || segments.some(({ header }) => header)) return sections(length)
+  const image = parseElf(buildElf({ class: place.class, entry: 0, segments, sections: sections(1) }))
+  const extent = physicalExtent(image)
+  const table = extent && bsdSymtab(image, extent)
+  const last = table?.pieces.at(-1)
+  if (!table || !last) return sections(length)
+  const end = Number(table.pstart) + last.offset + last.bytes.length
+  return sections(1 + ((2 * Number(PAGE) + r.integer(1, 60) - (end % Number(PAGE))) % Number(PAGE)))
+}
+
 export function generateKernel(r: Random): GeneratedKernel {
   const place = choosePlace(r)
   const segments = chooseSegments(r, place)
@@ -267,9 +290,7 @@ export function generateKernel(r: Random): GeneratedKernel {
     sections.push({ name: '__xen_guest', data: new TextEncoder().encode(`${guestString}\0`) })
   const wantsSymbols = guestString?.includes('BSD_SYMTAB') || notes?.some(({ type }) => type === 'BSD_SYMTAB')
   if (r.percent(wantsSymbols ? 70 : 10)) {
-    sections.push(
-      ...symbolSections(place.class, [...SYMBOLS, { name: 's'.repeat(r.integer(1, 4000)), value: 0x100200 }]),
-    )
+    sections.push(...chooseSymbols(r, place, segments))
   }
   const spec: ElfSpec = {
     class: place.class,

@@ -16,8 +16,9 @@ import { findOracle, type OracleResult } from './oracle.js'
 import type { OracleLayout } from './oracle-layout.js'
 import { requirePeer } from './require-peer.js'
 
-const FIRST_SEED = Number(process.env.XDB_PEER_SEED ?? 1)
-const CASES = Number(process.env.XDB_PEER_CASES ?? 1500)
+const DEFAULT = { seed: 1, cases: 1500 }
+const FIRST_SEED = Number(process.env.XDB_PEER_SEED ?? DEFAULT.seed)
+const CASES = Number(process.env.XDB_PEER_CASES ?? DEFAULT.cases)
 /** Both cores: libxenguest runs in processes of its own. */
 const WORKERS = 2
 
@@ -90,7 +91,8 @@ function judge(built: GeneratedCase, ours: OurResult, theirs: OracleResult): Ver
   if (ours.outcome === 'built' && theirs.outcome === 'built') {
     const raw = guestDifferences(ours.domain, theirs)
     if (raw.length === 0) return same('both build')
-    for (const { name, cause, patch } of KNOWN_DIFFERENCES) {
+    for (const { name, layout, cause, patch } of KNOWN_DIFFERENCES) {
+      if (layout?.(ours.domain, theirs.layout)) return { outcome: 'known', known: [name], lines: [] }
       if (!cause?.(built) || !patch) continue
       if (guestDifferences(ours.domain, theirs, patch(theirs.layout)).length === 0) {
         return { outcome: 'known', known: [name], lines: [] }
@@ -134,7 +136,8 @@ t.test('generated kernels and guests', { timeout: 1_200_000 }, async (t) => {
   t.comment(`${CASES} cases from seed ${FIRST_SEED}: ${JSON.stringify(outcomes)}`)
   t.comment(JSON.stringify(Object.fromEntries([...seen].sort())))
   t.strictSame(failures, [], 'nothing differs but what the table of known differences names')
-  if (CASES < 1000) return
+  // What was reached is known of the default seeds; others are for looking further.
+  if (FIRST_SEED !== DEFAULT.seed || CASES < DEFAULT.cases) return
   t.ok(outcomes['both build'] >= CASES / 3, 'a third of them and more is built by both')
   t.ok(outcomes['both refuse'] >= CASES / 10, 'a tenth of them and more is refused by both')
   for (const { name } of KNOWN_DIFFERENCES) t.ok(seen.has(name), `known difference, seen: ${name}`)

@@ -5,6 +5,7 @@
  * Gotcha: an entry must recognise its own cause in the case that was built, not only the outcome, or it would excuse
  * other defects.
  */
+import type { Domain } from '../../lib/index.js'
 import type { Patch } from './compare-memory.js'
 import type { GeneratedCase } from './generate.js'
 import { endPfnOf, type OurResult } from './guest-spec.js'
@@ -14,8 +15,10 @@ import type { OracleLayout } from './oracle-layout.js'
 export interface KnownDifference {
   readonly name: string
   readonly reason: string
-  /** Whether we refuse and they do not, for this cause. */
+  /** Whether one of us refuses and the other does not, for this cause. */
   readonly refusal?: (built: GeneratedCase, ours: OurResult, theirs: OracleResult) => boolean
+  /** Whether both build, and for this cause ours lies elsewhere: nothing more can be compared then. */
+  readonly layout?: (ours: Domain, theirs: OracleLayout) => boolean
   /** Whether both build and this cause may show in memory, */
   readonly cause?: (built: GeneratedCase) => boolean
   /** and what of theirs is then to be taken for ours. */
@@ -36,11 +39,31 @@ const weRefuse =
     words.test(ours.error.message) &&
     theirs.includes(peer.outcome)
 
+/** Whether INIT_P2M and VIRT_BASE lie in the 2 MiB of one L1 table, in a case that we build. */
+const sharesAnL1: Refusal = (built, ours, theirs) => {
+  const note = (name: string) => built.kernel.spec.notes?.find(({ type }) => type === name)?.desc
+  const [initP2m, virtBase] = [note('INIT_P2M'), note('VIRT_BASE')]
+  return (
+    ours.outcome === 'built' &&
+    theirs.outcome === 'refused' &&
+    /get_pg_table: xc_dom_pfn_to_ptr failed/.test(theirs.reason) &&
+    typeof initP2m === 'bigint' &&
+    typeof virtBase === 'bigint' &&
+    initP2m >> 21n === virtBase >> 21n
+  )
+}
+
 /** Frames of the address space that the guest does not have. */
 function hasHoles({ spec }: GeneratedCase): boolean {
   const { p2m } = spec
   if (spec.vmem && spec.memoryMiB * 256 !== endPfnOf(spec)) return true
   return typeof p2m === 'object' && 'table' in p2m && p2m.table.includes(HOLE)
+}
+
+/** Our kernel has one page more than theirs, for the symbols of a 32-bit kernel that end in it. */
+function symbolsNeedAPage(ours: Domain, { sizeof_pfn, parms, segments }: OracleLayout): boolean {
+  const pages = ours.regions.find(({ name }) => name === 'kernel')?.pages
+  return sizeof_pfn === 4 && parms.bsd_symtab && pages === (segments.kernel?.pages ?? 0) + 1
 }
 
 /** Removes entries whose frame is all ones, out of frames that hold page tables. */
@@ -77,9 +100,34 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     refusal: weRefuse('bad-elf', /more bytes in the file than in memory/),
   },
   {
+    name: 'segments that overlap so much that they are more than twice the image',
+    reason: 'they leave out the last ones without a word, and the guest starts with half of a kernel',
+    refusal: weRefuse('wrong-layout', /segments overlap too often/),
+  },
+  {
     name: 'a p2m at INIT_P2M that runs into the initial mapping',
     reason: 'they compare a masked address with an unmasked one, map both over each other, or abort',
     refusal: weRefuse('overlap', /two initial mappings want the same virtual addresses/, ['built', 'crashed']),
+  },
+  {
+    name: 'a p2m at INIT_P2M in the same 2 MiB as the initial mapping',
+    reason: 'they lose the L1 table that both mappings share, an internal error; ours serves both',
+    refusal: sharesAnL1,
+  },
+  {
+    name: 'a boot stack without a machine frame',
+    reason: 'they never touch it: the guest faults at its first push',
+    refusal: weRefuse('bad-config', /hole where the boot_stack must be/),
+  },
+  {
+    name: 'an image of nothing, with or without symbols behind it',
+    reason: 'they start a guest that has no instruction',
+    refusal: weRefuse('wrong-layout', /image is empty/),
+  },
+  {
+    name: "a 32-bit kernel's symbols that end in a page of their own",
+    reason: 'they reserve up to 68 bytes too few, and write the rest behind what they mapped',
+    layout: symbolsNeedAPage,
   },
   {
     name: 'a page that the initial mapping covers and the guest does not have',
