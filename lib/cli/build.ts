@@ -1,33 +1,29 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: xl.cfg(5) for the words; ../protocol/build.ts, ../snapshot/raw.ts.
+ * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
-import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
-import { qemuArguments, qemuSnapshot } from '../snapshot/qemu.js'
-import { rawSidecar } from '../snapshot/raw.js'
-import { PAGE_SIZE, parseSize } from '../units.js'
+import { qemuArguments } from '../snapshot/qemu.js'
+import { parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
-import { breathe, readInput, writeOutputs } from './files.js'
+import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import type { Progress } from './progress.js'
+import { FORMATS, filesOf, writeSnapshot } from './output.js'
 
 const TYPES = ['pv', 'linux', 'auto'] as const
-const FORMATS = ['raw', 'qemu'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot: FILE and FILE.json; qemu writes FILE.rom too
+  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -63,14 +59,16 @@ For --type linux:
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    if (output === '-') throw new UsageError('a snapshot is several files: -o needs a name')
     const format = oneOf(values, 'format', FORMATS, 'raw')
-    const config = readConfig(values)
+    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
+    // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
+    const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
+    const config = { ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    if (format === 'qemu') await writeQemu(domain, output, progress)
-    else await writeRaw(domain, output, progress)
+    await writeSnapshot(domain, format, output, progress)
     progress.end()
+    if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
@@ -115,38 +113,6 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
     })
   }
   return { table: new BigUint64Array(bytes.slice().buffer) }
-}
-
-/** The image, sparse, and its sidecar. */
-async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
-  let done = 0
-  const sidecar = rawSidecar(domain, path.basename(output))
-  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
-    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
-    for (const { paddr, bytes } of domain.memory.chunks()) {
-      image?.writeAt(bytes, paddr)
-      done += bytes.length
-      progress.say(`writing ${output}`, { done, total })
-      await breathe()
-    }
-    json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
-  })
-}
-
-/** Memory, ROM and sidecar for QEMU. */
-async function writeQemu(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const snapshot = qemuSnapshot(domain, path.basename(output))
-  await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
-    memory?.truncate(snapshot.size)
-    for (const { offset, bytes } of snapshot.pieces()) {
-      memory?.writeAt(bytes, offset)
-      progress.say(`writing ${output}`, { done: offset, total: snapshot.size })
-      await breathe()
-    }
-    rom?.writeAt(snapshot.rom, 0)
-    json?.writeAt(Buffer.from(`${JSON.stringify(snapshot.sidecar, null, 1)}\n`), 0)
-  })
 }
 
 /** A command as a shell takes it. */

@@ -3,7 +3,7 @@
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_BSD_SYMTAB; the layout confirmed against libxenguest.
  * Gotcha: the header is laid out for 64-bit structures in either class, but room is reserved for those of the class: on
- * 32-bit the tables end up to 68 bytes behind it, and Xen loses one where that crosses a page. There we reserve more.
+ * 32-bit the tables end up to 68 bytes behind it, and libxenguest dies where that crosses a page. There we reserve more.
  */
 import { Ehdr32, Ehdr64, EV_CURRENT, SHT_STRTAB, SHT_SYMTAB, Shdr32, Shdr64 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'

@@ -30,7 +30,7 @@ export interface Segment {
   readonly type: number
   /** PF_X | PF_W | PF_R. */
   readonly flags: number
-  /** Bytes from the start of the ELF; offset + filesz lies within the file. */
+  /** Bytes from the start of the ELF; offset + filesz lies within the file unless filesz is 0. */
   readonly offset: number
   readonly vaddr: bigint
   readonly paddr: bigint
@@ -259,7 +259,7 @@ function checkSegment(program: ProgramHeader, fileSize: number, is64: boolean, a
   return {
     type: p_type,
     flags: p_flags,
-    offset: empty ? 0 : Number(p_offset),
+    offset: p_offset > BigInt(Number.MAX_SAFE_INTEGER) ? fileSize : Number(p_offset),
     vaddr: p_vaddr,
     paddr: p_paddr,
     filesz: empty ? 0 : Number(p_filesz),

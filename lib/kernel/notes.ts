@@ -23,6 +23,8 @@ export interface ElfNote {
   readonly name?: string
   /** As much of the descriptor as the file has. */
   readonly desc: Uint8Array
+  /** Zero padding follows the descriptor: it ends a text that has no NUL of its own. */
+  readonly zeroPadded: boolean
   /** Bytes that n_descsz claims behind the end of the file, where it does. */
   readonly missing?: number
   /** File offset of the note's header. */
@@ -131,6 +133,7 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
       type: n_type,
       ...(name === undefined ? {} : { name }),
       desc: bytes.subarray(descAt, descAt + n_descsz),
+      zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
       ...(missing === 0 ? {} : { missing }),
       offset: at,
       from,
@@ -196,7 +199,7 @@ export function noteString(note: ElfNote): string {
   const nul = desc.indexOf(0)
   const length = nul < 0 ? desc.length : nul
   if (nul < 0) refuseMissing(note)
-  if (length > TEXT_MAX || (nul < 0 && length > 0 && length % NOTE_ALIGN === 0)) {
+  if (length > TEXT_MAX || (nul < 0 && !note.zeroPadded)) {
     throw new DomainBuilderError('bad-note', `${label(note)} is no text`, {
       expected: `at most ${TEXT_MAX} bytes that end with a NUL`,
       found: nul < 0 ? 'no NUL' : `${length} bytes`,

@@ -58,6 +58,11 @@ export interface PvConfig extends CommonConfig {
   readonly multibootModules?: boolean
   /** Fill the page that a HYPERCALL_PAGE note names, as the hypervisor would. Default: left as the file has it. */
   readonly fillHypercallPage?: boolean
+  /**
+   * Map the ramdisk even if the kernel says that it need not be (MOD_START_PFN). A save file needs that: restoring clears
+   * start_info.flags, which would say that mod_start is a frame. Default: as the kernel says.
+   */
+  readonly mapRamdisk?: boolean
   /** A frame below 4 GiB for the top table of a PAE kernel that cannot take a higher one (PAE=yes in __xen_guest). */
   readonly lowMfn?: Mfn
 }

@@ -5,7 +5,7 @@
  * confirmed byte for byte against libxenguest.
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
-import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -43,10 +43,12 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const common = checkCommon(config)
   const memory = guestMemory(common.memory, config.vmemranges)
   const features = negotiate(pv, config.features ?? '')
+  if (dom0) requireDom0(kernel, pv)
   const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
-  const layout = layOut(pv, memory, modules, { dom0 })
+  const layout = layOut(pv, memory, modules, { dom0, mapRamdisk: config.mapRamdisk === true })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
 
+  requireFrames(p2m, layout.regions)
   loadKernel(memory, pv, layout.kernel)
   placeHypercallPage(memory, pv, p2m, config.fillHypercallPage === true)
   layout.modules.forEach((region, i) => {
@@ -89,6 +91,16 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
     boot,
     pageType: pageTypes(boot),
   }
+}
+
+/** A kernel that lists what it supports in a note, and not dom0 among it, cannot be dom0: Xen's rule. */
+function requireDom0(kernel: Kernel, pv: PvKernel): void {
+  const lists = kernel.notes.some(({ isXen, name }) => isXen && name === 'SUPPORTED_FEATURES')
+  if (!lists || (pv.params.supported >>> XENFEAT.dom0) & 1) return
+  throw new DomainBuilderError('unsupported-feature', 'the kernel cannot be dom0', {
+    expected: 'dom0 in SUPPORTED_FEATURES',
+    found: featureNames(pv.params.supported).join('|') || 'no feature',
+  })
 }
 
 /** start_info.flags: the caller's, and what this build makes true. */
@@ -161,6 +173,14 @@ function pvP2m(config: PvConfig, memory: GuestMemory): P2m {
   }
 }
 
+/** What is placed needs machine frames; a hole may only be where nothing is. */
+function requireFrames(p2m: P2m, regions: readonly Region[]): void {
+  if (p2m.complete) return
+  for (const { name, pfn, pages } of regions) {
+    if (name !== 'pad') for (let i = 0; i < pages; i++) mfnOf(p2m, pfn + i, name)
+  }
+}
+
 /** Gives the top table of a PAE kernel without extended cr3 a frame that its cr3 can name. */
 function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undefined): P2m {
   const { top } = layout.tables
@@ -179,13 +199,17 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
   return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
 }
 
-/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. */
+/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. Then the symbols, if wanted. */
 function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): void {
   for (const segment of loadable(pv.elf)) {
     const paddr = paddrOf(kernel.pfn) + Number(segment.paddr - pv.pstart)
     memory.clear(paddr, Number(segment.memsz))
     memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
   }
+  const { symtab } = pv
+  if (!symtab) return
+  const start = paddrOf(kernel.pfn) + Number(symtab.pstart - pv.pstart)
+  for (const { offset, bytes } of symtab.pieces) memory.place(start + offset, bytes)
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {

@@ -121,8 +121,20 @@ t.test('texts: a NUL, or the padding in its place', async (t) => {
   t.equal(text('generic\0'), 'generic')
   t.equal(text('generic'), 'generic')
   t.equal(text('gen\0eric'), 'gen')
-  t.equal(text(''), '')
+  t.equal(text('\0'), '')
   t.equal(text('\xff\0'), '\xff')
+  await refuses(t, () => text(''), 'bad-note', /no NUL/)
+  const cut = () => read({ notes: [{ type: 'LOADER', desc: Buffer.from('abcd'), descsz: 3 }] })[0]
+  await refuses(
+    t,
+    () => {
+      const note = cut()
+      if (note) noteString(note)
+    },
+    'bad-note',
+    /no NUL/,
+    'cut short by its size',
+  )
   await refuses(t, () => text('generic!'), 'bad-note', /note LOADER is no text: .*found no NUL/)
   await refuses(t, () => text(`${'a'.repeat(4097)}\0`), 'bad-note', /at most 4096 bytes/)
 })

@@ -9,12 +9,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { DomainBuilderError } from '../../lib/errors.js'
 import { type Kernel, readKernel } from '../../lib/kernel/kernel.js'
-import { pvKernel } from '../../lib/kernel/pv-kernel.js'
-import { pvhKernel } from '../../lib/kernel/pvh-kernel.js'
-import { alignUp, hex } from '../../lib/units.js'
+import { alignUp } from '../../lib/units.js'
 import { Random } from '../fixtures/random.js'
 import { randomKernel } from '../fixtures/random-kernel.js'
-import { type AcceptedKernel, findAcceptance, type PeerVerdict, peerVerdicts } from './acceptance.js'
+import { factDifferences, findAcceptance, ourFacts, type PeerVerdict, peerVerdicts, UNSET } from './acceptance.js'
 import { requirePeer } from './require-peer.js'
 
 const KERNELS = 1500
@@ -72,10 +70,10 @@ const LOOSER: readonly {
   readonly reason: string
 }[] = [
   {
-    applies: ({ notes }) =>
-      notes.some(({ offset, owner, desc, from }, i) => {
+    applies: ({ notes, elf }) =>
+      notes.some(({ desc, from }, i) => {
         const next = notes[i + 1]
-        const end = offset + 12 + alignUp(owner.length + 1, 4) + alignUp(desc.length, 4)
+        const end = desc.byteOffset - (elf?.bytes.byteOffset ?? 0) + alignUp(desc.length, 4)
         return next?.from === from && next.offset > end
       }),
     reason: "Xen loses what follows a linker's padding between notes: we resynchronise (PV, PVH)",
@@ -86,10 +84,6 @@ const LOOSER: readonly {
   },
 ]
 
-const PAE = { no: 0, yes: 1, 'extended-cr3': 2, bimodal: 3 } as const
-/** Xen's way to say that a u64 is not there: a kernel that names it names nothing (facts of the format, not ours). */
-const UNSET = (1n << 64n) - 1n
-
 interface Ours {
   readonly kernel?: Kernel
   readonly error?: DomainBuilderError
@@ -98,51 +92,13 @@ interface Ours {
   readonly sentinel?: boolean
 }
 
-function facts(kernel: Kernel, type: 'pv' | 'pvh'): Readonly<Record<string, string>> {
-  const { params } = type === 'pv' ? pvKernel(kernel) : pvhKernel(kernel)
-  const same = {
-    guest_os: (params.guestOs ?? '').slice(0, 15),
-    guest_ver: (params.guestVersion ?? '').slice(0, 15),
-    xen_ver: (params.xenVersion ?? '').slice(0, 15),
-    loader: (params.loader ?? '').slice(0, 15),
-    pae: hex(PAE[params.pae]),
-    bsd_symtab: hex(Number(params.bsdSymtab)),
-    unmapped_initrd: hex(Number(params.modStartPfn)),
-    virt_hypercall: hex(params.hypercallPage ?? UNSET),
-    p2m_base: hex(params.initP2m ?? UNSET),
-    f_supported: hex(params.supported),
-    f_required: hex(params.required),
-    phys_entry: hex(params.physEntry ?? 0xffffffff),
-  }
-  if (type === 'pvh') {
-    const { entry, image } = pvhKernel(kernel)
-    return {
-      guest_type: 'hvm-3.0-x86_32',
-      ...same,
-      virt_entry: hex(entry),
-      virt_kstart: hex(image.start),
-      virt_kend: hex(image.end),
-    }
-  }
-  const { abi, virtBase, paddrOffset, entry, vstart, vend } = pvKernel(kernel)
-  return {
-    guest_type: `xen-3.0-${abi}`,
-    ...same,
-    virt_base: hex(virtBase),
-    elf_paddr_offset: hex(paddrOffset),
-    virt_entry: hex(entry),
-    virt_kstart: hex(vstart),
-    virt_kend: hex(vend),
-  }
-}
-
 async function ours(bytes: Uint8Array, type: 'pv' | 'pvh'): Promise<Ours> {
   try {
     const kernel = await readKernel(bytes)
     const { virtBase, entry, paddrOffset, hypercallPage, initP2m, physEntry } = kernel.xen ?? {}
     const sentinel = [virtBase, entry, paddrOffset, hypercallPage, initP2m].includes(UNSET) || physEntry === 0xffffffff
     try {
-      return { kernel, sentinel, facts: facts(kernel, type) }
+      return { kernel, sentinel, facts: ourFacts(kernel, type) }
     } catch (error) {
       if (error instanceof DomainBuilderError) return { kernel, sentinel, error }
       throw error
@@ -166,8 +122,7 @@ function compare(type: 'pv' | 'pvh', peer: PeerVerdict, { kernel, error, facts, 
     const stricter = STRICTER.find(({ message }) => message.test(error.message))?.reason
     return known(`Xen accepts it, we say: ${error.message}`, stricter ?? looser())
   }
-  const differing = Object.entries(facts ?? {}).filter(([name, value]) => peer[name as keyof AcceptedKernel] !== value)
-  const wrong = differing.map(([name, value]) => `${name}: Xen ${peer[name as keyof AcceptedKernel]}, we ${value}`)
+  const wrong = factDifferences(facts ?? {}, peer)
   return wrong.length === 0 ? undefined : known(wrong.join('; '), looser())
 }
 

@@ -7,6 +7,10 @@
  */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
+import type { Kernel } from '../../lib/kernel/kernel.js'
+import { pvKernel } from '../../lib/kernel/pv-kernel.js'
+import { pvhKernel } from '../../lib/kernel/pvh-kernel.js'
+import { hex } from '../../lib/units.js'
 import { findPeer } from './oracle.js'
 import type { Hex } from './oracle-layout.js'
 import type { Found } from './require-peer.js'
@@ -52,4 +56,54 @@ export async function peerVerdicts(
   const lines = (await text(child.stdout)).trimEnd().split('\n')
   if (lines.length !== questions.length) throw new Error(`${questions.length} questions, ${lines.length} answers`)
   return lines.map((line) => JSON.parse(line) as PeerVerdict)
+}
+
+const PAE = { no: 0, yes: 1, 'extended-cr3': 2, bimodal: 3 } as const
+/** Xen's way to say that a u64 is not there: a kernel that names it names nothing (facts of the format, not ours). */
+export const UNSET = (1n << 64n) - 1n
+
+/** What we read in a kernel, in the peer's words. @throws DomainBuilderError where we refuse it. */
+export function ourFacts(kernel: Kernel, type: 'pv' | 'pvh'): Readonly<Record<string, string>> {
+  const { params } = type === 'pv' ? pvKernel(kernel) : pvhKernel(kernel)
+  const same = {
+    guest_os: (params.guestOs ?? '').slice(0, 15),
+    guest_ver: (params.guestVersion ?? '').slice(0, 15),
+    xen_ver: (params.xenVersion ?? '').slice(0, 15),
+    loader: (params.loader ?? '').slice(0, 15),
+    pae: hex(PAE[params.pae]),
+    bsd_symtab: hex(Number(params.bsdSymtab)),
+    unmapped_initrd: hex(Number(params.modStartPfn)),
+    virt_hypercall: hex(params.hypercallPage ?? UNSET),
+    p2m_base: hex(params.initP2m ?? UNSET),
+    f_supported: hex(params.supported),
+    f_required: hex(params.required),
+    phys_entry: hex(params.physEntry ?? 0xffffffff),
+  }
+  if (type === 'pvh') {
+    const { entry, image } = pvhKernel(kernel)
+    return {
+      guest_type: 'hvm-3.0-x86_32',
+      ...same,
+      virt_entry: hex(entry),
+      virt_kstart: hex(image.start),
+      virt_kend: hex(image.end),
+    }
+  }
+  const { abi, virtBase, paddrOffset, entry, vstart, vend } = pvKernel(kernel)
+  return {
+    guest_type: `xen-3.0-${abi}`,
+    ...same,
+    virt_base: hex(virtBase),
+    elf_paddr_offset: hex(paddrOffset),
+    virt_entry: hex(entry),
+    virt_kstart: hex(vstart),
+    virt_kend: hex(vend),
+  }
+}
+
+/** What of it is not as the peer read it. */
+export function factDifferences(ours: Readonly<Record<string, string>>, peer: AcceptedKernel): string[] {
+  return Object.entries(ours)
+    .filter(([name, value]) => peer[name as keyof AcceptedKernel] !== value)
+    .map(([name, value]) => `${name}: Xen ${peer[name as keyof AcceptedKernel]}, we ${value}`)
 }

@@ -7,6 +7,7 @@
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -15,6 +16,7 @@ import {
   type Architecture,
   type FetchedKernel,
   fetchedKernels,
+  type GrubKernel,
   KERNEL_NAMES,
   KERNELS,
   type KernelName,
@@ -22,6 +24,11 @@ import {
   kernelPath,
   kernelsDir,
   kernelsIndex,
+  TOOL_NAMES,
+  TOOLS,
+  type ToolName,
+  toolPath,
+  toolsDir,
 } from './kernels.js'
 import { cacheDir } from './paths.js'
 
@@ -30,11 +37,14 @@ const run = promisify(execFile)
 /** What grub-mkimage needs, each unpacked and none installed. */
 const GRUB_PACKAGES = ['grub-xen-bin', 'grub-common', 'libdevmapper1.02.1']
 const GRUB_MODULES =
-  'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search sleep'
+  'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search'
+/** Stays at its prompt. A golden is of this very image: another script or module would make another kernel. */
+const GRUB_STAYS = { modules: GRUB_MODULES, script: 'echo hello from grub; ls\n' }
 /** Says what it is and ends. The pause lets the console's other end read: a domain that ends takes its ring with it. */
-const GRUB_CONFIG = ['echo GRUB-HELLO $grub_cpu-$grub_platform', 'ls', 'echo GRUB-DONE', 'sleep 2', 'halt', ''].join(
-  '\n',
-)
+const GRUB_HALTS = {
+  modules: `${GRUB_MODULES} sleep`,
+  script: 'echo GRUB-HELLO $grub_cpu-$grub_platform\nls\necho GRUB-DONE\nsleep 2\nhalt\n',
+}
 
 /** apt with lists of its own, for one architecture. */
 class Apt {
@@ -104,21 +114,22 @@ async function unpack(deb: string, pattern: string, to: string): Promise<string[
   return stdout.split('\n').filter((line) => line !== '' && !line.endsWith('/'))
 }
 
-/** Makes one GRUB image; the tools are unpacked once for all three. */
-async function makeGrub(apt: Apt, target: string, dir: string): Promise<string> {
+/** Makes one GRUB image; the tools are unpacked once for all. */
+async function makeGrub(apt: Apt, { grub: target, halts }: GrubKernel, dir: string): Promise<string> {
   const root = join(dir, 'grub')
   if (!(await readdir(dir)).includes('grub')) {
     await mkdir(root)
     for (const name of GRUB_PACKAGES) {
       await run('dpkg', ['-x', await apt.download(name, await apt.version(name), dir), root])
     }
-    await writeFile(join(root, 'early.cfg'), GRUB_CONFIG)
   }
+  const { modules, script } = halts ? GRUB_HALTS : GRUB_STAYS
+  await writeFile(join(root, 'early.cfg'), script)
   const libraries = ['usr/lib', 'lib'].map((lib) => join(root, lib, 'x86_64-linux-gnu')).join(':')
   const output = join(dir, `grub-${target}.elf`)
-  const modules = join(root, 'usr/lib/grub', target)
-  const options = ['-O', target, '-d', modules, '-c', join(root, 'early.cfg'), '-p', '/boot/grub', '-o', output]
-  await run(join(root, 'usr/bin/grub-mkimage'), [...options, ...GRUB_MODULES.split(' ')], {
+  const folder = join(root, 'usr/lib/grub', target)
+  const options = ['-O', target, '-d', folder, '-c', join(root, 'early.cfg'), '-p', '/boot/grub', '-o', output]
+  await run(join(root, 'usr/bin/grub-mkimage'), [...options, ...modules.split(' ')], {
     env: { ...process.env, LD_LIBRARY_PATH: libraries },
   })
   return output
@@ -138,7 +149,7 @@ async function fetchOne(
   if (there) return there
   let made: string
   if ('grub' in source) {
-    made = await makeGrub(apt, source.grub, dir)
+    made = await makeGrub(apt, source, dir)
   } else {
     const unpacked = join(dir, name)
     const files = await unpack(await apt.download(from, version, dir), source.file, unpacked)
@@ -152,6 +163,18 @@ async function fetchOne(
     .update(await readFile(kernelPath(name)))
     .digest('hex')
   return { name, package: from, version, file: basename(made), sha256 }
+}
+
+/** A program, fetched once: what it says of a kernel does not depend on which build of it says so. */
+async function fetchTool(apt: Apt, name: ToolName, dir: string): Promise<void> {
+  if (existsSync(toolPath(name))) return
+  const { package: from, file } = TOOLS[name]
+  const unpacked = join(dir, name)
+  const files = await unpack(await apt.download(from, await apt.version(from), dir), file, unpacked)
+  if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${file}`)
+  await mkdir(toolsDir, { recursive: true })
+  await copyFile(join(unpacked, files[0] as string), `${toolPath(name)}.new`)
+  await rename(`${toolPath(name)}.new`, toolPath(name))
 }
 
 /** Fetches all; what cannot be had is named in the result and does not keep the others away. */
@@ -174,6 +197,12 @@ async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: strin
       } catch (error) {
         failed.push(`${name}: ${(error as Error).message.trim()}`)
       }
+    }
+    for (const name of TOOL_NAMES) {
+      const { arch } = TOOLS[name]
+      await fetchTool(apts[arch], name, dirs[arch]).catch((error: Error) =>
+        failed.push(`${name}: ${error.message.trim()}`),
+      )
     }
   } finally {
     for (const dir of Object.values(dirs)) await rm(dir, { recursive: true, force: true })

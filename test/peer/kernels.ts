@@ -22,9 +22,11 @@ interface PackagedKernel {
 }
 
 /** An image that grub-mkimage makes. */
-interface GrubKernel {
+export interface GrubKernel {
   readonly package: 'grub-xen-bin'
   readonly arch: 'amd64'
+  /** It ends by itself after saying what it is; otherwise it stays at its prompt. */
+  readonly halts: boolean
   readonly grub: 'x86_64-xen' | 'i386-xen' | 'i386-xen_pvh'
 }
 
@@ -41,7 +43,12 @@ const gnumach = (arch: Architecture): PackagedKernel => ({
   arch,
   file: './boot/gnumach-*.gz',
 })
-const grub = (target: GrubKernel['grub']): GrubKernel => ({ package: 'grub-xen-bin', arch: 'amd64', grub: target })
+const grub = (target: GrubKernel['grub'], halts = false): GrubKernel => ({
+  package: 'grub-xen-bin',
+  arch: 'amd64',
+  grub: target,
+  halts,
+})
 
 export const KERNELS = {
   'debian-amd64': linux('amd64'),
@@ -53,6 +60,8 @@ export const KERNELS = {
   'grub-x86_64-xen': grub('x86_64-xen'),
   'grub-i386-xen': grub('i386-xen'),
   'grub-i386-xen_pvh': grub('i386-xen_pvh'),
+  'grub-x86_64-xen-halts': grub('x86_64-xen', true),
+  'grub-i386-xen-halts': grub('i386-xen', true),
   memdisk: { package: 'syslinux-common', arch: 'amd64', file: './usr/lib/syslinux/memdisk' },
   ipxe: { package: 'ipxe', arch: 'amd64', file: './boot/ipxe.lkrn' },
   'memtest86+-x64': { package: 'memtest86+', arch: 'amd64', file: './boot/memtest86+x64.bin' },
@@ -95,4 +104,21 @@ export function kernel(name: KernelName): string | undefined {
 export async function findKernel(name: KernelName): Promise<Found<string>> {
   const found = kernel(name)
   return found === undefined ? { missing: `${name} was not fetched: npm run kernels` } : { found }
+}
+
+/** Programs out of the same packages: other people's readers of what we read. */
+export const TOOLS = {
+  readnotes: { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/bin/readnotes' },
+} as const satisfies Record<string, PackagedKernel>
+
+export type ToolName = keyof typeof TOOLS
+export const TOOL_NAMES = Object.keys(TOOLS) as ToolName[]
+export const toolsDir = join(cacheDir, 'tools')
+export const toolPath = (name: ToolName): string => join(toolsDir, name)
+
+/** A fetched program, for requirePeer(). */
+export async function findTool(name: ToolName): Promise<Found<string>> {
+  return existsSync(toolPath(name))
+    ? { found: toolPath(name) }
+    : { missing: `${name} was not fetched: npm run kernels` }
 }

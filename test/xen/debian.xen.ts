@@ -7,6 +7,7 @@ import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
+import { restoredCase, restoredLinux } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -23,11 +24,11 @@ const linux: GuestSpec = {
   ramdisk: join(xenBuild, 'guest.cpio'),
   cmdline: 'console=hvc0 quiet',
 }
-const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen'), memoryMiB: 64 }
+const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
   'debian',
-  ['grub-x86_64-xen', 'gnumach-amd64'],
+  ['grub-x86_64-xen-halts', 'gnumach-amd64'],
   [
     {
       name: 'hello-create',
@@ -54,6 +55,11 @@ checkInXen(
       },
     },
     linuxCase('linux-create', linux),
+    restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
+    restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
+    restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
+    restoredLinux('linux-restored', linux),
+    restoredLinux('linux-restored-4', { ...linux, memoryMiB: 1024, vcpus: 4 }),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),

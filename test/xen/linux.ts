@@ -37,8 +37,8 @@ export function linuxCase(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,
     ...forXl(spec),
-    steps: ['xl create guest.cfg', 'console GUEST-READY', ...SAVE_AND_RESTORE],
-    seconds: 120,
+    steps: ['xl create guest.cfg', 'console GUEST-READY 120', ...SAVE_AND_RESTORE],
+    seconds: 300,
     check(t, { console }) {
       checkLinuxConsole(t, console, spec)
       t.equal(console.match(/GUEST-ALIVE 1\r?\n/g)?.length, 1, 'it went on, and did not start again')
