@@ -30,7 +30,6 @@ interface Case {
   readonly name: string
   readonly kernel: StateKernel
   readonly file?: Uint8Array
-  readonly vaddr?: number | bigint
   readonly config: Partial<LinuxConfig>
 }
 
@@ -49,22 +48,23 @@ const cases: readonly Case[] = [
     ([0, 1, 3] as const).flatMap((ring): Case[] => [
       {
         name: `${subarch}, 32-bit, paging on, ring ${ring}`,
-        kernel: kernel(32, ring === 0),
-        vaddr: 0xc1000000,
+        kernel: { ...kernel(32, ring === 0), vaddr: 0xc1000000 },
+
         config: { subarch, ring, paging: true },
       },
       // In long mode ring 1 is as privileged as ring 0 to the page tables, and as little to the registers as ring 3.
       {
         name: `${subarch}, 64-bit, paging on, ring ${ring}`,
-        kernel: kernel(64, ring === 0),
-        vaddr: 0xffffffff81000000n,
+        kernel: { ...kernel(64, ring === 0), vaddr: 0xffffffff81000000n },
+
         config: { subarch, ring, paging: true },
       },
     ]),
   ),
 ]
 
-function check(t: Test, { kernel: { bits, ring0 }, config }: Case, domain: Domain, report: StateReport): void {
+function check(t: Test, { kernel: spec, config }: Case, domain: Domain, report: StateReport): void {
+  const { bits, ring0, vaddr } = spec
   const { fields } = report
   const ring = config.ring ?? 0
   const paging = bits === 64 || config.paging === true
@@ -105,6 +105,10 @@ function check(t: Test, { kernel: { bits, ring0 }, config }: Case, domain: Domai
   t.equal(fields['gdt limit'], BigInt(vcpu?.gdtr?.limit ?? 0))
   t.same(report.gdt, domain.memory.read(Number(vcpu?.gdtr?.base), 32), 'its GDT, in its memory')
   t.same(BootParams.decode(report.bootParams), readBootParams(domain), 'boot_params')
+  if (vaddr !== undefined) {
+    const first = Buffer.from(stateCode(spec)).readUInt32LE()
+    t.equal(fields['code at vaddr'], BigInt(first), 'its segment is mapped where it asks to be')
+  }
   if (config.subarch === undefined) {
     t.equal(report.startInfo, undefined)
     return
@@ -121,7 +125,7 @@ function check(t: Test, { kernel: { bits, ring0 }, config }: Case, domain: Domai
 for (const one of cases) {
   t.test(one.name, async (t) => {
     if ((await requirePeer(t, findQemu)) === undefined) return
-    const file = one.file ?? stateElf({ ...one.kernel, ...(one.vaddr === undefined ? {} : { vaddr: one.vaddr }) })
+    const file = one.file ?? stateElf(one.kernel)
     const domain = buildDomain(await readKernel(file), {
       memory: 64 * MiB,
       cmdline: 'state',
