@@ -217,12 +217,12 @@ export function domainText(domain: Domain): string[] {
     }
     const { registers: r, segments: s } = vcpu
     const set = Object.entries(r).filter(([name, value]) => value !== 0n || name === 'rip')
+    // A PV guest's own control registers say nothing but where its tables are.
+    const controls = (['cr0', 'cr3', 'cr4', 'efer'] as const)
+      .filter((name) => vcpu[name] !== 0n || name === 'cr3')
+      .map((name) => [name, vcpu[name]] as const)
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
-    lines.push(
-      '',
-      `vcpu ${vcpu.id}`,
-      ...pairs([...set, ['cr3', vcpu.cr3] as const].map(([n, v]) => [n, hex(v, digits)])),
-    )
+    lines.push('', `vcpu ${vcpu.id}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
     lines.push(`  ${selectors}; every other register 0`)
   }
   return lines

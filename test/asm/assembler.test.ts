@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { Assembler, mem, registers } from '../../lib/testing/index.js'
+import { Assembler, mem, registers, SystemAssembler } from '../../lib/testing/index.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
@@ -88,6 +88,65 @@ test('every instruction as GNU as encodes it', async (t) => {
     t.equal(ours.toString('hex', from, to), theirs.toString('hex', from, to), gnu)
   }
   t.equal(ours.length, theirs.length, 'and nothing more')
+})
+
+/** The same for what sets up a processor; the third word is the mode, where it is not both. */
+const system: readonly (readonly [ours: (a: SystemAssembler) => SystemAssembler, gnu: string, bits?: 32 | 64])[] = [
+  [(a) => a.toControl(3, eax), 'mov cr3, eax', 32],
+  [(a) => a.toControl(4, rax), 'mov cr4, rax', 64],
+  [(a) => a.fromControl(ecx, 0), 'mov ecx, cr0', 32],
+  [(a) => a.rdmsr().wrmsr(), 'rdmsr; wrmsr'],
+  [(a) => a.lgdt(a.at('start')), 'lgdt [start]', 32],
+  [(a) => a.lgdt(a.at('start')), 'lgdt [rip+start]', 64],
+  [(a) => a.sgdt(a.at('start', 2)), 'sgdt [start+2]', 32],
+  [(a) => a.sidt(mem(rdi)), 'sidt [rdi]', 64],
+  [(a) => a.smsw(eax), 'smsw eax'],
+  [(a) => a.ltr(eax), 'ltr ax'],
+  [(a) => a.str(edx), 'str edx'],
+  [(a) => a.lar(ecx, eax), 'lar ecx, eax'],
+  [(a) => a.lsl(eax, edx), 'lsl eax, edx'],
+  [(a) => a.toSegment('ds', eax), 'mov ds, eax'],
+  [(a) => a.toSegment('ss', ecx), 'mov ss, ecx'],
+  [(a) => a.fromSegment(eax, 'gs'), 'mov eax, gs'],
+  [(a) => a.pushImmediate(0x12345678), 'push 0x12345678'],
+  [(a) => a.pushf(), 'pushf'],
+  [(a) => a.popf(), 'popf'],
+  [(a) => a.iret(), 'iretd', 32],
+  [(a) => a.iret(), 'iretq', 64],
+  [(a) => a.ljmp(0x10, 'start'), '.byte 0xea; .long start; .word 0x10', 32],
+  [(a) => a.ljmp(8, 0x12345678), '.byte 0xea; .long 0x12345678; .word 8', 32],
+  [(a) => a.movAddress(eax, 'start'), 'mov eax, offset start', 32],
+  [(a) => a.mov(eax, a.at('start', 4)), '.byte 0x8b, 0x05; .long start + 4', 32],
+  [(a) => a.cli().hlt().outb().inb(), 'cli; hlt; out dx, al; in al, dx'],
+]
+
+for (const bits of [32, 64] as const) {
+  test(`${bits}-bit instructions of the system as GNU as encodes them`, async (t) => {
+    if (!(await requirePeer(t, () => findCommand('as', 'binutils')))) return
+    const dir = mkdtempSync(join(tmpdir(), 'asm-'))
+    t.teardown(() => rmSync(dir, { recursive: true }))
+    const mine = system.filter(([, , only]) => only === undefined || only === bits)
+    const source = ['.intel_syntax noprefix', 'start:', ...mine.map(([, gnu]) => gnu), ''].join('\n')
+    writeFileSync(join(dir, 'a.s'), source)
+    const run = (command: string, ...args: readonly string[]) => {
+      const done = spawnSync(command, args, { encoding: 'utf8' })
+      if (done.status !== 0) throw new Error(`${command}: ${done.stderr}`)
+    }
+    run('as', `--${bits}`, '-o', join(dir, 'a.o'), join(dir, 'a.s'))
+    // Absolute addresses are relocations until it is linked.
+    const elf = bits === 32 ? 'elf_i386' : 'elf_x86_64'
+    run('ld', '-m', elf, '-Ttext=0x100000', '-e', 'start', '-o', join(dir, 'a.elf'), join(dir, 'a.o'))
+    run('objcopy', '-O', 'binary', '-j', '.text', join(dir, 'a.elf'), join(dir, 'a.bin'))
+    const a = new SystemAssembler(0x100000, bits)
+    a.label('start')
+    for (const [ours] of mine) ours(a)
+    t.equal(Buffer.from(a.assemble()).toString('hex'), readFileSync(join(dir, 'a.bin')).toString('hex'))
+  })
+}
+
+test('32-bit code has no 64-bit registers', async (t) => {
+  t.throws(() => new Assembler(0, 32).mov(rax, rbx), { code: 'bad-config' })
+  t.throws(() => new Assembler(0, 32).inc(r9d), { code: 'bad-config' })
 })
 
 test('data, labels and alignment', async (t) => {

@@ -1,0 +1,124 @@
+/**
+ * boot_params as we make them beside those that QEMU's own Linux loader and Debian's setup code make, for one and the same
+ * kernel: Debian's setup sectors in front of a protected-mode kernel of ours that tells what it was given.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { BootParams, E820_TYPE, SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'
+import { buildDomain, readKernel } from '../../lib/index.js'
+import { patternBytes } from '../../lib/testing/index.js'
+import { parseReport, stateCode } from '../fixtures/state-kernel.js'
+import { findKernel } from '../peer/kernels.js'
+import { requirePeer } from '../peer/require-peer.js'
+import { findQemu, runInQemu, runQemu, withDirectory } from './harness.js'
+
+const MiB = 2 ** 20
+const MEMORY = 128 * MiB
+const CMDLINE = 'console=ttyS0 loader=compared'
+/** Where QEMU loads every bzImage. */
+const ADDRESS = 0x100000
+
+/** Every field in which the two differ, and why. A name stands for what lies in it too. */
+const NAMED: Readonly<Record<string, string>> = {
+  'hdr.type_of_loader': 'who loaded it: QEMU has a number of its own, we have none',
+  'hdr.ramdisk_image': 'as high as there is memory in both; SeaBIOS keeps the highest 128 KiB for its ACPI tables',
+  'hdr.cmd_line_ptr': 'where the command line lies: QEMU always uses 0x20000, we the page behind boot_params',
+  'hdr.heap_end_ptr': 'how much setup code may use: QEMU gives it all up to its command line, we 0xe000 bytes',
+  e820_entries: "the firmware's memory map against ours",
+  e820_table: 'SeaBIOS reserves itself, its tables and an EBDA; we have no firmware, and a map of RAM alone',
+  alt_mem_k: 'memory as the BIOS call e801 says it; a kernel with an e820 map does not look',
+  'screen_info.ext_mem_k': 'memory as the BIOS call 88 says it; a kernel with an e820 map does not look',
+  'screen_info.orig_video_cols': 'a text screen, of which the setup code asks the BIOS; without firmware there is none',
+  'screen_info.orig_video_lines': 'the same',
+  'screen_info.orig_video_ega_bx': 'the same',
+  'ist_info.signature': 'the registers of a BIOS call about SpeedStep that no BIOS here answered',
+  'ist_info.perf_level': 'the same',
+  edid_info: 'what the setup code fills in before it asks for a monitor that is not there',
+}
+
+/** Debian's boot sector and setup code, then our kernel; the payload that the header names is not there. */
+async function dumpingImage(file: string): Promise<Uint8Array> {
+  const { linux } = await readKernel(readFileSync(file))
+  if (!linux) throw new Error(`${file} is no bzImage`)
+  const setup = linux.bytes.slice(0, linux.setupBytes)
+  const view = new DataView(setup.buffer)
+  for (const field of ['payload_offset', 'payload_length'] as const) {
+    view.setUint32(SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field), 0, true)
+  }
+  const code = stateCode({ bits: 32, address: ADDRESS, ring0: true })
+  return Buffer.concat([setup, code])
+}
+
+/** Fields by their C names, `hdr.version`, those of arrays by their index too. */
+function flat(value: unknown, path = ''): [string, string][] {
+  if (value instanceof Uint8Array)
+    return [
+      [
+        path,
+        Buffer.from(value)
+          .toString('hex')
+          .replace(/(00)+$/, ''),
+      ],
+    ]
+  // The padding of a struct within a struct.
+  if (value === undefined) return []
+  if (typeof value !== 'object' || value === null) return [[path, `0x${BigInt(value as number).toString(16)}`]]
+  return Object.entries(value).flatMap(([name, inner]) => flat(inner, path === '' ? name : `${path}.${name}`))
+}
+
+/** Ranges of RAM in the map that a kernel was given. */
+function usable(output: string): (readonly [bigint, bigint])[] {
+  const { e820_table, e820_entries } = BootParams.decode(parseReport(output, 32).bootParams)
+  return e820_table
+    .slice(0, e820_entries)
+    .filter(({ type }) => type === E820_TYPE.RAM)
+    .map(({ addr, size }) => [addr, addr + size] as const)
+}
+
+t.test("QEMU's loader and ours hand a kernel the same boot_params", async (t) => {
+  if ((await requirePeer(t, findQemu)) === undefined) return
+  const file = await requirePeer(t, () => findKernel('debian-amd64'))
+  if (file === undefined) return
+  const image = await dumpingImage(file)
+  const ramdisk = patternBytes(5000)
+  const theirs = await withDirectory(async (directory) => {
+    writeFileSync(join(directory, 'kernel'), image)
+    writeFileSync(join(directory, 'ramdisk'), ramdisk)
+    return runQemu([
+      ...['-machine', 'pc', '-accel', 'tcg', '-m', `${MEMORY / MiB}M`, '-nodefaults', '-no-reboot', '-display', 'none'],
+      ...['-monitor', 'none', '-serial', 'stdio', '-kernel', join(directory, 'kernel')],
+      ...['-initrd', join(directory, 'ramdisk'), '-append', CMDLINE],
+    ])
+  })
+  const domain = buildDomain(await readKernel(image), {
+    type: 'linux',
+    entry: 32,
+    memory: MEMORY,
+    cmdline: CMDLINE,
+    ramdisk,
+    loadAddress: ADDRESS,
+  })
+  const ours = await runInQemu(domain)
+  const fields = (output: string) => new Map(flat(BootParams.decode(parseReport(output, 32).bootParams)))
+  const [a, b] = [fields(ours), fields(theirs)]
+  t.ok(a.size > 300, `${a.size} fields compared`)
+  const differing = [...a].filter(([name, value]) => value !== b.get(name))
+  const unnamed = differing.filter(
+    ([name]) => !Object.keys(NAMED).some((known) => name === known || name.startsWith(`${known}.`)),
+  )
+  for (const [name, value] of differing) t.comment(`${name}: ours ${value}, QEMU's ${b.get(name)}`)
+  const stale = Object.keys(NAMED).filter(
+    (known) => !differing.some(([name]) => name === known || name.startsWith(`${known}.`)),
+  )
+  t.same(stale, [], 'every name is of a difference that there is')
+  t.ok(
+    usable(theirs).every(([start, end]) => usable(ours).some(([from, to]) => from <= start && end <= to)),
+    'all RAM of theirs is RAM of ours',
+  )
+  t.same(
+    unnamed.map(([name, value]) => `${name}: ours ${value}, QEMU's ${b.get(name)}`),
+    [],
+    'every difference has a name',
+  )
+})

@@ -1,0 +1,150 @@
+/**
+ * The qemu format without QEMU: what is written is read back, what is refused, and the ROM's fixed places.
+ *
+ * Source: ARCHITECTURE.md, "The qemu format"; what a processor makes of the ROM is tested in test/qemu.
+ * Gotcha: a sidecar may be a stranger's: nothing in it may become an argument of a program.
+ */
+import t from 'tap'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  DomainBuilderError,
+  type LinuxConfig,
+  readBootParams,
+  readKernel,
+} from '../../lib/index.js'
+import { openQemu, qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { bootRom } from '../../lib/snapshot/qemu-rom.js'
+import { buildElf, patternBytes } from '../../lib/testing/index.js'
+import { PAGE_SIZE } from '../../lib/units.js'
+import { pvKernelFile } from '../fixtures/kernels.js'
+
+const MiB = 2 ** 20
+const GiB = 2 ** 30
+
+async function build(config: Partial<LinuxConfig> = {}, bits: 32 | 64 = 64): Promise<Domain> {
+  const file = buildElf({
+    class: bits,
+    entry: 0x1000000,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000 }],
+  })
+  return buildDomain(await readKernel(file), {
+    memory: 64 * MiB,
+    cmdline: 'x',
+    ramdisk: patternBytes(777, 4),
+    ...config,
+    type: 'linux',
+  })
+}
+
+function written(domain: Domain): { memory: Uint8Array; json: string } {
+  const snapshot = qemuSnapshot(domain, 'guest')
+  const memory = new Uint8Array(snapshot.size)
+  for (const { offset, bytes } of snapshot.pieces()) memory.set(bytes, offset)
+  return { memory, json: JSON.stringify(snapshot.sidecar) }
+}
+
+t.test('what is written is the guest again, and an ELF whose segments are its memory', async (t) => {
+  for (const memory of [64 * MiB, 5 * GiB]) {
+    const domain = await build({ memory })
+    const { memory: file, json } = written(domain)
+    const back = openQemu(json, bytesSource(file))
+    t.same(back.vcpus, domain.vcpus)
+    t.same(back.memory.ranges, domain.memory.ranges)
+    t.same(readBootParams(back), readBootParams(domain))
+    t.same(back.memory.read(0x1000000, 9000), domain.memory.read(0x1000000, 9000))
+    t.same(written(back), { memory: file, json }, 'and the same bytes again')
+    const { elf } = await readKernel(file)
+    for (const { paddr, filesz, offset } of elf?.segments ?? []) {
+      const same = Buffer.compare(file.subarray(offset, offset + filesz), domain.memory.read(Number(paddr), filesz))
+      t.equal(same, 0, `segment at ${paddr.toString(16)}`)
+      t.equal(Number(paddr) % PAGE_SIZE, 0)
+    }
+    const args = qemuArguments(domain, 'a/guest')
+    t.equal(args[args.indexOf('-m') + 1], `${memory / 1024}K`, 'the machine has the memory that was asked for')
+  }
+})
+
+t.test('a ROM is 64 KiB, begins at the reset vector, and depends on the state alone', async (t) => {
+  const [vcpu] = (await build()).vcpus
+  if (!vcpu) throw new Error('no vcpu')
+  const rom = bootRom(vcpu, 0x9e000)
+  t.equal(rom.length, 0x10000)
+  t.equal(rom[0xfff0], 0xe9, 'a near jump')
+  t.equal((0xfff3 + Buffer.from(rom).readInt16LE(0xfff1)) & 0xffff, 0xff00)
+  t.same(bootRom(vcpu, 0x9e000), rom)
+  t.notSame(bootRom({ ...vcpu, registers: { ...vcpu.registers, rsi: 1n } }, 0x9e000), rom)
+  const refused = { code: 'does-not-fit' }
+  t.throws(() => bootRom({ ...vcpu, cr3: 1n << 32n }, 0x9e000), refused)
+  t.throws(() => bootRom({ ...vcpu, cr0: 0n }, 0x9e000), refused)
+  const { gdtr: _gdtr, ...noGdt } = vcpu
+  t.ok(bootRom(noGdt, 0x9e000), 'without a GDT of the guest, one is made of its descriptors')
+  const ds = { selector: 0, descriptor: vcpu.segments.ds.descriptor ?? { base: 0n, limit: 0, attributes: 0 } }
+  t.throws(() => bootRom({ ...noGdt, segments: { ...vcpu.segments, ds } }, 0x9e000), refused)
+})
+
+t.test('a guest that needs Xen is refused', async (t) => {
+  const pv = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 32 * MiB })
+  t.throws(() => qemuSnapshot(pv, 'guest'), { code: 'does-not-fit', message: /needs Xen/ })
+})
+
+t.test('a sidecar that lies is refused, and its command is not believed', async (t) => {
+  const { memory, json } = written(await build())
+  const change = (edit: (sidecar: Record<string, never>) => void): string => {
+    const sidecar = JSON.parse(json)
+    edit(sidecar)
+    return JSON.stringify(sidecar)
+  }
+  const refuses = (text: string, pattern: RegExp, file = memory) => {
+    try {
+      openQemu(text, bytesSource(file)).memory.read(0x1000000, 16)
+      t.fail(`not refused: ${pattern}`)
+    } catch (error) {
+      if (!(error instanceof DomainBuilderError)) throw error
+      t.match(error.message, pattern)
+    }
+  }
+  type Loose = { [key: string]: Loose & (number | string | Loose[])[] & (number | string) }
+  const set = (edit: (sidecar: Loose) => void) => change(edit as never)
+  refuses(
+    set((s) => {
+      Object.assign(s, { version: 2 })
+    }),
+    /version/,
+  )
+  refuses(
+    set((s) => {
+      Object.assign(s.memory ?? {}, { data: [[1, 2]] })
+    }),
+    /pfn, pages and offset/,
+  )
+  refuses(
+    set((s) => {
+      Object.assign(s.memory ?? {}, { data: [[0x1000, 1, 2 ** 50]] })
+    }),
+    /ends too early/,
+  )
+  refuses(
+    set((s) => {
+      Object.assign(s.memory ?? {}, { data: [[2 ** 30, 1, 0]] })
+    }),
+    /outside the guest's memory/,
+  )
+  refuses(
+    set((s) => {
+      Object.assign(s.memory ?? {}, { pages: 7 })
+    }),
+    /bytes cannot be used|pages cannot be used/,
+  )
+  refuses(
+    set((s) => {
+      Object.assign(s, { bootParams: { paddr: '0xfffffffff000' } })
+    }),
+    /boot_params in the memory/,
+  )
+  const evil = set((s) => {
+    Object.assign(s, { qemu: { command: ['rm', '-rf', '/'] } })
+  })
+  t.notOk(qemuArguments(openQemu(evil, bytesSource(memory)), 'guest').includes('-rf'))
+})
