@@ -6,7 +6,9 @@
  */
 import * as path from 'node:path'
 import type { Domain } from '../guest/domain.js'
+import { writeElfCore } from '../snapshot/elf-core.js'
 import { rawSidecar } from '../snapshot/raw.js'
+import { writeXenCore } from '../snapshot/xen-core.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import { PAGE_SIZE } from '../units.js'
 import { UsageError } from './command.js'
@@ -16,6 +18,8 @@ import type { Progress } from './progress.js'
 /** Formats that are one stream of bytes. */
 const STREAMS = {
   xl: (domain: Domain) => writeXl(domain),
+  'xen-core': writeXenCore,
+  'elf-core': writeElfCore,
 } as const
 export const FORMATS = ['raw', ...(Object.keys(STREAMS) as (keyof typeof STREAMS)[])] as const
 export type Format = (typeof FORMATS)[number]
