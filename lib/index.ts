@@ -43,6 +43,7 @@ export { bootVerdicts, type Verdict, type VerdictType } from './kernel/verdict.j
 export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
 export type { CommonConfig, DomainConfig, PvConfig } from './protocol/config.js'
+export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
 export { writeElfCore } from './snapshot/elf-core.js'
 export { openSnapshot, sniffSnapshot } from './snapshot/open.js'
 export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'

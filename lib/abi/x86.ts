@@ -27,12 +27,27 @@ export const X86_32_VADDR_BITS = 32
 export const levelShift = (level: number): number => 12 + PT_LEVEL_BITS * (level - 1)
 
 export const EFLAGS_RESERVED_1 = 1 << 1
+export const EFLAGS_IOPL_SHIFT = 12
 export const EFLAGS_IF = 1 << 9
 
 export const CR0_PE = 1 << 0
 export const CR0_ET = 1 << 4
 export const CR0_PG = 0x80000000
+/**
+ * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The accessed
+ * bit is set, so that loading them does not write to the table.
+ */
+export const FLAT_CODE32 = 0xc9b
+export const FLAT_CODE64 = 0xa9b
+export const FLAT_DATA = 0xc93
+export const FLAT_LIMIT = 0xffffffff
+/** In those attributes. */
+export const DESCRIPTOR_DPL_SHIFT = 5
+export const DESCRIPTOR_G = 1 << 11
+/** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
+export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
 export const EFER_SCE = 1 << 0
@@ -45,3 +60,8 @@ export const DR7_RESET = 0x400
 export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >>> 0
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
+
+/** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
+export const ROM_START = 0xffff0000
+export const ROM_BYTES = 0x10000
+export const RESET_VECTOR = 0xfff0

@@ -9,19 +9,21 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { qemuArguments } from '../snapshot/qemu.js'
 import { parseSize } from '../units.js'
-import { type Command, text, texts, UsageError, type Values } from './command.js'
+import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
-import { FORMATS, writeSnapshot } from './output.js'
+import { linuxOptions, readLinux } from './linux-options.js'
+import { FORMATS, filesOf, writeSnapshot } from './output.js'
 
-const TYPES = ['pv', 'auto'] as const
+const TYPES = ['pv', 'linux', 'auto'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json
+  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -30,8 +32,18 @@ export const command: Command = {
   --cmdline TEXT        the kernel's command line
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)`,
+  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
+For --type linux:
+  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
+  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
+  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
+  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
+  --ramdisk-address ADDR  (default: as high as the kernel allows)
+  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
+  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
+  --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
+    ...linuxOptions,
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
@@ -48,7 +60,7 @@ export const command: Command = {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
     const format = oneOf(values, 'format', FORMATS, 'raw')
-    if (output === '-' && format === 'raw') throw new UsageError('raw is two files: -o needs a name')
+    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     const config = { ...readConfig(values), ...restorable }
@@ -59,14 +71,8 @@ export const command: Command = {
     if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
+    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
-}
-
-function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
-  const given = text(values, name) ?? otherwise
-  const found = allowed.find((value) => value === given)
-  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
-  return found
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {
@@ -90,6 +96,7 @@ function readConfig(values: Values): DomainConfig {
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
+    ...readLinux(values),
   }
 }
 
@@ -106,4 +113,9 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
     })
   }
   return { table: new BigUint64Array(bytes.slice().buffer) }
+}
+
+/** A command as a shell takes it. */
+function showCommand(words: readonly string[]): string {
+  return words.map((word) => (/^[\w./,=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
 }

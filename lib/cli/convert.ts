@@ -6,7 +6,7 @@
  */
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { FORMATS, type Format, writeSnapshot } from './output.js'
+import { FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
 
 const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core' }
 
@@ -27,7 +27,8 @@ export const command: Command = {
     const format =
       given === undefined ? BY_NAME[/\.([a-z]+)$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
     if (!format) throw new UsageError(`--format is ${FORMATS.join(', ')}; not '${given ?? ''}'`)
-    if (output === '-' && format === 'raw') throw new UsageError('raw is two files: -o needs a name')
+    if (output === '-' && filesOf(format) > 1)
+      throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
     const domain = await openDomain(positionals[0] as string, progress)
     await writeSnapshot(domain, format, output, progress)
     progress.end()

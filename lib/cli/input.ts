@@ -9,6 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
+import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
 import { bytesSource } from '../snapshot/source.js'
 import { showSize } from '../units.js'
@@ -27,20 +28,32 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
+/** The formats that have a sidecar. */
+const FORMATS = { [RAW_FORMAT]: openRaw, [QEMU_FORMAT]: openQemu } as const
+
+/** Which of them a sidecar is of, by its first bytes. */
+function formatOf(sidecar: Uint8Array): keyof typeof FORMATS | undefined {
+  const head = Buffer.from(sidecar.subarray(0, 4096))
+  return ([RAW_FORMAT, QEMU_FORMAT] as const).find((format) => head.includes(`"${format}"`))
+}
+
+const openSidecar = (text: string, image: string): Domain =>
+  FORMATS[formatOf(Buffer.from(text)) ?? RAW_FORMAT](text, fileSource(image))
+
 /** A kernel or a snapshot, whichever the file is. */
 export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
   if (name !== '-' && exists(`${name}.json`)) {
-    return { domain: openRaw(Buffer.from(readInput(`${name}.json`)).toString(), fileSource(name)) }
+    return { domain: openSidecar(Buffer.from(readInput(`${name}.json`)).toString(), name) }
   }
   // A pipe is read once, and whole; a file piece by piece, since a guest's may be larger than what memory there is.
   const source = name === '-' || !isRegular(name) ? undefined : fileSource(name)
   if (source && sniffSnapshot(source)) return { domain: openSnapshot(source) }
   const bytes = readInput(name)
   if (!source && sniffSnapshot(bytesSource(bytes))) return { domain: openSnapshot(bytesSource(bytes)) }
-  if (bytes[0] === '{'.charCodeAt(0) && Buffer.from(bytes.subarray(0, 4096)).includes(RAW_FORMAT)) {
+  if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
     const text = Buffer.from(bytes).toString()
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
-    return { domain: openRaw(text, fileSource(image)) }
+    return { domain: openSidecar(text, image) }
   }
   return { kernel: await decoded(name, bytes, progress) }
 }

@@ -10,6 +10,7 @@ import { DomainBuilderError } from '../errors.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+import type { LinuxConfig } from './linux-config.js'
 import type { Module } from './modules.js'
 
 /** What every boot convention takes. */
@@ -66,7 +67,8 @@ export interface PvConfig extends CommonConfig {
   readonly lowMfn?: Mfn
 }
 
-export interface DomainConfig extends PvConfig {
+/** Every word that any convention knows; each takes those that concern it. */
+export interface DomainConfig extends PvConfig, LinuxConfig {
   /** Default auto: the kernel's best. */
   readonly type?: 'pv' | 'pvh' | 'linux' | 'auto'
 }

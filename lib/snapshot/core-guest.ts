@@ -7,16 +7,15 @@
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { FRAMES_MAX, type Pfn, type Range } from '../units.js'
 import type { CoreNote } from './elf-file.js'
-import { guestJson, openGuest } from './guest-json.js'
+import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
-
-const MAX_RANGES = 1 << 20
 
 export function guestNote(domain: Domain): CoreNote {
   const ranges = domain.memory.ranges.map(({ start, end }) => [start, end])
-  const desc = new Uint8Array(Buffer.from(JSON.stringify(guestJson(domain, { ranges }))))
+  const desc = new Uint8Array(
+    Buffer.from(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges }) })),
+  )
   return { owner: GUEST_NOTE_OWNER, type: NT_GUEST_JSON, desc }
 }
 
@@ -26,14 +25,5 @@ export function guestNote(domain: Domain): CoreNote {
  */
 export function coreGuest(note: CoreNote, place: (memory: GuestMemory) => GuestMemory): Domain {
   const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
-  const ranges: Range<Pfn>[] = []
-  for (const range of json.at('memory').at('ranges').list(MAX_RANGES)) {
-    const [start, end] = range.list(2).map((value) => value.integer(0, FRAMES_MAX))
-    if (start === undefined || end === undefined || start < (ranges.at(-1)?.end ?? 0) || end <= start) {
-      return range.refuse('sorted, disjoint ranges of pfn')
-    }
-    ranges.push({ start, end })
-  }
-  if (ranges.length === 0) json.at('memory').refuse('memory')
-  return openGuest(json, place(new GuestMemory(ranges)))
+  return openGuest(json, place(new GuestMemory(openRanges(json.at('memory')))))
 }

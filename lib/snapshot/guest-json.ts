@@ -9,7 +9,7 @@ import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
 import { logSnapshot } from '../log.js'
-import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf } from '../units.js'
+import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
 import { bootJson, openBoot } from './boot-json.js'
 import type { JsonValue } from './json.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
@@ -18,6 +18,9 @@ import { openVcpu, vcpuJson } from './vcpu-json.js'
 const MAX_REGIONS = 1 << 20
 const MAX_VCPUS = 4096
 const MAX_RECORDS = 1 << 16
+
+/** Of the whole of it, whichever format it is part of. */
+export const GUEST_JSON_VERSION = 1
 
 /** @param memory what the format says of memory beside its size. */
 export function guestJson(domain: Domain, memory: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -54,6 +57,7 @@ const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base6
  * @throws DomainBuilderError `bad-snapshot`.
  */
 export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
+  json.at('version').oneOf(GUEST_JSON_VERSION)
   const type = json.at('type').oneOf('pv', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
   const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
@@ -99,6 +103,33 @@ function openSaved(json: JsonValue): SavedState {
       .list(MAX_RECORDS)
       .map((record) => ({ name: record.at('name').string(), body: record.at('body').bytes() })),
   }
+}
+
+export function openPair(at: JsonValue): [number, number] {
+  const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
+  return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
+}
+
+/** The frames that a guest has, out of the member `memory`. @throws DomainBuilderError `bad-snapshot`. */
+export function openRanges(json: JsonValue): Range<number>[] {
+  const pages = json.at('pages').integer(1, FRAMES_MAX)
+  json.at('bytes').oneOf(pages * PAGE_SIZE)
+  const ranges: Range<number>[] = json.at('ranges').present
+    ? json
+        .at('ranges')
+        .list(MAX_REGIONS)
+        .map(openPair)
+        .map(([start, end]) => ({ start, end }))
+    : [{ start: 0, end: pages }]
+  let last = 0
+  let sum = 0
+  for (const { start, end } of ranges) {
+    if (start < last || end <= start) json.at('ranges').refuse('sorted, disjoint ranges of pfn')
+    last = end
+    sum += end - start
+  }
+  if (sum !== pages) json.at('pages').refuse(`${sum}, the sum of the ranges`)
+  return ranges
 }
 
 function openRegion(json: JsonValue): Region {

@@ -8,22 +8,20 @@
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { FRAMES_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
-import { guestJson, openGuest } from './guest-json.js'
+import { PAGE_SIZE, paddrOf } from '../units.js'
+import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 import type { ByteSource } from './source.js'
 
 export const RAW_FORMAT = 'xen-domain-builder/raw'
-const RAW_VERSION = 1
 
 /** Bounds on lists in a sidecar: far above what any guest has, far below what hurts. */
-const MAX_RANGES = 1 << 20
 const MAX_RUNS = 1 << 20
 
 /** The sidecar: what JSON.stringify gets. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
   readonly format: typeof RAW_FORMAT
-  readonly version: typeof RAW_VERSION
+  readonly version: typeof GUEST_JSON_VERSION
   readonly [field: string]: unknown
 }
 
@@ -37,7 +35,7 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
   const oneBlock = ranges.length === 1 && ranges[0]?.start === 0
   return {
     format: RAW_FORMAT,
-    version: RAW_VERSION,
+    version: GUEST_JSON_VERSION,
     ...guestJson(domain, {
       file,
       ...(oneBlock ? {} : { ranges: ranges.map(({ start, end }) => [start, end]) }),
@@ -53,31 +51,11 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
 export function openRaw(sidecar: string, image: ByteSource): Domain {
   const json = JsonValue.parse(sidecar, 'sidecar')
   json.at('format').oneOf(RAW_FORMAT)
-  json.at('version').oneOf(RAW_VERSION)
   return openGuest(json, openMemory(json.at('memory'), image))
 }
 
 function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
-  const pages = json.at('pages').integer(1, FRAMES_MAX)
-  json.at('bytes').oneOf(pages * PAGE_SIZE)
-  const pair = (at: JsonValue): [number, number] => {
-    const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
-    return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
-  }
-  const ranges: Range<number>[] = json.at('ranges').present
-    ? json
-        .at('ranges')
-        .list(MAX_RANGES)
-        .map(pair)
-        .map(([start, end]) => ({ start, end }))
-    : [{ start: 0, end: pages }]
-  let last = 0
-  for (const { start, end } of ranges) {
-    if (start < last || end <= start) json.at('ranges').refuse('sorted, disjoint ranges of pfn')
-    last = end
-  }
-  const memory = new GuestMemory(ranges)
-  if (memory.pageCount !== pages) json.at('pages').refuse(`${memory.pageCount}, the sum of the ranges`)
+  const memory = new GuestMemory(openRanges(json))
   if (image.size !== memory.endPfn * PAGE_SIZE) {
     throw new DomainBuilderError('truncated', 'the image has not the size that the sidecar says', {
       expected: `${memory.endPfn * PAGE_SIZE} bytes`,
@@ -85,7 +63,7 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
     })
   }
   for (const run of json.at('data').list(MAX_RUNS)) {
-    const [pfn, count] = pair(run)
+    const [pfn, count] = openPair(run)
     memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
   }
   return memory
