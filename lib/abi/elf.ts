@@ -7,6 +7,8 @@
 import { bytes, struct, u8, u16, u32, u64 } from './struct.js'
 
 export const ELF_MAGIC = Uint8Array.of(0x7f, 0x45, 0x4c, 0x46)
+/** Bytes of e_ident. */
+export const EI_NIDENT = 16
 export const ELFCLASS32 = 1
 export const ELFCLASS64 = 2
 export const ELFDATA2LSB = 1

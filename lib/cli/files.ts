@@ -92,6 +92,9 @@ export function fileSource(name: string): ByteSource {
   }
 }
 
+/** Whether there is a file of that name that can be read at any place. */
+export const isRegular = (name: string): boolean => fs.statSync(name, { throwIfNoEntry: false })?.isFile() === true
+
 /** Whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
 

@@ -8,10 +8,12 @@ import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
+import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
+import { bytesSource } from '../snapshot/source.js'
 import { showSize } from '../units.js'
-import { exists, fileSource, readInput } from './files.js'
+import { exists, fileSource, isRegular, readInput } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, saying so on a terminal: decompression takes a moment. */
@@ -43,7 +45,11 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
   if (name !== '-' && exists(`${name}.json`)) {
     return { domain: openSidecar(Buffer.from(readInput(`${name}.json`)).toString(), name) }
   }
+  // A pipe is read once, and whole; a file piece by piece, since a guest's may be larger than what memory there is.
+  const source = name === '-' || !isRegular(name) ? undefined : fileSource(name)
+  if (source && sniffSnapshot(source)) return { domain: openSnapshot(source) }
   const bytes = readInput(name)
+  if (!source && sniffSnapshot(bytesSource(bytes))) return { domain: openSnapshot(bytesSource(bytes)) }
   if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
     const text = Buffer.from(bytes).toString()
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))

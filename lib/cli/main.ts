@@ -18,6 +18,9 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
   validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
+  convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
+  read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
+  diff: { summary: 'what differs between two snapshots', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
 }
 

@@ -6,8 +6,10 @@
  */
 import * as path from 'node:path'
 import type { Domain } from '../guest/domain.js'
+import { writeElfCore } from '../snapshot/elf-core.js'
 import { qemuSnapshot } from '../snapshot/qemu.js'
 import { rawSidecar } from '../snapshot/raw.js'
+import { writeXenCore } from '../snapshot/xen-core.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import { PAGE_SIZE } from '../units.js'
 import { breathe, writeOutputs, writeStandardOutput } from './files.js'
@@ -16,6 +18,8 @@ import type { Progress } from './progress.js'
 /** Formats that are one stream of bytes. */
 const STREAMS = {
   xl: (domain: Domain) => writeXl(domain),
+  'xen-core': writeXenCore,
+  'elf-core': writeElfCore,
 } as const
 /** Formats that are several files, and how many. */
 const FILES = { raw: 2, qemu: 3 } as const

@@ -51,10 +51,23 @@ export interface PageTableFrames {
   readonly runs: readonly { readonly level: number; readonly pfn: Pfn; readonly pages: number }[]
 }
 
-/** The type of a frame, given where the page tables are. */
-export function pageTypeOf(tables: PageTableFrames, pfn: Pfn): PageType {
-  const run = tables.runs.find((r) => pfn >= r.pfn && pfn < r.pfn + r.pages)
-  return { level: (run?.level ?? 0) as PageType['level'], pinned: pfn === tables.top }
+type TableFrames = PageTableFrames['runs']
+
+const sortedRuns = (tables: PageTableFrames): TableFrames => [...tables.runs].sort((a, b) => a.pfn - b.pfn)
+
+/** A guest that has run may have a hundred thousand runs of tables: searched by halves. */
+function typeAmong(sorted: TableFrames, top: Pfn, pfn: Pfn): PageType {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const run = sorted[middle] as TableFrames[number]
+    if (run.pfn + run.pages > pfn) high = middle
+    else low = middle + 1
+  }
+  const run = sorted[low]
+  const level = run && pfn >= run.pfn ? run.level : 0
+  return { level: level as PageType['level'], pinned: pfn === top }
 }
 
 /** Boot information of a Xen PV guest. */
@@ -102,7 +115,8 @@ export type BootInfo = PvBoot | LinuxBoot
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
 export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {
   if (boot.kind !== 'start_info') return () => ({ level: 0, pinned: false })
-  return (pfn) => pageTypeOf(boot.pageTables, pfn)
+  const sorted = sortedRuns(boot.pageTables)
+  return (pfn) => typeAmong(sorted, boot.pageTables.top, pfn)
 }
 
 /**

@@ -7,14 +7,16 @@
 import { PTE_PRESENT } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
-import type { Domain, PageTableFrames, PvBoot, SharedPage } from './domain.js'
+import { type Domain, type PageTableFrames, type PvBoot, pageTypes, type SharedPage } from './domain.js'
 import { readStartInfo, type StartInfo } from './start-info.js'
 import { entryPfn, entryVaddr, pageTables } from './table-reader.js'
 import { topTable, translate } from './translate.js'
 
 /** What the caller knows already. */
 export interface FoundPv {
-  readonly domain: Omit<Domain<PvBoot>, 'boot' | 'regions'>
+  readonly domain: Omit<Domain<PvBoot>, 'boot' | 'regions' | 'pageType'>
+  /** Undefined: as the tables say that cr3 leads to. */
+  readonly pageType?: Domain['pageType']
   readonly startInfo: Pfn
   readonly sharedInfo: Uint8Array
   /** Frames that hold page tables; undefined: to be found from cr3. */
@@ -40,7 +42,7 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
     pageTables,
     features: [],
   }
-  const bare: Domain<PvBoot> = { ...found.domain, regions: [], boot: blank }
+  const bare: Domain<PvBoot> = { ...found.domain, regions: [], boot: blank, pageType: pageTypes(blank) }
   const fields = readStartInfo(bare)
   const tables = framesOfTables(bare, found.tables?.runs)
   const vaddr = addressOf(bare, found.startInfo)
@@ -57,7 +59,7 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
     grants: [...entry(0, console), ...entry(1, xenstore)],
     pageTables: tables,
   }
-  const domain: Domain<PvBoot> = { ...bare, boot }
+  const domain: Domain<PvBoot> = { ...bare, boot, pageType: found.pageType ?? pageTypes(boot) }
   return { ...domain, regions: findRegions(domain, fields, found.p2mFrames) }
 }
 

@@ -22,6 +22,9 @@ import { DomainBuilderError } from '../errors.js'
 import { hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 
+/** What of a guest a walk needs. */
+export type Walkable = Pick<Domain, 'type' | 'abi' | 'memory' | 'p2m' | 'vcpus'>
+
 /** One entry on the way from cr3 to the page. */
 export interface WalkStep {
   readonly level: number
@@ -54,7 +57,7 @@ const OFFSET_BITS = 12n
  * A PV guest's own control registers say nothing of it: there Xen's are in force.
  * @throws DomainBuilderError `not-mapped` for tables of two levels, which nothing we read has.
  */
-export function pagingLevels(domain: Domain): 0 | 3 | 4 {
+export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   if (domain.type === 'pv') return domain.abi === 'x86_64' ? 4 : 3
   const { cr0, cr4, efer } = domain.vcpus[0] ?? { cr0: 0n, cr4: 0n, efer: 0n }
   if ((cr0 & BigInt(CR0_PG)) === 0n) return 0
@@ -66,7 +69,7 @@ export function pagingLevels(domain: Domain): 0 | 3 | 4 {
 }
 
 /** Frame of the top table, out of vcpu 0's cr3. @throws DomainBuilderError `not-mapped` when the guest has no such frame. */
-export function topTable(domain: Domain): Pfn {
+export function topTable(domain: Walkable): Pfn {
   const cr3 = domain.vcpus[0]?.cr3 ?? 0n
   const mfn =
     domain.type === 'pv' && domain.abi === 'x86_32p'
@@ -83,7 +86,7 @@ export function topTable(domain: Domain): Pfn {
  * Where a virtual address leads, or undefined when its walk ends at an entry that is not present or names no frame of
  * the guest. A 64-bit address that is not canonical is not mapped.
  */
-export function translate(domain: Domain, vaddr: Vaddr): Translation | undefined {
+export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefined {
   const levels = pagingLevels(domain)
   const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
   if (levels === 0) return unpaged(domain, vaddr)
@@ -120,7 +123,7 @@ export function translate(domain: Domain, vaddr: Vaddr): Translation | undefined
 }
 
 /** Without paging a segment's base is all that is between an address and memory, and every base is 0 here. */
-function unpaged(domain: Domain, vaddr: Vaddr): Translation | undefined {
+function unpaged(domain: Walkable, vaddr: Vaddr): Translation | undefined {
   if (vaddr >> BigInt(X86_32_VADDR_BITS) !== 0n) return undefined
   const paddr = Number(vaddr)
   const pfn = Math.floor(paddr / PAGE_SIZE)
@@ -128,7 +131,7 @@ function unpaged(domain: Domain, vaddr: Vaddr): Translation | undefined {
   return { vaddr, paddr, pfn, mfn: pfn, writable: true, user: true, pageSize: PAGE_SIZE, path: [] }
 }
 
-function readEntry(domain: Domain, table: Pfn, index: number): bigint {
+function readEntry(domain: Walkable, table: Pfn, index: number): bigint {
   const bytes = domain.memory.read(paddrOf(table) + index * ENTRY_BYTES, ENTRY_BYTES)
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
 }
@@ -137,7 +140,7 @@ function readEntry(domain: Domain, table: Pfn, index: number): bigint {
  * A copy of `length` bytes by virtual address, page by page.
  * @throws DomainBuilderError `not-mapped` naming the first address that leads nowhere.
  */
-export function readVirtual(domain: Domain, vaddr: Vaddr, length: number): Uint8Array {
+export function readVirtual(domain: Walkable, vaddr: Vaddr, length: number): Uint8Array {
   const out = new Uint8Array(length)
   for (let done = 0; done < length; ) {
     const at = vaddr + BigInt(done)

@@ -15,7 +15,7 @@ import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
 import type { JsonValue } from './json.js'
 
 /** Far above what any guest has, far below what hurts. */
-const MAX_ENTRIES = 4096
+const MAX_ENTRIES = 1 << 20
 
 /** The members of a sidecar that say where a guest's boot information is, and show what it says. */
 export function bootJson(domain: Domain): Record<string, unknown> {

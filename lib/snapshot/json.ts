@@ -73,6 +73,11 @@ export class JsonValue {
     return BigInt(value)
   }
 
+  /** base64 of any length. */
+  bytes(): Uint8Array {
+    return new Uint8Array(Buffer.from(this.string(), 'base64'))
+  }
+
   base64(length: number): Uint8Array {
     const bytes = Buffer.from(this.string(), 'base64')
     return bytes.length === length ? new Uint8Array(bytes) : this.refuse(`base64 of ${length} bytes`)

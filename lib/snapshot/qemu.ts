@@ -27,9 +27,10 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { pagingLevels, translate } from '../guest/translate.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
+import { openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 import { bootRom } from './qemu-rom.js'
-import { openDomainJson, openRanges, type RawSidecar, rawSidecar } from './raw.js'
+import { type RawSidecar, rawSidecar } from './raw.js'
 import type { ByteSource } from './source.js'
 
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
@@ -218,5 +219,5 @@ export function openQemu(sidecar: string, file: ByteSource): Domain {
       file.readInto(at + done, out),
     )
   }
-  return openDomainJson(json, memory)
+  return openGuest(json, memory)
 }

@@ -4,7 +4,7 @@
  * Source: our own format, described in ARCHITECTURE.md ("The raw format").
  * Gotcha: a PV guest's segments have no hidden parts of their own; whatever is absent here is absent in the Vcpu.
  */
-import { registers32 } from '../guest/pv-context.js'
+import { pvContextBytes, registers32 } from '../guest/pv-context.js'
 import {
   type Descriptor,
   GENERAL_REGISTERS,
@@ -53,6 +53,7 @@ export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
             kernel_ss: hex(vcpu.pv.kernelSs),
             kernel_sp: hex(vcpu.pv.kernelSp),
             vm_assist: hex(vcpu.pv.vmAssist),
+            ...(vcpu.pv.context ? { context: Buffer.from(vcpu.pv.context).toString('base64') } : {}),
           },
         }
       : {}),
@@ -109,6 +110,9 @@ export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
             kernelSs: Number(pv.at('kernel_ss').hex(32)),
             kernelSp: pv.at('kernel_sp').hex(),
             vmAssist: Number(pv.at('vm_assist').hex(32)),
+            ...(pv.at('context').present
+              ? { context: pv.at('context').base64(pvContextBytes(is32 ? 'x86_32p' : 'x86_64')) }
+              : {}),
           },
         }
       : {}),

@@ -1,0 +1,79 @@
+/**
+ * npm run bench:snapshot [-- KERNEL]: a large guest to an xl file and back to raw, against cp of the finished file.
+ *
+ * Source: cp(1) of the same machine in the same run; getrusage(2) through process.resourceUsage().
+ * Gotcha: the page cache is warm for both: the finished file was just written, and the kernel was read once before.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { readKernel } from '../lib/index.js'
+import { kernel as fetched } from '../test/peer/kernels.js'
+import type { MeasuredSnapshot } from './measure-snapshot.js'
+
+const MiB = 2 ** 20
+const ROUNDS = 5
+const MEMORY = 64 * 1024 * MiB
+/** What the issue allows. */
+const ALLOWED = { ratio: 3, peakMiB: 128, size: 1.01 }
+const MEASURE = fileURLToPath(new URL('./measure-snapshot.js', import.meta.url))
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+function measured(what: 'write' | 'read', input: string, output: string): MeasuredSnapshot {
+  const out = execFileSync(process.execPath, [MEASURE, what, input, output, String(MEMORY)], { encoding: 'utf8' })
+  return JSON.parse(out) as MeasuredSnapshot
+}
+
+function copy(from: string, to: string): number {
+  rmSync(to, { force: true })
+  const start = performance.now()
+  const ran = spawnSync('cp', ['--sparse=never', '--reflink=never', from, to])
+  if (ran.status !== 0) throw new Error('cp failed')
+  return performance.now() - start
+}
+
+const given = process.argv[2] ?? fetched('debian-amd64')
+if (given === undefined) throw new Error('no kernel: name one, or fetch them with npm run kernels')
+const folder = mkdtempSync(path.join(process.env.TMPDIR ?? tmpdir(), 'xdb-bench-'))
+const file = (name: string): string => path.join(folder, name)
+try {
+  const { elf } = await readKernel(readFileSync(given))
+  if (!elf) throw new Error('the kernel holds no ELF')
+  writeFileSync(file('vmlinux'), elf.bytes)
+  const kernelMiB = elf.bytes.length / MiB
+  const rounds = Array.from({ length: ROUNDS }, () => {
+    const write = measured('write', file('vmlinux'), file('guest.xl'))
+    const cp = copy(file('guest.xl'), file('copy.xl'))
+    rmSync(file('copy.xl'))
+    const read = measured('read', file('guest.xl'), file('guest.img'))
+    rmSync(file('guest.img'))
+    return { write, cp, read }
+  })
+  const cp = median(rounds.map((r) => r.cp))
+  const bytes = statSync(file('guest.xl')).size
+  const { dataPages = 0, pages = 0 } = rounds[0]?.write ?? {}
+  const bound = (dataPages * 4096 + 8 * pages) * ALLOWED.size
+  print(
+    `kernel of ${kernelMiB.toFixed(1)} MiB, guest of ${MEMORY / MiB} MiB, medians of ${ROUNDS}; cp of the file ${cp.toFixed(0)} ms`,
+  )
+  for (const what of ['write', 'read'] as const) {
+    const ms = median(rounds.map((r) => r[what].ms))
+    const whole = median(rounds.map((r) => r[what].wholeMs))
+    const peak = Math.max(...rounds.map((r) => r[what].peak)) / MiB
+    print(
+      `${what === 'write' ? 'to xl ' : 'to raw'}  ${ms.toFixed(0)} ms (${whole.toFixed(0)} with Node's start and the kernel's reading), ratio ${(ms / cp).toFixed(2)} of ${ALLOWED.ratio}; ` +
+        `peak ${peak.toFixed(0)} MiB of ${(kernelMiB + ALLOWED.peakMiB).toFixed(0)}`,
+    )
+  }
+  print(
+    `file ${(bytes / MiB).toFixed(1)} MiB, bound ${(bound / MiB).toFixed(1)} (${dataPages} pages of data among ${pages})`,
+  )
+} finally {
+  rmSync(folder, { recursive: true })
+}

@@ -1,0 +1,127 @@
+/**
+ * Core files: what `xl dump-core` puts into its ELF notes, and what gdb and crash look for in a core.
+ *
+ * Source: Xen docs/misc/dump-core-format.txt; xen/include/public/version.h (the parts of xen_version); elf_prstatus from
+ * Linux include/uapi/linux/elfcore.h and the x86 user_regs_struct that debuggers share.
+ * Gotcha: a 32-bit guest's dump-core is ELFCLASS64 too, with e_machine EM_386.
+ */
+import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
+
+export const XEN_NOTE_OWNER = 'Xen'
+/** xch_magic: a PV guest, or any other. */
+export const XC_CORE_MAGIC = 0xf00febedn
+export const XC_CORE_MAGIC_HVM = 0xf00febeen
+export const DUMPCORE_FORMAT_VERSION = 1n
+
+export const DumpcoreHeader = struct('xen_dumpcore_elfnote_header_desc', 32, {
+  xch_magic: u64,
+  xch_nr_vcpus: u64,
+  xch_nr_pages: u64,
+  xch_page_size: u64,
+})
+export const DumpcoreFormatVersion = struct('xen_dumpcore_elfnote_format_version_desc', 8, { version: u64 })
+export const DumpcoreXenVersion = struct('xen_dumpcore_elfnote_xen_version_desc', 1280, {
+  major_version: u64,
+  minor_version: u64,
+  extra_version: cstring(16),
+  compiler: cstring(64),
+  compile_by: cstring(16),
+  compile_domain: cstring(32),
+  compile_date: cstring(32),
+  capabilities: cstring(1024),
+  changeset: cstring(64),
+  virt_start: u64,
+  pagesize: u64,
+})
+
+/** Sections, by name. */
+export const DUMPCORE_SECTION = {
+  notes: '.note.Xen',
+  prstatus: '.xen_prstatus',
+  sharedInfo: '.xen_shared_info',
+  p2m: '.xen_p2m',
+  pfn: '.xen_pfn',
+  pages: '.xen_pages',
+} as const
+
+/** Notes of a core, owner CORE. */
+export const CORE_NOTE_OWNER = 'CORE'
+export const NT_PRSTATUS = 1
+/** What a Linux kernel says of itself for crash tools: text, key=value. */
+export const VMCOREINFO_OWNER = 'VMCOREINFO'
+
+/** elf_prstatus of x86-64: of all that a process has, a vcpu has a number and registers. */
+export const Prstatus64 = struct('elf_prstatus', 336, {
+  _pr_info: pad(12),
+  pr_cursig: u16,
+  _pad0: pad(18),
+  pr_pid: s32,
+  _pr_rest: pad(76),
+  pr_reg: array(u64, 27),
+  pr_fpvalid: u32,
+  _pad1: pad(4),
+})
+/** Order of pr_reg. */
+export const PR_REG64 = [
+  'r15',
+  'r14',
+  'r13',
+  'r12',
+  'rbp',
+  'rbx',
+  'r11',
+  'r10',
+  'r9',
+  'r8',
+  'rax',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'orig_rax',
+  'rip',
+  'cs',
+  'rflags',
+  'rsp',
+  'ss',
+  'fs_base',
+  'gs_base',
+  'ds',
+  'es',
+  'fs',
+  'gs',
+] as const
+
+/** elf_prstatus of i386. */
+export const Prstatus32 = struct('elf_prstatus', 144, {
+  _pr_info: pad(12),
+  pr_cursig: u16,
+  _pad0: pad(10),
+  pr_pid: s32,
+  _pr_rest: pad(44),
+  pr_reg: array(u32, 17),
+  pr_fpvalid: u32,
+})
+export const PR_REG32 = [
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rax',
+  'ds',
+  'es',
+  'fs',
+  'gs',
+  'orig_rax',
+  'rip',
+  'cs',
+  'rflags',
+  'rsp',
+  'ss',
+] as const
+
+/** A note of ours: the guest as JSON, so that a core reads back as the guest it was. */
+export const GUEST_NOTE_OWNER = 'xen-domain-builder'
+export const NT_GUEST_JSON = 1

@@ -1,0 +1,37 @@
+/**
+ * convert SNAPSHOT -o OUT: one snapshot format into another.
+ *
+ * Source: ../snapshot/open.ts, ./output.ts.
+ * Gotcha: the format comes from --format, else from the output's name: .img raw, .xl xl, .core elf-core.
+ */
+import { type Command, text, UsageError } from './command.js'
+import { openDomain } from './input.js'
+import { FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
+
+const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core' }
+
+export const command: Command = {
+  usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
+  help: `Writes a snapshot in another format; memory and vcpus stay what they are.
+
+  -o, --output FILE     - for standard output; raw writes FILE and FILE.json
+  --format FORMAT       ${FORMATS.join(', ')} (default by OUT's ending: ${Object.entries(BY_NAME)
+    .map(([ending, format]) => `.${ending} ${format}`)
+    .join(', ')})`,
+  options: { output: { type: 'string', short: 'o' }, format: { type: 'string' } },
+  operands: [1, 1],
+  async run({ values, positionals, json, print, progress }) {
+    const output = text(values, 'output')
+    if (!output) throw new UsageError('convert needs -o FILE')
+    const given = text(values, 'format')
+    const format =
+      given === undefined ? BY_NAME[/\.([a-z]+)$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
+    if (!format) throw new UsageError(`--format is ${FORMATS.join(', ')}; not '${given ?? ''}'`)
+    if (output === '-' && filesOf(format) > 1)
+      throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
+    const domain = await openDomain(positionals[0] as string, progress)
+    await writeSnapshot(domain, format, output, progress)
+    progress.end()
+    if (json && output !== '-') print(JSON.stringify({ output, format }, null, 2))
+  },
+}

@@ -1,0 +1,43 @@
+/**
+ * read SNAPSHOT ADDRESS LENGTH: bytes of a guest on standard output.
+ *
+ * Source: ../guest/memory.ts, ../guest/translate.ts.
+ * Gotcha: the bytes as they are, for a pipe into xxd or strings; --json gives them as hex text.
+ */
+import { readVirtual } from '../guest/translate.js'
+import { hex, narrow } from '../units.js'
+import { type Command, UsageError } from './command.js'
+import { writeStandardOutput } from './files.js'
+import { openDomain } from './input.js'
+
+/** More than that is a conversion, not a look. */
+const MAX_LENGTH = 1 << 30
+
+function integer(given: string, what: string): bigint {
+  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(given))
+    throw new UsageError(`${what} is a number, perhaps 0x...; not '${given}'`)
+  return BigInt(given)
+}
+
+export const command: Command = {
+  usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual]',
+  help: `Writes bytes of a guest's memory to standard output.
+
+  --virtual             ADDRESS is virtual: found through the guest's own page tables`,
+  options: { virtual: { type: 'boolean' } },
+  operands: [3, 3],
+  async run({ values, positionals, json, print, progress }) {
+    const [file = '', at = '', count = ''] = positionals
+    const address = integer(at, 'ADDRESS')
+    const length = integer(count, 'LENGTH')
+    if (length > BigInt(MAX_LENGTH)) throw new UsageError(`LENGTH is at most ${MAX_LENGTH}`)
+    const domain = await openDomain(file, progress)
+    progress.end()
+    const bytes =
+      values.virtual === true
+        ? readVirtual(domain, address, Number(length))
+        : domain.memory.read(narrow(address, 'ADDRESS'), Number(length))
+    if (json) print(JSON.stringify({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }))
+    else await writeStandardOutput([bytes])
+  },
+}

@@ -1,0 +1,29 @@
+/**
+ * The note that makes a core read back as the guest it was: the sidecar of the raw format, inside the file.
+ *
+ * Source: our own, ./guest-json.ts; readers that do not know its owner pass it over, as the ELF specification asks.
+ * Gotcha: it says what memory there is, the file's own tables say which of it has content; both are checked.
+ */
+import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
+import type { Domain } from '../guest/domain.js'
+import { GuestMemory } from '../guest/memory.js'
+import type { CoreNote } from './elf-file.js'
+import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
+import { JsonValue } from './json.js'
+
+export function guestNote(domain: Domain): CoreNote {
+  const ranges = domain.memory.ranges.map(({ start, end }) => [start, end])
+  const desc = new Uint8Array(
+    Buffer.from(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges }) })),
+  )
+  return { owner: GUEST_NOTE_OWNER, type: NT_GUEST_JSON, desc }
+}
+
+/**
+ * The guest that such a note describes.
+ * @param place puts what the file holds into its memory.
+ */
+export function coreGuest(note: CoreNote, place: (memory: GuestMemory) => GuestMemory): Domain {
+  const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
+  return openGuest(json, place(new GuestMemory(openRanges(json.at('memory')))))
+}

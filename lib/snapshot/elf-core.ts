@@ -1,0 +1,261 @@
+/**
+ * The elf-core format: an ELF core for gdb and crash, its memory by physical address and by what the page tables map.
+ *
+ * Source: the System V ABI, chapter 5; elf_prstatus as debuggers know it (../abi/core-files.ts); Linux
+ * Documentation/admin-guide/kdump/vmcoreinfo.rst.
+ * Gotcha: a page that is mapped twice has two program headers and one place in the file. What is mapped nowhere has
+ * p_vaddr 0, and comes last, so that a debugger looks into the real page 0 first.
+ */
+import {
+  CORE_NOTE_OWNER,
+  GUEST_NOTE_OWNER,
+  NT_GUEST_JSON,
+  NT_PRSTATUS,
+  PR_REG32,
+  PR_REG64,
+  Prstatus32,
+  Prstatus64,
+  VMCOREINFO_OWNER,
+} from '../abi/core-files.js'
+import { Ehdr64, EM_386, EM_X86_64, Nhdr, PF_RWX, Phdr64, PN_XNUM, PT_LOAD, PT_NOTE } from '../abi/elf.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import type { GuestMemory, Run } from '../guest/memory.js'
+import type { Vcpu } from '../guest/vcpu.js'
+import { alignUp, PAGE_SIZE, paddrOf } from '../units.js'
+import { coreGuest, guestNote } from './core-guest.js'
+import { dataRuns } from './data-pages.js'
+import { type CoreNote, coreHeader, encodeNote, fileRange, readNotes, refuseElf } from './elf-file.js'
+import { concat } from './libxc-stream.js'
+import { mappedRuns } from './mapped-runs.js'
+import { readBytes } from './records.js'
+import type { ByteSource } from './source.js'
+import { pageContents } from './xen-core.js'
+
+/** Program headers for pages, at most; a running guest's memory is in more pieces than that. */
+const MAX_RUNS = 1 << 14
+const MAX_MAPPED = 1 << 15
+
+interface Segment {
+  readonly vaddr: bigint
+  readonly pfn: number
+  readonly pages: number
+  /** Bytes from the start of the contents. */
+  readonly at: number
+}
+
+/** A guest as an ELF core, in chunks; each is valid until the next one is asked for. */
+export function* writeElfCore(domain: Domain): Generator<Uint8Array> {
+  const runs = closed(dataRuns(domain))
+  const segments = plan(domain, runs)
+  const is64 = domain.abi === 'x86_64'
+  const notes = concat(
+    ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
+    ...vmcoreinfo(domain, runs).map(encodeNote),
+    encodeNote(guestNote(domain)),
+  )
+  const notesAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
+  const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
+  const header = coreHeader(is64 ? EM_X86_64 : EM_386, {
+    e_phoff: BigInt(Ehdr64.size),
+    e_phentsize: Phdr64.size,
+    e_phnum: segments.length + 1,
+  })
+  const note = {
+    p_type: PT_NOTE,
+    p_flags: 0,
+    p_offset: BigInt(notesAt),
+    p_vaddr: 0n,
+    p_paddr: 0n,
+    p_filesz: BigInt(notes.length),
+    p_memsz: 0n,
+    p_align: 4n,
+  }
+  const loads = segments.map(({ vaddr, pfn, pages, at }) =>
+    Phdr64.encode({
+      p_type: PT_LOAD,
+      p_flags: PF_RWX,
+      p_offset: BigInt(contentsAt + at),
+      p_vaddr: vaddr,
+      p_paddr: BigInt(paddrOf(pfn)),
+      p_filesz: BigInt(pages * PAGE_SIZE),
+      p_memsz: BigInt(pages * PAGE_SIZE),
+      p_align: BigInt(PAGE_SIZE),
+    }),
+  )
+  yield concat(header, Phdr64.encode(note), ...loads, notes, new Uint8Array(contentsAt - notesAt - notes.length))
+  yield* pageContents(domain, runs)
+}
+
+/** The runs with the smallest gaps closed, until there are few enough of them. */
+function closed(runs: readonly Run[]): Run[] {
+  let out = [...runs]
+  for (let gap = 1; out.length > MAX_RUNS; gap *= 2) {
+    const joined: { pfn: number; pages: number }[] = []
+    for (const { pfn, pages } of out) {
+      const last = joined.at(-1)
+      if (last && pfn - (last.pfn + last.pages) <= gap) last.pages = pfn + pages - last.pfn
+      else joined.push({ pfn, pages })
+    }
+    out = joined
+  }
+  return out
+}
+
+/** Every mapping's part of every run, then the parts of the runs that no mapping leads to. */
+function plan(domain: Domain, runs: readonly Run[]): Segment[] {
+  const starts: number[] = []
+  let bytes = 0
+  for (const run of runs) {
+    starts.push(bytes)
+    bytes += run.pages * PAGE_SIZE
+  }
+  const firstRun = (pfn: number): number => {
+    let low = 0
+    let high = runs.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const run = runs[middle] as Run
+      if (run.pfn + run.pages > pfn) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+  const segments: Segment[] = []
+  const parts = (vaddr: bigint | undefined, pfn: number, pages: number): void => {
+    for (let i = firstRun(pfn); i < runs.length && segments.length < PN_XNUM - MAX_RUNS; i++) {
+      const run = runs[i] as Run
+      if (run.pfn >= pfn + pages) return
+      const from = Math.max(run.pfn, pfn)
+      const to = Math.min(run.pfn + run.pages, pfn + pages)
+      const at = (starts[i] ?? 0) + (from - run.pfn) * PAGE_SIZE
+      segments.push({
+        vaddr: vaddr === undefined ? 0n : vaddr + BigInt((from - pfn) * PAGE_SIZE),
+        pfn: from,
+        pages: to - from,
+        at,
+      })
+    }
+  }
+  for (const { vaddr, pfn, pages } of mappedRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
+  let covered = 0
+  const mapped = [...segments].sort((a, b) => a.pfn - b.pfn)
+  const unmapped: Run[] = []
+  for (const { pfn, pages } of mapped) {
+    if (pfn > covered) unmapped.push({ pfn: covered, pages: pfn - covered })
+    covered = Math.max(covered, pfn + pages)
+  }
+  unmapped.push({ pfn: covered, pages: Math.max(0, domain.memory.endPfn - covered) })
+  for (const { pfn, pages } of unmapped) parts(undefined, pfn, pages)
+  if (segments.length >= PN_XNUM - MAX_RUNS) {
+    // Too many pieces for virtual addresses: physical ones alone, of which there are few enough.
+    return runs.map(({ pfn, pages }, i) => ({ vaddr: 0n, pfn, pages, at: starts[i] ?? 0 }))
+  }
+  return segments
+}
+
+function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
+  const { registers, segments: s } = vcpu
+  const values: Readonly<Record<string, bigint>> = {
+    ...registers,
+    ...Object.fromEntries(Object.entries(s).map(([name, { selector }]) => [name, BigInt(selector)])),
+    fs_base: s.fs.descriptor?.base ?? 0n,
+    gs_base: s.gs.descriptor?.base ?? 0n,
+    // No system call is under way.
+    orig_rax: BigInt.asUintN(64, -1n),
+  }
+  const common = { pr_cursig: 0, pr_pid: vcpu.id + 1, pr_fpvalid: 0 }
+  const desc = is64
+    ? Prstatus64.encode({ ...common, pr_reg: PR_REG64.map((name) => values[name] ?? 0n) })
+    : Prstatus32.encode({ ...common, pr_reg: PR_REG32.map((name) => Number(BigInt.asUintN(32, values[name] ?? 0n))) })
+  return { owner: CORE_NOTE_OWNER, type: NT_PRSTATUS, desc }
+}
+
+/** What the kernel wrote of itself: a note at the start of a page. A kernel that never ran has none yet. */
+function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
+  if (!domain.saved) return []
+  const owner = Buffer.from(`${VMCOREINFO_OWNER}\0`)
+  const descAt = Nhdr.size + alignUp(owner.length, 4)
+  for (const chunk of pageContents(domain, runs)) {
+    for (let at = 0; at < chunk.length; at += PAGE_SIZE) {
+      const page = chunk.subarray(at, at + PAGE_SIZE)
+      if (Buffer.compare(page.subarray(Nhdr.size, Nhdr.size + owner.length), owner) !== 0) continue
+      const { n_namesz, n_descsz } = Nhdr.decode(page)
+      if (n_namesz !== owner.length || n_descsz === 0 || descAt + n_descsz > PAGE_SIZE) continue
+      return [{ owner: VMCOREINFO_OWNER, type: 0, desc: page.slice(descAt, descAt + n_descsz) }]
+    }
+  }
+  return []
+}
+
+/**
+ * A guest out of an ELF core that we wrote.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our note.
+ */
+export function openElfCore(source: ByteSource): Domain {
+  const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
+  if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
+    refuseElf(
+      'the program headers cannot be',
+      `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
+      `${e_phnum} of ${e_phentsize}`,
+      Ehdr64.offsetOf('e_phnum'),
+    )
+  }
+  const table = fileRange(
+    source,
+    e_phoff,
+    BigInt(e_phnum * Phdr64.size),
+    'the program headers',
+    Ehdr64.offsetOf('e_phoff'),
+  )
+  const bytes = readBytes(source, table.offset, table.length, 'program headers')
+  const headers = Array.from({ length: e_phnum }, (_, i) => {
+    const at = table.offset + i * Phdr64.size
+    const header = Phdr64.decode(bytes, i * Phdr64.size)
+    return { ...header, at, ...fileRange(source, header.p_offset, header.p_filesz, `segment ${i}`, at) }
+  })
+  const notes = headers
+    .filter(({ p_type }) => p_type === PT_NOTE)
+    .flatMap(({ offset, length }) => readNotes(source, offset, length))
+  const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
+  if (!ours) {
+    throw new DomainBuilderError('unknown-format', 'the core says nothing of the guest beside its memory', {
+      expected: `a note of ${GUEST_NOTE_OWNER}`,
+      found: notes.map(({ owner }) => owner).join(' ') || 'no note',
+      offset: table.offset,
+    })
+  }
+  const loads = headers.filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
+  return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
+}
+
+interface Load {
+  readonly p_paddr: bigint
+  readonly offset: number
+  readonly length: number
+  readonly at: number
+}
+
+/** By physical address; what is in the file twice is there once in memory. */
+function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly Load[]): GuestMemory {
+  const sorted = [...loads].sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
+  const end = BigInt(paddrOf(memory.endPfn))
+  let placed = 0
+  for (const { p_paddr, offset, length, at } of sorted) {
+    if (p_paddr % BigInt(PAGE_SIZE) || length % PAGE_SIZE || p_paddr + BigInt(length) > end) {
+      refuseElf(
+        'a segment lies outside the guest',
+        `whole pages below 0x${end.toString(16)}`,
+        `0x${p_paddr.toString(16)} + ${length}`,
+        at,
+      )
+    }
+    const paddr = Number(p_paddr)
+    const from = Math.max(paddr, placed)
+    if (from >= paddr + length) continue
+    placed = paddr + length
+    memory.generate(from, placed - from, (done, out) => source.readInto(offset + from - paddr + done, out))
+  }
+  return memory
+}

@@ -1,0 +1,156 @@
+/**
+ * The parts of an ELF file that core files are made of: notes, and headers read within bounds.
+ *
+ * Source: the System V ABI, chapters 4 and 5; Linux's convention that notes are padded to 4 bytes.
+ * Gotcha: a count or an offset in a header is a claim; each is compared with the file before anything is read for it.
+ */
+import { Ehdr64, EI_NIDENT, ELF_MAGIC, ELFCLASS64, ELFDATA2LSB, ET_CORE, EV_CURRENT, Nhdr, Shdr64 } from '../abi/elf.js'
+import { DomainBuilderError } from '../errors.js'
+import { alignUp } from '../units.js'
+import { concat } from './libxc-stream.js'
+import { readBytes } from './records.js'
+import type { ByteSource } from './source.js'
+
+const NOTE_ALIGN = 4
+/** Notes are read whole: sidecars of large guests have a few MB. */
+const NOTES_MAX = 256 << 20
+const MAX_SECTIONS = 64
+
+export interface CoreNote {
+  readonly owner: string
+  readonly type: number
+  readonly desc: Uint8Array
+}
+
+export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
+  const name = Buffer.from(`${owner}\0`)
+  const padded = (bytes: Uint8Array): Uint8Array => {
+    const out = new Uint8Array(alignUp(bytes.length, NOTE_ALIGN))
+    out.set(bytes)
+    return out
+  }
+  const header = Nhdr.encode({ n_namesz: name.length, n_descsz: desc.length, n_type: type })
+  return concat(header, padded(name), padded(desc))
+}
+
+/** The notes in a part of a file. */
+export function readNotes(source: ByteSource, offset: number, length: number): CoreNote[] {
+  if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
+  const bytes = readBytes(source, offset, length, 'ELF notes')
+  const notes: CoreNote[] = []
+  for (let at = 0; at + Nhdr.size <= length; ) {
+    const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
+    const name = at + Nhdr.size
+    const desc = name + alignUp(n_namesz, NOTE_ALIGN)
+    const end = desc + alignUp(n_descsz, NOTE_ALIGN)
+    if (desc + n_descsz > length) {
+      refuseElf('a note runs past its part of the file', `${length - at} bytes`, `${end - at}`, offset + at)
+    }
+    const owner = Buffer.from(bytes.subarray(name, name + n_namesz))
+      .toString('latin1')
+      .replace(/\0.*$/s, '')
+    notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz) })
+    at = end
+  }
+  return notes
+}
+
+/** Header of a 64-bit little-endian core. */
+export function coreHeader(machine: number, fields: Partial<ReturnType<typeof Ehdr64.decode>>): Uint8Array {
+  return Ehdr64.encode({
+    ei_magic: ELF_MAGIC,
+    ei_class: ELFCLASS64,
+    ei_data: ELFDATA2LSB,
+    ei_version: EV_CURRENT,
+    ei_osabi: 0,
+    ei_abiversion: 0,
+    ei_pad: new Uint8Array(EI_NIDENT - 9),
+    e_type: ET_CORE,
+    e_machine: machine,
+    e_version: EV_CURRENT,
+    e_entry: 0n,
+    e_phoff: 0n,
+    e_shoff: 0n,
+    e_flags: 0,
+    e_ehsize: Ehdr64.size,
+    e_phentsize: 0,
+    e_phnum: 0,
+    e_shentsize: 0,
+    e_shnum: 0,
+    e_shstrndx: 0,
+    ...fields,
+  })
+}
+
+/** Whether a file begins as an ELF core that we can read. */
+export function isCore(start: Uint8Array): boolean {
+  if (start.length < Ehdr64.size) return false
+  const { ei_magic, ei_class, ei_data, e_type } = Ehdr64.decode(start)
+  return (
+    Buffer.compare(ei_magic, ELF_MAGIC) === 0 &&
+    ei_class === ELFCLASS64 &&
+    ei_data === ELFDATA2LSB &&
+    e_type === ET_CORE
+  )
+}
+
+export function refuseElf(what: string, expected: string, found: string, offset: number): never {
+  throw new DomainBuilderError('bad-snapshot', `ELF core: ${what}`, { expected, found, offset })
+}
+
+/** A u64 of a header as an offset or a length within the file. */
+export function fileRange(
+  source: ByteSource,
+  offset: bigint,
+  length: bigint,
+  what: string,
+  at: number,
+): { offset: number; length: number } {
+  if (offset > BigInt(source.size) || length > BigInt(source.size) || offset + length > BigInt(source.size)) {
+    throw new DomainBuilderError('truncated', `ELF core: ${what} lies beyond the end of the file`, {
+      expected: `at most ${source.size} bytes`,
+      found: `${offset + length}`,
+      offset: at,
+    })
+  }
+  return { offset: Number(offset), length: Number(length) }
+}
+
+/** Where a section lies in the file. */
+export interface Section {
+  readonly offset: number
+  readonly length: number
+}
+
+/** The sections by name. */
+export function readSections(source: ByteSource): Map<string, Section> {
+  const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
+  if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {
+    refuseElf(
+      'the section headers cannot be',
+      `at most ${MAX_SECTIONS} of ${Shdr64.size} bytes`,
+      `${e_shnum} of ${e_shentsize}`,
+      Ehdr64.offsetOf('e_shnum'),
+    )
+  }
+  const table = fileRange(
+    source,
+    e_shoff,
+    BigInt(e_shnum * Shdr64.size),
+    'the section headers',
+    Ehdr64.offsetOf('e_shoff'),
+  )
+  const bytes = readBytes(source, table.offset, table.length, 'section headers')
+  const headers = Array.from({ length: e_shnum }, (_, i) => Shdr64.decode(bytes, i * Shdr64.size))
+  const ranges = headers.map((h, i) =>
+    fileRange(source, h.sh_offset, h.sh_size, `section ${i}`, table.offset + i * Shdr64.size),
+  )
+  const strings = ranges[e_shstrndx] ?? { offset: 0, length: 0 }
+  const names = Buffer.from(readBytes(source, strings.offset, Math.min(strings.length, 1 << 16), 'section names'))
+  return new Map(
+    headers.map((h, i) => {
+      const end = names.indexOf(0, h.sh_name)
+      return [names.toString('latin1', h.sh_name, end < 0 ? undefined : end), ranges[i] ?? strings]
+    }),
+  )
+}

@@ -1,0 +1,166 @@
+/**
+ * A guest as JSON but for its memory, and back: what a sidecar says, and what a core file carries in a note.
+ *
+ * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
+ * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is looked at before it is believed.
+ */
+import type { Region } from '../guest/allocator.js'
+import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { makeP2m, type P2m } from '../guest/p2m.js'
+import { logSnapshot } from '../log.js'
+import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
+import { bootJson, openBoot } from './boot-json.js'
+import type { JsonValue } from './json.js'
+import { openVcpu, vcpuJson } from './vcpu-json.js'
+
+/** Bounds on lists: far above what any guest has, far below what hurts. */
+const MAX_REGIONS = 1 << 20
+const MAX_VCPUS = 4096
+const MAX_RECORDS = 1 << 16
+
+/** Of the whole of it, whichever format it is part of. */
+export const GUEST_JSON_VERSION = 1
+
+/** @param memory what the format says of memory beside its size. */
+export function guestJson(domain: Domain, memory: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const pages = domain.memory.pageCount
+  const { saved } = domain
+  return {
+    type: domain.type,
+    abi: domain.abi,
+    name: domain.name,
+    memory: {
+      bytes: pages * PAGE_SIZE,
+      pages,
+      ...(domain.maxmem === pages * PAGE_SIZE ? {} : { maxBytes: domain.maxmem }),
+      ...memory,
+    },
+    ...(domain.kernel ? { kernel: domain.kernel } : {}),
+    regions: domain.regions.map((region) => ({
+      ...region,
+      ...(region.vaddr === undefined ? {} : { vaddr: hex(region.vaddr) }),
+    })),
+    vcpus: domain.vcpus.map((vcpu) => vcpuJson(vcpu, domain.abi !== 'x86_64')),
+    ...bootJson(domain),
+    p2m: /^(identity|offset:\d+)$/.test(domain.p2m.name) ? domain.p2m.name : 'list',
+    ...(saved
+      ? { saved: { ...saved, records: saved.records.map(({ name, body }) => ({ name, body: base64(body) })) } }
+      : {}),
+  }
+}
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
+
+/**
+ * The reverse of guestJson, around memory that the caller has.
+ * @throws DomainBuilderError `bad-snapshot`.
+ */
+export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
+  json.at('version').oneOf(GUEST_JSON_VERSION)
+  const type = json.at('type').oneOf('pv', 'linux')
+  const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
+  const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
+  const boot = openBoot(json, type, memory)
+  const maxBytes = json.at('memory').at('maxBytes')
+  const kernel = json.at('kernel')
+  const saved = json.at('saved')
+  logSnapshot('%s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
+  return {
+    type,
+    abi,
+    name: json.at('name').string(),
+    memory,
+    maxmem: maxBytes.present ? maxBytes.integer(PAGE_SIZE, PADDR_MAX) : memory.pageCount * PAGE_SIZE,
+    regions,
+    vcpus: json
+      .at('vcpus')
+      .list(MAX_VCPUS)
+      .map((vcpu, id) => openVcpu(vcpu, id, abi !== 'x86_64')),
+    p2m: openP2m(json.at('p2m'), memory, regions, abi === 'x86_64' ? 8 : 4),
+    boot,
+    ...(kernel.present ? { kernel: openKernel(kernel) } : {}),
+    ...(saved.present ? { saved: openSaved(saved) } : {}),
+    pageType: pageTypes(boot),
+  }
+}
+
+function openKernel(json: JsonValue): NonNullable<Domain['kernel']> {
+  const codec = json.at('codec')
+  return {
+    container: json.at('container').string(),
+    sha256: json.at('sha256').string(),
+    ...(codec.present ? { codec: codec.string() } : {}),
+  }
+}
+
+function openSaved(json: JsonValue): SavedState {
+  const config = json.at('config')
+  return {
+    ...(config.present ? { config: config.string() } : {}),
+    records: json
+      .at('records')
+      .list(MAX_RECORDS)
+      .map((record) => ({ name: record.at('name').string(), body: record.at('body').bytes() })),
+  }
+}
+
+export function openPair(at: JsonValue): [number, number] {
+  const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
+  return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
+}
+
+/** The frames that a guest has, out of the member `memory`. @throws DomainBuilderError `bad-snapshot`. */
+export function openRanges(json: JsonValue): Range<number>[] {
+  const pages = json.at('pages').integer(1, FRAMES_MAX)
+  json.at('bytes').oneOf(pages * PAGE_SIZE)
+  const ranges: Range<number>[] = json.at('ranges').present
+    ? json
+        .at('ranges')
+        .list(MAX_REGIONS)
+        .map(openPair)
+        .map(([start, end]) => ({ start, end }))
+    : [{ start: 0, end: pages }]
+  let last = 0
+  let sum = 0
+  for (const { start, end } of ranges) {
+    if (start < last || end <= start) json.at('ranges').refuse('sorted, disjoint ranges of pfn')
+    last = end
+    sum += end - start
+  }
+  if (sum !== pages) json.at('pages').refuse(`${sum}, the sum of the ranges`)
+  return ranges
+}
+
+function openRegion(json: JsonValue): Region {
+  const vaddr = json.at('vaddr')
+  const bytes = json.at('bytes')
+  return {
+    name: json.at('name').string(),
+    pfn: json.at('pfn').integer(0, FRAMES_MAX),
+    pages: json.at('pages').integer(0, FRAMES_MAX),
+    ...(vaddr.present ? { vaddr: vaddr.hex() } : {}),
+    ...(bytes.present ? { bytes: bytes.integer(0, FRAMES_MAX * PAGE_SIZE) } : {}),
+  }
+}
+
+/** A p2m that is neither identity nor an offset is read where the guest itself finds it: in its list. */
+function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[], entryBytes: 4 | 8): P2m {
+  const name = json.string()
+  const pages = memory.endPfn
+  if (name === 'identity') return makeP2m('identity', pages)
+  const offset = /^offset:(\d{1,13})$/.exec(name)
+  if (offset) return makeP2m({ offset: Number(offset[1]) }, pages)
+  if (name !== 'list') json.refuse('identity, offset:N or list')
+  const list = regions.find((region) => region.name === 'p2m')
+  if (!list || list.pages * PAGE_SIZE < pages * entryBytes) json.refuse('a region p2m that holds the list')
+  const at = paddrOf(list.pfn)
+  const mfn = (pfn: number): number | undefined => {
+    if (pfn < 0 || pfn >= pages) return undefined
+    const bytes = memory.read(at + pfn * entryBytes, entryBytes)
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    const value = entryBytes === 4 ? view.getUint32(0, true) : Number(view.getBigUint64(0, true))
+    return value >= (entryBytes === 4 ? 0xffffffff : FRAMES_MAX) ? undefined : value
+  }
+  return makeP2m({ function: mfn, name: 'list' }, pages)
+}

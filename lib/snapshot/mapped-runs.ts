@@ -1,0 +1,44 @@
+/**
+ * Where a guest's pages are mapped, as runs of virtual addresses that lead to consecutive frames.
+ *
+ * Source: Intel SDM vol. 3, 4.4 and 4.5, by ../guest/table-reader.ts.
+ * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
+ */
+import { PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
+import type { Domain } from '../guest/domain.js'
+import { entryPfn, entryVaddr, pageTables } from '../guest/table-reader.js'
+import { pagingLevels } from '../guest/translate.js'
+import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+
+export interface MappedRun {
+  readonly vaddr: Vaddr
+  readonly pfn: Pfn
+  readonly pages: number
+}
+
+/** In order of address; none where paging is off. At most `limit` of them: what a core has room for. */
+export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
+  const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []
+  if (pagingLevels(domain) === 0) return runs
+  let last: { vaddr: Vaddr; pfn: Pfn; pages: number } | undefined
+  for (const table of pageTables(domain)) {
+    for (let index = 0; index < table.entries.length; index++) {
+      const entry = table.entries[index] as bigint
+      if (!(entry & BigInt(PTE_PRESENT))) continue
+      const large = table.level > 1 && table.level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
+      if (table.level !== 1 && !large) continue
+      const pfn = entryPfn(domain, entry)
+      if (pfn === undefined) continue
+      const pages = 512 ** (table.level - 1)
+      const vaddr = entryVaddr(domain, table, index)
+      if (last && last.pfn + last.pages === pfn && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
+        last.pages += pages
+        continue
+      }
+      if (runs.length === limit) return runs
+      last = { vaddr, pfn, pages }
+      runs.push(last)
+    }
+  }
+  return runs
+}

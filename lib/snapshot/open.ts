@@ -1,0 +1,48 @@
+/**
+ * openSnapshot: a guest out of a file, whichever format it is in.
+ *
+ * Source: the first bytes of each format; see the files beside this one.
+ * Gotcha: a raw image has no magic of its own: it is opened by its sidecar, with openRaw.
+ */
+import { Ehdr64 } from '../abi/elf.js'
+import { XL_MAGIC } from '../abi/save-stream.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import { openElfCore } from './elf-core.js'
+import { isCore } from './elf-file.js'
+import type { ByteSource } from './source.js'
+import { isXenCore, openXenCore } from './xen-core.js'
+import { isXl, openXl } from './xen-save.js'
+
+/** Bytes by which a format is known. */
+const SNIFFED = Math.max(XL_MAGIC.length, Ehdr64.size)
+
+/** The name of a file's format, or undefined when it is none of ours. */
+export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core' | undefined {
+  const start = new Uint8Array(Math.min(source.size, SNIFFED))
+  source.readInto(0, start)
+  if (isXl(start)) return 'xl'
+  if (isCore(start)) return isXenCore(source) ? 'xen-core' : 'elf-core'
+  return undefined
+}
+
+/**
+ * Opens a snapshot; pages are read when somebody looks at them.
+ * @throws DomainBuilderError `unknown-format`, or whatever the format's reader has to say of the file.
+ */
+export function openSnapshot(source: ByteSource): Domain {
+  switch (sniffSnapshot(source)) {
+    case 'xl':
+      return openXl(source)
+    case 'xen-core':
+      return openXenCore(source)
+    case 'elf-core':
+      return openElfCore(source)
+    default:
+      throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
+        expected: 'a save file of xl, a core of xl dump-core, or an ELF core',
+        found: `${source.size} bytes of something else`,
+        offset: 0,
+      })
+  }
+}

@@ -1,0 +1,371 @@
+/**
+ * The xen-core format: what `xl dump-core` writes, an ELF of sections without program headers.
+ *
+ * Source: Xen docs/misc/dump-core-format.txt.
+ * Gotcha: pages that hold nothing are not in the file, which the format allows; how large the guest is, and all else that
+ * it has no words for, stands in a note of our own. Another's file goes without, and is understood by its guest's memory.
+ */
+
+import {
+  DUMPCORE_FORMAT_VERSION,
+  DUMPCORE_SECTION,
+  DumpcoreFormatVersion,
+  DumpcoreHeader,
+  DumpcoreXenVersion,
+  GUEST_NOTE_OWNER,
+  NT_GUEST_JSON,
+  XC_CORE_MAGIC,
+  XC_CORE_MAGIC_HVM,
+  XEN_NOTE_OWNER,
+} from '../abi/core-files.js'
+import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
+import { XEN_ELFNOTE } from '../abi/elfnote.js'
+import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import { GuestMemory, type Run } from '../guest/memory.js'
+import { makeP2m } from '../guest/p2m.js'
+import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
+import { discoverPv } from '../guest/pv-discover.js'
+import { translate, type Walkable } from '../guest/translate.js'
+import type { Vcpu } from '../guest/vcpu.js'
+import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { coreGuest, guestNote } from './core-guest.js'
+import { dataRuns } from './data-pages.js'
+import { type CoreNote, coreHeader, encodeNote, readNotes, readSections, refuseElf, type Section } from './elf-file.js'
+import { concat } from './libxc-stream.js'
+import { readBytes } from './records.js'
+import type { ByteSource } from './source.js'
+
+const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
+const MAX_VCPUS = 4096
+/** Entries of the frame list that are made or read at a time. */
+const ENTRIES_AT_ONCE = 1 << 16
+
+const isPv = (domain: Domain): boolean => domain.type === 'pv'
+const contextAbi = (domain: Domain): 'x86_64' | 'x86_32p' =>
+  domain.abi === 'x86_32p' && isPv(domain) ? 'x86_32p' : 'x86_64'
+
+interface SectionPlan {
+  readonly name: string
+  readonly type: number
+  readonly size: number
+  readonly entsize: number
+  readonly align: number
+}
+
+/** A guest as a dump-core file, in chunks; each is valid until the next one is asked for. */
+export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
+  const runs = dataRuns(domain)
+  const pages = runs.reduce((sum, run) => sum + run.pages, 0)
+  const notes = concat(...coreNotes(domain, pages).map(encodeNote))
+  const contexts = concat(...domain.vcpus.map((vcpu) => encodePvContext(vcpu, contextAbi(domain))))
+  const { boot } = domain
+  const shared = boot.kind === 'start_info' ? boot.sharedInfo : undefined
+  const entryBytes = isPv(domain) ? 16 : 8
+  const plans: SectionPlan[] = [
+    { name: '', type: SHT_NULL, size: 0, entsize: 0, align: 0 },
+    { name: DUMPCORE_SECTION.notes, type: SHT_NOTE, size: notes.length, entsize: 0, align: 4 },
+    {
+      name: DUMPCORE_SECTION.prstatus,
+      type: SHT_PROGBITS,
+      size: contexts.length,
+      entsize: pvContextBytes(contextAbi(domain)),
+      align: 8,
+    },
+    ...(shared
+      ? [
+          {
+            name: DUMPCORE_SECTION.sharedInfo,
+            type: SHT_PROGBITS,
+            size: shared.length,
+            entsize: shared.length,
+            align: 8,
+          },
+        ]
+      : []),
+    {
+      name: isPv(domain) ? DUMPCORE_SECTION.p2m : DUMPCORE_SECTION.pfn,
+      type: SHT_PROGBITS,
+      size: pages * entryBytes,
+      entsize: entryBytes,
+      align: 8,
+    },
+    { name: DUMPCORE_SECTION.pages, type: SHT_PROGBITS, size: pages * PAGE_SIZE, entsize: PAGE_SIZE, align: PAGE_SIZE },
+  ]
+  const names = sectionNames(plans)
+  plans.push({ name: '.shstrtab', type: SHT_STRTAB, size: names.table.length, entsize: 0, align: 1 })
+  const header = coreHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
+    e_shoff: BigInt(Ehdr64.size),
+    e_shentsize: Shdr64.size,
+    e_shnum: plans.length,
+    e_shstrndx: plans.length - 1,
+  })
+  let end = Ehdr64.size + plans.length * Shdr64.size
+  const headers = plans.map((plan) => {
+    const offset = plan.align > 1 ? alignUp(end, plan.align) : end
+    if (plan.type !== SHT_NULL) end = offset + plan.size
+    return {
+      offset: plan.type === SHT_NULL ? 0 : offset,
+      bytes: sectionHeader(plan, names.offsetOf(plan.name), offset),
+    }
+  })
+  let written = 0
+  const upTo = (index: number): Uint8Array => new Uint8Array(Math.max(0, (headers[index]?.offset ?? 0) - written))
+  const parts: Uint8Array[] = [
+    concat(header, ...headers.map(({ bytes }) => bytes)),
+    notes,
+    contexts,
+    ...(shared ? [shared] : []),
+  ]
+  for (const [i, part] of parts.entries()) {
+    const gap = i === 0 ? new Uint8Array(0) : upTo(i)
+    yield concat(gap, part)
+    written += gap.length + part.length
+  }
+  const listIndex = parts.length
+  yield upTo(listIndex)
+  written = headers[listIndex]?.offset ?? 0
+  yield* frameList(domain, runs)
+  written += pages * entryBytes
+  yield upTo(listIndex + 1)
+  yield* pageContents(domain, runs)
+  yield names.table
+}
+
+/** Memory of the runs, in order, in chunks that share one buffer. */
+export function* pageContents(domain: Domain, runs: readonly Run[]): Generator<Uint8Array> {
+  const buffer = new Uint8Array(4 << 20)
+  const most = buffer.length / PAGE_SIZE
+  for (const { pfn, pages } of runs) {
+    for (let done = 0; done < pages; done += most) {
+      const chunk = buffer.subarray(0, Math.min(most, pages - done) * PAGE_SIZE)
+      domain.memory.readInto(paddrOf(pfn + done), chunk)
+      yield chunk
+    }
+  }
+}
+
+function coreNotes(domain: Domain, pages: number): CoreNote[] {
+  const empty = DumpcoreXenVersion.decode(new Uint8Array(DumpcoreXenVersion.size))
+  const version = { ...empty, ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
+  const note = (type: number, desc: Uint8Array): CoreNote => ({ owner: XEN_NOTE_OWNER, type, desc })
+  return [
+    note(XEN_ELFNOTE.DUMPCORE_NONE, new Uint8Array(0)),
+    note(
+      XEN_ELFNOTE.DUMPCORE_HEADER,
+      DumpcoreHeader.encode({
+        xch_magic: isPv(domain) ? XC_CORE_MAGIC : XC_CORE_MAGIC_HVM,
+        xch_nr_vcpus: BigInt(domain.vcpus.length),
+        xch_nr_pages: BigInt(pages),
+        xch_page_size: BigInt(PAGE_SIZE),
+      }),
+    ),
+    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode(version)),
+    note(XEN_ELFNOTE.DUMPCORE_FORMAT_VERSION, DumpcoreFormatVersion.encode({ version: DUMPCORE_FORMAT_VERSION })),
+    guestNote(domain),
+  ]
+}
+
+function sectionNames(plans: readonly SectionPlan[]): { table: Uint8Array; offsetOf(name: string): number } {
+  const text = `${plans.map(({ name }) => `${name}\0`).join('')}.shstrtab\0`
+  return {
+    table: new Uint8Array(Buffer.from(text)),
+    offsetOf: (name) => (name === '' ? 0 : text.indexOf(`\0${name}\0`) + 1),
+  }
+}
+
+function sectionHeader(plan: SectionPlan, sh_name: number, offset: number): Uint8Array {
+  const isNull = plan.type === SHT_NULL
+  return Shdr64.encode({
+    sh_name,
+    sh_type: plan.type,
+    sh_flags: 0n,
+    sh_addr: 0n,
+    sh_offset: isNull ? 0n : BigInt(offset),
+    sh_size: BigInt(plan.size),
+    sh_link: 0,
+    sh_info: 0,
+    sh_addralign: BigInt(plan.align),
+    sh_entsize: BigInt(plan.entsize),
+  })
+}
+
+/** .xen_p2m: pairs of pfn and mfn, or .xen_pfn: pfns alone. */
+function* frameList(domain: Domain, runs: readonly Run[]): Generator<Uint8Array> {
+  const words = isPv(domain) ? 2 : 1
+  for (const { pfn, pages } of runs) {
+    for (let done = 0; done < pages; done += ENTRIES_AT_ONCE) {
+      const count = Math.min(ENTRIES_AT_ONCE, pages - done)
+      const list = new BigUint64Array(words * count)
+      for (let i = 0; i < count; i++) {
+        const frame = pfn + done + i
+        list[words * i] = BigInt(frame)
+        if (words === 2) list[2 * i + 1] = BigInt(domain.p2m.mfn(frame) ?? -1) & 0xffffffffffffffffn
+      }
+      yield new Uint8Array(list.buffer)
+    }
+  }
+}
+
+/** Whether a core has the sections of this format. */
+export function isXenCore(source: ByteSource): boolean {
+  const { e_shnum, e_phnum } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
+  return e_shnum > 0 && e_phnum === 0
+}
+
+/**
+ * A guest out of a dump-core file.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of what contradicts itself.
+ */
+export function openXenCore(source: ByteSource): Domain {
+  const sections = readSections(source)
+  const section = (name: string): Section =>
+    sections.get(name) ?? refuseElf(`it has no section ${name}`, name, [...sections.keys()].join(' ') || 'none', 0)
+  const noteAt = section(DUMPCORE_SECTION.notes)
+  const notes = readNotes(source, noteAt.offset, noteAt.length)
+  const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
+  if (headerNote?.desc.length !== DumpcoreHeader.size) {
+    return refuseElf(
+      'the header note is missing',
+      `${DumpcoreHeader.size} bytes`,
+      `${headerNote?.desc.length ?? 0}`,
+      noteAt.offset,
+    )
+  }
+  const header = DumpcoreHeader.decode(headerNote.desc)
+  const pv = header.xch_magic === XC_CORE_MAGIC
+  const contents = section(DUMPCORE_SECTION.pages)
+  const list = section(pv ? DUMPCORE_SECTION.p2m : DUMPCORE_SECTION.pfn)
+  const entryBytes = pv ? 16 : 8
+  const pages = Number(header.xch_nr_pages)
+  if (
+    header.xch_page_size !== BigInt(PAGE_SIZE) ||
+    list.length !== pages * entryBytes ||
+    contents.length !== pages * PAGE_SIZE
+  ) {
+    refuseElf(
+      'the header note contradicts the sections',
+      `${pages} pages`,
+      `${list.length} bytes of list, ${contents.length} of pages`,
+      list.offset,
+    )
+  }
+  const frames = readFrames(source, list, pages, pv)
+  const place = (memory: GuestMemory): GuestMemory => {
+    for (const { pfn, first, count } of frames.runs) {
+      if (!memory.has(pfn) || !memory.has(pfn + count - 1)) {
+        refuseElf(
+          'a page lies outside the guest',
+          `a pfn below ${memory.endPfn}`,
+          `${pfn}`,
+          list.offset + first * entryBytes,
+        )
+      }
+      memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) =>
+        source.readInto(contents.offset + first * PAGE_SIZE + offset, out),
+      )
+    }
+    return memory
+  }
+  const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
+  if (ours) return coreGuest(ours, place)
+  if (!pv)
+    refuseElf(
+      'a dump of a guest that is not PV has no registers we could read',
+      'a PV guest',
+      'an HVM guest',
+      noteAt.offset,
+    )
+  return openForeign(source, sections, Number(header.xch_nr_vcpus), place(new GuestMemory(frames.end)), frames)
+}
+
+interface Frames {
+  readonly runs: { readonly pfn: Pfn; readonly first: number; count: number }[]
+  readonly end: Pfn
+  /** Of a PV guest, by pfn. */
+  readonly mfns: Map<Pfn, number>
+}
+
+/** The frame list, in pieces; a file's invalid entries (all ones) are no pages. */
+function readFrames(source: ByteSource, list: Section, pages: number, pv: boolean): Frames {
+  const words = pv ? 2 : 1
+  const runs: { pfn: Pfn; first: number; count: number }[] = []
+  const mfns = new Map<Pfn, number>()
+  let end = 0
+  for (let first = 0; first < pages; first += ENTRIES_AT_ONCE) {
+    const count = Math.min(ENTRIES_AT_ONCE, pages - first)
+    const at = list.offset + first * words * 8
+    const entries = new BigUint64Array(readBytes(source, at, count * words * 8, 'the frame list').buffer)
+    for (let i = 0; i < count; i++) {
+      const frame = entries[words * i] as bigint
+      if (frame === 0xffffffffffffffffn) continue
+      const pfn = Number(frame)
+      if (pfn >= FRAMES_MAX || pfn < end) {
+        refuseElf('the frame list is not in order', `a pfn from ${end} on`, `${frame}`, at + i * words * 8)
+      }
+      const last = runs.at(-1)
+      if (last && last.pfn + last.count === pfn && last.first + last.count === first + i) last.count++
+      else runs.push({ pfn, first: first + i, count: 1 })
+      end = pfn + 1
+      const mfn = Number(entries[2 * i + 1] ?? 0n)
+      if (pv && mfn < FRAMES_MAX) mfns.set(pfn, mfn)
+    }
+  }
+  return { runs, end, mfns }
+}
+
+/** A file of xl's own: what a PV guest is, it says itself. */
+function openForeign(
+  source: ByteSource,
+  sections: Map<string, Section>,
+  vcpuCount: number,
+  memory: GuestMemory,
+  frames: Frames,
+): Domain {
+  const prstatus = sections.get(DUMPCORE_SECTION.prstatus) ?? { offset: 0, length: 0 }
+  const abi = (['x86_64', 'x86_32p'] as const).find((a) => vcpuCount * pvContextBytes(a) === prstatus.length)
+  if (!abi || vcpuCount < 1 || vcpuCount > MAX_VCPUS) {
+    return refuseElf(
+      'the contexts are not as many as there are vcpus',
+      `${vcpuCount} contexts`,
+      `${prstatus.length} bytes`,
+      prstatus.offset,
+    )
+  }
+  const bytes = readBytes(source, prstatus.offset, prstatus.length, 'vcpu contexts')
+  const size = pvContextBytes(abi)
+  const vcpus = Array.from({ length: vcpuCount }, (_, id) =>
+    decodePvContext(bytes.subarray(id * size, (id + 1) * size), abi, id),
+  )
+  const shared = sections.get(DUMPCORE_SECTION.sharedInfo)
+  const sharedInfo = new Uint8Array(PAGE_SIZE)
+  if (shared) sharedInfo.set(readBytes(source, shared.offset, Math.min(shared.length, PAGE_SIZE), 'shared_info'))
+  const p2m = makeP2m({ function: (pfn) => frames.mfns.get(pfn), name: 'table' }, memory.endPfn)
+  const domain = {
+    type: 'pv',
+    abi,
+    name: '',
+    memory,
+    maxmem: memory.pageCount * PAGE_SIZE,
+    vcpus,
+    p2m,
+  } as const
+  try {
+    return discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo })
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError) || error.offset !== undefined) throw error
+    throw new DomainBuilderError('bad-snapshot', `ELF core: ${error.message}`, {
+      offset: prstatus.offset,
+      cause: error,
+    })
+  }
+}
+
+/** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */
+function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
+  const { rsi, rdx } = vcpu?.registers ?? { rsi: 0n, rdx: 0n }
+  const mapped = translate(domain, rsi)
+  if (mapped) return pfnOf(mapped.paddr)
+  return domain.p2m.pfn(Number(BigInt.asUintN(40, rdx))) ?? 0
+}
