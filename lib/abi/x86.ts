@@ -27,11 +27,25 @@ export const X86_32_VADDR_BITS = 32
 export const levelShift = (level: number): number => 12 + PT_LEVEL_BITS * (level - 1)
 
 export const EFLAGS_RESERVED_1 = 1 << 1
+export const EFLAGS_IOPL_SHIFT = 12
 export const EFLAGS_IF = 1 << 9
 
 export const CR0_PE = 1 << 0
 export const CR0_ET = 1 << 4
 export const CR0_PG = 0x80000000
+/**
+ * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The accessed
+ * bit is set, so that loading them does not write to the table.
+ */
+export const FLAT_CODE32 = 0xc9b
+export const FLAT_CODE64 = 0xa9b
+export const FLAT_DATA = 0xc93
+export const FLAT_LIMIT = 0xffffffff
+/** In those attributes. */
+export const DESCRIPTOR_DPL_SHIFT = 5
+export const DESCRIPTOR_G = 1 << 11
+/** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
+export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
@@ -45,3 +59,11 @@ export const DR7_RESET = 0x400
 export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >>> 0
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
+
+/** A 32-bit TSS that is in use, and the last byte of the smallest one. */
+export const TSS32_BUSY = 0x8b
+export const TSS32_LIMIT = 0x67
+
+/** A page directory entry of a guest without PAE that maps 4 MiB. */
+export const PDE_4M_SHIFT = 22
+export const PDE_4M_ENTRIES = 1024

@@ -6,11 +6,13 @@
  */
 import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
+import { ACPI_PROFILES } from '../guest/acpi.js'
 import type { Domain } from '../guest/domain.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, text, texts, UsageError, type Values } from './command.js'
@@ -18,8 +20,9 @@ import { breathe, readInput, writeOutputs } from './files.js'
 import { openKernel } from './input.js'
 import type { Progress } from './progress.js'
 
-const TYPES = ['pv', 'auto'] as const
+const TYPES = ['pv', 'pvh', 'auto'] as const
 const FORMATS = ['raw'] as const
+const ACPI = [...ACPI_PROFILES, 'none'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
@@ -34,7 +37,12 @@ export const command: Command = {
   --cmdline TEXT        the kernel's command line
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)`,
+  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
+pvh:
+  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen)
+  --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
+  --load-address ADDR   where the kernel goes, if its PHYS32_RELOC note allows
+  --start-info N        version of hvm_start_info, 0 or 1 (default 1)`,
   options: {
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
@@ -46,6 +54,10 @@ export const command: Command = {
     name: { type: 'string' },
     features: { type: 'string' },
     p2m: { type: 'string' },
+    platform: { type: 'string' },
+    acpi: { type: 'string' },
+    'load-address': { type: 'string' },
+    'start-info': { type: 'string' },
   },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
@@ -91,7 +103,27 @@ function readConfig(values: Values): DomainConfig {
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
+    ...readPvh(values),
   }
+}
+
+/** The same words mean the same for whoever builds; those that are absent are left to the builder. */
+function readPvh(values: Values): Partial<DomainConfig> {
+  const given = (name: string) => text(values, name) !== undefined
+  const loadAddress = address(values, 'load-address')
+  return {
+    ...(given('platform') ? { platform: oneOf(values, 'platform', PVH_PLATFORMS, 'xen') } : {}),
+    ...(given('acpi') ? { acpi: oneOf(values, 'acpi', ACPI, 'none') } : {}),
+    ...(given('start-info') ? { startInfoVersion: oneOf(values, 'start-info', ['0', '1'], '1') === '0' ? 0 : 1 } : {}),
+    ...(loadAddress === undefined ? {} : { loadAddress }),
+  }
+}
+
+function address(values: Values, name: string): number | undefined {
+  const given = text(values, name)
+  if (given === undefined) return undefined
+  if (!/^(0x[0-9a-f]{1,13}|\d{1,15})$/i.test(given)) throw new UsageError(`--${name} is an address; not '${given}'`)
+  return Number(given)
 }
 
 function readP2m(spec: string | undefined): P2mSpec | undefined {

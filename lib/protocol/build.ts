@@ -5,9 +5,11 @@
  * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
  */
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot } from '../guest/domain.js'
+import type { Domain, PvBoot, PvhBoot } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
+import { bootVerdicts, type VerdictType } from '../kernel/verdict.js'
 import type { DomainConfig } from './config.js'
+import { buildPvh } from './pvh.js'
 import { buildPv } from './xen-pv.js'
 
 /**
@@ -15,12 +17,21 @@ import { buildPv } from './xen-pv.js'
  * @throws DomainBuilderError when the kernel cannot be started that way, or the configuration does not suit it.
  */
 export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pv' }): Domain<PvBoot>
+export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pvh' }): Domain<PvhBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
-  const { type = 'auto' } = config
-  if (type === 'pv' || type === 'auto') return buildPv(kernel, config)
+  const { type: asked = 'auto' } = config
+  const type = asked === 'auto' ? best(kernel, config) : asked
+  if (type === 'pv') return buildPv(kernel, config)
+  if (type === 'pvh') return buildPvh(kernel, config)
   throw new DomainBuilderError('bad-config', 'type cannot be built', {
-    expected: 'pv or auto',
+    expected: 'pv, pvh or auto',
     found: `'${String(type)}'`,
   })
+}
+
+/** The first of VERDICT_TYPES that the kernel can be; a dom0 is PV, and so is one that can be none of them: it says why. */
+function best(kernel: Kernel, { dom0 }: DomainConfig): VerdictType {
+  if (dom0 !== undefined) return 'pv'
+  return bootVerdicts(kernel).find(({ ok }) => ok)?.type ?? 'pv'
 }

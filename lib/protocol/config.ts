@@ -11,6 +11,7 @@ import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
 import type { Module } from './modules.js'
+import type { PvhConfig } from './pvh-config.js'
 
 /** What every boot convention takes. */
 export interface CommonConfig {
@@ -61,7 +62,7 @@ export interface PvConfig extends CommonConfig {
   readonly lowMfn?: Mfn
 }
 
-export interface DomainConfig extends PvConfig {
+export interface DomainConfig extends PvConfig, PvhConfig {
   /** Default auto: the kernel's best. */
   readonly type?: 'pv' | 'pvh' | 'linux' | 'auto'
 }

@@ -8,10 +8,11 @@
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain, PageTableFrames, PvBoot } from '../guest/domain.js'
+import type { BootInfo, Domain, DomainType, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf } from '../units.js'
 import type { JsonValue } from './json.js'
 
 /** Far above what any guest has, far below what hurts. */
@@ -20,12 +21,8 @@ const MAX_ENTRIES = 4096
 /** The members of a sidecar that say where a guest's boot information is, and show what it says. */
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
   const { startInfo, pageTables } = boot
-  const fields = (values: object) =>
-    Object.entries(values).map(([name, value]) => [
-      name,
-      typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
-    ])
   const common = {
     ...(startInfo
       ? {
@@ -53,9 +50,33 @@ export function bootJson(domain: Domain): Record<string, unknown> {
   }
 }
 
+/** Numbers as hex strings, everything else as it is. */
+const fields = (values: object) =>
+  Object.entries(values).map(([name, value]) => [
+    name,
+    typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
+  ])
+
+function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
+  const { paddr, fields: found, cmdline, modules, memmap } = readHvmStartInfo(domain)
+  const entries = (list: readonly object[]) => list.map((entry) => Object.fromEntries(fields(entry)))
+  return {
+    hvmStartInfo: {
+      paddr: hex(paddr),
+      ...Object.fromEntries(fields(found)),
+      cmdline,
+      modules: entries(modules),
+      memmap: entries(memmap),
+    },
+    hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })),
+    ...(boot.guestOs === undefined ? {} : { guestOs: boot.guestOs }),
+  }
+}
+
 /** The reverse of bootJson. @throws DomainBuilderError `bad-snapshot`. */
-export function openBoot(json: JsonValue, type: 'pv' | 'linux', memory: GuestMemory): BootInfo {
+export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
   if (type === 'pv') return openPv(json, memory)
+  if (type === 'pvh') return openPvh(json, memory)
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
   return {
@@ -63,6 +84,23 @@ export function openBoot(json: JsonValue, type: 'pv' | 'linux', memory: GuestMem
     bootParams,
     ...(json.at('startInfo').present ? { startInfo: openStartInfo(json, memory) } : {}),
     ...(json.at('pageTables').present ? { pageTables: openPageTables(json.at('pageTables'), memory) } : {}),
+  }
+}
+
+function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
+  const at = json.at('hvmStartInfo').at('paddr')
+  const hvmStartInfo = Number(at.hex(32))
+  // The guest's memory has gaps; where a field lies in one, whoever reads it says so.
+  if (!memory.has(pfnOf(hvmStartInfo))) at.refuse('hvm_start_info in the memory')
+  const guestOs = json.at('guestOs')
+  return {
+    kind: 'hvm_start_info',
+    hvmStartInfo,
+    hvmParams: json
+      .at('hvmParams')
+      .list(MAX_ENTRIES)
+      .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() })),
+    ...(guestOs.present ? { guestOs: guestOs.string() } : {}),
   }
 }
 

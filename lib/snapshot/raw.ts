@@ -73,7 +73,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
   const json = JsonValue.parse(sidecar, 'sidecar')
   json.at('format').oneOf(RAW_FORMAT)
   json.at('version').oneOf(RAW_VERSION)
-  const type = json.at('type').oneOf('pv', 'linux')
+  const type = json.at('type').oneOf('pv', 'pvh', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
   const memory = openMemory(json.at('memory'), image)
   const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)

@@ -1,0 +1,138 @@
+/**
+ * MemoryMap: which physical addresses are RAM and which of it is reserved. The one source of e820, of the PVH memory map
+ * and of the frames that a guest has.
+ *
+ * Source: ACPI specification 6.5, chapter 15; the holes are those of every PC since the first.
+ * Gotcha: the guest's memory is counted as its owner counts it: what would lie in the hole below 1 MiB is not there and
+ * not made up for; what would lie in the hole below 4 GiB comes back above it.
+ */
+import { E820_TYPE } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, overlaps, PADDR_MAX, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
+
+/** Half-open; `type` is one of E820_TYPE. */
+export interface MapEntry extends Range<Paddr> {
+  readonly type: number
+}
+
+/** What a guest is told to leave alone. */
+export interface ReservedRange extends Range<Paddr> {
+  /** One of E820_TYPE, default RESERVED. */
+  readonly type?: number
+}
+
+/** No RAM there: the adapter and ROM area of a PC. All 640 KiB below it are RAM, since there is no BIOS to keep any. */
+export const LOW_HOLE: Range<Paddr> = { start: 0xa0000, end: 0x100000 }
+/** No RAM there: devices, the APIC, the boot ROM. */
+export const DEVICE_HOLE: Range<Paddr> = { start: 0xc0000000, end: 0x100000000 }
+
+/** No caller reserves as many; more would not be a map. */
+const MAX_RESERVED = 1024
+
+export class MemoryMap {
+  /** Ranges of RAM, reserved or not, sorted, whole pages. */
+  readonly ram: readonly Range<Paddr>[]
+  /** Sorted and disjoint. */
+  readonly reserved: readonly ReservedRange[]
+
+  constructor(ram: readonly Range<Paddr>[], reserved: readonly ReservedRange[]) {
+    this.ram = ram
+    this.reserved = reserved
+  }
+
+  /** One past the last byte of RAM. */
+  get end(): Paddr {
+    return this.ram.at(-1)?.end ?? 0
+  }
+
+  /** The frames that the guest has. */
+  get frames(): readonly Range<Pfn>[] {
+    return this.ram.map(({ start, end }) => ({ start: pfnOf(start), end: pfnOf(end) }))
+  }
+
+  /** RAM that nobody reserved, sorted. */
+  get free(): readonly Range<Paddr>[] {
+    return this.ram.flatMap((range) => without(range, this.reserved))
+  }
+
+  /** The map as a guest is told it: usable and reserved ranges in order of address. */
+  get entries(): readonly MapEntry[] {
+    return [
+      ...this.free.map((range) => ({ ...range, type: E820_TYPE.RAM })),
+      ...this.reserved.map((range) => ({ type: E820_TYPE.RESERVED, ...range })),
+    ].sort((a, b) => a.start - b.start)
+  }
+}
+
+/** What is left of a range without the others, which are sorted and disjoint. */
+export function without(range: Range<Paddr>, others: readonly Range<Paddr>[]): Range<Paddr>[] {
+  const left: Range<Paddr>[] = []
+  let { start } = range
+  for (const other of others) {
+    if (!overlaps({ start, end: range.end }, other)) continue
+    if (other.start > start) left.push({ start, end: other.start })
+    start = other.end
+  }
+  if (start < range.end) left.push({ start, end: range.end })
+  return left
+}
+
+/** Where a machine has no RAM. */
+export interface Holes {
+  /** What would lie here is not there at all. */
+  readonly low?: Range<Paddr>
+  /** Ends at 4 GiB; what would lie here comes behind it. */
+  readonly device: Range<Paddr>
+}
+
+export const PC_HOLES: Holes = { low: LOW_HOLE, device: DEVICE_HOLE }
+
+/**
+ * The map of a machine with so many bytes of memory, of which the guest is to leave some alone.
+ * @throws DomainBuilderError `bad-config` for ranges that are none or memory that has no address, `overlap` for two
+ * that share an address.
+ */
+export function memoryMap(memory: number, { low, device }: Holes, reserve: readonly ReservedRange[] = []): MemoryMap {
+  const below = Math.min(memory, device.start)
+  const ram = without({ start: 0, end: below }, low ? [low] : [])
+  if (memory > below) ram.push({ start: device.end, end: device.end + memory - below })
+  const end = ram.at(-1)?.end ?? 0
+  if (end > PADDR_MAX) {
+    throw new DomainBuilderError('bad-config', 'the memory has no addresses beyond its holes', {
+      expected: `an end of at most ${hex(PADDR_MAX)}`,
+      found: hex(end),
+    })
+  }
+  return new MemoryMap(ram, checkReserved(reserve))
+}
+
+/** The map of a PC. */
+export const pcMemoryMap = (memory: number, reserve: readonly ReservedRange[] = []): MemoryMap =>
+  memoryMap(memory, PC_HOLES, reserve)
+
+function checkReserved(reserve: readonly ReservedRange[]): ReservedRange[] {
+  if (reserve.length > MAX_RESERVED) {
+    throw new DomainBuilderError('bad-config', 'too many reserved ranges', {
+      expected: `at most ${MAX_RESERVED}`,
+      found: `${reserve.length}`,
+    })
+  }
+  const sorted = [...reserve].sort((a, b) => a.start - b.start)
+  sorted.forEach((range, i) => {
+    const { start, end } = range
+    if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end <= start || end > PADDR_MAX) {
+      throw new DomainBuilderError('bad-config', 'a reserved range cannot be used', {
+        expected: 'START-END, half-open, physical addresses',
+        found: `${start}-${end}`,
+      })
+    }
+    const next = sorted[i + 1]
+    if (next && overlaps(range, next)) {
+      throw new DomainBuilderError('overlap', 'two reserved ranges share an address', {
+        expected: `none of ${showRange(range)}`,
+        found: showRange(next),
+      })
+    }
+  })
+  return sorted
+}
