@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const FLOOR: Readonly<Record<string, number>> = {
   '.': 0,
   abi: 1,
+  asm: 1,
   kernel: 2,
   guest: 2,
   testing: 2,

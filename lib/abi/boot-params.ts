@@ -61,6 +61,16 @@ export const XLF = {
 } as const
 export const { XLF_KERNEL_64, XLF_CAN_BE_LOADED_ABOVE_4G } = XLF
 
+/** Selectors of the flat segments that the 32-bit and 64-bit entries are made with. */
+export const BOOT_CS = 0x10
+export const BOOT_DS = 0x18
+/** heap_end_ptr for setup code with 0xe000 bytes for itself, its heap and its stack. */
+export const HEAP_END_PTR = 0xe000 - 0x200
+/** hardware_subarch. */
+export const HARDWARE_SUBARCH = { PC: 0, LGUEST: 1, XEN: 2, INTEL_MID: 3, CE4100: 4 } as const
+/** Before 2.02 a command line is found by these in screen_info: the magic, and its distance from boot_params. */
+export const OLD_CMDLINE_MAGIC = 0xa33f
+
 /** Where a bzImage's protected-mode code goes unless it is relocatable, and a zImage's. */
 export const LOAD_HIGH_ADDRESS = 0x100000
 export const LOAD_LOW_ADDRESS = 0x10000
@@ -118,6 +128,9 @@ export const SetupHeader = struct('setup_header', 123, {
 })
 
 export type SetupHeaderFields = Infer<typeof SetupHeader>
+
+/** Bytes of boot_params that a header newer than ours may still take, up to the next member. */
+export const SETUP_HEADER_MAX = 0x290 - SETUP_HEADER_OFFSET
 
 /** The protocol that first has each field; in an older header its bytes are code, or padding. */
 export const SETUP_FIELD_SINCE = {

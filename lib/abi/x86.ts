@@ -47,6 +47,7 @@ export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
 export const EFER_SCE = 1 << 0
@@ -67,3 +68,8 @@ export const TSS32_LIMIT = 0x67
 /** A page directory entry of a guest without PAE that maps 4 MiB. */
 export const PDE_4M_SHIFT = 22
 export const PDE_4M_ENTRIES = 1024
+
+/** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
+export const ROM_START = 0xffff0000
+export const ROM_BYTES = 0x10000
+export const RESET_VECTOR = 0xfff0

@@ -8,6 +8,8 @@
 /** Half-open: no guest mapping may lie in [start, end). */
 export const HYPERVISOR_VIRT_START = 0xffff800000000000n
 export const HYPERVISOR_VIRT_END = 0xffff880000000000n
+/** The same as slots of the top table, half-open. */
+export const HYPERVISOR_L4_SLOTS = { start: 256, end: 272 } as const
 
 /** machine_to_phys_mapping: one u64 for each machine frame, the pfn its guest knows it by. Guests may read it. */
 export const MACH2PHYS_VIRT_START = HYPERVISOR_VIRT_START

@@ -1,34 +1,31 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: xl.cfg(5) for the words; ../protocol/build.ts, ../snapshot/raw.ts.
+ * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
-import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
-import { ACPI_PROFILES } from '../guest/acpi.js'
-import type { Domain } from '../guest/domain.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
-import { rawSidecar } from '../snapshot/raw.js'
-import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, text, texts, UsageError, type Values } from './command.js'
-import { breathe, readInput, writeOutputs } from './files.js'
+import { qemuArguments } from '../snapshot/qemu.js'
+import { parseSize } from '../units.js'
+import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
+import { readInput } from './files.js'
 import { openKernel } from './input.js'
-import type { Progress } from './progress.js'
+import { linuxOptions, readLinux } from './linux-options.js'
+import { FORMATS, filesOf, writeSnapshot } from './output.js'
+import { ACPI, pvhOptions, readPvh } from './pvh-options.js'
 
-const TYPES = ['pv', 'pvh', 'auto'] as const
-const FORMATS = ['raw'] as const
-const ACPI = [...ACPI_PROFILES, 'none'] as const
+const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
   help: `Builds a guest from a kernel and writes a snapshot.
 
-  -o, --output FILE     the snapshot; raw writes FILE and FILE.json
+  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
@@ -38,12 +35,24 @@ export const command: Command = {
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
   --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
-pvh:
-  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen)
+For --type pvh:
+  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu pc)
   --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
-  --load-address ADDR   where the kernel goes, if its PHYS32_RELOC note allows
-  --start-info N        version of hvm_start_info, 0 or 1 (default 1)`,
+  --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
+  --reserve START-END   as below
+  --start-info N        version of hvm_start_info, 0 or 1 (default 1)
+For --type linux:
+  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
+  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
+  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
+  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
+  --ramdisk-address ADDR  (default: as high as the kernel allows)
+  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
+  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
+  --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
+    ...linuxOptions,
+    ...pvhOptions,
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
@@ -54,32 +63,27 @@ pvh:
     name: { type: 'string' },
     features: { type: 'string' },
     p2m: { type: 'string' },
-    platform: { type: 'string' },
-    acpi: { type: 'string' },
-    'load-address': { type: 'string' },
-    'start-info': { type: 'string' },
   },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    if (output === '-') throw new UsageError('raw is two files: -o needs a name')
     const format = oneOf(values, 'format', FORMATS, 'raw')
-    const config = readConfig(values)
+    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
+    // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
+    const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
+    // QEMU's machines are PCs, which only a PVH guest has to be told.
+    const machine = format === 'qemu' ? { platform: 'pc' as const } : {}
+    const config = { ...machine, ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeRaw(domain, output, progress)
+    await writeSnapshot(domain, format, output, progress)
     progress.end()
+    if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
+    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
-}
-
-function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
-  const given = text(values, name) ?? otherwise
-  const found = allowed.find((value) => value === given)
-  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
-  return found
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {
@@ -103,27 +107,9 @@ function readConfig(values: Values): DomainConfig {
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
+    ...readLinux(values),
     ...readPvh(values),
   }
-}
-
-/** The same words mean the same for whoever builds; those that are absent are left to the builder. */
-function readPvh(values: Values): Partial<DomainConfig> {
-  const given = (name: string) => text(values, name) !== undefined
-  const loadAddress = address(values, 'load-address')
-  return {
-    ...(given('platform') ? { platform: oneOf(values, 'platform', PVH_PLATFORMS, 'xen') } : {}),
-    ...(given('acpi') ? { acpi: oneOf(values, 'acpi', ACPI, 'none') } : {}),
-    ...(given('start-info') ? { startInfoVersion: oneOf(values, 'start-info', ['0', '1'], '1') === '0' ? 0 : 1 } : {}),
-    ...(loadAddress === undefined ? {} : { loadAddress }),
-  }
-}
-
-function address(values: Values, name: string): number | undefined {
-  const given = text(values, name)
-  if (given === undefined) return undefined
-  if (!/^(0x[0-9a-f]{1,13}|\d{1,15})$/i.test(given)) throw new UsageError(`--${name} is an address; not '${given}'`)
-  return Number(given)
 }
 
 function readP2m(spec: string | undefined): P2mSpec | undefined {
@@ -141,19 +127,7 @@ function readP2m(spec: string | undefined): P2mSpec | undefined {
   return { table: new BigUint64Array(bytes.slice().buffer) }
 }
 
-/** The image, sparse, and its sidecar. */
-async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
-  let done = 0
-  const sidecar = rawSidecar(domain, path.basename(output))
-  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
-    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
-    for (const { paddr, bytes } of domain.memory.chunks()) {
-      image?.writeAt(bytes, paddr)
-      done += bytes.length
-      progress.say(`writing ${output}`, { done, total })
-      await breathe()
-    }
-    json?.writeAt(Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`), 0)
-  })
+/** A command as a shell takes it. */
+function showCommand(words: readonly string[]): string {
+  return words.map((word) => (/^[\w./,=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
 }

@@ -46,3 +46,11 @@ export function texts(values: Values, name: string): readonly string[] {
   const value = values[name]
   return Array.isArray(value) ? value : []
 }
+
+/** An option that is one of a few words. */
+export function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
+  const given = text(values, name) ?? otherwise
+  const found = allowed.find((value) => value === given)
+  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
+  return found
+}

@@ -145,6 +145,20 @@ export async function writeOutputs(
   }
 }
 
+/** Writes to standard output, as fast as its reader takes it. @throws DomainBuilderError `cannot-write`. */
+export async function writeStandardOutput(chunks: Iterable<Uint8Array>): Promise<void> {
+  for (const chunk of chunks) {
+    // A chunk is valid until the next is asked for, so it must be gone before that.
+    await new Promise<void>((resolve, reject) => {
+      process.stdout.write(chunk, (cause) =>
+        cause
+          ? reject(new DomainBuilderError('cannot-write', `standard output: ${reason(cause)}`, { cause }))
+          : resolve(),
+      )
+    })
+  }
+}
+
 function output(fd: number): Output {
   return {
     fd,

@@ -8,6 +8,7 @@ import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
+import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
 import { showSize } from '../units.js'
 import { exists, fileSource, readInput } from './files.js'
@@ -25,16 +26,28 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
+/** The formats that have a sidecar. */
+const FORMATS = { [RAW_FORMAT]: openRaw, [QEMU_FORMAT]: openQemu } as const
+
+/** Which of them a sidecar is of, by its first bytes. */
+function formatOf(sidecar: Uint8Array): keyof typeof FORMATS | undefined {
+  const head = Buffer.from(sidecar.subarray(0, 4096))
+  return ([RAW_FORMAT, QEMU_FORMAT] as const).find((format) => head.includes(`"${format}"`))
+}
+
+const openSidecar = (text: string, image: string): Domain =>
+  FORMATS[formatOf(Buffer.from(text)) ?? RAW_FORMAT](text, fileSource(image))
+
 /** A kernel or a snapshot, whichever the file is. */
 export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
   if (name !== '-' && exists(`${name}.json`)) {
-    return { domain: openRaw(Buffer.from(readInput(`${name}.json`)).toString(), fileSource(name)) }
+    return { domain: openSidecar(Buffer.from(readInput(`${name}.json`)).toString(), name) }
   }
   const bytes = readInput(name)
-  if (bytes[0] === '{'.charCodeAt(0) && Buffer.from(bytes.subarray(0, 4096)).includes(RAW_FORMAT)) {
+  if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
     const text = Buffer.from(bytes).toString()
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
-    return { domain: openRaw(text, fileSource(image)) }
+    return { domain: openSidecar(text, image) }
   }
   return { kernel: await decoded(name, bytes, progress) }
 }

@@ -98,6 +98,21 @@ export interface PvhBoot {
   readonly guestOs?: string
 }
 
+/** A record of a save file that is kept as it was found. */
+export interface SavedRecord {
+  /** Its name in the stream's specification. */
+  readonly name: string
+  readonly body: Uint8Array
+}
+
+/** What a save file says beside the guest itself; a guest that was just built has none of it. */
+export interface SavedState {
+  /** The toolstack's configuration of the domain, JSON as libxl writes it. */
+  readonly config?: string
+  /** State that a Domain has no word for: processor policies, time, extended vcpu state, device models. In order. */
+  readonly records: readonly SavedRecord[]
+}
+
 export type BootInfo = PvBoot | LinuxBoot | PvhBoot
 
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
@@ -129,6 +144,8 @@ export interface Domain<B extends BootInfo = BootInfo> {
   readonly regions: readonly Region[]
   readonly p2m: P2m
   readonly boot: B
-  readonly kernel: KernelOrigin
+  /** Unknown for a guest that another toolstack saved. */
+  readonly kernel?: KernelOrigin
+  readonly saved?: SavedState
   pageType(pfn: Pfn): PageType
 }

@@ -62,7 +62,8 @@ export class GuestMemory {
 
   /** Whether the guest has that frame. */
   has(pfn: Pfn): boolean {
-    return this.ranges.some((range) => pfn >= range.start && pfn < range.end)
+    const range = this.ranges[this.#rangeEndingAfter(pfn)]
+    return range !== undefined && pfn >= range.start
   }
 
   /** Lays bytes there without copying them: they must not change afterwards. */
@@ -196,13 +197,27 @@ export class GuestMemory {
     return low
   }
 
+  /** Index of the first range that ends behind a frame. */
+  #rangeEndingAfter(pfn: Pfn): number {
+    let low = 0
+    let high = this.ranges.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.ranges[middle] as Range<Pfn>).end > pfn) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
   #checkRange(paddr: Paddr, length: number): void {
     let at = paddr
     const end = paddr + length
-    for (const range of this.ranges) {
-      if (at >= paddrOf(range.start) && at < paddrOf(range.end)) at = paddrOf(range.end)
+    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
+      const range = this.ranges[i] as Range<Pfn>
+      if (at < paddrOf(range.start)) break
+      at = paddrOf(range.end)
       // Ranges that touch count as one, so this is asked behind each of them.
-      if (at > paddr && at >= end) return
+      if (at >= end) return
     }
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
       expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,

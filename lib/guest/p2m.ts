@@ -10,6 +10,8 @@ import { checkedInteger, FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '
 export interface P2m {
   /** For people and for sidecar files: identity, offset:N, table. */
   readonly name: string
+  /** Every guest frame has a machine frame: nobody need look for holes. */
+  readonly complete?: boolean
   /** The machine frame of a guest frame; undefined for a hole. */
   mfn(pfn: Pfn): Mfn | undefined
   /** The guest frame of a machine frame; undefined where no guest frame has it. */
@@ -33,7 +35,7 @@ export type P2mSpec =
 
 const HOLE64 = 0xffffffffffffffffn
 
-const identity: P2m = { name: 'identity', mfn: (pfn) => pfn, pfn: (mfn) => mfn }
+const identity: P2m = { name: 'identity', complete: true, mfn: (pfn) => pfn, pfn: (mfn) => mfn }
 
 function checkMfn(mfn: number, pfn: number): Mfn {
   if (!Number.isInteger(mfn) || mfn < 0 || mfn >= FRAMES_MAX) {
@@ -127,6 +129,7 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
     checkMfn(offset + pages - 1, pages - 1)
     return {
       name: `offset:${offset}`,
+      complete: true,
       mfn: (pfn) => pfn + offset,
       pfn: (mfn) => (mfn >= offset ? mfn - offset : undefined),
     }

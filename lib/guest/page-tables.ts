@@ -188,7 +188,7 @@ export class PageTables {
 }
 
 /** One entry through two u32: the low word holds flags and the frame's low 20 bits, the high word the rest. */
-function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number): void {
+export function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number): void {
   table[2 * entry] = (mfn << 12) | flags
   table[2 * entry + 1] = mfn / 2 ** 20
 }

@@ -2,11 +2,19 @@
  * vcpu_guest_context of a PV vcpu: the bytes Xen takes and a save file carries, and back.
  *
  * Source: xen/include/public/arch-x86/xen.h.
- * Gotcha: cr3 holds a machine frame here; a save file wants the pfn in its place.
+ * Gotcha: cr3 and the GDT's frames are machine frames here; a save file wants pfns in their place.
  */
 import type { Infer } from '../abi/struct.js'
-import { VcpuGuestContext32, VcpuGuestContext64 } from '../abi/vcpu-context.js'
-import type { Registers, SegmentRegister, Vcpu } from './vcpu.js'
+import { VcpuGuestContext32, VcpuGuestContext64, VGCF_ONLINE } from '../abi/vcpu-context.js'
+import {
+  GENERAL_REGISTERS,
+  type Registers,
+  registers,
+  SEGMENT_REGISTERS,
+  type SegmentRegister,
+  type SegmentState,
+  type Vcpu,
+} from './vcpu.js'
 
 type Context64 = Infer<typeof VcpuGuestContext64>
 type Context32 = Infer<typeof VcpuGuestContext32>
@@ -25,28 +33,74 @@ export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Arr
     number
   >
   if (abi === 'x86_64') {
+    const base = pv?.context ? VcpuGuestContext64.decode(pv.context) : ZERO64
     const { rip, rflags, ...general } = r
     return VcpuGuestContext64.encode({
-      ...ZERO64,
+      ...base,
       flags: BigInt(pv?.flags ?? 0),
-      user_regs: { ...ZERO64.user_regs, ...general, rip, rflags, ...selectors },
+      user_regs: { ...base.user_regs, ...general, rip, rflags, ...selectors },
       kernel_ss: BigInt(pv?.kernelSs ?? 0),
       kernel_sp: pv?.kernelSp ?? 0n,
-      ctrlreg: [vcpu.cr0, 0n, 0n, vcpu.cr3, vcpu.cr4, 0n, 0n, 0n],
-      debugreg: [0n, 0n, 0n, 0n, 0n, 0n, vcpu.dr6, vcpu.dr7],
+      ctrlreg: replaced(base.ctrlreg, { 0: vcpu.cr0, 3: vcpu.cr3, 4: vcpu.cr4 }),
+      debugreg: replaced(base.debugreg, { 6: vcpu.dr6, 7: vcpu.dr7 }),
       vm_assist: BigInt(pv?.vmAssist ?? 0),
     })
   }
+  const base = pv?.context ? VcpuGuestContext32.decode(pv.context) : ZERO32
   return VcpuGuestContext32.encode({
-    ...ZERO32,
+    ...base,
     flags: pv?.flags ?? 0,
-    user_regs: { ...ZERO32.user_regs, ...registers32(r), ...selectors },
+    user_regs: { ...base.user_regs, ...registers32(r), ...selectors },
     kernel_ss: pv?.kernelSs ?? 0,
     kernel_sp: low(pv?.kernelSp ?? 0n),
-    ctrlreg: [low(vcpu.cr0), 0, 0, low(vcpu.cr3), low(vcpu.cr4), 0, 0, 0],
-    debugreg: [0, 0, 0, 0, 0, 0, low(vcpu.dr6), low(vcpu.dr7)],
+    ctrlreg: replaced(base.ctrlreg, { 0: low(vcpu.cr0), 3: low(vcpu.cr3), 4: low(vcpu.cr4) }),
+    debugreg: replaced(base.debugreg, { 6: low(vcpu.dr6), 7: low(vcpu.dr7) }),
     vm_assist: pv?.vmAssist ?? 0,
   })
+}
+
+/** A list with some of its elements changed. */
+function replaced<T>(list: readonly T[], values: Readonly<Record<number, T>>): T[] {
+  return list.map((value, i) => values[i] ?? value)
+}
+
+/** Bytes of the context, which differ between the ABIs. */
+export const pvContextBytes = (abi: 'x86_64' | 'x86_32p'): number =>
+  abi === 'x86_64' ? VcpuGuestContext64.size : VcpuGuestContext32.size
+
+/**
+ * A vcpu out of its context. What a Vcpu has no words for is kept beside it, unless there is nothing of the kind.
+ * @throws DomainBuilderError `truncated` when there are too few bytes.
+ */
+export function decodePvContext(bytes: Uint8Array, abi: 'x86_64' | 'x86_32p', id: number): Vcpu {
+  const fields = abi === 'x86_64' ? VcpuGuestContext64.decode(bytes) : VcpuGuestContext32.decode(bytes)
+  const regs: Readonly<Record<string, number | bigint>> = { ...fields.user_regs }
+  const value = (name: string): bigint => BigInt(regs[name] ?? regs[name.replace(/^r/, 'e')] ?? 0)
+  const general = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, value(name)]))
+  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, { selector: Number(regs[name] ?? 0) }]))
+  const element = (list: readonly (number | bigint)[], i: number): bigint => BigInt(list[i] ?? 0)
+  const flags = Number(BigInt.asUintN(32, BigInt(fields.flags)))
+  const pv = {
+    flags,
+    kernelSs: Number(BigInt.asUintN(32, BigInt(fields.kernel_ss))),
+    kernelSp: BigInt(fields.kernel_sp),
+    vmAssist: Number(BigInt.asUintN(32, BigInt(fields.vm_assist))),
+  }
+  const vcpu: Vcpu = {
+    id,
+    online: (flags & VGCF_ONLINE) !== 0,
+    registers: registers({ ...general, rip: value('rip'), rflags: value('rflags') }),
+    segments: segments as Record<SegmentRegister, SegmentState>,
+    cr0: element(fields.ctrlreg, 0),
+    cr3: element(fields.ctrlreg, 3),
+    cr4: element(fields.ctrlreg, 4),
+    efer: 0n,
+    dr6: element(fields.debugreg, 6),
+    dr7: element(fields.debugreg, 7),
+    pv,
+  }
+  const context = bytes.slice(0, pvContextBytes(abi))
+  return Buffer.compare(encodePvContext(vcpu, abi), context) === 0 ? vcpu : { ...vcpu, pv: { ...pv, context } }
 }
 
 /** The eight registers a 32-bit guest has, by their own names. */

@@ -73,6 +73,8 @@ export interface Vcpu {
     readonly kernelSp: Vaddr
     /** VMASST_TYPE_* bits. */
     readonly vmAssist: number
+    /** The vcpu_guest_context of a vcpu that has run, for all that is not said here: traps, GDT, callbacks, FPU. */
+    readonly context?: Uint8Array
   }
 }
 

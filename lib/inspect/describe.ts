@@ -28,8 +28,9 @@ import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.
 import type { XenParams } from '../kernel/xen-params.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
 import { bootText, describeBoot } from './describe-boot.js'
+import { describeLinux, linuxText } from './describe-linux.js'
 import type { Json } from './json.js'
-import { pairs, table } from './table.js'
+import { pairs, printable, table } from './table.js'
 
 const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
 const MACHINES: Readonly<Record<number, string>> = { [EM_386]: 'i386', [EM_X86_64]: 'x86-64' }
@@ -61,6 +62,9 @@ function describeElf(elf: ElfImage): Json {
 const showFlags = (flags: number): string =>
   `${flags & PF_R ? 'R' : '-'}${flags & PF_W ? 'W' : '-'}${flags & PF_X ? 'X' : '-'}`
 
+/** No note of words that Xen reads has more. */
+const WORDS_SHOWN = 8
+
 /** A note's descriptor as its kind says; bytes where it is none of ours, or does not read as what it should be. */
 function noteValue(note: ElfNote): string {
   const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : 'bytes'
@@ -68,7 +72,7 @@ function noteValue(note: ElfNote): string {
     if (kind === 'number') return hex(noteNumber(note))
     if (kind === 'string') return noteString(note)
     if (kind === 'u32s')
-      return noteU32s(note, note.desc.length / 4)
+      return noteU32s(note, WORDS_SHOWN)
         .map((word) => hex(word))
         .join(' ')
   } catch (error) {
@@ -78,7 +82,13 @@ function noteValue(note: ElfNote): string {
   return note.desc.length > 32 ? `${shown}... (${note.desc.length} bytes)` : shown
 }
 
-function describeNote(note: ElfNote): { owner: string; type: string; value: string; offset: string; from: string } {
+export function describeNote(note: ElfNote): {
+  owner: string
+  type: string
+  value: string
+  offset: string
+  from: string
+} {
   return {
     owner: note.owner,
     type: note.name ?? hex(note.type),
@@ -110,13 +120,21 @@ export function describeKernel(kernel: Kernel): { readonly [key: string]: Json }
     ...(kernel.elf ? { elf: describeElf(kernel.elf) } : {}),
     notes: kernel.notes.map(describeNote),
     ...(kernel.xen ? { xen: describeXen(kernel.xen) } : {}),
+    ...(kernel.linux ? { linux: describeLinux(kernel.linux, kernel.elf) } : {}),
   }
+}
+
+/** Every note, whoever owns it; nothing where there is none. */
+export function notesText(notes: readonly ElfNote[]): string[] {
+  const rows = notes.map(describeNote).map((n) => [printable(n.owner), n.type, printable(n.value)])
+  return rows.length === 0 ? [] : ['', 'notes', ...table(['owner', 'type', 'value'], rows)]
 }
 
 /** The same for people. */
 export function kernelText(kernel: Kernel): string[] {
   const { elf } = kernel
   const lines = [`kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec} payload` : ''}`]
+  if (kernel.linux) lines.push(...linuxText(kernel.linux, elf), '')
   if (elf) {
     const machine = MACHINES[elf.machine] ?? hex(elf.machine)
     lines.push(`elf      ELF${elf.class} ${machine} ${ELF_TYPES[elf.type] ?? hex(elf.type)}, entry ${hex(elf.entry)}`)
@@ -131,10 +149,7 @@ export function kernelText(kernel: Kernel): string[] {
     ])
     lines.push('', 'segments', ...table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
   }
-  if (kernel.notes.length > 0) {
-    const rows = kernel.notes.map(describeNote).map((n) => [n.owner, n.type, n.value])
-    lines.push('', 'notes', ...table(['owner', 'type', 'value'], rows))
-  }
+  lines.push(...notesText(kernel.notes))
   if (kernel.xen) {
     const { supported, required } = kernel.xen
     lines.push(
@@ -153,7 +168,7 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
     abi: domain.abi,
     name: domain.name,
     memory: { bytes: domain.memory.pageCount * PAGE_SIZE, pages: domain.memory.pageCount },
-    kernel: { ...domain.kernel },
+    ...(domain.kernel ? { kernel: { ...domain.kernel } } : {}),
     regions: domain.regions.map((r) => ({ ...r, ...(r.vaddr === undefined ? {} : { vaddr: hex(r.vaddr) }) }) as Json),
     vcpus: domain.vcpus.map((vcpu) => ({
       online: vcpu.online,
@@ -170,6 +185,11 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
   }
 }
 
+function kernelLine({ kernel }: Domain): string {
+  if (!kernel) return 'kernel   not known: another toolstack built this guest'
+  return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
+}
+
 /** The same for people. */
 export function domainText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
@@ -178,12 +198,12 @@ export function domainText(domain: Domain): string[] {
     hex(r.pfn),
     String(r.pages),
     showSize(r.pages * PAGE_SIZE),
-    r.vaddr === undefined ? 'not mapped' : hex(r.vaddr, digits),
+    r.vaddr === undefined ? ('pageTables' in domain.boot ? 'not mapped' : '-') : hex(r.vaddr, digits),
     r.name,
   ])
   const lines = [
     `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
-    `kernel   ${domain.kernel.container}${domain.kernel.codec ? `, ${domain.kernel.codec}` : ''}, sha256 ${domain.kernel.sha256.slice(0, 16)}...`,
+    kernelLine(domain),
     '',
     'regions',
     ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),

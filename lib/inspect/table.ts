@@ -21,3 +21,12 @@ export function pairs(rows: readonly (readonly [string, string])[], indent = '  
   const width = Math.max(0, ...rows.map(([name]) => name.length))
   return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`.trimEnd())
 }
+
+/** Longest text of a file's that a cell shows. */
+const CELL_MAX = 256
+
+/** Text out of a file, as a terminal may have it: no control characters, and no more of it than fits an eye. */
+export function printable(text: string): string {
+  const shown = text.length > CELL_MAX ? `${text.slice(0, CELL_MAX)}...` : text
+  return shown.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
+}

@@ -129,6 +129,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   const vbits = abi === 'x86_64' ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
 
   if (vstart > vend) throw wrongLayout('the image wraps around the address space', 'start <= end', showRange(image))
+  if (vstart === vend) throw wrongLayout('the image is empty', 'a segment with a byte in memory', showRange(image))
   if (abi === 'x86_32p' && vend > 1n << BigInt(vbits)) {
     throw wrongLayout('the image lies above a 32-bit address space', 'an end of at most 4 GiB', showRange(image))
   }

@@ -5,10 +5,11 @@
  * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
  */
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, PvhBoot } from '../guest/domain.js'
+import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { bootVerdicts, type VerdictType } from '../kernel/verdict.js'
 import type { DomainConfig } from './config.js'
+import { buildLinux } from './linux.js'
 import { buildPvh } from './pvh.js'
 import { buildPv } from './xen-pv.js'
 
@@ -18,14 +19,16 @@ import { buildPv } from './xen-pv.js'
  */
 export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pv' }): Domain<PvBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pvh' }): Domain<PvhBoot>
+export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'linux' }): Domain<LinuxBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
   const { type: asked = 'auto' } = config
   const type = asked === 'auto' ? best(kernel, config) : asked
   if (type === 'pv') return buildPv(kernel, config)
   if (type === 'pvh') return buildPvh(kernel, config)
+  if (type === 'linux') return buildLinux(kernel, config)
   throw new DomainBuilderError('bad-config', 'type cannot be built', {
-    expected: 'pv, pvh or auto',
+    expected: 'pv, pvh, linux or auto',
     found: `'${String(type)}'`,
   })
 }

@@ -10,6 +10,7 @@ import { DomainBuilderError } from '../errors.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+import type { LinuxConfig } from './linux-config.js'
 import type { Module } from './modules.js'
 import type { PvhConfig } from './pvh-config.js'
 
@@ -58,11 +59,17 @@ export interface PvConfig extends CommonConfig {
   readonly multibootModules?: boolean
   /** Fill the page that a HYPERCALL_PAGE note names, as the hypervisor would. Default: left as the file has it. */
   readonly fillHypercallPage?: boolean
+  /**
+   * Map the ramdisk even if the kernel says that it need not be (MOD_START_PFN). A save file needs that: restoring clears
+   * start_info.flags, which would say that mod_start is a frame. Default: as the kernel says.
+   */
+  readonly mapRamdisk?: boolean
   /** A frame below 4 GiB for the top table of a PAE kernel that cannot take a higher one (PAE=yes in __xen_guest). */
   readonly lowMfn?: Mfn
 }
 
-export interface DomainConfig extends PvConfig, PvhConfig {
+/** Every word that any convention knows; each takes those that concern it. */
+export interface DomainConfig extends PvConfig, LinuxConfig, PvhConfig {
   /** Default auto: the kernel's best. */
   readonly type?: 'pv' | 'pvh' | 'linux' | 'auto'
 }

@@ -6,8 +6,8 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { ACPI_PROFILES, type AcpiProfile } from '../guest/acpi.js'
-import type { ReservedRange } from '../guest/memory-map.js'
-import { checkedInteger, type Paddr } from '../units.js'
+
+import { checkedInteger, type Paddr, type Range } from '../units.js'
 import type { CommonConfig } from './config.js'
 
 export const PVH_PLATFORMS = ['xen', 'pc'] as const
@@ -23,7 +23,7 @@ export interface PvhConfig extends CommonConfig {
   /** Where the kernel is loaded, if its PHYS32_RELOC allows. Default: where it is linked, or the next address that will do. */
   readonly loadAddress?: Paddr
   /** Physical ranges that the guest is told to leave alone; nothing is placed there. */
-  readonly reserve?: readonly ReservedRange[]
+  readonly reserve?: readonly Range<Paddr>[]
 }
 
 /** The same with its defaults filled. */
@@ -32,7 +32,7 @@ export interface PvhOptions {
   readonly acpi: AcpiProfile | 'none'
   readonly startInfoVersion: 0 | 1
   readonly loadAddress: Paddr | undefined
-  readonly reserve: readonly ReservedRange[]
+  readonly reserve: readonly Range<Paddr>[]
 }
 
 function oneOf<const T extends string | number>(value: unknown, what: string, allowed: readonly T[]): T {

@@ -87,19 +87,16 @@ export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
     maxmem: common.maxmem,
     p2m: makeP2m('identity', memory.endPfn),
     regions: [
-      ...placement.regions(true).filter(({ pages }) => pages > 0),
+      ...placement.regions(false).filter(({ pages }) => pages > 0),
       ...(isXen && acpi ? [acpi.region] : []),
       ...special,
-    ].map(mappedByItself),
+    ],
     vcpus: pvhVcpus(pvh.entry + delta, startInfo, common.vcpus, options.platform),
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
     boot,
     pageType: pageTypes(boot),
   }
 }
-
-/** Paging is off: each address is its own translation. */
-const mappedByItself = (region: Region): Region => ({ ...region, vaddr: BigInt(region.pfn) * BigInt(PAGE_SIZE) })
 
 /**
  * Places the image where it is linked, where it is asked for, or, if its PHYS32_RELOC allows, at the lowest address that

@@ -45,9 +45,10 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const features = negotiate(pv, config.features ?? '')
   if (dom0) requireDom0(kernel, pv)
   const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
-  const layout = layOut(pv, memory, modules, { dom0 })
+  const layout = layOut(pv, memory, modules, { dom0, mapRamdisk: config.mapRamdisk === true })
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
 
+  requireFrames(p2m, layout.regions)
   loadSegments(memory, pv, (paddr) => paddrOf(layout.kernel.pfn) + Number(paddr - pv.pstart))
   placeHypercallPage(memory, pv, p2m, config.fillHypercallPage === true)
   layout.modules.forEach((region, i) => {
@@ -169,6 +170,14 @@ function pvP2m(config: PvConfig, memory: GuestMemory): P2m {
       const pfn = p2m.pfn(mfn)
       return pfn !== undefined && memory.has(pfn) ? pfn : undefined
     },
+  }
+}
+
+/** What is placed needs machine frames; a hole may only be where nothing is. */
+function requireFrames(p2m: P2m, regions: readonly Region[]): void {
+  if (p2m.complete) return
+  for (const { name, pfn, pages } of regions) {
+    if (name !== 'pad') for (let i = 0; i < pages; i++) mfnOf(p2m, pfn + i, name)
   }
 }
 

@@ -72,16 +72,23 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
 export function openRaw(sidecar: string, image: ByteSource): Domain {
   const json = JsonValue.parse(sidecar, 'sidecar')
   json.at('format').oneOf(RAW_FORMAT)
+  return openDomainJson(json, openMemory(json.at('memory'), image))
+}
+
+/**
+ * What a sidecar says of a guest beside where its memory is, whichever format it is of.
+ * @throws DomainBuilderError `bad-snapshot`.
+ */
+export function openDomainJson(json: JsonValue, memory: GuestMemory): Domain {
   json.at('version').oneOf(RAW_VERSION)
   const type = json.at('type').oneOf('pv', 'pvh', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
-  const memory = openMemory(json.at('memory'), image)
   const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
   const boot = openBoot(json, type, memory)
   const maxBytes = json.at('memory').at('maxBytes')
   const kernel = json.at('kernel')
   const codec = kernel.at('codec')
-  logSnapshot('raw: %s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
+  logSnapshot('%s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
   return {
     type,
     abi,
@@ -105,26 +112,7 @@ export function openRaw(sidecar: string, image: ByteSource): Domain {
 }
 
 function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
-  const pages = json.at('pages').integer(1, FRAMES_MAX)
-  json.at('bytes').oneOf(pages * PAGE_SIZE)
-  const pair = (at: JsonValue): [number, number] => {
-    const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
-    return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
-  }
-  const ranges: Range<number>[] = json.at('ranges').present
-    ? json
-        .at('ranges')
-        .list(MAX_REGIONS)
-        .map(pair)
-        .map(([start, end]) => ({ start, end }))
-    : [{ start: 0, end: pages }]
-  let last = 0
-  for (const { start, end } of ranges) {
-    if (start < last || end <= start) json.at('ranges').refuse('sorted, disjoint ranges of pfn')
-    last = end
-  }
-  const memory = new GuestMemory(ranges)
-  if (memory.pageCount !== pages) json.at('pages').refuse(`${memory.pageCount}, the sum of the ranges`)
+  const memory = new GuestMemory(openRanges(json))
   if (image.size !== memory.endPfn * PAGE_SIZE) {
     throw new DomainBuilderError('truncated', 'the image has not the size that the sidecar says', {
       expected: `${memory.endPfn * PAGE_SIZE} bytes`,
@@ -132,10 +120,37 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
     })
   }
   for (const run of json.at('data').list(MAX_RUNS)) {
-    const [pfn, count] = pair(run)
+    const [pfn, count] = openPair(run)
     memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
   }
   return memory
+}
+
+function openPair(at: JsonValue): [number, number] {
+  const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
+  return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
+}
+
+/** The frames that a guest has, out of its sidecar's `memory`. @throws DomainBuilderError `bad-snapshot`. */
+export function openRanges(json: JsonValue): Range<number>[] {
+  const pages = json.at('pages').integer(1, FRAMES_MAX)
+  json.at('bytes').oneOf(pages * PAGE_SIZE)
+  const ranges: Range<number>[] = json.at('ranges').present
+    ? json
+        .at('ranges')
+        .list(MAX_REGIONS)
+        .map(openPair)
+        .map(([start, end]) => ({ start, end }))
+    : [{ start: 0, end: pages }]
+  let last = 0
+  let sum = 0
+  for (const { start, end } of ranges) {
+    if (start < last || end <= start) json.at('ranges').refuse('sorted, disjoint ranges of pfn')
+    last = end
+    sum += end - start
+  }
+  if (sum !== pages) json.at('pages').refuse(`${sum}, the sum of the ranges`)
+  return ranges
 }
 
 function openRegion(json: JsonValue): Region {

@@ -45,7 +45,11 @@ t.test('iasl reads each table, and finds in it what was asked for', async (t) =>
         if (name !== 'DSDT' || profile === 'xen') continue
         run('-p', `${file}-again`, `${file}.dsl`)
         const again = readFileSync(`${file}-again.aml`)
-        t.equal(Buffer.compare(again.subarray(HEADER_BYTES), bytes.subarray(HEADER_BYTES)), 0, 'the same AML, compiled again')
+        t.equal(
+          Buffer.compare(again.subarray(HEADER_BYTES), bytes.subarray(HEADER_BYTES)),
+          0,
+          'the same AML, compiled again',
+        )
       }
       const { APIC = '', FACP = '', DSDT = '' } = texts
       const ids = [...APIC.matchAll(/Local Apic ID : ([0-9A-F]{2})\n[^\n]*Flags \(decoded below\) : 00000001/g)]

@@ -76,11 +76,19 @@ class Report {
   }
 }
 
+/** Changes a page of theirs before it is compared: how a known difference is taken out of the way. */
+export type Patch = (pfn: number, page: Buffer) => void
+
 /**
  * One line for each page that differs, the first few of them; none where the memories are equal.
  * @param extents the image's bytes that are no holes, sorted.
  */
-export function memoryDifferences(domain: Domain, imagePath: string, extents: readonly ByteRange[]): string[] {
+export function memoryDifferences(
+  domain: Domain,
+  imagePath: string,
+  extents: readonly ByteRange[],
+  patch?: Patch,
+): string[] {
   const { memory } = domain
   const report = new Report(domain)
   const ours = Buffer.allocUnsafe(PIECE)
@@ -94,6 +102,8 @@ export function memoryDifferences(domain: Domain, imagePath: string, extents: re
       for (const [start, end] of pieces(extent)) {
         const [a, b] = [ours.subarray(0, end - start), theirs.subarray(0, end - start)]
         if (readSync(image, b, 0, b.length, start) !== b.length) throw new Error(`${imagePath} ends within its extents`)
+        for (let o = 0; patch && o < b.length; o += PAGE_SIZE)
+          patch((start + o) / PAGE_SIZE, b.subarray(o, o + PAGE_SIZE))
         readOurs(memory, start, a)
         report.add(start, a, b)
       }

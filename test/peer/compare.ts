@@ -10,7 +10,7 @@ import { StartInfo32, StartInfo64 } from '../../lib/abi/start-info.js'
 import type { Struct } from '../../lib/abi/struct.js'
 import { VcpuGuestContext32, VcpuGuestContext64 } from '../../lib/abi/vcpu-context.js'
 import { type Domain, encodePvContext, PAGE_SIZE, type Region, requirePv } from '../../lib/index.js'
-import { memoryDifferences } from './compare-memory.js'
+import { memoryDifferences, type Patch } from './compare-memory.js'
 import type { OracleGuest } from './oracle.js'
 import type { OracleLayout } from './oracle-layout.js'
 
@@ -150,8 +150,8 @@ export function bootDifferences(domain: Domain, guest: BootDump): string[] {
 }
 
 /** Everything in which the two guests differ, a line each; empty when they are the same. */
-export function guestDifferences(domain: Domain, guest: OracleGuest): string[] {
-  return [...bootDifferences(domain, guest), ...memoryDifferences(domain, guest.memory, guest.layout.extents)]
+export function guestDifferences(domain: Domain, guest: OracleGuest, patch?: Patch): string[] {
+  return [...bootDifferences(domain, guest), ...memoryDifferences(domain, guest.memory, guest.layout.extents, patch)]
 }
 
 /** Asserts that our guest is libxenguest's, to the last byte. */

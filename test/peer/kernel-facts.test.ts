@@ -14,10 +14,13 @@ import { noteNumber, noteString } from '../../lib/kernel/notes.js'
 import { CODEC_NAMES, type CodecName } from '../../lib/kernel/payload.js'
 import { splitPayload } from '../../lib/kernel/unwrap.js'
 import { bootVerdicts } from '../../lib/kernel/verdict.js'
-import { buildBzImage } from '../../lib/testing/index.js'
+import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
+import { compress, PEERS } from '../kernel/codec-peers.js'
+import { refuses } from '../kernel/refusal.js'
 import { factDifferences, findAcceptance, ourFacts, peerVerdicts } from './acceptance.js'
+import { findCommand } from './command.js'
 import { findKernel, findTool, KERNEL_NAMES, type KernelName, kernelPath } from './kernels.js'
-import { findProgram, readelf } from './readelf.js'
+import { readelf } from './readelf.js'
 import { requirePeer } from './require-peer.js'
 
 const run = promisify(execFile)
@@ -47,6 +50,10 @@ async function fetched(t: Test, name: KernelName): Promise<Kernel | undefined> {
   return kernel
 }
 
+/** The format's own command, or undefined where the test is over. */
+const withCommand = (t: Test, codec: CodecName) =>
+  requirePeer(t, () => findCommand(PEERS[codec].command, PEERS[codec].from))
+
 /** The ELF in a file of its own, as `extract` writes it. */
 function elfFile(t: Test, kernel: Kernel): string {
   const file = join(t.testdir(), 'kernel.elf')
@@ -58,7 +65,7 @@ t.test('readelf: headers, segments, notes', async (t) => {
   for (const name of KERNEL_NAMES) {
     await t.test(name, async (t) => {
       const kernel = await fetched(t, name)
-      if (!kernel || !(await requirePeer(t, () => findProgram('readelf')))) return
+      if (!kernel || !(await requirePeer(t, () => findCommand('readelf', 'binutils')))) return
       const { elf, notes } = kernel
       if (elf === undefined) return t.equal(kernel.container, 'bzImage', 'no ELF')
       const said = await readelf(elfFile(t, kernel))
@@ -147,7 +154,7 @@ t.test('file(1)', async (t) => {
   for (const name of KERNEL_NAMES) {
     await t.test(name, async (t) => {
       const kernel = await fetched(t, name)
-      if (!kernel || !(await requirePeer(t, () => findProgram('file')))) return
+      if (!kernel || !(await requirePeer(t, () => findCommand('file', 'file')))) return
       const { stdout } = await run('file', ['-b', kernelPath(name)])
       if (kernel.container === 'bzImage') t.match(stdout, `bzImage, version ${kernel.linux?.version},`)
       else if (kernel.container === 'elf') {
@@ -181,8 +188,6 @@ t.test('libxenguest: accepted or refused as PV and as PVH, and what it reads', a
   }
 })
 
-const COMMANDS = { gzip: 'gzip', bzip2: 'bzip2', lzma: 'xz', xz: 'xz', lzo: 'lzop', lz4: 'lz4', zstd: 'zstd' } as const
-
 t.test("each format's own decompressor: the ELF and the relocation table, byte for byte", async (t) => {
   for (const name of KERNEL_NAMES) {
     await t.test(name, async (t) => {
@@ -190,7 +195,7 @@ t.test("each format's own decompressor: the ELF and the relocation table, byte f
       if (!kernel) return
       const { codec, elf } = kernel
       if (codec === undefined || elf === undefined) return t.pass('not compressed')
-      const command = await requirePeer(t, () => findProgram(COMMANDS[codec]))
+      const command = await withCommand(t, codec)
       if (command === undefined) return
       const file = readFileSync(kernelPath(name))
       // By the fields' addresses in boot.rst, and no code of ours.
@@ -205,16 +210,9 @@ t.test("each format's own decompressor: the ELF and the relocation table, byte f
   }
 })
 
-/** As Linux's build calls them, but in a hurry. */
-const COMPRESS: Readonly<Record<CodecName, readonly string[]>> = {
-  gzip: ['gzip', '-n', '-1', '-c'],
-  bzip2: ['bzip2', '-1', '-c'],
-  lzma: ['xz', '--format=lzma', '-0', '-c'],
-  xz: ['xz', '--check=crc32', '--x86', '--lzma2=preset=0', '-c'],
-  lzo: ['lzop', '-1', '-c'],
-  lz4: ['lz4', '-l', '-1', '-c'],
-  zstd: ['zstd', '-1', '-c'],
-}
+/** As Linux's build has them, but in a hurry; xz with its x86 filter, without which no kernel comes. */
+const quickly = (codec: CodecName, bytes: Uint8Array): Uint8Array =>
+  compress(codec, bytes, codec === 'xz' ? ['--check=crc32', '--x86', '--lzma2=preset=0'] : PEERS[codec].args.at(-1))
 
 t.test('one real kernel in all seven codecs is one and the same kernel', async (t) => {
   const kernel = await fetched(t, 'debian-686-pae')
@@ -223,9 +221,8 @@ t.test('one real kernel in all seven codecs is one and the same kernel', async (
   const { linux: _, sha256: __, codec: ___, elf: ____, ...expected } = kernel
   for (const codec of CODEC_NAMES) {
     await t.test(codec, async (t) => {
-      const [command = '', ...args] = COMPRESS[codec]
-      if (!(await requirePeer(t, () => findProgram(command)))) return
-      const payload = execFileSync(command, args, { input: bytes, maxBuffer: 2 ** 30 })
+      if (!(await withCommand(t, codec))) return
+      const payload = quickly(codec, bytes)
       const file = buildBzImage({ payload, ...(codec === 'gzip' ? {} : { sizeTrailer: bytes.length }) })
       const { linux, sha256, codec: found, elf, ...rest } = await readKernel(file)
       t.equal(found, codec)
@@ -237,6 +234,29 @@ t.test('one real kernel in all seven codecs is one and the same kernel', async (
       const whole = await readKernel(payload)
       t.same([whole.container, whole.codec], [codec, codec], 'and so is the payload as a file')
       t.same(whole.xen, kernel.xen)
+    })
+  }
+})
+
+t.test('a size behind the payload that is not its size', async (t) => {
+  const elf = buildElf({ class: 64, entry: 0, segments: [{ paddr: 0, data: patternBytes(20_000) }] })
+  for (const codec of CODEC_NAMES.filter((name) => name !== 'gzip')) {
+    await t.test(codec, async (t) => {
+      if (!(await withCommand(t, codec))) return
+      const payload = quickly(codec, elf)
+      const read = (sizeTrailer: number) => readKernel(buildBzImage({ payload, sizeTrailer }), { maxBytes: 2 ** 20 })
+      t.equal((await read(elf.length)).codec, codec)
+      for (const size of [0, 1, elf.length - 1, elf.length + 1, 2 ** 20]) {
+        await refuses(t, () => read(size), 'payload-size', codec, `${size}`)
+      }
+      for (const size of [2 ** 20 + 1, 2 ** 31, 2 ** 32 - 1]) {
+        await refuses(t, () => read(size), 'payload-too-large', codec, `${size}`)
+      }
+      await t.rejects(
+        readKernel(buildBzImage({ payload })),
+        { name: 'DomainBuilderError', code: /^payload-/ },
+        'no size',
+      )
     })
   }
 })

@@ -6,17 +6,8 @@
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { Found } from './require-peer.js'
 
 const run = promisify(execFile)
-
-/** A program that answers --version. */
-export async function findProgram(name: string): Promise<Found<string>> {
-  return run(name, ['--version']).then(
-    () => ({ found: name }),
-    () => ({ missing: `${name} is not installed` }),
-  )
-}
 
 export interface ReadelfFacts {
   readonly class: number

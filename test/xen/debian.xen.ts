@@ -7,6 +7,7 @@ import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
+import { restoredCase, restoredLinux } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -54,6 +55,11 @@ checkInXen(
       },
     },
     linuxCase('linux-create', linux),
+    restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
+    restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
+    restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
+    restoredLinux('linux-restored', linux),
+    restoredLinux('linux-restored-4', { ...linux, memoryMiB: 1024, vcpus: 4 }),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),

@@ -26,8 +26,8 @@ export type Hypervisor = 'debian' | 'pv32-debug'
 export interface XenCase {
   /** Names its domain, its console's log and its directory: letters, digits and hyphens. A save file must use it too. */
   readonly name: string
-  /** What dom0 finds in its working directory: bytes, or the path of a file. */
-  readonly files?: Readonly<Record<string, Uint8Array | string>>
+  /** What dom0 finds in its working directory: bytes, the path of a file, or what makes the bytes once all is built. */
+  readonly files?: Readonly<Record<string, Uint8Array | string | (() => Promise<Uint8Array>)>>
   /** guest.cfg, in xl.cfg's words; the name is added. */
   readonly config?: Readonly<Record<string, string | number | readonly string[]>>
   /** Shell commands, with the verbs of dom0/lib.sh; the first that fails ends the case. */
@@ -129,12 +129,13 @@ function xlConfig(name: string, config: NonNullable<XenCase['config']>): string 
 }
 
 /** Lays out a case's directory as dom0/init expects it. */
-function prepare(directory: string, xenCase: XenCase): void {
+async function prepare(directory: string, xenCase: XenCase): Promise<void> {
   mkdirSync(directory)
   const names = Object.keys(xenCase.files ?? {})
   for (const [name, from] of Object.entries(xenCase.files ?? {})) {
     const to = join(directory, name)
-    if (typeof from !== 'string') writeFileSync(to, from)
+    if (typeof from === 'function') writeFileSync(to, await from())
+    else if (typeof from !== 'string') writeFileSync(to, from)
     else {
       try {
         linkSync(from, to)
@@ -181,7 +182,7 @@ export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor
   const share = join(directory, 'share')
   mkdirSync(join(share, 'in'), { recursive: true })
   mkdirSync(join(share, 'out'))
-  for (const xenCase of cases) prepare(join(share, 'in', xenCase.name), xenCase)
+  for (const xenCase of cases) await prepare(join(share, 'in', xenCase.name), xenCase)
   const seconds = cases.reduce((sum, c) => sum + (c.seconds ?? CASE_SECONDS), BOOT_SECONDS)
   const serial = join(directory, 'serial.log')
   await runQemu(

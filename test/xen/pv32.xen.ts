@@ -3,6 +3,7 @@ import { helloKernel } from '../../examples/hello-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
+import { restoredCase } from './saved.js'
 
 const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen-halts'), memoryMiB: 64 }
 
@@ -26,6 +27,7 @@ checkInXen(
         t.match(console, /GRUB-HELLO i386-xen/)
       },
     },
+    restoredCase('grub32-restored', grub, 'GRUB-DONE', /GRUB-HELLO i386-xen/),
     frozenCase('grub32-frozen', grub),
     frozenCase('gnumach32-frozen', { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }),
   ],

@@ -135,6 +135,8 @@ static int cmp_m2p(const void *a, const void *b)
 
 static uint64_t m2p(uint64_t mfn)
 {
+    if ( mfn == ~0ULL )                  /* a hole is no page, even where the table has one */
+        return ~0ULL;
     for ( unsigned i = n_moved; i-- > 0; )
         if ( moved[i].mfn == mfn )
             return moved[i].pfn;

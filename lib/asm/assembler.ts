@@ -1,8 +1,9 @@
 /**
- * Assembler: just enough x86-64 to write a tiny kernel whose source reads as assembly.
+ * Assembler: just enough x86, 64-bit and 32-bit, to write a tiny kernel or a boot ROM whose source reads as assembly.
  *
  * Source: Intel SDM vol. 2, chapter 2 (prefixes, ModRM, SIB) and the instructions' own pages (https://www.intel.com/sdm).
- * Gotcha: jumps and calls always take four bytes of distance (`loop` has only one); nothing is ever shortened.
+ * Gotcha: jumps and calls always take four bytes of distance (`loop` has only one); nothing is ever shortened. In 32-bit
+ * code a label's memory is named by its address, in 64-bit code by its distance.
  *
  * ```ts
  * const a = new Assembler(0x1000n)
@@ -84,17 +85,31 @@ interface Fixup {
   readonly size: 1 | 4
   readonly label: string
   readonly addend: number
+  /** The label's address itself, and not the distance to it. */
+  readonly absolute?: boolean
 }
 
 export class Assembler {
   /** Virtual address of the first byte. */
   readonly origin: bigint
+  #bits: 32 | 64
   readonly #bytes: number[] = []
   readonly #labels = new Map<string, number>()
   readonly #fixups: Fixup[] = []
 
-  constructor(origin: number | bigint = 0n) {
+  constructor(origin: number | bigint = 0n, bits: 32 | 64 = 64) {
     this.origin = BigInt(origin)
+    this.#bits = bits
+  }
+
+  /** The mode that the code from here on runs in. */
+  code(bits: 32 | 64): this {
+    this.#bits = bits
+    return this
+  }
+
+  get bits(): 32 | 64 {
+    return this.#bits
   }
 
   /** Names this place. */
@@ -111,13 +126,42 @@ export class Assembler {
     return this.origin + BigInt(at)
   }
 
-  /** Memory at a label, relative to rip: the same wherever the code lies. */
+  /** Memory at a label; in 64-bit code relative to rip, the same wherever the code lies. */
   at(label: string, disp = 0): Memory {
     return { label, disp }
   }
 
   text(text: string): this {
     return this.#put(...new TextEncoder().encode(text))
+  }
+
+  /** As they are: an instruction that has no name here, or data. */
+  bytes(...values: readonly number[]): this {
+    return this.#put(...values)
+  }
+
+  /** Bytes so far. */
+  get length(): number {
+    return this.#bytes.length
+  }
+
+  u16(value: number): this {
+    return this.#put(value & 0xff, value >> 8)
+  }
+
+  u64(value: bigint): this {
+    return this.#word(value, 8)
+  }
+
+  /** The address of a label, as a u32. */
+  address(label: string): this {
+    this.#fixups.push({ at: this.#bytes.length, size: 4, label, addend: 0, absolute: true })
+    return this.zeros(4)
+  }
+
+  /** An instruction by its opcode, the register field of its ModRM, and an operand. */
+  operation(opcode: readonly number[], field: number, rm: Register | Memory): this {
+    return this.#modrm(opcode, field, rm, 4)
   }
 
   u32(...values: readonly number[]): this {
@@ -179,9 +223,13 @@ export class Assembler {
   assemble(): Uint8Array {
     const out = Uint8Array.from(this.#bytes)
     const view = new DataView(out.buffer)
-    for (const { at, size, label, addend } of this.#fixups) {
+    for (const { at, size, label, addend, absolute } of this.#fixups) {
       const target = this.#labels.get(label)
       if (target === undefined) refuse('no such label', `'${label}'`)
+      if (absolute === true) {
+        view.setUint32(at, Number(this.origin) + target + addend, true)
+        continue
+      }
       const distance = target + addend - at
       if (size === 4) view.setInt32(at, distance, true)
       else if (distance >= -128 && distance < 128) view.setInt8(at, distance)
@@ -238,8 +286,13 @@ export class Assembler {
   #plusRegister(opcode: number, register: Register, wide = false): this {
     const rex = (wide ? 8 : 0) | (register.code >> 3)
     // Without any REX, byte registers 4 to 7 would be ah, ch, dh and bh.
-    if (rex !== 0 || (register.size === 1 && register.code >= 4)) this.#put(0x40 | rex)
+    if (rex !== 0 || (register.size === 1 && register.code >= 4)) this.#rex(rex)
     return this.#put(opcode | (register.code & 7))
+  }
+
+  #rex(bits: number): void {
+    if (this.#bits === 32) refuse('32-bit code has no such register', 'one of 64 bits, or a new byte register')
+    this.#put(0x40 | bits)
   }
 
   /**
@@ -257,12 +310,17 @@ export class Assembler {
     const [base, index] = isRegister(rm) ? [rm, undefined] : [rm.base, rm.index]
     const byteRegister = [reg, isRegister(rm) ? rm : undefined].some((r) => r?.size === 1 && r.code >= 4)
     const rex = (size === 8 ? 8 : 0) | ((field >> 3) << 2) | (((index?.code ?? 0) >> 3) << 1) | ((base?.code ?? 0) >> 3)
-    if (rex !== 0 || byteRegister) this.#put(0x40 | rex)
+    if (rex !== 0 || byteRegister) this.#rex(rex)
     this.#put(...opcode)
     const low = (field & 7) << 3
     if (isRegister(rm)) return this.#put(0xc0 | low | (rm.code & 7))
     const disp = rm.disp ?? 0
-    if (rm.label !== undefined) return this.#put(low | 5).#relative(rm.label, 4, disp, behind)
+    if (rm.label !== undefined) {
+      this.#put(low | 5)
+      if (this.#bits === 64) return this.#relative(rm.label, 4, disp, behind)
+      this.#fixups.push({ at: this.#bytes.length, size: 4, label: rm.label, addend: disp, absolute: true })
+      return this.zeros(4)
+    }
     if (base === undefined) refuse('a memory operand needs a base register or a label', 'neither')
     if (index?.code === 4) refuse('rsp cannot be an index', index.name)
     // rbp and r13 as base have no form without displacement: that one means rip.

@@ -1,0 +1,57 @@
+/**
+ * extract KERNEL -o FILE: the ELF out of a bzImage or a compressed file, and the relocation table behind it.
+ *
+ * Source: ../kernel/unwrap.ts: by payload_offset and the ELF's own headers, never by searching for magic numbers.
+ * Gotcha: the ELF ends where its headers say. What follows it in the payload is the table, and belongs to no ELF.
+ */
+import { DomainBuilderError } from '../errors.js'
+import { splitPayload } from '../kernel/unwrap.js'
+import { showSize } from '../units.js'
+import { type Command, text, UsageError } from './command.js'
+import { writeOutputs } from './files.js'
+import { openKernel } from './input.js'
+
+export const command: Command = {
+  usage: 'extract KERNEL -o FILE [--relocs FILE]',
+  help: `Writes the ELF that a bzImage or a compressed file holds, byte for byte.
+
+  -o, --output FILE     the ELF; - is standard output
+  --relocs FILE         the relocation table that follows it in a Linux payload`,
+  options: { output: { type: 'string', short: 'o' }, relocs: { type: 'string' } },
+  operands: [1, 1],
+  async run({ values, positionals, json, print, progress }) {
+    const [name = ''] = positionals
+    const output = text(values, 'output')
+    const relocsOutput = text(values, 'relocs')
+    if (!output) throw new UsageError('extract needs -o FILE')
+    if (output === '-' && json) throw new UsageError('standard output has room for the ELF or for JSON: give -o a name')
+    if (relocsOutput === '-') throw new UsageError('--relocs needs a name')
+    const kernel = await openKernel(name, progress)
+    if (kernel.elf === undefined) {
+      throw new DomainBuilderError('not-a-kernel', `the ${kernel.container} holds no ELF`, {
+        expected: 'one to extract',
+      })
+    }
+    const { elf, relocs } = splitPayload(kernel.elf)
+    if (relocsOutput !== undefined && relocs === undefined) {
+      throw new DomainBuilderError('not-a-kernel', 'nothing follows the ELF', { expected: 'a relocation table' })
+    }
+    // Not one of them without the other: either all that was asked for appears, or nothing.
+    const files = [
+      ...(output === '-' ? [] : [{ name: output, bytes: elf }]),
+      ...(relocsOutput === undefined || relocs === undefined ? [] : [{ name: relocsOutput, bytes: relocs }]),
+    ]
+    await writeOutputs(
+      files.map((file) => file.name),
+      async (outputs) => {
+        for (const [i, { bytes }] of files.entries()) outputs[i]?.writeAt(bytes, 0)
+      },
+    )
+    progress.end()
+    if (output === '-') process.stdout.write(elf)
+    else if (json) {
+      const table = relocsOutput === undefined ? {} : { relocs: relocsOutput, relocsBytes: relocs?.length ?? 0 }
+      print(JSON.stringify({ output, bytes: elf.length, ...table }, null, 2))
+    } else print(...files.map((file) => `${file.name}  ${showSize(file.bytes.length)}`))
+  },
+}

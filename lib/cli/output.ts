@@ -1,0 +1,81 @@
+/**
+ * Writes a snapshot in any format: to a file that appears whole or not at all, or to standard output.
+ *
+ * Source: ../snapshot holds one writer for each format.
+ * Gotcha: raw and qemu are several files, so they need a name; everything else is one stream and may go into a pipe.
+ */
+import * as path from 'node:path'
+import type { Domain } from '../guest/domain.js'
+import { qemuSnapshot } from '../snapshot/qemu.js'
+import { rawSidecar } from '../snapshot/raw.js'
+import { writeXl } from '../snapshot/xen-save.js'
+import { PAGE_SIZE } from '../units.js'
+import { breathe, writeOutputs, writeStandardOutput } from './files.js'
+import type { Progress } from './progress.js'
+
+/** Formats that are one stream of bytes. */
+const STREAMS = {
+  xl: (domain: Domain) => writeXl(domain),
+} as const
+/** Formats that are several files, and how many. */
+const FILES = { raw: 2, qemu: 3 } as const
+
+export const FORMATS = [
+  ...(Object.keys(FILES) as (keyof typeof FILES)[]),
+  ...(Object.keys(STREAMS) as (keyof typeof STREAMS)[]),
+] as const
+export type Format = (typeof FORMATS)[number]
+
+/** How many files a snapshot of that format is; only one that is a single file can go into a pipe. */
+export const filesOf = (format: Format): number => (format in FILES ? FILES[format as keyof typeof FILES] : 1)
+
+/** @throws DomainBuilderError `cannot-write`, or the format's own refusal; nothing is left behind then. */
+export async function writeSnapshot(domain: Domain, format: Format, output: string, progress: Progress): Promise<void> {
+  if (format === 'raw') return writeRaw(domain, output, progress)
+  if (format === 'qemu') return writeQemu(domain, output, progress)
+  const chunks = STREAMS[format](domain)
+  if (output === '-') return writeStandardOutput(chunks)
+  await writeOutputs([output], async ([file]) => {
+    let done = 0
+    for (const chunk of chunks) {
+      file?.writeAt(chunk, done)
+      done += chunk.length
+      progress.say(`writing ${output}, ${Math.floor(done / 2 ** 20)} MiB`)
+      await breathe()
+    }
+  })
+}
+
+/** The image, sparse, and its sidecar. */
+async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
+  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
+  const sidecar = rawSidecar(domain, path.basename(output))
+  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
+    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
+    let done = 0
+    for (const { paddr, bytes } of domain.memory.chunks()) {
+      image?.writeAt(bytes, paddr)
+      done += bytes.length
+      progress.say(`writing ${output}`, { done, total })
+      await breathe()
+    }
+    json?.writeAt(sidecarText(sidecar), 0)
+  })
+}
+
+/** Memory, ROM and sidecar for QEMU. */
+async function writeQemu(domain: Domain, output: string, progress: Progress): Promise<void> {
+  const snapshot = qemuSnapshot(domain, path.basename(output))
+  await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
+    memory?.truncate(snapshot.size)
+    for (const { offset, bytes } of snapshot.pieces()) {
+      memory?.writeAt(bytes, offset)
+      progress.say(`writing ${output}`, { done: offset, total: snapshot.size })
+      await breathe()
+    }
+    rom?.writeAt(snapshot.rom, 0)
+    json?.writeAt(sidecarText(snapshot.sidecar), 0)
+  })
+}
+
+const sidecarText = (sidecar: unknown): Uint8Array => Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`)

@@ -1,0 +1,52 @@
+/**
+ * run SNAPSHOT: starts a qemu snapshot in qemu-system-x86_64, its console on standard output.
+ *
+ * Source: ../snapshot/qemu.ts; qemu(1).
+ * Gotcha: the arguments are made of the guest and never read from the sidecar, which may be a stranger's: only what the
+ * user writes behind the snapshot is handed on.
+ */
+import { spawn } from 'node:child_process'
+import { DomainBuilderError } from '../errors.js'
+import { qemuArguments } from '../snapshot/qemu.js'
+import { type Command, Refused } from './command.js'
+import { exists } from './files.js'
+import { openDomain } from './input.js'
+
+const QEMU = 'qemu-system-x86_64'
+
+export const command: Command = {
+  usage: 'run SNAPSHOT [-- QEMU-OPTION...]',
+  help: `Starts a snapshot that build --format qemu wrote, its console on standard output.
+What follows -- goes to ${QEMU} as it is, behind our own options. Exit code 0 when the guest ends by itself.`,
+  options: {},
+  operands: [1, 64],
+  async run({ positionals, progress }) {
+    const [name = '', ...more] = positionals
+    const domain = await openDomain(name, progress)
+    progress.end()
+    const file = name.replace(/\.json$/, '')
+    if (!exists(`${file}.rom`)) {
+      throw new DomainBuilderError('cannot-read', `${file}.rom: there is no boot ROM beside the snapshot`, {
+        expected: 'what build --format qemu writes',
+      })
+    }
+    const status = await start([...qemuArguments(domain, file), ...more])
+    if (status !== 0) throw new Refused()
+  },
+}
+
+/** Runs until the guest ends; a signal that stops us stops it. */
+function start(args: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const qemu = spawn(QEMU, args, { stdio: 'inherit' })
+    const stop = (signal: NodeJS.Signals) => qemu.kill(signal)
+    process.on('SIGINT', stop).on('SIGTERM', stop)
+    qemu.on('error', (cause) => {
+      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${cause.message}`, { cause }))
+    })
+    qemu.on('close', (status) => {
+      process.off('SIGINT', stop).off('SIGTERM', stop)
+      resolve(status ?? 1)
+    })
+  })
+}

@@ -1,0 +1,189 @@
+/**
+ * Page tables for a guest without a hypervisor: low memory at its own addresses in 2 MiB pages, and further mappings in
+ * 4 KiB pages. Planned as runs, made when somebody reads them.
+ *
+ * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level).
+ * Gotcha: an L3 entry of PAE has no RW or US bit: the processor faults on loading cr3 when one is set.
+ */
+import {
+  levelShift,
+  PT_ENTRIES,
+  PT_LEVEL_BITS,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_PRESENT,
+  PTE_PSE,
+  PTE_RW,
+  PTE_USER,
+  X86_32_VADDR_BITS,
+  X86_64_VADDR_BITS,
+} from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, overlaps, PAGE_SIZE, type Paddr, type Pfn, pagesFor, pfnOf, type Range, type Vaddr } from '../units.js'
+import type { PageTableFrames } from './domain.js'
+import { setEntry } from './page-tables.js'
+
+/** Bytes of virtual addresses that lead to physical ones in a row. */
+export interface LinearMapping {
+  readonly vaddr: Vaddr
+  readonly paddr: Paddr
+  readonly bytes: number
+}
+
+/** Tables of one level whose indexes and frames both count up by one. `index`: virtual page / pages of such a table. */
+interface TableRun {
+  readonly level: number
+  readonly index: number
+  readonly count: number
+  readonly pfn: Pfn
+}
+
+/** Pages that map in a row: `vpn` is the virtual page number, masked to the bits that are translated. */
+interface PageRun {
+  readonly vpn: number
+  readonly pages: number
+  readonly pfn: Pfn
+}
+
+const LARGE_PAGE_LEVEL = 2
+/** Bytes of the pages that low memory is mapped in. */
+export const LARGE_PAGE_SIZE = 2 ** levelShift(LARGE_PAGE_LEVEL)
+const pagesOfTable = (level: number): number => 2 ** (PT_LEVEL_BITS * level)
+
+export class LinearTables {
+  readonly levels: 3 | 4
+  /** Tables there are. */
+  readonly count: number
+  readonly #runs: readonly TableRun[]
+  readonly #identityPages: number
+  readonly #pages: readonly PageRun[]
+  readonly #user: number
+
+  /**
+   * @param identityEnd addresses from 0 to here, rounded up to 2 MiB, are their own translation.
+   * @param user whether code outside ring 0 may use the mappings.
+   * @throws DomainBuilderError `overlap` when two mappings translate the same address differently.
+   */
+  constructor(
+    levels: 3 | 4,
+    pfn: Pfn,
+    identityEnd: Paddr,
+    mappings: readonly LinearMapping[] = [],
+    { user = false }: { readonly user?: boolean } = {},
+  ) {
+    this.levels = levels
+    this.#identityPages = Math.ceil(identityEnd / LARGE_PAGE_SIZE) * (LARGE_PAGE_SIZE / PAGE_SIZE)
+    this.#user = user ? PTE_USER : 0
+    const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
+    // What already is its own translation needs no pages of its own.
+    this.#pages = mappings
+      .map((mapping) => pageRun(mapping, bits))
+      .filter(({ vpn, pages, pfn }) => vpn !== pfn || vpn + pages > this.#identityPages)
+    this.#checkOverlaps()
+    const runs: TableRun[] = []
+    let next = pfn
+    for (let level: number = levels; level >= 1; level--) {
+      const identity = level > 1 ? [{ vpn: 0, pages: this.#identityPages }] : []
+      for (const { start, end } of tableIndexes([...identity, ...this.#pages], level)) {
+        runs.push({ level, index: start, count: end - start, pfn: next })
+        next += end - start
+      }
+    }
+    this.#runs = runs
+    this.count = next - pfn
+  }
+
+  /** The frame of the top table. */
+  get top(): Pfn {
+    return this.#runs[0]?.pfn ?? 0
+  }
+
+  get frames(): PageTableFrames {
+    const runs = this.#runs.map(({ level, pfn, count }) => ({ level, pfn, pages: count }))
+    return { top: this.top, pages: this.count, runs }
+  }
+
+  /** Writes the tables in the frames [pfn, pfn + out.length / 4096) into `out`. */
+  fill(pfn: Pfn, out: Uint8Array): void {
+    const words = new Uint32Array(out.length / 4)
+    for (let done = 0; done * PAGE_SIZE < out.length; done++) {
+      const run = this.#runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
+      if (!run) continue
+      const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
+      this.#fillTable(run.level, run.index + pfn + done - run.pfn, table)
+    }
+    out.set(new Uint8Array(words.buffer))
+  }
+
+  #fillTable(level: number, index: number, table: Uint32Array): void {
+    const leaf = PTE_PRESENT | PTE_RW | PTE_ACCESSED | PTE_DIRTY | this.#user
+    const first = index * PT_ENTRIES
+    if (level === 1) {
+      for (const { vpn, pages, pfn } of this.#pages) {
+        for (let at = Math.max(vpn, first); at < Math.min(vpn + pages, first + PT_ENTRIES); at++) {
+          setEntry(table, at - first, pfn + at - vpn, leaf)
+        }
+      }
+      return
+    }
+    if (level === LARGE_PAGE_LEVEL) {
+      const pagesOfEntry = pagesOfTable(level - 1)
+      const end = Math.min(this.#identityPages / pagesOfEntry, first + PT_ENTRIES)
+      for (let at = first; at < end; at++) setEntry(table, at - first, at * pagesOfEntry, leaf | PTE_PSE)
+    }
+    const paeTop = this.levels === 3 && level === 3
+    const flags = paeTop ? PTE_PRESENT : PTE_PRESENT | PTE_RW | PTE_ACCESSED | this.#user
+    for (const child of this.#runs.filter((run) => run.level === level - 1)) {
+      const end = Math.min(child.index + child.count, first + PT_ENTRIES)
+      for (let at = Math.max(child.index, first); at < end; at++) {
+        setEntry(table, at - first, child.pfn + at - child.index, flags)
+      }
+    }
+  }
+
+  /** Pages of two mappings that meet must be the same ones: segments share the page in which one ends and one begins. */
+  #checkOverlaps(): void {
+    const identity: PageRun = { vpn: 0, pages: this.#identityPages, pfn: 0 }
+    this.#pages.forEach((run, i) => {
+      for (const other of [identity, ...this.#pages.slice(0, i)]) {
+        const same = other !== identity && other.pfn - other.vpn === run.pfn - run.vpn
+        if (same || !overlaps(rangeOf(run), rangeOf(other))) continue
+        const show = ({ vpn, pages }: PageRun) => `[${hex(vpn * PAGE_SIZE)}, ${hex((vpn + pages) * PAGE_SIZE)})`
+        throw new DomainBuilderError('overlap', 'two mappings want the same virtual addresses', {
+          expected: `none of ${show(other)}`,
+          found: show(run),
+        })
+      }
+    })
+  }
+}
+
+const rangeOf = ({ vpn, pages }: PageRun): Range<number> => ({ start: vpn, end: vpn + pages })
+
+function pageRun({ vaddr, paddr, bytes }: LinearMapping, bits: number): PageRun {
+  const offset = paddr % PAGE_SIZE
+  if (Number(vaddr % BigInt(PAGE_SIZE)) !== offset) {
+    throw new DomainBuilderError('wrong-layout', 'a virtual and its physical address differ within their page', {
+      expected: hex(offset),
+      found: hex(vaddr % BigInt(PAGE_SIZE)),
+    })
+  }
+  const vpn = Number(BigInt.asUintN(bits, vaddr) / BigInt(PAGE_SIZE))
+  return { vpn, pages: pagesFor(offset + bytes), pfn: pfnOf(paddr) }
+}
+
+/** Indexes of the tables of a level that those pages need: sorted ranges that do not touch. */
+function tableIndexes(pages: readonly { vpn: number; pages: number }[], level: number): Range<number>[] {
+  const span = pagesOfTable(level)
+  const ranges = pages
+    .filter((run) => run.pages > 0)
+    .map((run) => ({ start: Math.floor(run.vpn / span), end: Math.floor((run.vpn + run.pages - 1) / span) + 1 }))
+    .sort((a, b) => a.start - b.start)
+  const merged: Range<number>[] = []
+  for (const range of ranges) {
+    const last = merged.at(-1)
+    if (last && range.start <= last.end) merged[merged.length - 1] = { ...last, end: Math.max(last.end, range.end) }
+    else merged.push(range)
+  }
+  return merged
+}

@@ -1,0 +1,147 @@
+/**
+ * asPfns: the same guest with every machine frame in it replaced by the guest frame that it backs.
+ *
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc; xen/include/public/xen.h. What libxc does to page tables and
+ * contexts when it saves, done to the p2m list and start_info too.
+ * Gotcha: nothing is copied: a page that holds frames is rewritten each time it is read.
+ */
+import { StartInfo32, StartInfo64 } from '../abi/start-info.js'
+import { VcpuGuestContext32, VcpuGuestContext64 } from '../abi/vcpu-context.js'
+import { foldedCr3, PTE_PRESENT, unfoldedCr3 } from '../abi/x86.js'
+import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, type Mfn, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import type { Domain, PvBoot } from './domain.js'
+import { GuestMemory } from './memory.js'
+import { fillP2mList, makeP2m, type P2m } from './p2m.js'
+import type { Vcpu } from './vcpu.js'
+
+/** Regions that hold the guest's own list of machine frames. */
+export const P2M_REGION = 'p2m'
+
+/** A p2m that is the identity wherever the guest has memory. */
+export function identityWhere(memory: GuestMemory): P2m {
+  const identity = makeP2m('identity', memory.endPfn)
+  if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return identity
+  const own = (frame: number): number | undefined => (memory.has(frame) ? frame : undefined)
+  return { name: identity.name, mfn: own, pfn: own }
+}
+
+/**
+ * The guest as a save file has it: p2m identity, and page tables, p2m list, start_info and vcpus in its terms.
+ * @throws DomainBuilderError `bad-snapshot`, when a page is read, for a page table that names no frame of the guest.
+ */
+export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
+  if (domain.p2m.name === 'identity') return domain
+  const { boot, abi } = domain
+  const memory = new GuestMemory(domain.memory.ranges)
+  for (const { pfn, pages } of domain.memory.pages()) {
+    memory.generate(paddrOf(pfn), pages * PAGE_SIZE, (offset, out) =>
+      domain.memory.readInto(paddrOf(pfn) + offset, out),
+    )
+  }
+  const identity = identityWhere(memory)
+  for (const run of boot.pageTables.runs) {
+    memory.generate(paddrOf(run.pfn), run.pages * PAGE_SIZE, (offset, out) => {
+      domain.memory.readInto(paddrOf(run.pfn) + offset, out)
+      rewriteTables(domain, run.level, run.pfn + offset / PAGE_SIZE, out)
+    })
+  }
+  let listed = 0
+  for (const region of domain.regions.filter(({ name }) => name === P2M_REGION)) {
+    const start = listed
+    memory.generate(paddrOf(region.pfn), region.pages * PAGE_SIZE, (offset, out) =>
+      fillP2mList(identity, memory.endPfn, abi === 'x86_64' ? 8 : 4, start + offset, out),
+    )
+    listed += region.pages * PAGE_SIZE
+  }
+  rewriteStartInfo(domain, boot, memory)
+  return { ...domain, memory, p2m: identity, vcpus: domain.vcpus.map((vcpu) => vcpuAsPfns(domain, vcpu)) }
+}
+
+function pfnOfMfn(domain: Domain, mfn: Mfn, what: string): Pfn {
+  const pfn = domain.p2m.pfn(mfn)
+  if (pfn === undefined || !domain.memory.has(pfn)) {
+    throw new DomainBuilderError('bad-snapshot', `${what} names a machine frame that is not the guest's`, {
+      found: hex(mfn),
+    })
+  }
+  return pfn
+}
+
+/** Tables as pairs of u32: a BigUint64Array would make a bigint of each entry. */
+function rewriteTables(domain: Domain, level: number, first: Pfn, out: Uint8Array): void {
+  if (out.byteOffset % 4 !== 0) {
+    const aligned = out.slice()
+    rewriteTables(domain, level, first, aligned)
+    out.set(aligned)
+    return
+  }
+  const words = new Uint32Array(out.buffer, out.byteOffset, out.length / 4)
+  const xens = level === 4 ? HYPERVISOR_L4_SLOTS : { start: 0, end: 0 }
+  for (let at = 0; at < words.length; at += 2) {
+    const low = words[at] as number
+    if (!(low & PTE_PRESENT)) continue
+    const index = (at / 2) % 512
+    if (index >= xens.start && index < xens.end) {
+      // Mappings that Xen keeps in every top table: they are its own, and it will make them anew.
+      words[at] = 0
+      words[at + 1] = 0
+      continue
+    }
+    const high = words[at + 1] as number
+    const mfn = (high & 0xfffff) * 2 ** 20 + (low >>> 12)
+    const where = `the L${level} table at pfn ${hex(first + Math.floor(at / 1024))}`
+    const pfn = pfnOfMfn(domain, mfn, where)
+    words[at] = (pfn << 12) | (low & 0xfff)
+    words[at + 1] = (high & ~0xfffff) | (pfn / 2 ** 20)
+  }
+}
+
+/** store_mfn and console_mfn, in the struct's own width. */
+function rewriteStartInfo(domain: Domain, boot: PvBoot, memory: GuestMemory): void {
+  const layout = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
+  const page = domain.memory.read(paddrOf(boot.startInfo.pfn), PAGE_SIZE)
+  const view = new DataView(page.buffer)
+  const set = (field: 'store_mfn' | 'console_mfn', pfn: Pfn): void => {
+    const at = layout.offsetOf(field)
+    if (domain.abi === 'x86_64') view.setBigUint64(at, BigInt(pfn), true)
+    else view.setUint32(at, pfn, true)
+  }
+  if (boot.xenstore) set('store_mfn', boot.xenstore.pfn)
+  if (boot.console) set('console_mfn', boot.console.pfn)
+  memory.write(paddrOf(boot.startInfo.pfn), page)
+}
+
+function vcpuAsPfns(domain: Domain, vcpu: Vcpu): Vcpu {
+  if (!vcpu.online) return vcpu
+  const is64 = domain.abi === 'x86_64'
+  const mfn = is64 ? Number(vcpu.cr3 >> 12n) : unfoldedCr3(Number(vcpu.cr3))
+  const pfn = pfnOfMfn(domain, mfn, `cr3 of vcpu ${vcpu.id}`)
+  const cr3 = is64 ? BigInt(paddrOf(pfn)) : BigInt(foldedCr3(pfn))
+  const { pv } = vcpu
+  if (!pv?.context) return { ...vcpu, cr3 }
+  return { ...vcpu, cr3, pv: { ...pv, context: contextAsPfns(domain, pv.context) } }
+}
+
+/** The frames of the GDT, and a 64-bit guest's second cr3, which is the one that user mode runs on. */
+function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
+  const frame = (mfn: number): number => pfnOfMfn(domain, mfn, 'a frame of the GDT')
+  if (domain.abi === 'x86_64') {
+    const context = VcpuGuestContext64.decode(bytes)
+    const used = Math.ceil(Number(context.gdt_ents) / 512)
+    const gdt_frames = context.gdt_frames.map((mfn, i) => (i < used ? BigInt(frame(Number(mfn))) : mfn))
+    const user = context.ctrlreg[1] ?? 0n
+    // Bit 0 says that it is set at all.
+    const ctrlreg = context.ctrlreg.map((value, i) =>
+      i === 1 && user !== 0n ? BigInt(paddrOf(frame(Number(user >> 12n)))) | (user & 1n) : value,
+    )
+    return VcpuGuestContext64.encode({ ...context, gdt_frames, ctrlreg })
+  }
+  const context = VcpuGuestContext32.decode(bytes)
+  const used = Math.ceil(context.gdt_ents / 512)
+  return VcpuGuestContext32.encode({
+    ...context,
+    gdt_frames: context.gdt_frames.map((mfn, i) => (i < used ? frame(mfn) : mfn)),
+  })
+}

@@ -1,0 +1,157 @@
+/**
+ * discoverPv: the boot information of a PV guest that a file brought, out of its own memory and registers.
+ *
+ * Source: xen/include/public/xen.h (start_info: what it names); docs/specs/libxc-migration-stream.pandoc.
+ * Gotcha: a guest that has not run yet has start_info's address in %rsi; one that was suspended has only its frame.
+ */
+import { PTE_PRESENT } from '../abi/x86.js'
+import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import type { Region } from './allocator.js'
+import type { Domain, PageTableFrames, PvBoot, SharedPage } from './domain.js'
+import { readStartInfo, type StartInfo } from './start-info.js'
+import { entryPfn, entryVaddr, pageTables } from './table-reader.js'
+import { topTable, translate } from './translate.js'
+
+/** What the caller knows already. */
+export interface FoundPv {
+  readonly domain: Omit<Domain<PvBoot>, 'boot' | 'regions'>
+  readonly startInfo: Pfn
+  readonly sharedInfo: Uint8Array
+  /** Frames that hold page tables; undefined: to be found from cr3. */
+  readonly tables?: Omit<PageTableFrames, 'top' | 'pages'>
+  /** Frames of the p2m list in its order; undefined: as start_info says. */
+  readonly p2mFrames?: readonly Pfn[]
+}
+
+/**
+ * The domain with what could be found out.
+ * @throws DomainBuilderError `bad-snapshot` when start_info is not where it should be, `not-mapped` when cr3 leads nowhere.
+ */
+export function discoverPv(found: FoundPv): Domain<PvBoot> {
+  const pageTables: PageTableFrames = { top: 0, pages: 0, runs: [] }
+  const startInfo = { pfn: found.startInfo, vaddr: 0n }
+  const { sharedInfo } = found
+  const blank: PvBoot = {
+    kind: 'start_info',
+    startInfo,
+    sharedInfo,
+    sharedInfoMfn: 0,
+    grants: [],
+    pageTables,
+    features: [],
+  }
+  const bare: Domain<PvBoot> = { ...found.domain, regions: [], boot: blank }
+  const fields = readStartInfo(bare)
+  const tables = framesOfTables(bare, found.tables?.runs)
+  const vaddr = addressOf(bare, found.startInfo)
+  const xenstore = sharedPage(bare, fields.store_mfn, fields.store_evtchn)
+  const console = sharedPage(bare, fields.console_mfn, fields.console_evtchn)
+  const entry = (ref: number, page: SharedPage | undefined) =>
+    page ? [{ ref, domid: 0, pfn: page.pfn, mfn: bare.p2m.mfn(page.pfn) ?? 0 }] : []
+  const boot: PvBoot = {
+    ...blank,
+    startInfo: { pfn: found.startInfo, vaddr },
+    sharedInfoMfn: Number(BigInt.asUintN(40, fields.shared_info / BigInt(PAGE_SIZE))),
+    ...(xenstore ? { xenstore } : {}),
+    ...(console ? { console } : {}),
+    grants: [...entry(0, console), ...entry(1, xenstore)],
+    pageTables: tables,
+  }
+  const domain: Domain<PvBoot> = { ...bare, boot }
+  return { ...domain, regions: findRegions(domain, fields, found.p2mFrames) }
+}
+
+/** Whether vcpu 0 stands before its first instruction: %rsi still points to start_info. */
+export function isFirstInstant(domain: Domain<PvBoot>): boolean {
+  const rsi = domain.vcpus[0]?.registers.rsi ?? 0n
+  return rsi % BigInt(PAGE_SIZE) === 0n && translate(domain, rsi)?.pfn === domain.boot.startInfo.pfn
+}
+
+/** Where a frame is mapped: at %rsi, else at the first address that the page tables have for it, else 0. */
+function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
+  if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
+  for (const table of pageTables(domain)) {
+    if (table.level !== 1) continue
+    const index = table.entries.findIndex((e) => (e & BigInt(PTE_PRESENT)) !== 0n && entryPfn(domain, e) === pfn)
+    if (index >= 0) return entryVaddr(domain, table, index)
+  }
+  return 0n
+}
+
+function sharedPage(domain: Domain, mfn: bigint, evtchn: number): SharedPage | undefined {
+  const pfn = mfn === 0n || mfn >> 40n ? undefined : domain.p2m.pfn(Number(mfn))
+  return pfn === undefined || !domain.memory.has(pfn) ? undefined : { pfn, evtchn }
+}
+
+function framesOfTables(domain: Domain, known: PageTableFrames['runs'] | undefined): PageTableFrames {
+  const top = topTable(domain)
+  const runs = known ?? walkedRuns(domain)
+  return { top, pages: runs.reduce((sum, run) => sum + run.pages, 0), runs }
+}
+
+/** Every table that cr3 leads to, as runs of frames of one level. */
+function walkedRuns(domain: Domain): PageTableFrames['runs'] {
+  const frames = [...pageTables(domain)].map(({ level, pfn }) => ({ level, pfn }))
+  frames.sort((a, b) => a.pfn - b.pfn || b.level - a.level)
+  const runs: { level: number; pfn: Pfn; pages: number }[] = []
+  for (const { level, pfn } of frames) {
+    const last = runs.at(-1)
+    if (last && pfn < last.pfn + last.pages) continue
+    if (last?.level === level && last.pfn + last.pages === pfn) last.pages++
+    else runs.push({ level, pfn, pages: 1 })
+  }
+  return runs
+}
+
+/** What start_info names, as regions; addresses are given where the page tables confirm them. */
+function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: readonly Pfn[] | undefined): Region[] {
+  const { boot } = domain
+  const base = boot.startInfo.vaddr - BigInt(boot.startInfo.pfn) * BigInt(PAGE_SIZE)
+  const region = (name: string, pfn: Pfn, pages: number, extra: { vaddr?: Vaddr; bytes?: number } = {}): Region => {
+    const linear = base + BigInt(pfn) * BigInt(PAGE_SIZE)
+    const guess = extra.vaddr ?? linear
+    const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? { vaddr: guess } : {}
+    return { name, pfn, pages, ...vaddr, ...(extra.bytes === undefined ? {} : { bytes: extra.bytes }) }
+  }
+  const out = [region('start_info', boot.startInfo.pfn, 1)]
+  if (boot.xenstore) out.push(region('xenstore', boot.xenstore.pfn, 1))
+  if (boot.console) out.push(region('console', boot.console.pfn, 1))
+  for (const run of contiguous(p2mFrames ?? listedP2m(domain, fields))) out.push(region('p2m', run.pfn, run.pages))
+  for (const run of boot.pageTables.runs) {
+    const last = out.at(-1)
+    if (last?.name === 'page_tables' && last.pfn + last.pages === run.pfn) {
+      out[out.length - 1] = { ...last, pages: last.pages + run.pages }
+    } else out.push(region('page_tables', run.pfn, run.pages))
+  }
+  const module = isFirstInstant(domain) ? translate(domain, fields.mod_start) : undefined
+  const bytes = Number(fields.mod_len)
+  const pages = Math.ceil(bytes / PAGE_SIZE)
+  if (module && bytes > 0 && module.pfn + pages <= domain.memory.endPfn) {
+    const whole = bytes === pages * PAGE_SIZE
+    out.push(region('ramdisk', module.pfn, pages, { vaddr: fields.mod_start, ...(whole ? {} : { bytes }) }))
+  }
+  return out.sort((a, b) => a.pfn - b.pfn)
+}
+
+/** The frames of the list at mfn_list, as far as they are mapped. */
+function listedP2m(domain: Domain, fields: StartInfo): Pfn[] {
+  const entryBytes = domain.abi === 'x86_64' ? 8 : 4
+  const count = Math.ceil((domain.memory.endPfn * entryBytes) / PAGE_SIZE)
+  const frames: Pfn[] = []
+  for (let i = 0; i < count; i++) {
+    const found = translate(domain, fields.mfn_list + BigInt(i) * BigInt(PAGE_SIZE))
+    if (!found) return frames
+    frames.push(found.pfn)
+  }
+  return frames
+}
+
+function contiguous(frames: readonly Pfn[]): { pfn: Pfn; pages: number }[] {
+  const runs: { pfn: Pfn; pages: number }[] = []
+  for (const pfn of frames) {
+    const last = runs.at(-1)
+    if (last && last.pfn + last.pages === pfn) last.pages++
+    else runs.push({ pfn, pages: 1 })
+  }
+  return runs
+}

@@ -1,0 +1,91 @@
+/**
+ * What a Linux setup header says, as JSON and as text: its fields by their C names, its flags by their bits' names.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
+ * Gotcha: only the fields that the header's protocol version has; everything in it is a claim.
+ */
+import { CAN_USE_HEAP, KASLR_FLAG, KEEP_SEGMENTS, LOADED_HIGH, QUIET_FLAG, XLF } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { type BzImage, type SetupFields, showProtocol } from '../kernel/bzimage.js'
+import type { ElfImage } from '../kernel/elf.js'
+import { parseRelocs } from '../kernel/relocs.js'
+import { splitPayload } from '../kernel/unwrap.js'
+import { hex } from '../units.js'
+import type { Json } from './json.js'
+import { pairs } from './table.js'
+
+const LOADFLAGS = { LOADED_HIGH, KASLR_FLAG, QUIET_FLAG, KEEP_SEGMENTS, CAN_USE_HEAP } as const
+
+/** Counts, where every other field is an address, a size in memory or a set of bits. */
+const COUNTS: readonly (keyof SetupFields)[] = [
+  'setup_sects',
+  'root_flags',
+  'relocatable_kernel',
+  'min_alignment',
+  'cmdline_size',
+  'payload_length',
+]
+
+/** The names of the bits that are set; those without a name as `bit N`. */
+function bitNames(word: number, names: Readonly<Record<string, number>>): string[] {
+  const set: string[] = []
+  for (let bit = 0; bit < 32; bit++) {
+    if (((word >>> bit) & 1) === 0) continue
+    set.push(Object.entries(names).find(([, value]) => value === 2 ** bit)?.[0] ?? `bit ${bit}`)
+  }
+  return set
+}
+
+function fields(header: SetupFields): [string, Json][] {
+  return (Object.entries(header) as [keyof SetupFields, number | bigint][]).map(([name, value]) => [
+    name,
+    COUNTS.includes(name) && typeof value === 'number' ? value : hex(value),
+  ])
+}
+
+/** What follows the ELF of a payload: how many places each list of the table has, or why it is none. */
+function describeRelocs(elf: ElfImage): { readonly [key: string]: Json } | undefined {
+  const { relocs } = splitPayload(elf)
+  if (relocs === undefined) return undefined
+  try {
+    const { add32, subtract32, add64 } = parseRelocs(relocs, elf.class)
+    return { bytes: relocs.length, add32: add32.length, subtract32: subtract32.length, add64: add64.length }
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    return { bytes: relocs.length, fault: error.message }
+  }
+}
+
+/** The setup header as JSON. */
+export function describeLinux(linux: BzImage, elf: ElfImage | undefined): { readonly [key: string]: Json } {
+  const { loadflags, xloadflags } = linux.header
+  const relocs = elf === undefined ? undefined : describeRelocs(elf)
+  return {
+    protocol: showProtocol(linux.protocol),
+    ...(linux.version === undefined ? {} : { version: linux.version }),
+    setupBytes: linux.setupBytes,
+    ...(linux.payload === undefined ? {} : { payload: { ...linux.payload, offset: hex(linux.payload.offset) } }),
+    header: Object.fromEntries(fields(linux.header)),
+    loadflags: bitNames(loadflags, LOADFLAGS),
+    ...(xloadflags === undefined ? {} : { xloadflags: bitNames(xloadflags, XLF) }),
+    ...(relocs === undefined ? {} : { relocs }),
+  }
+}
+
+/** The same for people. */
+export function linuxText(linux: BzImage, elf: ElfImage | undefined): string[] {
+  const { loadflags, xloadflags } = linux.header
+  const relocs = elf === undefined ? undefined : describeRelocs(elf)
+  const list = (names: readonly string[]) => names.join(' ') || '-'
+  const places = Object.entries(relocs ?? {}).map(([name, value]) => `${name} ${value}`)
+  return [
+    `linux    boot protocol ${showProtocol(linux.protocol)}${linux.version === undefined ? '' : `, ${linux.version}`}`,
+    '',
+    'setup header',
+    ...pairs(fields(linux.header).map(([name, value]) => [name, String(value)])),
+    '',
+    `loadflags ${list(bitNames(loadflags, LOADFLAGS))}`,
+    ...(xloadflags === undefined ? [] : [`xloadflags ${list(bitNames(xloadflags, XLF))}`]),
+    ...(relocs === undefined ? [] : [`relocation table ${places.join(', ')}`]),
+  ]
+}

@@ -1,0 +1,254 @@
+/**
+ * What of a Linux kernel is loaded, where, and where it is entered: the bzImage with its own decompressor, or the vmlinux
+ * moved by us.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst, "kernel_alignment", "pref_address", "init_size", "relocatable_kernel".
+ * Gotcha: a bzImage loaded below its pref_address runs at pref_address, and init_size counts from there.
+ */
+import { ENTRY_64_OFFSET, LOAD_HIGH_ADDRESS, XLF_CAN_BE_LOADED_ABOVE_4G } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import type { LinearMapping } from '../guest/linear-tables.js'
+import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { type BzImage, showProtocol } from '../kernel/bzimage.js'
+import { loadable } from '../kernel/elf.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { type LinuxImage, linuxKernel, type Vmlinux } from '../kernel/linux-kernel.js'
+import { alignDown, alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Range } from '../units.js'
+import type { LinuxOptions } from './linux-config.js'
+import type { Placement } from './linux-placement.js'
+import { relocate, type SegmentImage, segmentImages, showDistance } from './relocate.js'
+
+/** A kernel with its place: what to write, and what the rest of the build has to know of it. */
+export interface LinuxLoad {
+  /** Where it was loaded. */
+  readonly address: Paddr
+  readonly entry: Paddr
+  /** The processor mode it is entered in. */
+  readonly mode: 32 | 64
+  readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
+  /** The setup header and the code around it, where the kernel has one. */
+  readonly setup?: { readonly header: BzImage; readonly bytes: Uint8Array }
+  /** Where a vmlinux's segments want to be mapped. */
+  readonly mappings: readonly LinearMapping[]
+  readonly cmdlineSize: number
+  readonly initrdAddrMax: number
+  /** The ramdisk may lie above 4 GiB, and so may the kernel. */
+  readonly above4G: boolean
+}
+
+/** Limits of a vmlinux without a header to say them: those of every Linux that has one. */
+const VMLINUX_LIMITS = { cmdlineSize: 2047, initrdAddrMax: 0x7fffffff } as const
+const BELOW_4G: Range<Paddr> = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.end }
+const ANYWHERE: Range<Paddr> = { start: LOAD_HIGH_ADDRESS, end: PADDR_MAX }
+
+/**
+ * Chooses image, entry and address, and places the kernel.
+ * @throws DomainBuilderError when the kernel cannot be entered as asked, or has no room.
+ */
+export function loadLinux(kernel: Kernel, options: LinuxOptions, placement: Placement): LinuxLoad {
+  const { image, vmlinux } = linuxKernel(kernel)
+  const wanted = options.image ?? (image === undefined ? 'vmlinux' : 'bzImage')
+  if (wanted === 'bzImage' && image !== undefined) return loadImage(image, options, placement)
+  if (wanted === 'vmlinux' && vmlinux !== undefined) return loadVmlinux(kernel, vmlinux, options, placement)
+  throw new DomainBuilderError('not-linux', `the kernel has no ${wanted}`, {
+    expected: image === undefined ? 'vmlinux' : 'bzImage',
+    found: wanted,
+  })
+}
+
+function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placement): LinuxLoad {
+  const { code, reloc, header } = image
+  if (options.paging || options.virtualOffset !== undefined) {
+    throw new DomainBuilderError(
+      'bad-config',
+      'a bzImage decompresses itself: only its vmlinux can be mapped or moved',
+      {
+        expected: 'image vmlinux',
+        found: 'bzImage',
+      },
+    )
+  }
+  const mode = imageMode(image, options.entry)
+  const above4G = mode === 64 && reloc?.above4G === true
+  const within = above4G ? ANYWHERE : BELOW_4G
+  const size = Math.max(code.length, image.initSize ?? 0)
+  const preferred = options.loadAddress ?? image.address
+  if (options.loadAddress !== undefined && reloc === undefined && preferred !== image.address) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel is not relocatable', {
+      expected: hex(image.address),
+      found: hex(preferred),
+    })
+  }
+  if (preferred < LOAD_HIGH_ADDRESS) {
+    throw new DomainBuilderError('does-not-fit', 'a bzImage cannot be loaded below 1 MiB', {
+      expected: `at least ${hex(LOAD_HIGH_ADDRESS)}`,
+      found: hex(preferred),
+    })
+  }
+  if (preferred + code.length > within.end) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel cannot be loaded above 4 GiB', {
+      expected: `an end at ${hex(within.end)} or before`,
+      found: hex(preferred + code.length),
+    })
+  }
+  const search = {
+    within: { ...within, start: image.runsAt },
+    align: reloc?.align ?? PAGE_SIZE,
+    from: 'bottom',
+  } as const
+  const free = placement.find(size, {
+    ...search,
+    within: { start: preferred, end: preferred + alignUp(size, PAGE_SIZE) },
+  })
+  const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
+  const address = (movable ? placement.find(size, search) : undefined) ?? preferred
+  placeImage(image, address, placement)
+  return {
+    address,
+    entry: mode === 64 ? address + ENTRY_64_OFFSET : address,
+    mode,
+    pieces: [{ paddr: address, bytes: code, memsz: code.length }],
+    setup: { header, bytes: image.setup },
+    mappings: [],
+    cmdlineSize: image.cmdlineSize,
+    initrdAddrMax: image.initrdAddrMax,
+    above4G,
+  }
+}
+
+/** One region for the code and what it runs in, or two where they do not touch. */
+function placeImage({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr, placement: Placement): void {
+  const runtime = reloc === undefined ? runsAt : Math.max(alignUp(address, reloc.align), runsAt)
+  const loaded = { start: address, end: address + code.length }
+  const running = { start: runtime, end: runtime + (initSize ?? 0) }
+  if (running.start === running.end || running.start <= loaded.end) {
+    placement.at('kernel', address, Math.max(loaded.end, running.end) - address)
+    return
+  }
+  placement.at('kernel', address, code.length)
+  placement.at('kernel init_size', alignDown(runtime, PAGE_SIZE), running.end - running.start)
+}
+
+function imageMode({ entries, header }: LinuxImage, asked: 32 | 64 | undefined): 32 | 64 {
+  const offered = entries.filter((entry): entry is 32 | 64 => entry !== 16)
+  const mode = asked ?? offered[0]
+  if (mode !== undefined && offered.includes(mode)) return mode
+  throw new DomainBuilderError(
+    'not-linux',
+    `the kernel does not claim ${asked ? `the ${asked}-bit` : 'a 32-bit or 64-bit'} entry`,
+    {
+      expected: asked ? `${asked}-bit` : '32-bit or 64-bit',
+      found: `${entries.map((entry) => `${entry}-bit`).join(', ')} (protocol ${showProtocol(header.protocol)})`,
+    },
+  )
+}
+
+function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, placement: Placement): LinuxLoad {
+  const { elf, entryMode, image } = vmlinux
+  if (options.entry !== undefined && options.entry !== entryMode) {
+    throw new DomainBuilderError('not-linux', `an ELF${elf.class} is not entered in ${options.entry}-bit mode`, {
+      expected: `${entryMode}-bit`,
+      found: `${options.entry}-bit`,
+    })
+  }
+  const header = kernel.linux?.header
+  const align = elf.segments.reduce(
+    (most, segment) => Math.max(most, Number(segment.align)),
+    Math.max(PAGE_SIZE, header?.kernel_alignment ?? 0),
+  )
+  const offset = image.start % PAGE_SIZE
+  const size = image.end - image.start + offset
+  const address = options.loadAddress ?? vmlinuxAddress(vmlinux, size, align, placement)
+  const distance = address - image.start
+  checkMove(vmlinux, distance, align)
+  placement.at('kernel', address - offset, size)
+  const { images, virtual } = moveVmlinux(vmlinux, distance, align, options.virtualOffset)
+  return {
+    address,
+    entry: vmlinux.entry + distance,
+    mode: entryMode,
+    pieces: images.map(({ segment, bytes }) => ({
+      paddr: Number(segment.paddr) + distance,
+      bytes,
+      memsz: Number(segment.memsz),
+    })),
+    ...(kernel.linux ? { setup: { header: kernel.linux, bytes: kernel.linux.bytes } } : {}),
+    mappings: loadable(elf).map(({ vaddr, paddr, memsz }) => ({
+      vaddr: BigInt.asUintN(elf.class, vaddr + virtual),
+      paddr: Number(paddr) + distance,
+      bytes: Number(memsz),
+    })),
+    cmdlineSize: header?.cmdline_size ?? VMLINUX_LIMITS.cmdlineSize,
+    initrdAddrMax: header?.initrd_addr_max ?? VMLINUX_LIMITS.initrdAddrMax,
+    above4G:
+      entryMode === 64 && ((header?.xloadflags ?? XLF_CAN_BE_LOADED_ABOVE_4G) & XLF_CAN_BE_LOADED_ABOVE_4G) !== 0,
+  }
+}
+
+/** Where the file wants to be; what may be anywhere goes to the first place that is free. */
+function vmlinuxAddress({ image, anywhere, elf }: Vmlinux, size: number, align: number, placement: Placement): Paddr {
+  if (!anywhere) return image.start
+  const where = { within: elf.class === 32 ? BELOW_4G : ANYWHERE, align, from: 'bottom' } as const
+  const start = alignDown(image.start, PAGE_SIZE)
+  const asLinked = placement.find(size, {
+    ...where,
+    align: PAGE_SIZE,
+    within: { start, end: start + alignUp(size, PAGE_SIZE) },
+  })
+  if (asLinked !== undefined && image.start >= LOAD_HIGH_ADDRESS) return image.start
+  const found = placement.find(size + align, where)
+  return found === undefined ? image.start : found + (image.start % align)
+}
+
+function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: number): void {
+  if (distance === 0) return
+  if (!anywhere && relocs === undefined) {
+    throw new DomainBuilderError(
+      'does-not-fit',
+      'the kernel cannot be moved: it is ET_EXEC and has no relocation table',
+      {
+        expected: 'its own address',
+        found: `${showDistance(BigInt(distance))} bytes from there`,
+      },
+    )
+  }
+  const end = elf.class === 32 ? DEVICE_HOLE.end : PADDR_MAX
+  if (distance % align !== 0 || distance > end) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel cannot be moved to there', {
+      expected: `a distance that is a multiple of ${hex(align)}`,
+      found: showDistance(BigInt(distance)),
+    })
+  }
+}
+
+/** The segments as they are to run, and the virtual distance that is in them. */
+function moveVmlinux(
+  { elf, relocs, anywhere }: Vmlinux,
+  distance: number,
+  align: number,
+  asked: bigint | undefined,
+): { images: SegmentImage[]; virtual: bigint } {
+  // A 32-bit kernel's virtual addresses are its physical ones and a constant.
+  const tied = elf.class === 32 && !anywhere
+  const virtual = asked ?? (tied ? BigInt(distance) : 0n)
+  if (tied && virtual !== BigInt(distance)) {
+    throw new DomainBuilderError('bad-config', 'a 32-bit kernel runs as far from its link address as it is loaded', {
+      expected: showDistance(BigInt(distance)),
+      found: showDistance(virtual),
+    })
+  }
+  if (virtual % BigInt(align) !== 0n) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel cannot run there', {
+      expected: `a virtual distance that is a multiple of ${hex(align)}`,
+      found: showDistance(virtual),
+    })
+  }
+  if (virtual === 0n) return { images: segmentImages(elf), virtual }
+  if (relocs === undefined) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel has no relocation table', {
+      expected: 'virtualOffset 0',
+      found: showDistance(virtual),
+    })
+  }
+  return { images: relocate(elf, relocs, virtual), virtual }
+}

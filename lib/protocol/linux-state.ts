@@ -1,0 +1,105 @@
+/**
+ * The vcpu at a Linux entry: flat segments from a GDT in the guest's memory, paging off or identity tables on.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol".
+ * Gotcha: outside ring 0 the selectors carry the level in their low bits, and EFLAGS.IOPL lets that level use ports: there
+ * is no hypervisor to ask for them.
+ */
+import { BOOT_CS, BOOT_DS } from '../abi/boot-params.js'
+import {
+  CR0_ET,
+  CR0_PE,
+  CR0_PG,
+  CR4_PAE,
+  DESCRIPTOR_DPL_SHIFT,
+  DR6_RESET,
+  DR7_RESET,
+  EFER_LMA,
+  EFER_LME,
+  EFLAGS_IOPL_SHIFT,
+  EFLAGS_RESERVED_1,
+  FLAT_CODE32,
+  FLAT_CODE64,
+  FLAT_DATA,
+  FLAT_LIMIT,
+} from '../abi/x86.js'
+import { encodeGdt } from '../guest/gdt.js'
+import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { logBoot } from '../log.js'
+import { hex, type Paddr } from '../units.js'
+import type { Ring } from './linux-config.js'
+
+/** What decides the state. */
+export interface EntryState {
+  readonly mode: 32 | 64
+  readonly ring: Ring
+  readonly entry: Paddr
+  readonly bootParams: Paddr
+  readonly gdt: Paddr
+  /** The top page table, where paging is on. */
+  readonly cr3?: Paddr
+}
+
+function segments(mode: 32 | 64, ring: Ring): Record<SegmentRegister, SegmentState> {
+  const flat = (selector: number, attributes: number): SegmentState => ({
+    selector: selector | ring,
+    descriptor: { base: 0n, limit: FLAT_LIMIT, attributes: attributes | (ring << DESCRIPTOR_DPL_SHIFT) },
+  })
+  const data = flat(BOOT_DS, FLAT_DATA)
+  return {
+    cs: flat(BOOT_CS, mode === 64 ? FLAT_CODE64 : FLAT_CODE32),
+    ss: data,
+    ds: data,
+    es: data,
+    fs: data,
+    gs: data,
+  }
+}
+
+/** The GDT that the segments come from. */
+export function linuxGdt(mode: 32 | 64, ring: Ring): Uint8Array {
+  const { cs, ds } = segments(mode, ring)
+  return encodeGdt([cs, ds])
+}
+
+/** Vcpu 0 at the entry, and the others, which wait for the kernel to start them. */
+export function linuxVcpus(state: EntryState, count: number): Vcpu[] {
+  const { mode, ring, entry, bootParams, gdt, cr3 } = state
+  const paging = cr3 !== undefined
+  const boot: Vcpu = {
+    id: 0,
+    online: true,
+    registers: registers({
+      rip: BigInt(entry),
+      rsi: BigInt(bootParams),
+      rflags: BigInt(EFLAGS_RESERVED_1 | (ring << EFLAGS_IOPL_SHIFT)),
+    }),
+    segments: segments(mode, ring),
+    gdtr: { base: BigInt(gdt), limit: linuxGdt(mode, ring).length - 1 },
+    cr0: BigInt(CR0_PE | CR0_ET) | (paging ? BigInt(CR0_PG) : 0n),
+    cr3: BigInt(cr3 ?? 0),
+    cr4: paging ? BigInt(CR4_PAE) : 0n,
+    efer: mode === 64 ? BigInt(EFER_LME | EFER_LMA) : 0n,
+    dr6: BigInt(DR6_RESET),
+    dr7: BigInt(DR7_RESET),
+  }
+  logBoot('vcpu 0: entry %s, boot_params %s, cr0 %s, cr3 %s', hex(entry), hex(bootParams), hex(boot.cr0), hex(boot.cr3))
+  return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
+}
+
+/** As a processor waits for its startup interrupt: nothing of it counts. */
+function waiting(id: number): Vcpu {
+  const none: SegmentState = { selector: 0 }
+  return {
+    id,
+    online: false,
+    registers: registers({}),
+    segments: { cs: none, ss: none, ds: none, es: none, fs: none, gs: none },
+    cr0: 0n,
+    cr3: 0n,
+    cr4: 0n,
+    efer: 0n,
+    dr6: 0n,
+    dr7: 0n,
+  }
+}

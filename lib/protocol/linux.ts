@@ -1,0 +1,224 @@
+/**
+ * The Linux boot convention: Kernel + configuration -> Domain, entered in 32-bit or 64-bit mode with boot_params in %esi
+ * or %rsi.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "32-bit Boot Protocol",
+ * "64-bit Boot Protocol"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
+ * Gotcha: everything that boot_params names is named by its physical address; where paging is on, that address is mapped
+ * to itself.
+ */
+import { BootParams, HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
+import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
+import { GuestMemory } from '../guest/memory.js'
+import { DEVICE_HOLE, pcMemoryMap } from '../guest/memory-map.js'
+import { makeP2m } from '../guest/p2m.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pfnOf, type Range } from '../units.js'
+import { checkCommon } from './config.js'
+import { bootParamsPage, setupDataBytes, setupDataChain, setupDataNodes } from './linux-boot-params.js'
+import { checkLinux, type LinuxConfig, type LinuxOptions } from './linux-config.js'
+import { type LinuxLoad, loadLinux } from './linux-image.js'
+import { Placement } from './linux-placement.js'
+import { startInfoBlock } from './linux-start-info.js'
+import { linuxGdt, linuxVcpus } from './linux-state.js'
+import type { Module } from './modules.js'
+
+/**
+ * Below 1 MiB the loader's own structures go here: above what a BIOS would use and real-mode code likes, below where an
+ * extended BIOS data area would begin.
+ */
+const LOW_MEMORY: Range<Paddr> = { start: 0x10000, end: 0x9a000 }
+/** Ramdisks that follow one another begin at a multiple of this, as cpio archives do within a file. */
+const ARCHIVE_ALIGN = 4
+
+/**
+ * Builds a guest of the Linux boot protocol: everything is placed, nothing is copied but a kernel that is relocated.
+ * @throws DomainBuilderError when the kernel cannot be entered as asked, or something has no place.
+ */
+export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoot> {
+  const common = checkCommon(config)
+  const options = checkLinux(config)
+  const map = pcMemoryMap(common.memory, config.reserve)
+  const placement = new Placement(map)
+
+  const load = loadLinux(kernel, options, placement)
+  checkState(load, options)
+  const cmdline = new TextEncoder().encode(`${common.cmdline}\0`)
+  if (cmdline.length - 1 > load.cmdlineSize) {
+    throw new DomainBuilderError('does-not-fit', 'the command line is longer than the kernel takes', {
+      expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
+      found: `${cmdline.length - 1}`,
+    })
+  }
+  const low = (name: string, bytes: number): Paddr =>
+    placement.somewhere(name, bytes, { within: LOW_MEMORY, align: PAGE_SIZE, from: 'bottom' })
+  const bootParams = low('boot_params', BootParams.size)
+  const cmdlineAt = low('cmdline', cmdline.length)
+  const gdt = linuxGdt(load.mode, options.ring)
+  const gdtAt = low('gdt', gdt.length)
+  const ramdisk = placeRamdisk(common.modules, load, options, placement)
+  const high = (name: string, bytes: number, align = PAGE_SIZE): Paddr =>
+    placement.somewhere(name, bytes, {
+      within: { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start },
+      align,
+      from: 'bottom',
+    })
+  const nodes = setupDataNodes(options.setupData, map.entries)
+  const setupData = nodes.length === 0 ? undefined : high('setup_data', setupDataBytes(nodes))
+  const hasStartInfo = options.subarch !== HARDWARE_SUBARCH.PC
+  const startInfoAt = hasStartInfo ? high('start_info', PAGE_SIZE) : undefined
+  const tables = load.mode === 64 || options.paging ? placeTables(load, options, placement) : undefined
+
+  const memory = new GuestMemory(map.frames)
+  for (const { paddr, bytes, memsz } of load.pieces) {
+    memory.clear(paddr, memsz)
+    memory.place(paddr, bytes)
+  }
+  for (const { paddr, bytes } of ramdisk?.pieces ?? []) memory.place(paddr, bytes)
+  memory.write(cmdlineAt, cmdline)
+  memory.write(gdtAt, gdt)
+  if (setupData !== undefined) memory.write(setupData, setupDataChain(nodes, setupData))
+  if (tables !== undefined) {
+    memory.generate(paddrOf(tables.top), tables.count * PAGE_SIZE, (offset, out) =>
+      tables.fill(tables.top + offset / PAGE_SIZE, out),
+    )
+  }
+  const abi = load.mode === 64 ? 'x86_64' : tables === undefined ? 'x86_32' : 'x86_32p'
+  if (startInfoAt !== undefined) {
+    memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, common.cmdline, tables, ramdisk))
+  }
+  memory.write(
+    bootParams,
+    bootParamsPage(load, {
+      paddr: bootParams,
+      cmdline: cmdlineAt,
+      map: map.entries,
+      subarch: options.subarch,
+      subarchData: BigInt(startInfoAt ?? 0),
+      keepSegments: options.ring !== 0 || options.paging,
+      ...(ramdisk ? { ramdisk } : {}),
+      ...(setupData === undefined ? {} : { setupData }),
+    }),
+  )
+
+  const boot: LinuxBoot = {
+    kind: 'boot_params',
+    bootParams,
+    ...(startInfoAt === undefined ? {} : { startInfo: { pfn: pfnOf(startInfoAt), vaddr: BigInt(startInfoAt) } }),
+    ...(tables ? { pageTables: tables.frames } : {}),
+  }
+  return {
+    type: 'linux',
+    abi,
+    name: common.name,
+    memory,
+    maxmem: common.maxmem,
+    p2m: makeP2m('identity', memory.endPfn),
+    regions: placement.regions(tables !== undefined),
+    vcpus: linuxVcpus(
+      {
+        mode: load.mode,
+        ring: options.ring,
+        entry: load.entry,
+        bootParams,
+        gdt: gdtAt,
+        ...(tables ? { cr3: paddrOf(tables.top) } : {}),
+      },
+      common.vcpus,
+    ),
+    boot,
+    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    pageType: pageTypes(boot),
+  }
+}
+
+/** Ring and paging are of use only to a kernel that was told, by its subarch, not to expect the protocol's own state. */
+function checkState({ mode, mappings }: LinuxLoad, { ring, paging, subarch }: LinuxOptions): void {
+  if (subarch === HARDWARE_SUBARCH.PC && (ring !== 0 || paging)) {
+    throw new DomainBuilderError(
+      'bad-config',
+      'hardware_subarch pc is entered in ring 0 and with no mappings of its own',
+      {
+        expected: 'subarch lguest or xen',
+        found: `subarch pc, ring ${ring}, paging ${paging}`,
+      },
+    )
+  }
+  const beyond = mappings.find(({ vaddr, bytes }) => mode === 32 && vaddr + BigInt(bytes) > 1n << 32n)
+  if (paging && beyond) {
+    throw new DomainBuilderError('does-not-fit', 'a segment does not fit the address space', {
+      expected: `an end at ${hex(1n << 32n)} or before`,
+      found: hex(beyond.vaddr + BigInt(beyond.bytes)),
+    })
+  }
+}
+
+interface PlacedRamdisk {
+  readonly start: Paddr
+  readonly bytes: number
+  readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array }[]
+}
+
+/** All ramdisks as one, as high as the kernel allows: Linux unpacks archives that follow one another. */
+function placeRamdisk(
+  modules: readonly Module[],
+  load: LinuxLoad,
+  options: LinuxOptions,
+  placement: Placement,
+): PlacedRamdisk | undefined {
+  if (modules.length === 0) return undefined
+  const named = modules.find(({ cmdline = '' }) => cmdline !== '')
+  if (named) {
+    throw new DomainBuilderError('bad-config', 'the Linux boot protocol has no command line for a ramdisk', {
+      expected: 'a ramdisk without one',
+      found: `'${named.cmdline}'`,
+    })
+  }
+  let bytes = 0
+  const offsets = modules.map((module) => {
+    const offset = alignUp(bytes, ARCHIVE_ALIGN)
+    bytes = offset + module.bytes.length
+    return offset
+  })
+  const start = ramdiskAddress(bytes, load, options, placement)
+  return {
+    start,
+    bytes,
+    pieces: modules.map((module, i) => ({ paddr: start + (offsets[i] ?? 0), bytes: module.bytes })),
+  }
+}
+
+function ramdiskAddress(bytes: number, load: LinuxLoad, options: LinuxOptions, placement: Placement): Paddr {
+  const limit = load.initrdAddrMax + 1
+  const asked = options.ramdiskAddress
+  if (asked !== undefined) {
+    if (asked + bytes > limit && !(load.above4G && asked >= DEVICE_HOLE.end)) {
+      throw new DomainBuilderError('does-not-fit', 'the ramdisk is too high', {
+        expected: `its last byte at ${hex(load.initrdAddrMax)} or before (initrd_addr_max)`,
+        found: hex(asked + bytes - 1),
+      })
+    }
+    return placement.at('ramdisk', asked, bytes)
+  }
+  const below = { within: { start: LOAD_HIGH_ADDRESS, end: limit }, align: PAGE_SIZE, from: 'top' } as const
+  if (load.above4G && placement.find(bytes, below) === undefined) {
+    const above = { ...below, within: { start: DEVICE_HOLE.end, end: PADDR_MAX } }
+    if (placement.find(bytes, above) !== undefined) return placement.somewhere('ramdisk', bytes, above)
+  }
+  return placement.somewhere('ramdisk', bytes, below)
+}
+
+/** Page tables: everything placed at its own address, and where it was asked for, the segments where they want to be. */
+function placeTables(load: LinuxLoad, options: LinuxOptions, placement: Placement): LinearTables {
+  const levels = load.mode === 64 ? 4 : 3
+  const mappings = options.paging ? load.mappings : []
+  const plan = (pfn: number, end: Paddr) => new LinearTables(levels, pfn, end, mappings, { user: options.ring === 3 })
+  // The tables lie in what they map, so that there may have to be a few more of them.
+  const own = alignUp(plan(0, placement.end).count * PAGE_SIZE, LARGE_PAGE_SIZE)
+  const { count } = plan(0, alignUp(placement.end, LARGE_PAGE_SIZE) + own)
+  const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }
+  const at = placement.somewhere('page_tables', count * PAGE_SIZE, { within, align: PAGE_SIZE, from: 'bottom' })
+  return plan(pfnOf(at), placement.end)
+}

@@ -1,0 +1,31 @@
+/**
+ * dataRuns: the pages of a guest whose content matters, which every format must carry.
+ *
+ * Source: our own rule. Xen gives a restored guest what it likes in a page without data (a DEBUG Xen: 0xc2), so all that
+ * somebody placed is data, and so is the zeroed rest of what the layout names: bss, rings.
+ * Gotcha: zero is data too. Only what nobody can rely on is left out: free memory, the pad, the unwritten boot stack.
+ */
+import type { Domain } from '../guest/domain.js'
+import type { Run } from '../guest/memory.js'
+import type { Pfn } from '../units.js'
+
+/** Regions that are memory kept free for the guest to use. */
+const UNWRITTEN = ['pad', 'boot_stack']
+
+/** Sorted, disjoint, each as long as it can be. */
+export function dataRuns(domain: Domain): Run[] {
+  const named = domain.regions.filter(({ name, pages }) => pages > 0 && !UNWRITTEN.includes(name))
+  const all = [...domain.memory.pages(), ...named.map(({ pfn, pages }) => ({ pfn, pages }))]
+  all.sort((a, b) => a.pfn - b.pfn)
+  const runs: { pfn: Pfn; pages: number }[] = []
+  let last: { pfn: Pfn; pages: number } | undefined
+  for (const { pfn, pages } of all) {
+    if (last && pfn <= last.pfn + last.pages) {
+      last.pages = Math.max(last.pages, pfn + pages - last.pfn)
+    } else {
+      last = { pfn, pages }
+      runs.push(last)
+    }
+  }
+  return runs
+}

@@ -1,0 +1,67 @@
+/**
+ * The configuration of a domain as libxl writes it into a save file: JSON.
+ *
+ * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
+ * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
+ */
+import { createHash } from 'node:crypto'
+import type { Domain, PvBoot } from '../guest/domain.js'
+import { PAGE_SIZE, paddrOf } from '../units.js'
+import { JsonValue } from './json.js'
+
+/** Vcpus that libxl can describe. */
+const MAX_VCPUS = 4096
+const MAX_KIB = 2 ** 42
+
+/**
+ * A UUID out of what makes this guest this guest, so that the same guest has the same one: version 8 of RFC 9562, which
+ * is for values made as one likes.
+ */
+export function domainUuid(domain: Domain<PvBoot>): string {
+  const hash = createHash('sha256')
+  hash.update(JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]))
+  hash.update(domain.memory.read(paddrOf(domain.boot.startInfo.pfn), PAGE_SIZE))
+  hash.update(domain.kernel?.sha256 ?? '')
+  const bytes = hash.digest().subarray(0, 16)
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}
+
+/** What xl needs to make the domain that the stream is restored into. */
+export function domainConfig(domain: Domain<PvBoot>, uuid = domainUuid(domain)): string {
+  const kib = (bytes: number): number => Math.ceil(bytes / 1024)
+  const config = {
+    c_info: { type: domain.type, name: domain.name, uuid },
+    b_info: {
+      max_vcpus: domain.vcpus.length,
+      avail_vcpus: domain.vcpus.map(({ id }) => id),
+      max_memkb: kib(domain.maxmem),
+      target_memkb: kib(domain.memory.pageCount * PAGE_SIZE),
+      [`type.${domain.type}`]: {},
+    },
+  }
+  return `${JSON.stringify(config, null, 4)}\n`
+}
+
+export interface ReadConfig {
+  readonly name: string
+  readonly type: 'pv' | 'pvh' | 'hvm' | undefined
+  readonly vcpus: number | undefined
+  /** Bytes. */
+  readonly maxmem: number | undefined
+}
+
+/** What a Domain takes from it. @throws DomainBuilderError `bad-snapshot` for JSON that is none, or values that cannot be. */
+export function readConfig(text: string): ReadConfig {
+  const json = JsonValue.parse(text, 'domain configuration')
+  const build = json.at('b_info')
+  const create = json.at('c_info')
+  const optional = <T>(at: JsonValue, read: (at: JsonValue) => T): T | undefined => (at.present ? read(at) : undefined)
+  return {
+    name: optional(create.at('name'), (at) => at.string()) ?? '',
+    type: optional(create.at('type'), (at) => at.oneOf('pv', 'pvh', 'hvm')),
+    vcpus: optional(build.at('max_vcpus'), (at) => at.integer(1, MAX_VCPUS)),
+    maxmem: optional(build.at('max_memkb'), (at) => at.integer(0, MAX_KIB) * 1024),
+  }
+}

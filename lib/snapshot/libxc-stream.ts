@@ -1,0 +1,133 @@
+/**
+ * The libxc stream: a guest as records, in the order in which restoring needs them.
+ *
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 PV Guest" and "x86 HVM Guest".
+ * Gotcha: only vcpus that run have a context record; Xen starts whichever vcpu it is given one for.
+ */
+import {
+  DOMAIN_TYPE_X86_HVM,
+  DOMAIN_TYPE_X86_PV,
+  DomainHeader,
+  LIBXC_HEADER_BYTES,
+  LIBXC_ID,
+  LIBXC_MARKER,
+  LIBXC_RECORD,
+  type LibxcRecordName,
+  RECORD_ALIGN,
+  RecordHeader,
+  X86PvInfo,
+  X86PvP2mFrames,
+  X86PvVcpu,
+} from '../abi/save-stream.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain, PvBoot, SavedRecord } from '../guest/domain.js'
+import { P2M_REGION } from '../guest/pfn-view.js'
+import { encodePvContext } from '../guest/pv-context.js'
+import type { Vcpu } from '../guest/vcpu.js'
+import { alignUp, hex, PAGE_SHIFT, type Pfn } from '../units.js'
+import { dataRuns } from './data-pages.js'
+import { pageDataRecords } from './page-data.js'
+
+/** The release whose streams these are: what `xen_major` and `xen_minor` say. */
+const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
+
+/** Records that a saved guest carries through us, and where they belong. */
+const STATIC_RECORDS: readonly string[] = ['X86_CPUID_POLICY', 'X86_MSR_POLICY']
+const VCPU_RECORDS: readonly string[] = ['X86_PV_VCPU_EXTENDED', 'X86_PV_VCPU_XSAVE', 'X86_PV_VCPU_MSRS']
+
+/** A record with its padding. */
+export function record(type: number, body: Uint8Array): Uint8Array {
+  const out = new Uint8Array(RecordHeader.size + alignUp(body.length, RECORD_ALIGN))
+  out.set(RecordHeader.encode({ type, body_length: body.length }))
+  out.set(body, RecordHeader.size)
+  return out
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts))
+}
+
+const libxc = (name: LibxcRecordName, body: Uint8Array = new Uint8Array(0)): Uint8Array =>
+  record(LIBXC_RECORD[name], body)
+
+/** The records of that name as they were found. */
+function saved(domain: Domain, names: readonly string[]): Uint8Array[] {
+  const records: readonly SavedRecord[] = domain.saved?.records ?? []
+  return records
+    .filter(({ name }) => names.includes(name))
+    .map(({ name, body }) => libxc(name as LibxcRecordName, body))
+}
+
+function headers(type: number, version: 2 | 3): Uint8Array {
+  const image = new DataView(new ArrayBuffer(LIBXC_HEADER_BYTES))
+  image.setBigUint64(0, LIBXC_MARKER)
+  image.setUint32(8, LIBXC_ID)
+  image.setUint32(12, version)
+  const domain = DomainHeader.encode({ type, page_shift: PAGE_SHIFT, reserved: 0, ...XEN_RELEASE })
+  return concat(new Uint8Array(image.buffer), domain)
+}
+
+/** The frames of the guest's p2m list, in its order. @throws DomainBuilderError `bad-snapshot` when there are too few. */
+export function p2mFrames(domain: Domain): Pfn[] {
+  const perFrame = domain.abi === 'x86_64' ? 512 : 1024
+  const needed = Math.ceil(domain.memory.endPfn / perFrame)
+  const frames: Pfn[] = []
+  for (const { name, pfn, pages } of domain.regions) {
+    for (let i = 0; name === P2M_REGION && i < pages && frames.length < needed; i++) frames.push(pfn + i)
+  }
+  if (frames.length < needed) {
+    throw new DomainBuilderError('bad-snapshot', "the guest's p2m list is not known, and restoring writes to it", {
+      expected: `${needed} frames`,
+      found: `${frames.length}`,
+    })
+  }
+  return frames
+}
+
+/** The static part and everything before the pages, of a PV guest. */
+function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
+  const is64 = domain.abi === 'x86_64'
+  const info = { guest_width: is64 ? 8 : 4, pt_levels: is64 ? 4 : 3, reserved0: 0, reserved1: 0 }
+  const range = X86PvP2mFrames.encode({ p2m_start_pfn: 0, p2m_end_pfn: domain.memory.endPfn - 1 })
+  const frames = BigUint64Array.from(p2mFrames(domain), BigInt)
+  return concat(
+    headers(DOMAIN_TYPE_X86_PV, version),
+    libxc('X86_PV_INFO', X86PvInfo.encode(info)),
+    ...saved(domain, STATIC_RECORDS),
+    ...(version === 3 ? [libxc('STATIC_DATA_END')] : []),
+    libxc('X86_PV_P2M_FRAMES', concat(range, new Uint8Array(frames.buffer))),
+  )
+}
+
+/** A vcpu's context as restoring takes it: %edx holds start_info's pfn, whatever it held before. */
+function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
+  const abi = domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p'
+  const { boot } = domain
+  const named = vcpu.id === 0 ? { rdx: BigInt(boot.startInfo.pfn) } : {}
+  const context = encodePvContext({ ...vcpu, registers: { ...vcpu.registers, ...named } }, abi)
+  return libxc('X86_PV_VCPU_BASIC', concat(X86PvVcpu.encode({ vcpu_id: vcpu.id, reserved: 0 }), context))
+}
+
+/**
+ * A PV guest whose frames are pfns (asPfns). A chunk is valid until the next one is asked for.
+ * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say.
+ */
+export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generator<Uint8Array> {
+  yield pvIntroduction(domain, version)
+  yield* pageDataRecords(domain, dataRuns(domain))
+  yield concat(
+    ...saved(domain, ['X86_TSC_INFO']),
+    libxc('SHARED_INFO', domain.boot.sharedInfo),
+    ...domain.vcpus.filter(({ online }) => online).map((vcpu) => vcpuRecord(domain, vcpu)),
+    ...saved(domain, VCPU_RECORDS),
+    libxc('END'),
+  )
+}
+
+/** For messages: `PAGE_DATA record`. */
+export function recordName(type: number): string {
+  const known = Object.entries(LIBXC_RECORD).find(([, value]) => value === type)
+  return known ? known[0] : `unknown (${hex(type)})`
+}
+
+export { DOMAIN_TYPE_X86_HVM, DOMAIN_TYPE_X86_PV }

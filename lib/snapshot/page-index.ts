@@ -1,0 +1,180 @@
+/**
+ * PageIndex: where a save file holds each page, and of which type it is. Built in one pass, searched by halves.
+ *
+ * Source: our own design; the types are those of PAGE_DATA in Xen docs/specs/libxc-migration-stream.pandoc.
+ * Gotcha: a live migration sends pages more than once, in any order, and the last one counts. Runs are kept in typed
+ * arrays that grow with what the file really holds: at most one run for each entry, which is 8 bytes of the file.
+ */
+import { PFINFO_BROKEN, PFINFO_LEVEL_MASK, PFINFO_PINNED, PFINFO_XALLOC, PFINFO_XTAB } from '../abi/save-stream.js'
+import type { PageType } from '../guest/domain.js'
+import { PAGE_SIZE, type Pfn } from '../units.js'
+
+const INITIAL_RUNS = 1024
+/** Offset of pages without data. */
+const NO_DATA = -1
+
+/** Whether pages of that type come with their content. */
+export const hasData = (type: number): boolean => type < PFINFO_BROKEN
+/** Whether that type is one of the specification's. */
+export function isKnownType(type: number): boolean {
+  const level = type & PFINFO_LEVEL_MASK
+  return type >= PFINFO_BROKEN || (level <= 4 && type !== PFINFO_PINNED)
+}
+
+/** Consecutive pages of one type whose content follows one another in the file. */
+export interface PageRun {
+  readonly pfn: Pfn
+  readonly pages: number
+  readonly type: number
+  /** File offset of the first page's content, or undefined. */
+  readonly offset: number | undefined
+}
+
+export class PageIndex {
+  #pfn = new Float64Array(INITIAL_RUNS)
+  #pages = new Float64Array(INITIAL_RUNS)
+  #offset = new Float64Array(INITIAL_RUNS)
+  #type = new Uint8Array(INITIAL_RUNS)
+  #count = 0
+
+  /** Notes one page; offset is ignored for a type without data. */
+  add(pfn: Pfn, type: number, offset: number): void {
+    const last = this.#count - 1
+    const data = hasData(type)
+    if (last >= 0 && this.#type[last] === type) {
+      const pages = this.#pages[last] as number
+      const follows = (this.#pfn[last] as number) + pages === pfn
+      if (follows && (!data || (this.#offset[last] as number) + pages * PAGE_SIZE === offset)) {
+        this.#pages[last] = pages + 1
+        return
+      }
+    }
+    if (this.#count === this.#pfn.length) this.#grow()
+    const at = this.#count++
+    this.#pfn[at] = pfn
+    this.#pages[at] = 1
+    this.#type[at] = type
+    this.#offset[at] = data ? offset : NO_DATA
+  }
+
+  /** Sorts what was noted, the last word on each page standing. To be called once, before anything is looked up. */
+  finish(): void {
+    for (let i = 1; i < this.#count; i++) {
+      if ((this.#pfn[i] as number) < (this.#pfn[i - 1] as number) + (this.#pages[i - 1] as number)) {
+        this.#paint()
+        return
+      }
+    }
+  }
+
+  /** All runs in order of pfn. */
+  *runs(): Iterable<PageRun> {
+    for (let i = 0; i < this.#count; i++) yield this.#run(i)
+  }
+
+  /** The run that has this page. */
+  find(pfn: Pfn): PageRun | undefined {
+    let low = 0
+    let high = this.#count
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#pfn[middle] as number) + (this.#pages[middle] as number) > pfn) high = middle
+      else low = middle + 1
+    }
+    return low < this.#count && (this.#pfn[low] as number) <= pfn ? this.#run(low) : undefined
+  }
+
+  pageType(pfn: Pfn): PageType {
+    const type = this.find(pfn)?.type ?? PFINFO_XTAB
+    if (!hasData(type)) return { level: 0, pinned: false }
+    return { level: (type & PFINFO_LEVEL_MASK) as PageType['level'], pinned: (type & PFINFO_PINNED) !== 0 }
+  }
+
+  #run(i: number): PageRun {
+    const offset = this.#offset[i] as number
+    return {
+      pfn: this.#pfn[i] as number,
+      pages: this.#pages[i] as number,
+      type: this.#type[i] as number,
+      offset: offset === NO_DATA ? undefined : offset,
+    }
+  }
+
+  #grow(): void {
+    const size = 2 * this.#pfn.length
+    const larger = <T extends Float64Array | Uint8Array>(to: T, from: T): T => {
+      to.set(from)
+      return to
+    }
+    this.#pfn = larger(new Float64Array(size), this.#pfn)
+    this.#pages = larger(new Float64Array(size), this.#pages)
+    this.#offset = larger(new Float64Array(size), this.#offset)
+    this.#type = larger(new Uint8Array(size), this.#type)
+  }
+
+  /**
+   * Paints the runs onto the axis of pfns from the last to the first, each only where nothing is painted yet. Between
+   * two neighbouring ends of runs all pages are alike; `next` leads past what is painted (a union-find), so that the
+   * whole costs little more than sorting the ends.
+   */
+  #paint(): void {
+    const ends = new Float64Array(2 * this.#count)
+    for (let i = 0; i < this.#count; i++) {
+      ends[2 * i] = this.#pfn[i] as number
+      ends[2 * i + 1] = (this.#pfn[i] as number) + (this.#pages[i] as number)
+    }
+    ends.sort()
+    const next = Uint32Array.from({ length: ends.length + 1 }, (_, i) => i)
+    const owner = new Int32Array(ends.length).fill(-1)
+    const unpainted = (from: number): number => {
+      let at = from
+      while (next[at] !== at) {
+        next[at] = next[next[at] as number] as number
+        at = next[at] as number
+      }
+      return at
+    }
+    for (let run = this.#count - 1; run >= 0; run--) {
+      const end = (this.#pfn[run] as number) + (this.#pages[run] as number)
+      let at = unpainted(indexOf(ends, this.#pfn[run] as number))
+      while (at < ends.length && (ends[at] as number) < end) {
+        owner[at] = run
+        next[at] = at + 1
+        at = unpainted(at)
+      }
+    }
+    const sorted = new PageIndex()
+    for (let i = 0; i + 1 < ends.length; i++) {
+      const run = owner[i] as number
+      const start = ends[i] as number
+      const pages = (ends[i + 1] as number) - start
+      if (run >= 0 && pages > 0) sorted.#append(this.#run(run), start, pages)
+    }
+    this.#pfn = sorted.#pfn
+    this.#pages = sorted.#pages
+    this.#offset = sorted.#offset
+    this.#type = sorted.#type
+    this.#count = sorted.#count
+  }
+
+  #append(of: PageRun, pfn: Pfn, pages: number): void {
+    this.add(pfn, of.type, (of.offset ?? 0) + (pfn - of.pfn) * PAGE_SIZE)
+    const last = this.#count - 1
+    this.#pages[last] = (this.#pages[last] as number) + pages - 1
+  }
+}
+
+/** Whether a page of that type is part of the guest. */
+export const isPresent = (type: number): boolean => hasData(type) || type === PFINFO_XALLOC
+
+/** The first index that holds a value, which must be there. */
+function indexOf(sorted: Float64Array, value: number): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((sorted[middle] as number) < value) low = middle + 1
+    else high = middle
+  }
+  return low
+}

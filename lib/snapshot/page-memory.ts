@@ -1,0 +1,46 @@
+/**
+ * The pages of a save file as a guest's memory: each is read from the file when somebody looks at it.
+ *
+ * Source: ./page-index.ts says where they are.
+ * Gotcha: a page that is only to be allocated is a hole; a frame that the file does not have is none of the guest's.
+ */
+import { GuestMemory } from '../guest/memory.js'
+import { PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
+import { isPresent, type PageIndex } from './page-index.js'
+import type { ByteSource } from './source.js'
+
+export function pagesToMemory(source: ByteSource, index: PageIndex): GuestMemory {
+  const present: Range<Pfn>[] = []
+  const data: Range<Pfn>[] = []
+  const extend = (ranges: Range<Pfn>[], start: Pfn, end: Pfn): void => {
+    const last = ranges.at(-1)
+    if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end }
+    else ranges.push({ start, end })
+  }
+  for (const { pfn, pages, type, offset } of index.runs()) {
+    if (!isPresent(type)) continue
+    extend(present, pfn, pfn + pages)
+    if (offset !== undefined) extend(data, pfn, pfn + pages)
+  }
+  const memory = new GuestMemory(present)
+  for (const { start, end } of data) {
+    memory.generate(paddrOf(start), (end - start) * PAGE_SIZE, (offset, out) =>
+      readPages(source, index, start + offset / PAGE_SIZE, out),
+    )
+  }
+  return memory
+}
+
+/** Whole pages from `pfn` on, run by run. */
+function readPages(source: ByteSource, index: PageIndex, pfn: Pfn, out: Uint8Array): void {
+  for (let done = 0; done < out.length; ) {
+    const page = pfn + done / PAGE_SIZE
+    const run = index.find(page)
+    // Every page of a placed range has a run with content; anything else would be a defect of ours.
+    if (run?.offset === undefined) throw new Error(`page ${page} is not in the file`)
+    const skipped = (page - run.pfn) * PAGE_SIZE
+    const length = Math.min(out.length - done, run.pages * PAGE_SIZE - skipped)
+    source.readInto(run.offset + skipped, out.subarray(done, done + length))
+    done += length
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * The xl format: a file that `xl restore` takes, of a guest that never met a hypervisor; and any file of `xl save`.
+ *
+ * Source: Xen docs/specs/libxl-migration-stream.pandoc and libxc-migration-stream.pandoc; ../abi/save-stream.ts.
+ * Gotcha: frames in the file are pfns, so a guest reads back with the identity p2m whatever p2m it was written with; and
+ * restoring zeroes start_info.flags, so a ramdisk that the guest is to find by SIF_MOD_START_PFN would be lost.
+ */
+
+import {
+  LIBXL_HEADER_BYTES,
+  LIBXL_IDENT,
+  LIBXL_OPTION_BIG_ENDIAN,
+  LIBXL_OPTION_LEGACY,
+  LIBXL_RECORD,
+  LIBXL_VERSION,
+  X86PvVcpu,
+  XL_BYTEORDER,
+  XL_MAGIC,
+  XL_MANDATORY_JSON,
+  XL_MANDATORY_STREAM_V2,
+  XlHeader,
+} from '../abi/save-stream.js'
+import { SIF_MOD_START_PFN } from '../abi/start-info.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain, PvBoot, SavedRecord } from '../guest/domain.js'
+import { asPfns, identityWhere } from '../guest/pfn-view.js'
+import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
+import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
+import { readStartInfo } from '../guest/start-info.js'
+import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { logSnapshot } from '../log.js'
+import { PAGE_SIZE } from '../units.js'
+import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
+import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
+import { concat, libxcPvStream, record } from './libxc-stream.js'
+import { pagesToMemory } from './page-memory.js'
+import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
+import type { ByteSource } from './source.js'
+
+export interface XlOptions {
+  /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
+  readonly version?: 2 | 3
+  /** Default: made from the guest's content. */
+  readonly uuid?: string
+}
+
+/** Longest configuration that is read: real ones have a few KB. */
+const CONFIG_MAX = 4 << 20
+/** What SavedState calls libxl's own records. */
+const LIBXL_RECORDS = ['EMULATOR_XENSTORE_DATA', 'EMULATOR_CONTEXT'] as const
+
+/** Whether the file begins as one of xl's. */
+export function isXl(start: Uint8Array): boolean {
+  return Buffer.from(start.subarray(0, XL_MAGIC.length)).toString('latin1') === XL_MAGIC
+}
+
+/**
+ * A guest as the bytes of a save file, in chunks; each is valid until the next one is asked for.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break.
+ */
+export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
+  const guest = asPfns(restorable(domain))
+  const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
+  const version = options.version ?? 3
+  logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
+  yield introduction(config)
+  yield* libxcPvStream(guest, version)
+  const emulators = (guest.saved?.records ?? []).flatMap(({ name, body }) =>
+    LIBXL_RECORDS.filter((known) => known === name).map((known) => record(LIBXL_RECORD[known], body)),
+  )
+  yield concat(...emulators, record(LIBXL_RECORD.END, new Uint8Array(0)))
+}
+
+function restorable(domain: Domain): Domain<PvBoot> {
+  const wrong = (what: string, expected: string, found: string): never => {
+    throw new DomainBuilderError('bad-config', what, { expected, found })
+  }
+  const { boot } = domain
+  if (boot.kind !== 'start_info') {
+    return wrong('such a guest cannot be written as an xl file', 'a pv guest', domain.type)
+  }
+  if (!boot.xenstore || !boot.console) {
+    return wrong('xl restores guests with a xenstore and a console page only', 'both pages', 'a dom0')
+  }
+  if (readStartInfo(domain).flags & SIF_MOD_START_PFN) {
+    return wrong(
+      'restoring clears start_info.flags, and the guest would not find its ramdisk',
+      'a ramdisk that is mapped (mapRamdisk)',
+      'SIF_MOD_START_PFN',
+    )
+  }
+  return { ...domain, boot }
+}
+
+/** Everything in front of the libxc stream. */
+function introduction(config: string): Uint8Array {
+  const json = Buffer.from(`${config}\0`)
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(json.length)
+  const header = XlHeader.encode({
+    byteorder: XL_BYTEORDER,
+    mandatory_flags: XL_MANDATORY_JSON | XL_MANDATORY_STREAM_V2,
+    optional_flags: 0,
+    optional_data_len: length.length + json.length,
+  })
+  const libxl = new DataView(new ArrayBuffer(LIBXL_HEADER_BYTES - LIBXL_IDENT.length))
+  libxl.setUint32(0, LIBXL_VERSION)
+  return concat(
+    Buffer.from(XL_MAGIC, 'latin1'),
+    header,
+    length,
+    json,
+    Buffer.from(LIBXL_IDENT, 'latin1'),
+    new Uint8Array(libxl.buffer),
+    record(LIBXL_RECORD.LIBXC_CONTEXT, new Uint8Array(0)),
+  )
+}
+
+/**
+ * A guest out of a save file. The file is looked through once; pages are read when somebody looks at them.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
+ */
+export function openXl(source: ByteSource): Domain<PvBoot> {
+  const { config, offset } = readXlHeader(source)
+  const settings = within({ name: 'domain configuration', offset: XL_MAGIC.length + XlHeader.size }, () =>
+    config === undefined ? undefined : readConfig(config),
+  )
+  const { stream, emulators } = readLibxl(source, offset)
+  if (!stream.pv) {
+    throw new DomainBuilderError('bad-snapshot', 'the guest is not a PV guest', {
+      expected: 'domain type 1 (PV)',
+      found: '2 (HVM or PVH)',
+      offset,
+    })
+  }
+  return openPv(source, stream, emulators, config, settings)
+}
+
+function readXlHeader(source: ByteSource): { config: string | undefined; offset: number } {
+  const at = XL_MAGIC.length
+  const head = readBytes(source, 0, at + XlHeader.size, 'xl header')
+  const wrong = (what: string, expected: string, found: string, offset: number): never => {
+    throw new DomainBuilderError('bad-snapshot', `xl header: ${what}`, { expected, found, offset })
+  }
+  if (!isXl(head)) wrong('no magic', JSON.stringify(XL_MAGIC), 'something else', 0)
+  const { byteorder, mandatory_flags, optional_data_len: length } = XlHeader.decode(head, at)
+  const known = XL_MANDATORY_JSON | XL_MANDATORY_STREAM_V2
+  if (byteorder !== XL_BYTEORDER) wrong('byte order', `${XL_BYTEORDER}`, `${byteorder}`, at)
+  if (!(mandatory_flags & XL_MANDATORY_STREAM_V2) || mandatory_flags & ~known) {
+    wrong('mandatory flags', 'stream v2, perhaps JSON', `${mandatory_flags}`, at + XlHeader.offsetOf('mandatory_flags'))
+  }
+  if (length > CONFIG_MAX) {
+    wrong(
+      'the optional data are too long',
+      `at most ${CONFIG_MAX} bytes`,
+      `${length}`,
+      at + XlHeader.offsetOf('optional_data_len'),
+    )
+  }
+  const optional = readBytes(source, head.length, length, 'xl header: optional data')
+  const offset = head.length + length
+  if (!(mandatory_flags & XL_MANDATORY_JSON) || length < 4) return { config: undefined, offset }
+  const bytes = new DataView(optional.buffer).getUint32(0, true)
+  if (bytes > length - 4)
+    wrong('the configuration does not fit', `at most ${length - 4} bytes`, `${bytes}`, head.length)
+  return {
+    config: Buffer.from(optional.subarray(4, 4 + bytes))
+      .toString()
+      .replace(/\0+$/, ''),
+    offset,
+  }
+}
+
+function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; emulators: SavedRecord[] } {
+  const head = readBytes(source, start, LIBXL_HEADER_BYTES, 'libxl header')
+  const view = new DataView(head.buffer)
+  const version = view.getUint32(LIBXL_IDENT.length)
+  const options = view.getUint32(LIBXL_IDENT.length + 4)
+  if (
+    Buffer.from(head.subarray(0, LIBXL_IDENT.length)).toString('latin1') !== LIBXL_IDENT ||
+    version !== LIBXL_VERSION
+  ) {
+    throw new DomainBuilderError('bad-snapshot', "no libxl stream behind xl's header", {
+      expected: `${LIBXL_IDENT}, version ${LIBXL_VERSION}`,
+      found: `version ${version}`,
+      offset: start,
+    })
+  }
+  if (options & (LIBXL_OPTION_BIG_ENDIAN | LIBXL_OPTION_LEGACY)) {
+    throw new DomainBuilderError('bad-snapshot', 'the libxl stream is big-endian or converted from an old one', {
+      expected: 'options 0',
+      found: `${options}`,
+      offset: start + LIBXL_IDENT.length + 4,
+    })
+  }
+  let stream: LibxcStream | undefined
+  const emulators: SavedRecord[] = []
+  for (let at = start + LIBXL_HEADER_BYTES; ; ) {
+    const found = recordAt(source, at, LIBXL_RECORD)
+    at = found.end
+    if (found.type === LIBXL_RECORD.LIBXC_CONTEXT) {
+      requireLength(found, 0)
+      if (stream) refuse(found, 'it comes twice')
+      stream = readLibxcStream(source, at)
+      at = stream.last.end
+    } else if (found.type === LIBXL_RECORD.END) {
+      requireLength(found, 0)
+      return {
+        stream: stream ?? refuse(found, 'the stream has no guest', { expected: 'LIBXC_CONTEXT' }),
+        emulators: atEnd(source, found, emulators),
+      }
+    } else if (LIBXL_RECORDS.some((name) => name === found.name)) {
+      emulators.push({ name: found.name, body: bodyOf(source, found) })
+    } else refuse(found, 'restoring does not know it')
+  }
+}
+
+function atEnd(source: ByteSource, end: StreamRecord, emulators: SavedRecord[]): SavedRecord[] {
+  if (source.size === end.end) return emulators
+  return refuse(end, 'the file goes on behind it', { expected: `${end.end} bytes`, found: `${source.size}` })
+}
+
+/** One record of those that were kept. It is known to be there. */
+function only(stream: LibxcStream, name: string): KeptRecord {
+  return (
+    stream.records.find((kept) => kept.name === name) ??
+    refuse(stream.last, 'the stream ends too early', { expected: name })
+  )
+}
+
+function openPv(
+  source: ByteSource,
+  stream: LibxcStream,
+  emulators: readonly SavedRecord[],
+  config: string | undefined,
+  settings: ReadConfig | undefined,
+): Domain<PvBoot> {
+  const abi = stream.width === 8 ? 'x86_64' : 'x86_32p'
+  const memory = pagesToMemory(source, stream.pages)
+  const contexts = new Map<number, { vcpu: Vcpu; record: KeptRecord }>()
+  for (const kept of stream.records.filter(({ name }) => name === 'X86_PV_VCPU_BASIC')) {
+    const expected = X86PvVcpu.size + pvContextBytes(abi)
+    if (kept.body.length !== expected) {
+      refuse(kept, 'the body has the wrong length', { expected: `${expected} bytes`, found: `${kept.body.length}` })
+    }
+    const { vcpu_id } = X86PvVcpu.decode(kept.body)
+    if (vcpu_id >= 4096) refuse(kept, 'no such vcpu', { expected: 'below 4096', found: `${vcpu_id}` })
+    const vcpu = decodePvContext(kept.body.subarray(X86PvVcpu.size), abi, vcpu_id)
+    contexts.set(vcpu_id, { vcpu: { ...vcpu, online: true }, record: kept })
+  }
+  const first = contexts.get(0) ?? refuse(stream.last, 'vcpu 0 has no context')
+  const count = Math.max(settings?.vcpus ?? 1, ...[...contexts.keys()].map((id) => id + 1))
+  const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingVcpu(id))
+  const bytes = memory.pageCount * PAGE_SIZE
+  const records = keptState(stream, emulators)
+  const sharedInfo = only(stream, 'SHARED_INFO').body
+  return within(first.record, () => {
+    const startInfo = Number(BigInt.asUintN(40, first.vcpu.registers.rdx))
+    const found = discoverPv({
+      domain: {
+        type: 'pv',
+        abi,
+        name: settings?.name ?? '',
+        memory,
+        maxmem: Math.max(settings?.maxmem ?? 0, bytes),
+        vcpus,
+        p2m: identityWhere(memory),
+        pageType: (pfn) => stream.pages.pageType(pfn),
+      },
+      startInfo,
+      sharedInfo,
+      tables: { runs: tableRuns(stream) },
+      p2mFrames: stream.p2mFrames,
+    })
+    logSnapshot('xl: %s %s, %d pages, %d vcpus', found.name, abi, memory.pageCount, count)
+    if (!isFirstInstant(found)) return { ...found, saved: { ...(config === undefined ? {} : { config }), records } }
+    // start_info's frame in %edx is the stream's, not the guest's: it will find its address in %rsi, and nothing else.
+    const boot: Vcpu = { ...first.vcpu, registers: { ...first.vcpu.registers, rdx: 0n } }
+    return { ...found, vcpus: [boot, ...vcpus.slice(1)], ...(records.length > 0 ? { saved: { records } } : {}) }
+  })
+}
+
+const CARRIED = [
+  'X86_CPUID_POLICY',
+  'X86_MSR_POLICY',
+  'X86_TSC_INFO',
+  'X86_PV_VCPU_EXTENDED',
+  'X86_PV_VCPU_XSAVE',
+  'X86_PV_VCPU_MSRS',
+]
+
+/** What a Domain carries without knowing what it means. */
+function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): SavedRecord[] {
+  const kept = stream.records.filter(({ name, body }) => CARRIED.includes(name) && body.length > 0)
+  return [...kept.map(({ name, body }) => ({ name, body })), ...emulators]
+}
+
+function tableRuns(stream: LibxcStream): { level: number; pfn: number; pages: number }[] {
+  const runs: { level: number; pfn: number; pages: number }[] = []
+  for (const { pfn, pages } of stream.pages.runs()) {
+    const { level } = stream.pages.pageType(pfn)
+    if (level === 0) continue
+    const last = runs.at(-1)
+    if (last?.level === level && last.pfn + last.pages === pfn) last.pages += pages
+    else runs.push({ level, pfn, pages })
+  }
+  return runs
+}
+
+function waitingVcpu(id: number): Vcpu {
+  const none: SegmentState = { selector: 0 }
+  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, none])) as Record<
+    SegmentRegister,
+    SegmentState
+  >
+  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
+  return {
+    id,
+    online: false,
+    registers: registers({}),
+    segments,
+    ...control,
+    pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * check and extract as a user meets them.
+ *
+ * Source: README.md, "The commands".
+ * Gotcha: it runs the compiled program in a process of its own: exit codes and streams are the contract.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-check-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+const at = (name: string) => path.join(folder, name)
+function file(name: string, bytes: Uint8Array): string {
+  writeFileSync(at(name), bytes)
+  return at(name)
+}
+function xdb(args: readonly string[], input: Uint8Array = new Uint8Array(0)) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { input, maxBuffer: 2 ** 26 })
+  return { code: status, out: stdout, text: stdout.toString(), err: stderr.toString() }
+}
+
+const spec: ElfSpec = {
+  class: 64,
+  entry: 0x1000000,
+  segments: [{ paddr: 0x1000000, data: patternBytes(5000) }],
+  notes: [...xenNotes({ PHYS32_ENTRY: [0x1000100] }), { owner: 'a\x1b[2J', type: 7, desc: 'x' }],
+}
+const elf = buildElf(spec)
+const relocs = new Uint8Array(Int32Array.of(0, 1, 2, 0, 3).buffer)
+const bzImage = file('vmlinuz', buildBzImage({ payload: gzipSync(buildElf({ ...spec, trailing: relocs })) }))
+const none = file('none', buildElf({ ...spec, entry: 0, notes: [] }))
+
+t.test('check: each type, its entry and needs or its one cause, and every note', async (t) => {
+  const { code, text, err } = xdb(['check', bzImage])
+  t.equal(err, '')
+  t.equal(code, 0)
+  t.match(text, /^pv {5}no: not-xen-pv: the kernel is for PVH alone/)
+  t.match(text, '\npvh    ok, entry 0x1000100\n         the image at [0x1000000, 0x1001388)\n')
+  t.match(text, '\nlinux  ok, entry 0x1000200\n         boot protocol 2.15, claims the 64-bit, 32-bit, 16-bit entry\n')
+  t.match(text, /Xen +PHYS32_ENTRY +0x1000100/)
+  t.match(text, 'a\\x1b[2J', 'a file cannot command the terminal')
+  t.notMatch(text, '\x1b')
+})
+
+t.test('check --type: only that one counts', async (t) => {
+  t.equal(xdb(['check', bzImage, '--type', 'pvh']).code, 0)
+  const refused = xdb(['check', bzImage, '--type', 'pv'])
+  t.equal(refused.code, 1)
+  t.match(refused.text, /^pv {5}no: not-xen-pv: /)
+  t.notMatch(refused.text, 'linux')
+  t.equal(xdb(['check', bzImage, '--type', 'hvm']).code, 2)
+  t.equal(xdb(['check', none]).code, 1, 'none of them')
+})
+
+t.test('check --json', async (t) => {
+  const { code, text } = xdb(['check', bzImage, '--json'])
+  t.equal(code, 0)
+  t.match(JSON.parse(text), {
+    kind: 'check',
+    verdicts: [
+      { type: 'pv', ok: false, code: 'not-xen-pv', reason: String },
+      { type: 'pvh', ok: true, entry: '0x1000100', needs: ['the image at [0x1000000, 0x1001388)'] },
+      { type: 'linux', ok: true, entry: '0x1000200' },
+    ],
+    notes: [{ owner: 'Xen', type: 'PHYS32_ENTRY', value: '0x1000100' }, { owner: 'a\x1b[2J' }],
+  })
+  t.match(JSON.parse(xdb(['check', none, '--json']).text), { verdicts: [{ ok: false }, { ok: false }, { ok: false }] })
+})
+
+t.test('inspect shows the setup header and the table', async (t) => {
+  t.match(JSON.parse(xdb(['inspect', bzImage, '--json']).text), {
+    linux: {
+      protocol: '2.15',
+      header: { kernel_alignment: '0x200000', cmdline_size: 2047 },
+      loadflags: ['LOADED_HIGH'],
+      xloadflags: ['XLF_KERNEL_64'],
+      relocs: { bytes: 20, add32: 1, subtract32: 0, add64: 2 },
+    },
+  })
+  t.match(xdb(['inspect', bzImage]).text, /relocation table bytes 20, add32 1, subtract32 0, add64 2/)
+})
+
+t.test('extract: the ELF and the table, byte for byte, from any container', async (t) => {
+  const done = xdb(['extract', bzImage, '-o', at('elf'), '--relocs', at('relocs')])
+  t.equal(done.err, '')
+  t.equal(done.code, 0)
+  t.ok(readFileSync(at('elf')).equals(elf))
+  t.ok(readFileSync(at('relocs')).equals(relocs))
+  t.same(JSON.parse(xdb(['extract', bzImage, '-o', at('elf'), '--relocs', at('relocs'), '--json']).text), {
+    output: at('elf'),
+    bytes: elf.length,
+    relocs: at('relocs'),
+    relocsBytes: relocs.length,
+  })
+  t.ok(xdb(['extract', '-', '-o', '-'], gzipSync(elf)).out.equals(elf), 'from standard input to standard output')
+  t.ok(xdb(['extract', file('plain', elf), '-o', '-']).out.equals(elf))
+})
+
+t.test('extract refuses, and leaves nothing behind', async (t) => {
+  const empty = file('no-elf', buildBzImage({ payload: patternBytes(100), header: { payload_length: 0 } }))
+  const before = readdirSync(folder)
+  for (const [args, code, text] of [
+    [['extract', empty, '-o', at('x')], 1, 'xen-domain-builder: not-a-kernel: the bzImage holds no ELF'],
+    [['extract', none, '-o', at('x'), '--relocs', at('y')], 1, 'nothing follows the ELF'],
+    [['extract', bzImage, '-o', at('no/such/folder')], 1, 'cannot-write'],
+    [['extract', bzImage], 2, 'extract needs -o FILE'],
+    [['extract', bzImage, '-o', '-', '--json'], 2, 'room'],
+    [['extract', bzImage, '-o', at('x'), '--relocs', '-'], 2, '--relocs needs a name'],
+  ] as const) {
+    const ran = xdb(args)
+    t.equal(ran.code, code, args.join(' '))
+    t.match(ran.err, text)
+    t.equal(ran.err.trimEnd().split('\n').length, code, 'one line, and a second for usage')
+  }
+  t.same(readdirSync(folder), before)
+  t.notOk(existsSync(at('x')))
+})

@@ -1,0 +1,55 @@
+/**
+ * Xen's own checker of save files, verify-stream-v2, out of Debian's xen-utils package: unpacked, not installed.
+ *
+ * Source: apt-get(8), dpkg-deb(1); the package's version is whichever the archive has.
+ * Gotcha: it finds its modules by PYTHONPATH; it says nothing when all is well.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { findCommand } from './command.js'
+import { cacheDir } from './paths.js'
+import type { Found } from './require-peer.js'
+
+const PACKAGE = 'xen-utils-4.17'
+const home = join(cacheDir, 'xen-utils')
+const root = join(home, 'usr', 'lib', 'xen-4.17')
+
+/** Runs the checker on a file; the complaint, or undefined. */
+export type VerifyStream = (file: string) => string | undefined
+
+/** The checker, fetched if need be. */
+export async function findVerifyStream(): Promise<Found<VerifyStream>> {
+  const python = await findCommand('python3', 'python3')
+  if ('missing' in python) return python
+  if (!existsSync(root)) {
+    try {
+      fetchPackage()
+    } catch (error) {
+      return { missing: `${PACKAGE} cannot be fetched: ${(error as Error).message.split('\n')[0]}` }
+    }
+  }
+  return { found: verify }
+}
+
+function fetchPackage(): void {
+  mkdirSync(cacheDir, { recursive: true })
+  const folder = mkdtempSync(join(cacheDir, 'fetching-'))
+  try {
+    execFileSync('apt-get', ['download', '-qq', PACKAGE], { cwd: folder, stdio: 'pipe' })
+    const [deb = ''] = readdirSync(folder)
+    execFileSync('dpkg-deb', ['-x', deb, 'unpacked'], { cwd: folder, stdio: 'pipe' })
+    // Another test may have been faster.
+    if (!existsSync(home)) renameSync(join(folder, 'unpacked'), home)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function verify(file: string): string | undefined {
+  const ran = spawnSync('python3', [join(root, 'bin', 'verify-stream-v2'), '-f', 'xl', '-i', file], {
+    encoding: 'utf8',
+    env: { ...process.env, PYTHONPATH: join(root, 'lib', 'python') },
+  })
+  return ran.status === 0 ? undefined : ran.stderr || ran.stdout || String(ran.error)
+}

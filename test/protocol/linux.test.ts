@@ -1,0 +1,431 @@
+/**
+ * The Linux entries as boot.rst has them: what boot_params say, where things lie, and what is refused.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst.
+ * Gotcha: what is read here is read out of guest memory, through the guest's own registers and page tables.
+ */
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { BootParams, CAN_USE_HEAP, E820_TYPE, KEEP_SEGMENTS, SetupData } from '../../lib/abi/boot-params.js'
+import { readCommandLine } from '../../lib/guest/boot-params.js'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  DomainBuilderError,
+  type ErrorCode,
+  type LinuxBoot,
+  type LinuxConfig,
+  openRaw,
+  pageTables,
+  rawSidecar,
+  readBootParams,
+  readKernel,
+  readStartInfo,
+  readVirtual,
+  translate,
+} from '../../lib/index.js'
+import { type BzImageSpec, buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
+import { PAGE_SIZE } from '../../lib/units.js'
+
+const MiB = 2 ** 20
+const GiB = 2 ** 30
+const INIT_SIZE = 8 * MiB
+
+const image = (spec: Partial<BzImageSpec> = {}): Uint8Array =>
+  buildBzImage({
+    payload: patternBytes(3 * PAGE_SIZE),
+    trailing: patternBytes(PAGE_SIZE, 2),
+    ...spec,
+    header: { init_size: INIT_SIZE, payload_length: 0, ...spec.header },
+  })
+
+async function build(config: Partial<LinuxConfig> = {}, file = image()): Promise<Domain<LinuxBoot>> {
+  return buildDomain(await readKernel(file), { memory: 128 * MiB, ...config, type: 'linux' })
+}
+
+async function refused(t: Test, code: ErrorCode, pattern: RegExp, config: Partial<LinuxConfig>, file = image()) {
+  try {
+    await build(config, file)
+    t.fail(`not refused: ${pattern}`)
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    t.equal(error.code, code, error.message)
+    t.match(error.message, pattern)
+  }
+}
+
+const header = (domain: Domain) => readBootParams(domain).hdr
+const region = (domain: Domain, name: string) => domain.regions.find((r) => r.name === name)
+const bytesAt = (domain: Domain, paddr: number, length: number) => domain.memory.read(paddr, length)
+
+t.test('the 32-bit entry is what boot.rst says', async (t) => {
+  const ramdisk = patternBytes(5000, 3)
+  const domain = await build({ entry: 32, cmdline: 'quiet', ramdisk })
+  const [vcpu] = domain.vcpus
+  t.equal(domain.abi, 'x86_32')
+  t.equal(vcpu?.registers.rip, 0x1000000n, 'the load address')
+  t.equal(vcpu?.registers.rsi, BigInt(domain.boot.bootParams))
+  for (const name of ['rbx', 'rbp', 'rdi', 'rax'] as const) t.equal(vcpu?.registers[name], 0n, name)
+  t.equal(vcpu?.registers.rflags, 2n, 'interrupts are off')
+  t.equal(vcpu?.cr0, 0x11n, 'protected mode without paging')
+  t.equal(vcpu?.cr4, 0n)
+  t.equal(vcpu?.efer, 0n)
+  t.same(vcpu?.segments.cs, { selector: 0x10, descriptor: { base: 0n, limit: 0xffffffff, attributes: 0xc9b } })
+  for (const name of ['ds', 'es', 'ss'] as const) {
+    t.same(vcpu?.segments[name], { selector: 0x18, descriptor: { base: 0n, limit: 0xffffffff, attributes: 0xc93 } })
+  }
+  const gdt = bytesAt(domain, Number(vcpu?.gdtr?.base), 32)
+  t.equal(vcpu?.gdtr?.limit, 31)
+  // The bytes that every flat-model boot loader has.
+  t.equal(Buffer.from(gdt).toString('hex', 16), 'ffff0000009bcf00ffff00000093cf00')
+
+  const params = readBootParams(domain)
+  t.equal(params.sentinel, 0)
+  t.equal(params.hdr.type_of_loader, 0xff)
+  t.equal(params.hdr.loadflags, 1 | CAN_USE_HEAP)
+  t.equal(params.hdr.heap_end_ptr, 0xde00)
+  t.equal(params.hdr.code32_start, 0x1000000)
+  t.equal(readCommandLine(domain), 'quiet')
+  t.equal(params.hdr.ramdisk_size, 5000)
+  t.same(bytesAt(domain, params.hdr.ramdisk_image, 5000), ramdisk)
+  t.equal(params.hdr.ramdisk_image, 128 * MiB - 2 * PAGE_SIZE, 'as high as there is memory')
+  t.equal(params.ext_ramdisk_image, 0)
+  t.same(bytesAt(domain, 0x1000000 + 0x40, 3 * PAGE_SIZE), patternBytes(3 * PAGE_SIZE), 'the protected-mode code')
+  t.same(params.e820_table.slice(0, params.e820_entries), [
+    { addr: 0n, size: 0xa0000n, type: E820_TYPE.RAM },
+    { addr: 0x100000n, size: BigInt(127 * MiB), type: E820_TYPE.RAM },
+  ])
+  t.equal(translate(domain, 0x1234n)?.paddr, 0x1234, 'an address is itself')
+  t.equal(translate(domain, 0xa0000n), undefined, 'there is no memory in the hole')
+  t.same([...pageTables(domain)], [])
+})
+
+t.test('the 64-bit entry finds everything at its own address', async (t) => {
+  const ramdisk = patternBytes(5000, 3)
+  for (const memory of [64 * MiB, 6 * GiB]) {
+    const domain = await build({ cmdline: 'quiet', ramdisk, memory })
+    const [vcpu] = domain.vcpus
+    t.equal(domain.abi, 'x86_64')
+    t.equal(vcpu?.registers.rip, 0x1000200n, 'load address + 0x200')
+    t.equal(vcpu?.cr0, 0x80000011n)
+    t.equal(vcpu?.cr4, 0x20n)
+    t.equal(vcpu?.efer, 0x500n)
+    t.equal(vcpu?.segments.cs.descriptor?.attributes, 0xa9b)
+    const rsi = vcpu?.registers.rsi ?? 0n
+    const params = BootParams.decode(readVirtual(domain, rsi, BootParams.size))
+    t.equal(Buffer.from(readVirtual(domain, BigInt(params.hdr.cmd_line_ptr), 6)).toString(), 'quiet\0')
+    t.same(readVirtual(domain, BigInt(params.hdr.ramdisk_image), 5000), ramdisk)
+    for (const { name, pfn, pages } of domain.regions) {
+      for (const at of [pfn * PAGE_SIZE, (pfn + pages) * PAGE_SIZE - 1]) {
+        const found = translate(domain, BigInt(at))
+        t.equal(found?.paddr, at, `${name} at ${at.toString(16)}`)
+        t.ok(found?.writable)
+      }
+    }
+  }
+})
+
+t.test('the kernel tables are few, however large the guest', async (t) => {
+  const domain = await build({ memory: 2 ** 40, ramdisk: patternBytes(100) })
+  t.ok((domain.boot.pageTables?.pages ?? 99) <= 7, `${domain.boot.pageTables?.pages} pages`)
+  const { e820_table } = readBootParams(domain)
+  t.same(e820_table[2], { addr: BigInt(4 * GiB), size: 2n ** 40n - BigInt(3 * GiB), type: E820_TYPE.RAM })
+})
+
+t.test('fields appear with the protocol version that has them', async (t) => {
+  // The last byte each version's header has, by boot.rst's table of fields.
+  const ends = { 512: 0x224, 513: 0x226, 514: 0x22c, 515: 0x230, 517: 0x235, 518: 0x23c, 522: 0x264, 527: 0x26c }
+  for (const [version, end] of Object.entries(ends)) {
+    const protocol = Number(version)
+    const file = image({ protocol, header: { payload_offset: 0 } })
+    const before = file.slice()
+    const domain = await build({ entry: 32, cmdline: 'quiet', ramdisk: patternBytes(9) }, file)
+    const page = bytesAt(domain, domain.boot.bootParams, PAGE_SIZE)
+    const view = new DataView(page.buffer)
+    t.equal(page[0x210], 0xff, `${version}: type_of_loader`)
+    t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? 0xde00 : 0, `${version}: heap_end_ptr`)
+    t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01 | 0x80, `${version}: loadflags`)
+    t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing behind its header`)
+    t.equal(readCommandLine(domain), protocol >= 0x202 ? 'quiet' : '')
+    if (protocol < 0x202) {
+      t.equal(view.getUint16(0x20, true), 0xa33f)
+      const at = domain.boot.bootParams + view.getUint16(0x22, true)
+      t.equal(Buffer.from(bytesAt(domain, at, 6)).toString(), 'quiet\0')
+    }
+    t.same(file, before, 'the file is as it was')
+  }
+})
+
+t.test('what cannot be placed is refused with both figures', async (t) => {
+  await refused(
+    t,
+    'memory-too-small',
+    /room for its kernel: expected memory up to 0x1800000 .* found memory up to 0x1700000/,
+    {
+      memory: 23 * MiB,
+      loadAddress: 0x1000000,
+    },
+  )
+  await refused(t, 'does-not-fit', /ramdisk: expected 0x7000000 bytes within .* found 0x6800000 in a row/, {
+    ramdisk: new Uint8Array(112 * MiB),
+  })
+  await refused(t, 'does-not-fit', /longer than the kernel takes: expected at most 2047 bytes.* found 2048/, {
+    cmdline: 'x'.repeat(2048),
+  })
+  await refused(
+    t,
+    'overlap',
+    /ramdisk and the kernel .*expected none of \[0x1000000, 0x1800000\), found \[0x1700000, 0x1701000\)/,
+    {
+      ramdisk: new Uint8Array(9),
+      ramdiskAddress: 0x1700000,
+    },
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /too high: expected its last byte at 0x3ffffff.* found 0x4000008/,
+    {
+      ramdisk: new Uint8Array(9),
+      ramdiskAddress: 0x4000000,
+    },
+    image({ header: { initrd_addr_max: 0x3ffffff, xloadflags: 1 } }),
+  )
+  await refused(
+    t,
+    'overlap',
+    /kernel and the reserved range .*none of \[0x1200000, 0x1201000\), found \[0x1000000, 0x1800000\)/,
+    {
+      loadAddress: 0x1000000,
+      reserve: [{ start: 0x1200000, end: 0x1201000 }],
+    },
+  )
+  await refused(t, 'overlap', /two reserved ranges.*\[0x1000, 0x3000\).*\[0x2000, 0x4000\)/, {
+    reserve: [
+      { start: 0x1000, end: 0x3000 },
+      { start: 0x2000, end: 0x4000 },
+    ],
+  })
+  await refused(t, 'does-not-fit', /below 1 MiB: expected at least 0x100000, found 0x80000/, { loadAddress: 0x80000 })
+  await refused(
+    t,
+    'does-not-fit',
+    /not relocatable: expected 0x100000, found 0x2000000/,
+    { loadAddress: 0x2000000 },
+    image({ header: { relocatable_kernel: 0 } }),
+  )
+  await refused(t, 'does-not-fit', /above 4 GiB/, { memory: 8 * GiB, loadAddress: 0x120000000 })
+  await refused(
+    t,
+    'not-linux',
+    /does not claim the 64-bit entry: expected 64-bit, found 32-bit, 16-bit/,
+    { entry: 64 },
+    image({ header: { xloadflags: 0 } }),
+  )
+  await refused(t, 'does-not-fit', /no memory where the kernel must be.*found \[0xbfe00000, 0xc0600000\)/, {
+    memory: 8 * GiB,
+    loadAddress: 0xbfe00000,
+  })
+  await refused(t, 'bad-config', /entry cannot be used: expected 32 or 64, found '16'/, { entry: 16 })
+  await refused(t, 'bad-config', /ring/, { ring: 3 })
+})
+
+t.test('a kernel goes where it may: above 4 GiB when it says so, elsewhere when its place is taken', async (t) => {
+  const above = image({ header: { xloadflags: 3 } })
+  const high = await build({ memory: 8 * GiB, loadAddress: 0x120000000 }, above)
+  t.equal(high.vcpus[0]?.registers.rip, 0x120000200n)
+  t.equal(translate(high, 0x120000200n)?.paddr, 0x120000200)
+  const moved = await build({ reserve: [{ start: 0x1100000, end: 0x1101000 }] })
+  t.equal(moved.vcpus[0]?.registers.rip, 0x1200200n, 'the next multiple of its alignment')
+  const low = await build({ entry: 32, loadAddress: 0x100000 })
+  t.same(region(low, 'kernel')?.pfn, 0x100)
+  t.same(region(low, 'kernel init_size')?.pfn, 0x1000, 'it runs at its pref_address')
+})
+
+t.test('a ramdisk above what fits below 4 GiB is named by both halves', async (t) => {
+  const reserve = [{ start: 0x4000000, end: 0xc0000000 }]
+  const file = image({ header: { xloadflags: 3, initrd_addr_max: 0x7fffffff } })
+  const ramdisk = new Uint8Array(80 * MiB).fill(7)
+  const domain = await build({ memory: 5 * GiB, reserve, ramdisk }, file)
+  const { ext_ramdisk_image, hdr, e820_table, e820_entries } = readBootParams(domain)
+  const at = ext_ramdisk_image * 2 ** 32 + hdr.ramdisk_image
+  t.ok(at >= 4 * GiB)
+  t.same(readVirtual(domain, BigInt(at), 9), ramdisk.subarray(0, 9))
+  t.ok(e820_table.slice(0, e820_entries).some(({ addr, type }) => addr === 0x4000000n && type === E820_TYPE.RESERVED))
+})
+
+t.test('setup_data is a chain; a map with no room in boot_params goes on in it', async (t) => {
+  const reserve = Array.from({ length: 100 }, (_, i) => ({
+    start: 0x2000000 + i * 0x2000,
+    end: 0x2001000 + i * 0x2000,
+  }))
+  const domain = await build({ reserve, setupData: [{ type: 9, data: patternBytes(33) }] })
+  const params = readBootParams(domain)
+  t.equal(params.e820_entries, 128)
+  let at = Number(params.hdr.setup_data)
+  const first = SetupData.decode(bytesAt(domain, at, SetupData.size))
+  t.equal(first.type, 1, 'SETUP_E820_EXT')
+  t.equal(first.len, (202 - 128) * 20)
+  at = Number(first.next)
+  t.equal(at % 8, 0)
+  const second = SetupData.decode(bytesAt(domain, at, SetupData.size))
+  t.same(second, { next: 0n, type: 9, len: 33 })
+  t.same(bytesAt(domain, at + SetupData.size, 33), patternBytes(33))
+})
+
+t.test('nothing placed overlaps anything else, whatever is asked for', async (t) => {
+  const kernel = await readKernel(image({ header: { xloadflags: 3 } }))
+  fc.assert(
+    fc.property(
+      fc.record({
+        memory: fc.integer({ min: 5, max: 3000 }).map((pages) => pages * 4 * MiB),
+        ramdisk: fc.integer({ min: 0, max: 9 * MiB }),
+        entry: fc.constantFrom(32 as const, 64 as const),
+        loadAddress: fc.option(
+          fc.integer({ min: 0, max: 0x200000 }).map((page) => page * PAGE_SIZE),
+          { nil: undefined },
+        ),
+        reserve: fc.array(fc.tuple(fc.integer({ min: 0, max: 0x60000 }), fc.integer({ min: 1, max: 0x4000 })), {
+          maxLength: 3,
+        }),
+      }),
+      ({ memory, ramdisk, entry, loadAddress, reserve }) => {
+        const ranges = reserve.map(([pfn, pages]) => ({ start: pfn * PAGE_SIZE, end: (pfn + pages) * PAGE_SIZE }))
+        let domain: Domain
+        try {
+          domain = buildDomain(kernel, {
+            type: 'linux',
+            memory,
+            entry,
+            reserve: ranges,
+            ...(loadAddress === undefined ? {} : { loadAddress }),
+            ...(ramdisk === 0 ? {} : { ramdisk: new Uint8Array(ramdisk) }),
+          })
+        } catch (error) {
+          return error instanceof DomainBuilderError
+        }
+        const taken = [
+          ...domain.regions.map(({ pfn, pages }) => ({ start: pfn * PAGE_SIZE, end: (pfn + pages) * PAGE_SIZE })),
+          ...ranges,
+        ].sort((a, b) => a.start - b.start)
+        const apart = taken.every((range, i) => i === 0 || (taken[i - 1]?.end ?? 0) <= range.start)
+        const inside = domain.regions.every(
+          ({ pfn, pages }) => domain.memory.has(pfn) && domain.memory.has(pfn + pages - 1),
+        )
+        return apart && inside
+      },
+    ),
+  )
+  t.pass('no counterexample')
+})
+
+t.test('a vmlinux is entered by its class, ET_DYN anywhere', async (t) => {
+  for (const elfClass of [32, 64] as const) {
+    const spec = {
+      class: elfClass,
+      entry: 0x1000010,
+      segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000, align: 0x200000 }],
+    } as const
+    const fixed = await build({ cmdline: 'hello' }, buildElf(spec))
+    t.equal(fixed.vcpus[0]?.registers.rip, 0x1000010n)
+    t.equal(fixed.abi, elfClass === 64 ? 'x86_64' : 'x86_32')
+    t.equal(header(fixed).header, 0x53726448, 'a header of our own')
+    t.equal(readCommandLine(fixed), 'hello')
+    t.same(bytesAt(fixed, 0x1000000, 5000), patternBytes(5000))
+    const dyn = await build({ loadAddress: 0x1400000 }, buildElf({ ...spec, type: 3 }))
+    t.equal(dyn.vcpus[0]?.registers.rip, 0x1400010n)
+    t.same(bytesAt(dyn, 0x1400000, 5000), patternBytes(5000))
+    const taken = await build({ reserve: [{ start: 0x1000000, end: 0x1001000 }] }, buildElf({ ...spec, type: 3 }))
+    t.equal(Number(taken.vcpus[0]?.registers.rip ?? 0n) % 0x200000, 0x10)
+    await refused(t, 'does-not-fit', /cannot be moved: it is ET_EXEC/, { loadAddress: 0x1400000 }, buildElf(spec))
+    await refused(
+      t,
+      'does-not-fit',
+      /multiple of 0x200000, found 0x100000/,
+      { loadAddress: 0x1100000 },
+      buildElf({ ...spec, type: 3 }),
+    )
+    await refused(t, 'not-linux', /not entered in/, { entry: elfClass === 64 ? 32 : 64 }, buildElf(spec))
+  }
+})
+
+t.test('the hybrid: start_info through hardware_subarch_data, paging on or off, in or outside ring 0', async (t) => {
+  for (const elfClass of [32, 64] as const) {
+    const vaddr = elfClass === 64 ? 0xffffffff81000000n : 0xc1000000
+    const file = buildElf({
+      class: elfClass,
+      entry: 0x1000010,
+      segments: [{ paddr: 0x1000000, vaddr, data: patternBytes(5000), memsz: 9000 }],
+    })
+    for (const subarch of ['xen', 'lguest'] as const) {
+      for (const [paging, ring] of [
+        [false, 0],
+        [true, 1],
+        [true, 3],
+      ] as const) {
+        const domain = await build({ subarch, paging, ring, cmdline: 'hybrid' }, file)
+        const hdr = header(domain)
+        t.equal(hdr.hardware_subarch, subarch === 'xen' ? 2 : 1)
+        t.equal((hdr.loadflags & KEEP_SEGMENTS) !== 0, paging || ring !== 0)
+        const startInfo = readStartInfo(domain)
+        t.match(startInfo.magic, /^xen-3\.0-x86_/)
+        t.equal(startInfo.cmd_line, 'hybrid')
+        t.equal(startInfo.nr_pages, BigInt(domain.memory.pageCount))
+        t.equal(translate(domain, hdr.hardware_subarch_data)?.pfn, domain.boot.startInfo?.pfn)
+        t.equal(domain.vcpus[0]?.segments.cs.selector, 0x10 | ring)
+        t.equal(domain.vcpus[0]?.segments.ss.descriptor?.attributes, 0xc93 | (ring << 5))
+        if (!paging) continue
+        t.same(
+          readVirtual(domain, BigInt(vaddr), 9000).subarray(0, 5000),
+          patternBytes(5000),
+          'where its segment asks to be',
+        )
+        t.equal(translate(domain, BigInt(vaddr))?.user, ring === 3)
+        t.equal(translate(domain, BigInt(vaddr) + 3n * BigInt(PAGE_SIZE)), undefined)
+        t.equal(startInfo.pt_base, domain.vcpus[0]?.cr3)
+      }
+    }
+    await refused(
+      t,
+      'overlap',
+      /same virtual addresses: expected none of \[0x0, /,
+      { subarch: 'xen', paging: true },
+      buildElf({
+        class: elfClass,
+        entry: 0x1000010,
+        segments: [{ paddr: 0x1000000, vaddr: 0, data: patternBytes(5000) }],
+      }),
+    )
+  }
+})
+
+t.test('a snapshot of it is the guest again, and the same inputs are the same bytes', async (t) => {
+  const config = {
+    ramdisk: patternBytes(5000, 3),
+    subarch: 'xen' as const,
+    ring: 3 as const,
+    paging: true,
+    cmdline: 'x',
+  }
+  const file = buildElf({
+    class: 32,
+    entry: 0x1000010,
+    segments: [{ paddr: 0x1000000, vaddr: 0xc1000000, data: patternBytes(5000) }],
+  })
+  const once = async () => {
+    const domain = await build({ ...config, memory: 32 * MiB }, file)
+    const imageBytes = new Uint8Array(32 * MiB)
+    for (const { paddr, bytes } of domain.memory.chunks()) imageBytes.set(bytes, paddr)
+    return { domain, json: JSON.stringify(rawSidecar(domain, 'x')), imageBytes }
+  }
+  const [first, second] = [await once(), await once()]
+  t.equal(first.json, second.json)
+  t.equal(Buffer.compare(first.imageBytes, second.imageBytes), 0)
+  const back = openRaw(first.json, bytesSource(first.imageBytes))
+  t.same(back.vcpus, first.domain.vcpus)
+  t.same(back.boot, first.domain.boot)
+  t.same(readBootParams(back), readBootParams(first.domain))
+  t.same(readStartInfo(back), readStartInfo(first.domain))
+  t.equal(JSON.stringify(rawSidecar(back, 'x')), first.json)
+})
