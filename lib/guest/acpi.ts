@@ -119,7 +119,7 @@ function dsdtBody(profile: AcpiProfile): Uint8Array {
     name('_UID', integer(1)),
     name('_CRS', resources(ports(COM1.PORT, COM1.PORTS), edgeInterrupt(COM1.IRQ))),
   )
-  return Uint8Array.from([...off, ...scope('\\_SB_', com1)])
+  return Uint8Array.from([...off, ...scope('_SB_', com1)])
 }
 
 type FadtFields = Infer<typeof Fadt>

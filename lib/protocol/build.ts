@@ -7,6 +7,7 @@
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
+import { linuxKernel } from '../kernel/linux-kernel.js'
 import { bootVerdicts, type VerdictType } from '../kernel/verdict.js'
 import type { DomainConfig } from './config.js'
 import { buildLinux } from './linux.js'
@@ -33,8 +34,12 @@ export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
   })
 }
 
-/** The first of VERDICT_TYPES that the kernel can be; a dom0 is PV, and so is one that can be none of them: it says why. */
+/**
+ * The first of VERDICT_TYPES that the kernel can be; a dom0 is PV. An ELF of which nothing speaks of Linux is not started
+ * as one unasked: where it can be nothing else, it is refused as the PV guest that most users of such files mean.
+ */
 function best(kernel: Kernel, { dom0 }: DomainConfig): VerdictType {
   if (dom0 !== undefined) return 'pv'
-  return bootVerdicts(kernel).find(({ ok }) => ok)?.type ?? 'pv'
+  const found = bootVerdicts(kernel).find(({ ok }) => ok)?.type ?? 'pv'
+  return found === 'linux' && linuxKernel(kernel).vmlinux?.saysLinux === false ? 'pv' : found
 }
