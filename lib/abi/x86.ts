@@ -63,6 +63,7 @@ export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20))
 
 /** A 32-bit TSS that is in use, and the last byte of the smallest one. */
 export const TSS32_BUSY = 0x8b
+export const TSS_BUSY_BIT = 1 << 1
 export const TSS32_LIMIT = 0x67
 
 /** A page directory entry of a guest without PAE that maps 4 MiB. */
