@@ -91,7 +91,8 @@ export interface HvmParam {
 /** Boot information of a PVH guest: what there is to know lies in hvm_start_info. */
 export interface PvhBoot {
   readonly kind: 'hvm_start_info'
-  readonly hvmStartInfo: Paddr
+  /** Absent where the guest has run: the memory is its own by then. */
+  readonly hvmStartInfo?: Paddr
   /** By index; empty for a guest that is not Xen's. */
   readonly hvmParams: readonly HvmParam[]
   /** What the kernel calls itself in its GUEST_OS note. */

@@ -50,6 +50,9 @@ export function readHvmStartInfo(domain: Domain): FoundStartInfo {
     })
   }
   const { hvmStartInfo: paddr } = boot
+  if (paddr === undefined) {
+    throw new DomainBuilderError('bad-config', 'the guest has run: where hvm_start_info was is its own memory now')
+  }
   const bytes = new Uint8Array(HvmStartInfo.size)
   memory.readInto(paddr, bytes.subarray(0, HVM_START_INFO_V0_SIZE))
   const { magic, version } = HvmStartInfo.decode(bytes)

@@ -25,6 +25,8 @@ const hexed = (values: object): [string, Json][] =>
   Object.entries(values).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
 
 export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: string]: Json } {
+  const hvmParams = Object.fromEntries(boot.hvmParams.map(({ index, value }) => [paramName(index), hex(value)]))
+  if (boot.hvmStartInfo === undefined) return { hvmParams }
   const { paddr, fields, cmdline, modules, memmap } = readHvmStartInfo(domain)
   return {
     hvmStartInfo: {
@@ -40,11 +42,21 @@ export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: str
       bytes: bytes.length,
       checksumOk,
     })),
-    hvmParams: Object.fromEntries(boot.hvmParams.map(({ index, value }) => [paramName(index), hex(value)])),
+    hvmParams,
   }
 }
 
+/** The same for people; of a guest that has run, its parameters. */
 export function pvhText(domain: Domain, boot: PvhBoot): string[] {
+  const lines = boot.hvmStartInfo === undefined ? [] : startInfoText(domain)
+  if (boot.hvmParams.length > 0) {
+    const rows = boot.hvmParams.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
+    lines.push('HVM parameters', ...pairs(rows), '')
+  }
+  return lines
+}
+
+function startInfoText(domain: Domain): string[] {
   const { paddr, fields, cmdline, modules, memmap } = readHvmStartInfo(domain)
   const lines = [
     `hvm_start_info at ${hex(paddr)}`,
@@ -72,10 +84,6 @@ export function pvhText(domain: Domain, boot: PvhBoot): string[] {
       checksumOk ? 'right' : 'wrong',
     ])
     lines.push('ACPI tables', ...table(['table', '>paddr', '>bytes', 'checksum'], rows), '')
-  }
-  if (boot.hvmParams.length > 0) {
-    const rows = boot.hvmParams.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
-    lines.push('HVM parameters', ...pairs(rows), '')
   }
   return lines
 }

@@ -58,6 +58,11 @@ const fields = (values: object) =>
   ])
 
 function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
+  const params = {
+    hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })),
+    ...(boot.guestOs === undefined ? {} : { guestOs: boot.guestOs }),
+  }
+  if (boot.hvmStartInfo === undefined) return params
   const { paddr, fields: found, cmdline, modules, memmap } = readHvmStartInfo(domain)
   const entries = (list: readonly object[]) => list.map((entry) => Object.fromEntries(fields(entry)))
   return {
@@ -68,8 +73,7 @@ function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
       modules: entries(modules),
       memmap: entries(memmap),
     },
-    hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })),
-    ...(boot.guestOs === undefined ? {} : { guestOs: boot.guestOs }),
+    ...params,
   }
 }
 
@@ -88,20 +92,24 @@ export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory)
 }
 
 function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
-  const at = json.at('hvmStartInfo').at('paddr')
-  const hvmStartInfo = Number(at.hex(32))
-  // The guest's memory has gaps; where a field lies in one, whoever reads it says so.
-  if (!memory.has(pfnOf(hvmStartInfo))) at.refuse('hvm_start_info in the memory')
   const guestOs = json.at('guestOs')
   return {
     kind: 'hvm_start_info',
-    hvmStartInfo,
+    ...(json.at('hvmStartInfo').present
+      ? { hvmStartInfo: openPaddr(json.at('hvmStartInfo').at('paddr'), memory) }
+      : {}),
     hvmParams: json
       .at('hvmParams')
       .list(MAX_ENTRIES)
       .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() })),
     ...(guestOs.present ? { guestOs: guestOs.string() } : {}),
   }
+}
+
+/** The guest's memory has gaps; where what is there reaches into one, whoever reads it says so. */
+function openPaddr(json: JsonValue, memory: GuestMemory): number {
+  const paddr = Number(json.hex(32))
+  return memory.has(pfnOf(paddr)) ? paddr : json.refuse('an address in the memory')
 }
 
 const frame = (json: JsonValue, memory: GuestMemory): number => json.integer(0, memory.endPfn - 1)

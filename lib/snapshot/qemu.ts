@@ -184,7 +184,8 @@ function reservedRanges(domain: Domain): { start: number; end: number }[] {
 }
 
 function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[] {
-  if (domain.boot.kind === 'hvm_start_info') return readHvmStartInfo(domain).memmap
+  const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return boot.hvmStartInfo === undefined ? [] : readHvmStartInfo(domain).memmap
   const { e820_table, e820_entries } = readBootParams(domain)
   return e820_table.slice(0, e820_entries)
 }
