@@ -4,7 +4,7 @@
  * Source: Linux arch/x86/tools/relocs.c (the writer) and arch/x86/boot/compressed/misc.c, handle_relocations (the reader);
  * confirmed by booting kernels that were relocated by it.
  * Gotcha: the kernel reads it backwards from the end of the payload, each list down to a 0. So in the file the 32-bit
- * list comes last, and how many lists there are shows only in the number of zeros: Linux 6.15 dropped the inverse one.
+ * list comes last, and how many lists there are shows only in the number of zeros: old and new Linux lack the inverse one.
  */
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
@@ -16,7 +16,7 @@ import { hex } from '../units.js'
 export interface Relocs {
   /** 32-bit words to which the distance is added. */
   readonly add32: Int32Array
-  /** 32-bit words from which it is subtracted: offsets from per-cpu data, x86-64 before 6.15. */
+  /** 32-bit words from which it is subtracted: offsets from zero-based per-cpu data, x86-64 alone. */
   readonly subtract32: Int32Array
   /** 64-bit words to which it is added, x86-64. */
   readonly add64: Int32Array

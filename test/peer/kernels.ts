@@ -54,6 +54,7 @@ export const KERNELS = {
   'debian-amd64': linux('amd64'),
   'debian-cloud-amd64': linux('cloud-amd64'),
   'debian-rt-amd64': linux('rt-amd64'),
+  'debian-6.12-cloud-amd64': linux('6.12-cloud-amd64'),
   'debian-686-pae': linux('686-pae', 'i386'),
   'gnumach-i386': gnumach('i386'),
   'gnumach-amd64': gnumach('amd64'),

@@ -101,7 +101,8 @@ t.test("a feature that Debian's kernel does not support", (t) =>
 )
 
 const OTHERS: Readonly<Partial<Record<KernelName, readonly GuestSpec[]>>> = {
-  'debian-cloud-amd64': [{ memoryMiB: 256, ramdisks: [ODD_RAMDISK] }],
+  'debian-cloud-amd64': [{ memoryMiB: 128, ramdisks: [ODD_RAMDISK] }],
+  'debian-6.12-cloud-amd64': [{ memoryMiB: 128, p2m: { offset: 0x100000 } }],
   'debian-rt-amd64': [{ memoryMiB: 256, p2m: { offset: 0x200000 } }],
   'grub-x86_64-xen': [{ memoryMiB: 32 }, { memoryMiB: 64, ramdisks: [LARGE_RAMDISK, ODD_RAMDISK], p2m: { offset: 1 } }],
   'grub-i386-xen': [
