@@ -7,6 +7,7 @@ import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
+import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredLinux } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
@@ -24,6 +25,7 @@ const linux: GuestSpec = {
   ramdisk: join(xenBuild, 'guest.cpio'),
   cmdline: 'console=hvc0 quiet',
 }
+const pvh: GuestSpec = { ...linux, type: 'pvh', memoryMiB: 160 }
 const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
@@ -60,6 +62,10 @@ checkInXen(
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
     restoredLinux('linux-restored', linux),
     restoredLinux('linux-restored-4', { ...linux, memoryMiB: 1024, vcpus: 4 }),
+    linuxCase('pvh-create', pvh),
+    restoredLinux('pvh-restored', pvh),
+    restoredLinux('pvh-restored-4', { ...pvh, memoryMiB: 1024, vcpus: 4 }),
+    frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),

@@ -14,7 +14,7 @@ import { checkLinuxConsole, SAVE_AND_RESTORE } from './linux.js'
 export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOptions): Promise<Uint8Array> {
   const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
   const domain = buildDomain(kernel, {
-    type: 'pv',
+    type: spec.type ?? 'pv',
     name,
     memory: spec.memoryMiB * 2 ** 20,
     vcpus: spec.vcpus ?? 1,
