@@ -1,0 +1,133 @@
+/** Debian's kernels boot from what we build: each entry, several addresses, moved by their own code and by ours. */
+import { readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { buildDomain, type Domain, type Kernel, type LinuxConfig, readBootParams, readKernel } from '../../lib/index.js'
+import { type Architecture, findKernel, type KernelName } from '../peer/kernels.js'
+import { requirePeer } from '../peer/require-peer.js'
+import { findQemu, runInQemu } from './harness.js'
+import { findBusybox, payloadChecksum, ramdisk } from './ramdisk.js'
+
+const MiB = 2 ** 20
+const GiB = 2 ** 30
+/** nokaslr: where it runs is then what we chose. reboot=t: a triple fault, which needs no firmware. */
+const CMDLINE = 'console=ttyS0 quiet nokaslr reboot=t panic=-1'
+const TEXT = { amd64: 0xffffffff81000000n, i386: 0xc1000000n } as const
+/** Where both kernels are linked to be, physically. */
+const LINKED_AT = 0x1000000
+
+interface Boot {
+  readonly name: string
+  readonly kernel: KernelName
+  readonly arch: Architecture
+  readonly config: Partial<LinuxConfig>
+  /** Where the kernel's code must be found to run; default as linked. */
+  readonly runsAt?: number
+  readonly virtualOffset?: bigint
+  /** What is given to readKernel instead of the file. */
+  readonly prepare?: (kernel: Kernel) => Uint8Array
+}
+
+/** The vmlinux alone, as if it had been linked to be position independent. */
+function asDyn(kernel: Kernel): Uint8Array {
+  const { bytes = new Uint8Array(0), end = 0 } = kernel.elf ?? {}
+  const elf = bytes.slice(0, end)
+  elf[16] = 3 // e_type: ET_DYN
+  return elf
+}
+
+const amd64 = { kernel: 'debian-amd64', arch: 'amd64' } as const
+const i386 = { kernel: 'debian-686-pae', arch: 'i386' } as const
+const vmlinux = { image: 'vmlinux' } as const
+const boots: readonly Boot[] = [
+  { name: '64-bit entry', ...amd64, config: { entry: 64 } },
+  { name: '64-bit entry at 0x5000000', ...amd64, config: { entry: 64, loadAddress: 0x5000000 }, runsAt: 0x5000000 },
+  {
+    name: '64-bit entry above 4 GiB',
+    ...amd64,
+    config: { entry: 64, loadAddress: 0x120000000, memory: 5 * GiB },
+    runsAt: 0x120000000,
+  },
+  { name: '32-bit entry', ...amd64, config: { entry: 32 } },
+  { name: '32-bit entry at 1 MiB', ...amd64, config: { entry: 32, loadAddress: 0x100000 } },
+  {
+    name: '32-bit entry at 0x50000000',
+    ...amd64,
+    config: { entry: 32, loadAddress: 0x50000000, memory: 1600 * MiB },
+    runsAt: 0x50000000,
+  },
+  { name: '686-pae, 32-bit entry', ...i386, config: { entry: 32 } },
+  { name: '686-pae at 0x5000000', ...i386, config: { entry: 32, loadAddress: 0x5000000 }, runsAt: 0x5000000 },
+  { name: 'vmlinux where it is linked', ...amd64, config: vmlinux },
+  {
+    name: 'vmlinux moved by us, physically and virtually apart',
+    ...amd64,
+    config: { ...vmlinux, loadAddress: LINKED_AT + 0x10000000, virtualOffset: 0x6000000n },
+    runsAt: LINKED_AT + 0x10000000,
+    virtualOffset: 0x6000000n,
+  },
+  {
+    name: 'vmlinux as ET_DYN, of which nothing but the ELF is there',
+    ...amd64,
+    config: { loadAddress: LINKED_AT + 0x4000000 },
+    runsAt: LINKED_AT + 0x4000000,
+    prepare: asDyn,
+  },
+  {
+    name: '686-pae vmlinux moved by us',
+    ...i386,
+    config: { ...vmlinux, loadAddress: LINKED_AT + 0x4000000 },
+    runsAt: LINKED_AT + 0x4000000,
+    virtualOffset: 0x4000000n,
+  },
+]
+
+/** The map in boot_params, as Linux prints it. */
+function e820Lines(domain: Domain): string[] {
+  const digits = (value: bigint): string => value.toString(16).padStart(16, '0')
+  const { e820_table, e820_entries } = readBootParams(domain)
+  return e820_table
+    .slice(0, e820_entries)
+    .map(
+      ({ addr, size, type }) =>
+        `[mem 0x${digits(addr)}-0x${digits(addr + size - 1n)}] ${type === 1 ? 'usable' : 'reserved'}`,
+    )
+}
+
+function check(t: Test, output: string, domain: Domain, boot: Boot): void {
+  const said = (what: string): string[] =>
+    [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\r?\n`, 'g'))].map((m) => m[1] ?? '')
+  t.same(said('CMDLINE'), [CMDLINE])
+  t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
+  t.same(said('E820'), e820Lines(domain), 'the memory map it was given')
+  t.same(said('READY'), [boot.arch === 'amd64' ? 'x86_64' : 'i686'])
+  const [code = ''] = said('CODE')
+  t.equal(Number.parseInt(code.trim(), 16), boot.runsAt ?? LINKED_AT, `it runs where it was put: ${code.trim()}`)
+  const [text = ''] = said('TEXT')
+  t.equal(BigInt(`0x${text.split(' ')[0] || '0'}`), TEXT[boot.arch] + (boot.virtualOffset ?? virtualOf(boot)), text)
+}
+
+/** A 32-bit kernel's virtual addresses follow its physical ones, whoever moves it. */
+const virtualOf = ({ arch, runsAt = LINKED_AT }: Boot): bigint => (arch === 'i386' ? BigInt(runsAt - LINKED_AT) : 0n)
+
+for (const boot of boots) {
+  t.test(boot.name, async (t) => {
+    if ((await requirePeer(t, findQemu)) === undefined) return
+    const busybox = await requirePeer(t, () => findBusybox(boot.arch))
+    if (busybox === undefined) return
+    const file = await requirePeer(t, () => findKernel(boot.kernel))
+    if (file === undefined) return
+    const kernel = await readKernel(readFileSync(file))
+    const domain = buildDomain(boot.prepare ? await readKernel(boot.prepare(kernel)) : kernel, {
+      memory: 512 * MiB,
+      cmdline: CMDLINE,
+      ramdisk: ramdisk(busybox),
+      reserve: [{ start: 0x1e000000, end: 0x1e100000 }],
+      ...boot.config,
+      type: 'linux',
+    })
+    const start = performance.now()
+    const output = await runInQemu(domain)
+    t.comment(`${((performance.now() - start) / 1000).toFixed(1)} s`)
+    check(t, output, domain, boot)
+  })
+}

@@ -1,0 +1,74 @@
+/**
+ * runInQemu: a guest as we built it, in QEMU's software emulation, until it ends by itself.
+ *
+ * Source: qemu(1); ../../lib/snapshot/qemu.ts.
+ * Gotcha: a guest ends its machine by a reset, which -no-reboot turns into QEMU's end. What does not end is stopped.
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Domain } from '../../lib/index.js'
+import { qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { findCommand } from '../peer/command.js'
+import { cacheDir } from '../peer/paths.js'
+import type { Found } from '../peer/require-peer.js'
+
+export const QEMU = 'qemu-system-x86_64'
+export const findQemu = (): Promise<Found<string>> => findCommand(QEMU, 'qemu-system-x86')
+
+/** Minutes on a machine that is busy; seconds on one that is not. */
+const PATIENCE_SECONDS = 240
+
+/** A directory of its own for whatever the act needs, gone afterwards. */
+export async function withDirectory<T>(act: (directory: string) => Promise<T>): Promise<T> {
+  mkdirSync(join(cacheDir, 'qemu'), { recursive: true })
+  const directory = mkdtempSync(join(cacheDir, 'qemu', 'run-'))
+  try {
+    return await act(directory)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** The three files of a snapshot. */
+export function writeSnapshot(domain: Domain, file: string): void {
+  const snapshot = qemuSnapshot(domain, file)
+  const fd = openSync(file, 'w')
+  // The last page may end in a hole; a file that ends before it is no ELF to QEMU.
+  ftruncateSync(fd, snapshot.size)
+  for (const { offset, bytes } of snapshot.pieces()) writeSync(fd, bytes, 0, bytes.length, offset)
+  closeSync(fd)
+  writeFileSync(`${file}.rom`, snapshot.rom)
+  writeFileSync(`${file}.json`, JSON.stringify(snapshot.sidecar))
+}
+
+/** Everything that the guest wrote to its serial port. */
+export function runInQemu(domain: Domain): Promise<string> {
+  return withDirectory((directory) => {
+    const file = join(directory, 'guest')
+    writeSnapshot(domain, file)
+    return runQemu(qemuArguments(domain, file))
+  })
+}
+
+/** Standard output of QEMU, which must end by itself. */
+export function runQemu(args: readonly string[], command = QEMU): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const qemu = spawn('timeout', ['--kill-after=5', String(PATIENCE_SECONDS), command, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let output = ''
+    let complaint = ''
+    qemu.stdout.setEncoding('latin1').on('data', (text: string) => {
+      output += text
+    })
+    qemu.stderr.on('data', (text: Buffer) => {
+      complaint += text.toString()
+    })
+    qemu.on('error', reject)
+    qemu.on('close', (status) => {
+      if (status === 0) resolve(output)
+      else reject(new Error(`${command} ended with status ${status}: ${complaint.trim()}\n${output.slice(-2000)}`))
+    })
+  })
+}
