@@ -11,7 +11,7 @@ import { acpiBytes, acpiTables } from '../guest/acpi.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, type PvhBoot, pageTypes } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import type { ReservedRange } from '../guest/memory-map.js'
+import { LOW_HOLE, type ReservedRange } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
@@ -60,7 +60,7 @@ export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
     memmap: withReserved(map, acpi && !isXen ? [acpi.range] : extra).entries,
     rsdp: acpi?.tables.rsdp ?? 0,
   }
-  const startInfo = placeAfter(placement, kernelEnd, 'start_info', startInfoBytes(content))
+  const startInfo = placeStartInfo(placement, kernelEnd, startInfoBytes(content), !isXen || pvh.elf.class === 32)
 
   const memory = new GuestMemory(framesOf(map, extra))
   loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
@@ -152,6 +152,16 @@ function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes:
   const behind = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
   const fits = placement.find(bytes, behind) !== undefined
   return placement.somewhere(name, bytes, fits ? behind : { ...where, within: REACHABLE })
+}
+
+/**
+ * Behind the modules, as Xen's builder has it. A 32-bit Linux reads it by first tables that map nothing so far behind its
+ * image: for such a kernel, and for VMMs, which all have it there, it lies below 640 KiB.
+ */
+function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, low: boolean): Paddr {
+  const where = { within: { start: REACHABLE.start, end: LOW_HOLE.start }, align: PAGE_SIZE, from: 'bottom' } as const
+  if (low && placement.find(bytes, where) !== undefined) return placement.somewhere('start_info', bytes, where)
+  return placeAfter(placement, kernelEnd, 'start_info', bytes)
 }
 
 function placeModule(placement: Placement, kernelEnd: Paddr, { bytes, cmdline = '' }: Module, i: number) {

@@ -224,6 +224,16 @@ t.test('PHYS32_RELOC: alignment, lowest and highest address', async (t) => {
   await refused({ memory: 8 * MiB }, pvhKernelFile(), 'memory-too-small', /room for its kernel/)
 })
 
+t.test('hvm_start_info lies where the kernel can read it', async (t) => {
+  const at = async (config: Partial<PvhConfig>, elfClass: 32 | 64) =>
+    (await build({ ramdisk: pattern(5000), ...config }, pvhKernelFile({ class: elfClass }))).boot.hvmStartInfo
+  t.equal(await at({}, 64), 0x1005000, "behind the modules, as Xen's builder has it")
+  t.equal(await at({}, 32), 0x1000, "a 32-bit Linux's first tables map little behind its image")
+  t.equal(await at({ platform: 'pc' }, 64), 0x1000, 'where every VMM has it')
+  const reserve = [{ start: 0, end: 0xa0000 }]
+  t.equal(await at({ platform: 'pc', reserve }, 64), 0x1006000, 'unless there is no room')
+})
+
 t.test('refusals name what was wanted and what there is', async (t) => {
   await t.rejects(build({ ramdisk: new Uint8Array(63 * MiB) }), {
     code: 'does-not-fit',

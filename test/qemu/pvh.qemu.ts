@@ -29,7 +29,6 @@ const amd64 = { kernel: 'debian-amd64', arch: 'amd64' } as const
 const cloud = { kernel: 'debian-6.12-cloud-amd64', arch: 'amd64' } as const
 const boots: readonly Boot[] = [
   { name: 'amd64, 2 vcpus, PM registers', ...amd64, config: { vcpus: 2 } },
-  { name: 'amd64, 4 vcpus, reduced hardware', ...amd64, config: { vcpus: 4, acpi: 'reduced' } },
   { name: 'amd64 with memory above 4 GiB', ...amd64, config: { memory: 5 * 2 ** 30 } },
   { name: 'amd64 without ACPI, hence with one vcpu', ...amd64, config: { acpi: 'none' } },
   { name: '686-pae', kernel: 'debian-686-pae', arch: 'i386', config: { vcpus: 2 } },
@@ -58,7 +57,9 @@ function check(t: Test, output: string, domain: Domain, boot: Boot): void {
     [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\r?\n`, 'g'))].map((m) => m[1] ?? '')
   t.same(said('CMDLINE'), [CMDLINE])
   t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
-  t.same(said('E820'), e820Lines(domain), 'the memory map it was given')
+  // The kernel writes to the console meanwhile: what follows a whole line is not init's.
+  const e820 = said('E820').map((line) => /^\[mem \S+\] (usable|reserved|ACPI data)/.exec(line)?.[0])
+  t.same(e820, e820Lines(domain), 'the memory map it was given')
   t.same(said('READY'), [boot.arch === 'amd64' ? 'x86_64' : 'i686'])
   const [code = ''] = said('CODE')
   t.equal(Number.parseInt(code.trim(), 16), boot.runsAt ?? LINKED_AT, `it runs where it was put: ${code.trim()}`)
