@@ -51,8 +51,9 @@ export function restoredLinux(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,
     files: { saved: () => ourSaveFile(name, spec) },
-    steps: ['xl restore saved', 'console GUEST-READY 120', ...SAVE_AND_RESTORE],
-    seconds: 300,
+    steps: ['xl restore saved', 'console GUEST-READY 600', ...SAVE_AND_RESTORE],
+    // Vcpus of a PVH guest are emulated twice over, and wait for one another.
+    seconds: spec.type === 'pvh' ? 300 * (spec.vcpus ?? 1) : 300,
     check(t, { console }) {
       checkLinuxConsole(t, console, spec)
       t.equal(console.match(/GUEST-ALIVE 1\r?\n/g)?.length, 1, 'it went on, and did not start again')
