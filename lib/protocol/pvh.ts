@@ -20,7 +20,7 @@ import { checkCommon } from './config.js'
 import { Placement } from './linux-placement.js'
 import { loadSegments } from './load-segments.js'
 import type { Module } from './modules.js'
-import { hvmStartInfo, pvhVcpus, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
+import { hvmStartInfo, type PlacedModule, pvhVcpus, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
 import { checkPvh, type PvhConfig, type PvhOptions } from './pvh-config.js'
 import {
   acpiRange,
@@ -50,17 +50,22 @@ export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
 
   const delta = placeKernel(placement, pvh, options)
   const kernelEnd = placement.end
-  const modules = common.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
   const acpi = placeAcpi(placement, kernelEnd, options, common.vcpus)
   const extra = isXen ? [...(acpi ? [acpi.range] : []), SPECIAL_RANGE] : []
-  const content: StartInfoContent = {
+  const contentWith = (modules: readonly PlacedModule[]): StartInfoContent => ({
     version: options.startInfoVersion,
     cmdline: common.cmdline,
     modules,
     memmap: withReserved(map, acpi && !isXen ? [acpi.range] : extra).entries,
     rsdp: acpi?.tables.rsdp ?? 0,
-  }
-  const startInfo = placeStartInfo(placement, kernelEnd, startInfoBytes(content), !isXen || pvh.elf.class === 32)
+  })
+  const infoBytes = startInfoBytes(contentWith(common.modules.map((module) => placed(0, module))))
+  const placeInfo = () => placeStartInfo(placement, kernelEnd, infoBytes, !isXen)
+  // MOD_START_PFN means nothing without page tables; Xen's builder puts the ramdisk of such a kernel last all the same.
+  const first = pvh.params.modStartPfn ? placeInfo() : undefined
+  const modules = common.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
+  const startInfo = first ?? placeInfo()
+  const content = contentWith(modules)
 
   const memory = new GuestMemory(framesOf(map, extra))
   loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
@@ -155,8 +160,8 @@ function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes:
 }
 
 /**
- * Behind the modules, as Xen's builder has it. A 32-bit Linux reads it by first tables that map nothing so far behind its
- * image: for such a kernel, and for VMMs, which all have it there, it lies below 640 KiB.
+ * Where Xen's builder has it, or below 640 KiB, as all VMMs do. Nearer than a large ramdisk's end it must be in any case:
+ * a 32-bit Linux reads it by first tables that map little behind its image.
  */
 function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, low: boolean): Paddr {
   const where = { within: { start: REACHABLE.start, end: LOW_HOLE.start }, align: PAGE_SIZE, from: 'bottom' } as const
@@ -164,10 +169,11 @@ function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, l
   return placeAfter(placement, kernelEnd, 'start_info', bytes)
 }
 
-function placeModule(placement: Placement, kernelEnd: Paddr, { bytes, cmdline = '' }: Module, i: number) {
-  const paddr = placeAfter(placement, kernelEnd, i === 0 ? 'ramdisk' : `module${i}`, bytes.length)
-  return { paddr, size: bytes.length, cmdline }
+function placeModule(placement: Placement, kernelEnd: Paddr, module: Module, i: number): PlacedModule {
+  return placed(placeAfter(placement, kernelEnd, i === 0 ? 'ramdisk' : `module${i}`, module.bytes.length), module)
 }
+
+const placed = (paddr: Paddr, { bytes, cmdline = '' }: Module): PlacedModule => ({ paddr, size: bytes.length, cmdline })
 
 /** Xen's tables lie in its hole; a VMM's guest has them in its own memory, which it is told of. */
 function placeAcpi(placement: Placement, kernelEnd: Paddr, { acpi, platform }: PvhOptions, vcpus: number) {

@@ -225,13 +225,13 @@ t.test('PHYS32_RELOC: alignment, lowest and highest address', async (t) => {
 })
 
 t.test('hvm_start_info lies where the kernel can read it', async (t) => {
-  const at = async (config: Partial<PvhConfig>, elfClass: 32 | 64) =>
-    (await build({ ramdisk: pattern(5000), ...config }, pvhKernelFile({ class: elfClass }))).boot.hvmStartInfo
-  t.equal(await at({}, 64), 0x1005000, "behind the modules, as Xen's builder has it")
-  t.equal(await at({}, 32), 0x1000, "a 32-bit Linux's first tables map little behind its image")
-  t.equal(await at({ platform: 'pc' }, 64), 0x1000, 'where every VMM has it')
+  const at = async (config: Partial<PvhConfig>, MOD_START_PFN = 0) =>
+    (await build({ ramdisk: pattern(5000), ...config }, pvhKernelFile({ notes: { MOD_START_PFN } }))).boot.hvmStartInfo
+  t.equal(await at({}), 0x1005000, "behind the modules, as Xen's builder has it")
+  t.equal(await at({}, 1), 0x1003000, 'before them, where the kernel says MOD_START_PFN')
+  t.equal(await at({ platform: 'pc' }), 0x1000, 'where every VMM has it')
   const reserve = [{ start: 0, end: 0xa0000 }]
-  t.equal(await at({ platform: 'pc', reserve }, 64), 0x1006000, 'unless there is no room')
+  t.equal(await at({ platform: 'pc', reserve }), 0x1006000, 'unless there is no room')
 })
 
 t.test('refusals name what was wanted and what there is', async (t) => {

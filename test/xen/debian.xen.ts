@@ -64,7 +64,7 @@ checkInXen(
     restoredLinux('linux-restored-4', { ...linux, memoryMiB: 1024, vcpus: 4 }),
     linuxCase('pvh-create', pvh),
     restoredLinux('pvh-restored', pvh),
-    restoredLinux('pvh-restored-4', { ...pvh, memoryMiB: 1024, vcpus: 4 }),
+    restoredLinux('pvh-4-restored', { ...pvh, memoryMiB: 1024, vcpus: 4 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
