@@ -6,6 +6,8 @@
  */
 export { type FeatureName, XENFEAT } from './abi/features.js'
 export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail } from './errors.js'
+export type { AcpiProfile } from './guest/acpi.js'
+export { type AcpiTable, readAcpi } from './guest/acpi-reader.js'
 export type { Region } from './guest/allocator.js'
 export { readBootParams } from './guest/boot-params.js'
 export {
@@ -14,13 +16,16 @@ export {
   type DomainAbi,
   type DomainType,
   type GrantEntry,
+  type HvmParam,
   type KernelOrigin,
   type LinuxBoot,
   type PageTableFrames,
   type PageType,
   type PvBoot,
+  type PvhBoot,
   requirePv,
 } from './guest/domain.js'
+export { type FoundModule, type FoundStartInfo, readHvmStartInfo } from './guest/hvm-start-info.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
 export type { P2m, P2mSpec } from './guest/p2m.js'
 export { encodePvContext } from './guest/pv-context.js'
@@ -44,6 +49,7 @@ export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
 export type { CommonConfig, DomainConfig, PvConfig } from './protocol/config.js'
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
+export type { PvhConfig, PvhPlatform } from './protocol/pvh-config.js'
 export { writeElfCore } from './snapshot/elf-core.js'
 export { openSnapshot, sniffSnapshot } from './snapshot/open.js'
 export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'

@@ -61,6 +61,15 @@ export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
 
+/** A 32-bit TSS that is in use, and the last byte of the smallest one. */
+export const TSS32_BUSY = 0x8b
+export const TSS_BUSY_BIT = 1 << 1
+export const TSS32_LIMIT = 0x67
+
+/** A page directory entry of a guest without PAE that maps 4 MiB. */
+export const PDE_4M_SHIFT = 22
+export const PDE_4M_ENTRIES = 1024
+
 /** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
 export const ROM_START = 0xffff0000
 export const ROM_BYTES = 0x10000

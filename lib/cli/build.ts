@@ -9,6 +9,7 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
@@ -16,8 +17,9 @@ import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
 import { FORMATS, filesOf, writeSnapshot } from './output.js'
+import { ACPI, pvhOptions, readPvh } from './pvh-options.js'
 
-const TYPES = ['pv', 'linux', 'auto'] as const
+const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
@@ -33,6 +35,12 @@ export const command: Command = {
   --name NAME           default "guest"
   --features LIST       features to ask of the kernel, joined with |
   --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
+For --type pvh:
+  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu pc)
+  --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
+  --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
+  --reserve START-END   as below
+  --start-info N        version of hvm_start_info, 0 or 1 (default 1)
 For --type linux:
   --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
   --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
@@ -44,6 +52,7 @@ For --type linux:
   --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
     ...linuxOptions,
+    ...pvhOptions,
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
@@ -63,7 +72,9 @@ For --type linux:
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
-    const config = { ...readConfig(values), ...restorable }
+    // QEMU's machines are PCs, which only a PVH guest has to be told.
+    const machine = format === 'qemu' ? { platform: 'pc' as const } : {}
+    const config = { ...machine, ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
     await writeSnapshot(domain, format, output, progress)
@@ -97,6 +108,7 @@ function readConfig(values: Values): DomainConfig {
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
     ...readLinux(values),
+    ...readPvh(values),
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { BootParams, type BootParamsFields } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { PAGE_SIZE, pfnOf } from '../units.js'
+import { readCString } from './c-string.js'
 import type { Domain } from './domain.js'
 
 /**
@@ -24,21 +24,8 @@ export function readBootParams(domain: Domain): BootParamsFields {
   return BootParams.decode(domain.memory.read(boot.bootParams, BootParams.size))
 }
 
-/** A command line is text for one screen; what claims to be longer is cut off here. */
-const CMDLINE_MAX = 1 << 16
-
 /** The command line that boot_params point to, as far as there is memory; empty where they point nowhere. */
 export function readCommandLine(domain: Domain): string {
   const { hdr, ext_cmd_line_ptr } = readBootParams(domain)
-  const paddr = ext_cmd_line_ptr * 2 ** 32 + hdr.cmd_line_ptr
-  if (paddr === 0) return ''
-  const bytes: number[] = []
-  for (let at = paddr; bytes.length < CMDLINE_MAX && domain.memory.has(pfnOf(at)); ) {
-    const page = domain.memory.read(at, PAGE_SIZE - (at % PAGE_SIZE))
-    const nul = page.indexOf(0)
-    bytes.push(...(nul < 0 ? page : page.subarray(0, nul)))
-    if (nul >= 0) break
-    at += page.length
-  }
-  return Buffer.from(bytes).toString('utf8')
+  return readCString(domain.memory, ext_cmd_line_ptr * 2 ** 32 + hdr.cmd_line_ptr)
 }

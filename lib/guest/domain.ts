@@ -95,6 +95,23 @@ export interface LinuxBoot {
   readonly pageTables?: PageTableFrames
 }
 
+/** A parameter that the toolstack sets for an HVM or PVH guest (HVM_PARAM_*). */
+export interface HvmParam {
+  readonly index: number
+  readonly value: bigint
+}
+
+/** Boot information of a PVH guest: what there is to know lies in hvm_start_info. */
+export interface PvhBoot {
+  readonly kind: 'hvm_start_info'
+  /** Absent where the guest has run: the memory is its own by then. */
+  readonly hvmStartInfo?: Paddr
+  /** By index; empty for a guest that is not Xen's. */
+  readonly hvmParams: readonly HvmParam[]
+  /** What the kernel calls itself in its GUEST_OS note. */
+  readonly guestOs?: string
+}
+
 /** A record of a save file that is kept as it was found. */
 export interface SavedRecord {
   /** Its name in the stream's specification. */
@@ -110,7 +127,7 @@ export interface SavedState {
   readonly records: readonly SavedRecord[]
 }
 
-export type BootInfo = PvBoot | LinuxBoot
+export type BootInfo = PvBoot | LinuxBoot | PvhBoot
 
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
 export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {

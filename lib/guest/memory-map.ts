@@ -8,11 +8,17 @@
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { FRAMES_MAX, overlaps, PAGE_SIZE, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
+import { hex, overlaps, PADDR_MAX, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
 
 /** Half-open; `type` is one of E820_TYPE. */
 export interface MapEntry extends Range<Paddr> {
   readonly type: number
+}
+
+/** What a guest is told to leave alone. */
+export interface ReservedRange extends Range<Paddr> {
+  /** One of E820_TYPE, default RESERVED. */
+  readonly type?: number
 }
 
 /** No RAM there: the adapter and ROM area of a PC. All 640 KiB below it are RAM, since there is no BIOS to keep any. */
@@ -27,9 +33,9 @@ export class MemoryMap {
   /** Ranges of RAM, reserved or not, sorted, whole pages. */
   readonly ram: readonly Range<Paddr>[]
   /** Sorted and disjoint. */
-  readonly reserved: readonly Range<Paddr>[]
+  readonly reserved: readonly ReservedRange[]
 
-  constructor(ram: readonly Range<Paddr>[], reserved: readonly Range<Paddr>[]) {
+  constructor(ram: readonly Range<Paddr>[], reserved: readonly ReservedRange[]) {
     this.ram = ram
     this.reserved = reserved
   }
@@ -53,7 +59,7 @@ export class MemoryMap {
   get entries(): readonly MapEntry[] {
     return [
       ...this.free.map((range) => ({ ...range, type: E820_TYPE.RAM })),
-      ...this.reserved.map((range) => ({ ...range, type: E820_TYPE.RESERVED })),
+      ...this.reserved.map((range) => ({ type: E820_TYPE.RESERVED, ...range })),
     ].sort((a, b) => a.start - b.start)
   }
 }
@@ -71,18 +77,40 @@ export function without(range: Range<Paddr>, others: readonly Range<Paddr>[]): R
   return left
 }
 
+/** Where a machine has no RAM. */
+export interface Holes {
+  /** What would lie here is not there at all. */
+  readonly low?: Range<Paddr>
+  /** Ends at 4 GiB; what would lie here comes behind it. */
+  readonly device: Range<Paddr>
+}
+
+export const PC_HOLES: Holes = { low: LOW_HOLE, device: DEVICE_HOLE }
+
 /**
- * The map of a PC with so many bytes of memory, of which the guest is to leave some alone.
- * @throws DomainBuilderError `bad-config` for ranges that are none, `overlap` for two that share an address.
+ * The map of a machine with so many bytes of memory, of which the guest is to leave some alone.
+ * @throws DomainBuilderError `bad-config` for ranges that are none or memory that has no address, `overlap` for two
+ * that share an address.
  */
-export function pcMemoryMap(memory: number, reserve: readonly Range<Paddr>[] = []): MemoryMap {
-  const below = Math.min(memory, DEVICE_HOLE.start)
-  const ram = without({ start: 0, end: below }, [LOW_HOLE])
-  if (memory > below) ram.push({ start: DEVICE_HOLE.end, end: DEVICE_HOLE.end + memory - below })
+export function memoryMap(memory: number, { low, device }: Holes, reserve: readonly ReservedRange[] = []): MemoryMap {
+  const below = Math.min(memory, device.start)
+  const ram = without({ start: 0, end: below }, low ? [low] : [])
+  if (memory > below) ram.push({ start: device.end, end: device.end + memory - below })
+  const end = ram.at(-1)?.end ?? 0
+  if (end > PADDR_MAX) {
+    throw new DomainBuilderError('bad-config', 'the memory has no addresses beyond its holes', {
+      expected: `an end of at most ${hex(PADDR_MAX)}`,
+      found: hex(end),
+    })
+  }
   return new MemoryMap(ram, checkReserved(reserve))
 }
 
-function checkReserved(reserve: readonly Range<Paddr>[]): Range<Paddr>[] {
+/** The map of a PC. */
+export const pcMemoryMap = (memory: number, reserve: readonly ReservedRange[] = []): MemoryMap =>
+  memoryMap(memory, PC_HOLES, reserve)
+
+function checkReserved(reserve: readonly ReservedRange[]): ReservedRange[] {
   if (reserve.length > MAX_RESERVED) {
     throw new DomainBuilderError('bad-config', 'too many reserved ranges', {
       expected: `at most ${MAX_RESERVED}`,
@@ -92,13 +120,7 @@ function checkReserved(reserve: readonly Range<Paddr>[]): Range<Paddr>[] {
   const sorted = [...reserve].sort((a, b) => a.start - b.start)
   sorted.forEach((range, i) => {
     const { start, end } = range
-    if (
-      !Number.isInteger(start) ||
-      !Number.isInteger(end) ||
-      start < 0 ||
-      end <= start ||
-      end > FRAMES_MAX * PAGE_SIZE
-    ) {
+    if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end <= start || end > PADDR_MAX) {
       throw new DomainBuilderError('bad-config', 'a reserved range cannot be used', {
         expected: 'START-END, half-open, physical addresses',
         found: `${start}-${end}`,

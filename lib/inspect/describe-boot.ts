@@ -1,24 +1,24 @@
 /**
  * describeBoot: the boot information of a guest, whichever kind it has, as JSON and as text for people.
  *
- * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params).
+ * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params); PVH's is in
+ * describe-pvh.ts.
  * Gotcha: fields are read out of the guest's memory, so what is shown is what the guest will find.
  */
-import { E820_TYPE, type SetupHeaderFields } from '../abi/boot-params.js'
+import type { SetupHeaderFields } from '../abi/boot-params.js'
 import { readBootParams, readCommandLine } from '../guest/boot-params.js'
 import type { Domain, LinuxBoot } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { hex, showSize } from '../units.js'
+import { hex } from '../units.js'
+import { describePvh, pvhText } from './describe-pvh.js'
 import type { Json } from './json.js'
-import { pairs, table } from './table.js'
-
-const E820_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
-  Object.entries(E820_TYPE).map(([name, type]) => [type, name.toLowerCase()]),
-)
+import { memoryMapText } from './memory-map-text.js'
+import { pairs } from './table.js'
 
 /** start_info where there is any, boot_params where there are any, and the page tables where paging is on. */
 export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
   const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return describePvh(domain, boot)
   const { startInfo, pageTables } = boot
   const fields = () =>
     Object.entries(readStartInfo(domain)).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
@@ -51,6 +51,7 @@ const setFields = (hdr: SetupHeaderFields): [string, number | bigint][] =>
 export function bootText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
   const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return [...pvhText(domain, boot), 'paging is off']
   const lines = boot.kind === 'boot_params' ? bootParamsText(domain, boot) : []
   if (boot.startInfo) {
     const fields = Object.entries(readStartInfo(domain)).map(([name, value]): [string, string] => [
@@ -67,14 +68,6 @@ export function bootText(domain: Domain): string[] {
 
 function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
   const params = readBootParams(domain)
-  const map = params.e820_table
-    .slice(0, params.e820_entries)
-    .map(({ addr, size, type }) => [
-      hex(addr, 9),
-      hex(addr + size, 9),
-      showSize(Number(size)),
-      E820_NAMES[type] ?? `type ${type}`,
-    ])
   return [
     `boot_params at ${hex(boot.bootParams)}`,
     ...pairs([
@@ -82,8 +75,6 @@ function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
       ['command line', JSON.stringify(readCommandLine(domain))],
     ]),
     '',
-    'memory map',
-    ...table(['start', 'end', '>size', 'type'], map),
-    '',
+    ...memoryMapText(params.e820_table.slice(0, params.e820_entries)),
   ]
 }

@@ -198,7 +198,7 @@ export function domainText(domain: Domain): string[] {
     hex(r.pfn),
     String(r.pages),
     showSize(r.pages * PAGE_SIZE),
-    r.vaddr === undefined ? (domain.boot.pageTables ? 'not mapped' : '-') : hex(r.vaddr, digits),
+    r.vaddr === undefined ? ('pageTables' in domain.boot ? 'not mapped' : '-') : hex(r.vaddr, digits),
     r.name,
   ])
   const lines = [

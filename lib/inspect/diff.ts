@@ -63,12 +63,14 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
     }
     for (const name of ['cr0', 'cr3', 'cr4', 'efer'] as const) yield* differ(`vcpu ${i} ${name}`, x?.[name], y?.[name])
   }
-  if (a.boot.startInfo && b.boot.startInfo) {
+  if (hasStartInfo(a) && hasStartInfo(b)) {
     const other: Readonly<Record<string, unknown>> = { ...readStartInfo(b) }
     for (const [name, value] of Object.entries(readStartInfo(a)))
       yield* differ(`start_info.${name}`, value, other[name])
   }
 }
+
+const hasStartInfo = ({ boot }: Domain): boolean => 'startInfo' in boot && boot.startInfo !== undefined
 
 /** Frames that something was placed in, in either guest, and that both have. */
 function* touched(a: Domain, b: Domain): Iterable<{ pfn: Pfn; pages: number }> {

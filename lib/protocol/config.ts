@@ -12,6 +12,7 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
 import type { LinuxConfig } from './linux-config.js'
 import type { Module } from './modules.js'
+import type { PvhConfig } from './pvh-config.js'
 
 /** What every boot convention takes. */
 export interface CommonConfig {
@@ -68,7 +69,7 @@ export interface PvConfig extends CommonConfig {
 }
 
 /** Every word that any convention knows; each takes those that concern it. */
-export interface DomainConfig extends PvConfig, LinuxConfig {
+export interface DomainConfig extends PvConfig, LinuxConfig, PvhConfig {
   /** Default auto: the kernel's best. */
   readonly type?: 'pv' | 'pvh' | 'linux' | 'auto'
 }

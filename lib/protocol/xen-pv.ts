@@ -14,18 +14,18 @@ import {
   SIF_VIRT_P2M_4TOOLS,
 } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
-import type { LinearRegion, Region } from '../guest/allocator.js'
+import type { Region } from '../guest/allocator.js'
 import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, makeP2m, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
-import { loadable } from '../kernel/elf.js'
 import { parseFeatures } from '../kernel/feature-string.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
 import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf, u64 } from '../units.js'
 import { checkCommon, guestMemory, type PvConfig } from './config.js'
 import { hypercallPage } from './hypercall-page.js'
+import { loadSegments } from './load-segments.js'
 import { multibootPackage, separateModules } from './modules.js'
 import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
@@ -49,7 +49,7 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
 
   requireFrames(p2m, layout.regions)
-  loadKernel(memory, pv, layout.kernel)
+  loadSegments(memory, pv, (paddr) => paddrOf(layout.kernel.pfn) + Number(paddr - pv.pstart))
   placeHypercallPage(memory, pv, p2m, config.fillHypercallPage === true)
   layout.modules.forEach((region, i) => {
     for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
@@ -197,19 +197,6 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
     )
   }
   return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
-}
-
-/** Segments by p_paddr, in file order: a later one covers an earlier one, its bss included. Then the symbols, if wanted. */
-function loadKernel(memory: GuestMemory, pv: PvKernel, kernel: LinearRegion): void {
-  for (const segment of loadable(pv.elf)) {
-    const paddr = paddrOf(kernel.pfn) + Number(segment.paddr - pv.pstart)
-    memory.clear(paddr, Number(segment.memsz))
-    memory.place(paddr, pv.elf.bytes.subarray(segment.offset, segment.offset + segment.filesz))
-  }
-  const { symtab } = pv
-  if (!symtab) return
-  const start = paddrOf(kernel.pfn) + Number(symtab.pstart - pv.pstart)
-  for (const { offset, bytes } of symtab.pieces) memory.place(start + offset, bytes)
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {

@@ -8,10 +8,11 @@
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain, PageTableFrames, PvBoot } from '../guest/domain.js'
+import type { BootInfo, Domain, DomainType, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf } from '../units.js'
 import type { JsonValue } from './json.js'
 
 /** Far above what any guest has, far below what hurts. */
@@ -20,12 +21,8 @@ const MAX_ENTRIES = 1 << 20
 /** The members of a sidecar that say where a guest's boot information is, and show what it says. */
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
   const { startInfo, pageTables } = boot
-  const fields = (values: object) =>
-    Object.entries(values).map(([name, value]) => [
-      name,
-      typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
-    ])
   const common = {
     ...(startInfo
       ? {
@@ -53,9 +50,37 @@ export function bootJson(domain: Domain): Record<string, unknown> {
   }
 }
 
+/** Numbers as hex strings, everything else as it is. */
+const fields = (values: object) =>
+  Object.entries(values).map(([name, value]) => [
+    name,
+    typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
+  ])
+
+function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
+  const params = {
+    hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })),
+    ...(boot.guestOs === undefined ? {} : { guestOs: boot.guestOs }),
+  }
+  if (boot.hvmStartInfo === undefined) return params
+  const { paddr, fields: found, cmdline, modules, memmap } = readHvmStartInfo(domain)
+  const entries = (list: readonly object[]) => list.map((entry) => Object.fromEntries(fields(entry)))
+  return {
+    hvmStartInfo: {
+      paddr: hex(paddr),
+      ...Object.fromEntries(fields(found)),
+      cmdline,
+      modules: entries(modules),
+      memmap: entries(memmap),
+    },
+    ...params,
+  }
+}
+
 /** The reverse of bootJson. @throws DomainBuilderError `bad-snapshot`. */
-export function openBoot(json: JsonValue, type: 'pv' | 'linux', memory: GuestMemory): BootInfo {
+export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
   if (type === 'pv') return openPv(json, memory)
+  if (type === 'pvh') return openPvh(json, memory)
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
   return {
@@ -64,6 +89,27 @@ export function openBoot(json: JsonValue, type: 'pv' | 'linux', memory: GuestMem
     ...(json.at('startInfo').present ? { startInfo: openStartInfo(json, memory) } : {}),
     ...(json.at('pageTables').present ? { pageTables: openPageTables(json.at('pageTables'), memory) } : {}),
   }
+}
+
+function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
+  const guestOs = json.at('guestOs')
+  return {
+    kind: 'hvm_start_info',
+    ...(json.at('hvmStartInfo').present
+      ? { hvmStartInfo: openPaddr(json.at('hvmStartInfo').at('paddr'), memory) }
+      : {}),
+    hvmParams: json
+      .at('hvmParams')
+      .list(MAX_ENTRIES)
+      .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() })),
+    ...(guestOs.present ? { guestOs: guestOs.string() } : {}),
+  }
+}
+
+/** The guest's memory has gaps; where what is there reaches into one, whoever reads it says so. */
+function openPaddr(json: JsonValue, memory: GuestMemory): number {
+  const paddr = Number(json.hex(32))
+  return memory.has(pfnOf(paddr)) ? paddr : json.refuse('an address in the memory')
 }
 
 const frame = (json: JsonValue, memory: GuestMemory): number => json.integer(0, memory.endPfn - 1)

@@ -5,7 +5,7 @@
  * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
  */
 import { createHash } from 'node:crypto'
-import type { Domain, PvBoot } from '../guest/domain.js'
+import type { Domain, PvBoot, PvhBoot } from '../guest/domain.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
 import { JsonValue } from './json.js'
 
@@ -17,10 +17,12 @@ const MAX_KIB = 2 ** 42
  * A UUID out of what makes this guest this guest, so that the same guest has the same one: version 8 of RFC 9562, which
  * is for values made as one likes.
  */
-export function domainUuid(domain: Domain<PvBoot>): string {
+export function domainUuid(domain: Domain<PvBoot | PvhBoot>): string {
   const hash = createHash('sha256')
   hash.update(JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]))
-  hash.update(domain.memory.read(paddrOf(domain.boot.startInfo.pfn), PAGE_SIZE))
+  const { boot } = domain
+  const startInfo = boot.kind === 'start_info' ? paddrOf(boot.startInfo.pfn) : boot.hvmStartInfo
+  if (startInfo !== undefined) hash.update(domain.memory.read(startInfo, PAGE_SIZE))
   hash.update(domain.kernel?.sha256 ?? '')
   const bytes = hash.digest().subarray(0, 16)
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
@@ -29,7 +31,7 @@ export function domainUuid(domain: Domain<PvBoot>): string {
 }
 
 /** What xl needs to make the domain that the stream is restored into. */
-export function domainConfig(domain: Domain<PvBoot>, uuid = domainUuid(domain)): string {
+export function domainConfig(domain: Domain<PvBoot | PvhBoot>, uuid = domainUuid(domain)): string {
   const kib = (bytes: number): number => Math.ceil(bytes / 1024)
   const config = {
     c_info: { type: domain.type, name: domain.name, uuid },
@@ -37,7 +39,8 @@ export function domainConfig(domain: Domain<PvBoot>, uuid = domainUuid(domain)):
       max_vcpus: domain.vcpus.length,
       avail_vcpus: domain.vcpus.map(({ id }) => id),
       max_memkb: kib(domain.maxmem),
-      target_memkb: kib(domain.memory.pageCount * PAGE_SIZE),
+      // A PVH guest has special pages beside its memory.
+      target_memkb: kib(Math.min(domain.maxmem, domain.memory.pageCount * PAGE_SIZE)),
       [`type.${domain.type}`]: {},
     },
   }

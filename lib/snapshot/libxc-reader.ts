@@ -68,7 +68,8 @@ const RULES: Readonly<Partial<Record<LibxcRecordName, Rule>>> = {
   SHARED_INFO: { only: 'pv', once: true, keep: true },
   X86_TSC_INFO: { once: true, keep: true },
   HVM_PARAMS: { only: 'hvm', keep: true },
-  HVM_CONTEXT: { only: 'hvm', after: 'HVM_PARAMS', once: true, keep: true },
+  // libxc writes it before HVM_PARAMS, and takes both orders.
+  HVM_CONTEXT: { only: 'hvm', after: 'PAGE_DATA', once: true, keep: true },
   // Transitional, and without meaning today.
   TOOLSTACK: {},
   VERIFY: {},
@@ -269,7 +270,7 @@ class Reader {
     requireLength(record, 0)
     const needed = this.#pv
       ? ['X86_PV_INFO', 'PAGE_DATA', 'SHARED_INFO', 'X86_PV_VCPU_BASIC']
-      : ['PAGE_DATA', 'HVM_CONTEXT']
+      : ['PAGE_DATA', 'HVM_PARAMS', 'HVM_CONTEXT']
     const missing = needed.filter((name) => !this.#seen.has(name))
     if (missing.length > 0)
       refuse(record, 'the stream ends without all that a guest needs', { expected: missing.join(', ') })

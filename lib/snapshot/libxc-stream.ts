@@ -20,13 +20,14 @@ import {
   X86PvVcpu,
 } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, hex, PAGE_SHIFT, type Pfn } from '../units.js'
 import { dataRuns } from './data-pages.js'
 import { pageDataRecords } from './page-data.js'
+import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
 
 /** The release whose streams these are: what `xen_major` and `xen_minor` say. */
 const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
@@ -120,6 +121,25 @@ export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generato
     libxc('SHARED_INFO', domain.boot.sharedInfo),
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => vcpuRecord(domain, vcpu)),
     ...saved(domain, VCPU_RECORDS),
+    libxc('END'),
+  )
+}
+
+/**
+ * A PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
+ * A chunk is valid until the next one is asked for.
+ */
+export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3): Generator<Uint8Array> {
+  yield concat(
+    headers(DOMAIN_TYPE_X86_HVM, version),
+    ...saved(domain, STATIC_RECORDS),
+    ...(version === 3 ? [libxc('STATIC_DATA_END')] : []),
+  )
+  yield* pageDataRecords(domain, dataRuns(domain))
+  yield concat(
+    ...saved(domain, ['X86_TSC_INFO']),
+    libxc('HVM_PARAMS', encodeHvmParams(domain.boot.hvmParams)),
+    libxc('HVM_CONTEXT', hvmContextOf(domain)),
     libxc('END'),
   )
 }

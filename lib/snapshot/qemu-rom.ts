@@ -18,6 +18,7 @@ import {
   RESET_VECTOR,
   ROM_BYTES,
   ROM_START,
+  TSS_BUSY_BIT,
 } from '../abi/x86.js'
 import { type Register, registers } from '../asm/assembler.js'
 import { type Segment, SystemAssembler } from '../asm/system.js'
@@ -214,7 +215,7 @@ function generalRegisters(long: boolean): [(typeof GENERAL_REGISTERS)[number], R
 
 /** The GDT for a guest that has none of its own: its segments, under the selectors that they have. */
 function guestGdt(vcpu: Vcpu): Uint8Array {
-  const segments = [...SEGMENT_REGISTERS.map((name) => vcpu.segments[name]), ...(vcpu.tr ? [vcpu.tr] : [])]
+  const segments = [...SEGMENT_REGISTERS.map((name) => vcpu.segments[name]), ...(vcpu.tr ? [notBusy(vcpu.tr)] : [])]
   const unnamed = segments.find(({ selector, descriptor }) => descriptor !== undefined && selector >>> 3 === 0)
   if (unnamed) {
     throw new DomainBuilderError('does-not-fit', 'a segment has a descriptor and no selector to load it by', {
@@ -223,4 +224,10 @@ function guestGdt(vcpu: Vcpu): Uint8Array {
     })
   }
   return encodeGdt(segments.filter(({ descriptor }) => descriptor !== undefined))
+}
+
+/** Loading the task register makes a TSS busy, and refuses one that is. */
+function notBusy({ selector, descriptor }: SegmentState): SegmentState {
+  if (descriptor === undefined) return { selector }
+  return { selector, descriptor: { ...descriptor, attributes: descriptor.attributes & ~TSS_BUSY_BIT } }
 }

@@ -23,6 +23,7 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { Domain } from '../guest/domain.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { pagingLevels, translate } from '../guest/translate.js'
@@ -59,8 +60,15 @@ export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
   const [vcpu] = domain.vcpus
   if (domain.type === 'pv' || vcpu === undefined) {
     throw new DomainBuilderError('does-not-fit', 'the guest needs Xen: QEMU alone cannot run it', {
-      expected: 'linux',
+      expected: 'pvh or linux',
       found: domain.type,
+    })
+  }
+  const { boot } = domain
+  if (boot.kind === 'hvm_start_info' && boot.hvmParams.length > 0) {
+    throw new DomainBuilderError('does-not-fit', "the guest has Xen's special pages: QEMU has no memory there", {
+      expected: 'a PVH guest of platform pc',
+      found: 'one of platform xen',
     })
   }
   const runs = [...domain.memory.pages()]
@@ -145,7 +153,7 @@ function elfHeaders(segments: readonly { offset: number; pfn: Pfn; pages: number
 
 /** A free page that is mapped to itself, the highest below 640 KiB or else the lowest above. */
 function trampolinePage(domain: Domain): Paddr {
-  const reserved = domain.boot.kind === 'boot_params' ? reservedRanges(domain) : []
+  const reserved = reservedRanges(domain)
   const paging = pagingLevels(domain) !== 0
   const usable = (pfn: Pfn): boolean => {
     const paddr = paddrOf(pfn)
@@ -169,12 +177,18 @@ function trampolinePage(domain: Domain): Paddr {
 /** Pages that a PC's firmware would use for this; the last of them an extended BIOS data area. */
 const LOW_PAGES = { start: 1, end: 0x9f } as const
 
+/** What the guest was told to leave alone. */
 function reservedRanges(domain: Domain): { start: number; end: number }[] {
-  const { e820_table, e820_entries } = readBootParams(domain)
-  return e820_table
-    .slice(0, e820_entries)
+  return toldMap(domain)
     .filter(({ type }) => type !== E820_TYPE.RAM)
     .map(({ addr, size }) => ({ start: Number(addr), end: Number(addr + size) }))
+}
+
+function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[] {
+  const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return boot.hvmStartInfo === undefined ? [] : readHvmStartInfo(domain).memmap
+  const { e820_table, e820_entries } = readBootParams(domain)
+  return e820_table.slice(0, e820_entries)
 }
 
 /**

@@ -22,7 +22,7 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
@@ -32,10 +32,11 @@ import { logSnapshot } from '../log.js'
 import { PAGE_SIZE } from '../units.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
-import { concat, libxcPvStream, record } from './libxc-stream.js'
+import { concat, libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
 import type { ByteSource } from './source.js'
+import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
 
 export interface XlOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
@@ -59,25 +60,32 @@ export function isXl(start: Uint8Array): boolean {
  * @throws DomainBuilderError `bad-config` for a guest that restoring would break.
  */
 export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
-  const guest = asPfns(restorable(domain))
+  const guest = restorable(domain)
   const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
   const version = options.version ?? 3
   logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
   yield introduction(config)
-  yield* libxcPvStream(guest, version)
+  yield* isPvh(guest) ? libxcHvmStream(guest, version) : libxcPvStream(guest as Domain<PvBoot>, version)
   const emulators = (guest.saved?.records ?? []).flatMap(({ name, body }) =>
     LIBXL_RECORDS.filter((known) => known === name).map((known) => record(LIBXL_RECORD[known], body)),
   )
   yield concat(...emulators, record(LIBXL_RECORD.END, new Uint8Array(0)))
 }
 
-function restorable(domain: Domain): Domain<PvBoot> {
+const isPvh = (domain: Domain): domain is Domain<PvhBoot> => domain.boot.kind === 'hvm_start_info'
+
+/** The guest with pfns for frames. */
+function restorable(domain: Domain): Domain<PvBoot | PvhBoot> {
+  if (isPvh(domain)) {
+    requireRestorablePvh(domain)
+    return domain
+  }
   const wrong = (what: string, expected: string, found: string): never => {
     throw new DomainBuilderError('bad-config', what, { expected, found })
   }
   const { boot } = domain
   if (boot.kind !== 'start_info') {
-    return wrong('such a guest cannot be written as an xl file', 'a pv guest', domain.type)
+    return wrong('such a guest cannot be written as an xl file', 'a pv or pvh guest', domain.type)
   }
   if (!boot.xenstore || !boot.console) {
     return wrong('xl restores guests with a xenstore and a console page only', 'both pages', 'a dom0')
@@ -89,7 +97,7 @@ function restorable(domain: Domain): Domain<PvBoot> {
       'SIF_MOD_START_PFN',
     )
   }
-  return { ...domain, boot }
+  return asPfns({ ...domain, boot })
 }
 
 /** Everything in front of the libxc stream. */
@@ -120,20 +128,21 @@ function introduction(config: string): Uint8Array {
  * A guest out of a save file. The file is looked through once; pages are read when somebody looks at them.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
  */
-export function openXl(source: ByteSource): Domain<PvBoot> {
+export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot> {
   const { config, offset } = readXlHeader(source)
   const settings = within({ name: 'domain configuration', offset: XL_MAGIC.length + XlHeader.size }, () =>
     config === undefined ? undefined : readConfig(config),
   )
   const { stream, emulators } = readLibxl(source, offset)
-  if (!stream.pv) {
-    throw new DomainBuilderError('bad-snapshot', 'the guest is not a PV guest', {
-      expected: 'domain type 1 (PV)',
-      found: '2 (HVM or PVH)',
+  if (stream.pv) return openPv(source, stream, emulators, config, settings)
+  if (settings?.type === 'hvm') {
+    throw new DomainBuilderError('bad-snapshot', 'the guest is no PV or PVH guest', {
+      expected: 'type pv or pvh',
+      found: "'hvm'",
       offset,
     })
   }
-  return openPv(source, stream, emulators, config, settings)
+  return openPvh(source, stream, keptState(stream, emulators), config, settings)
 }
 
 function readXlHeader(source: ByteSource): { config: string | undefined; offset: number } {

@@ -4,11 +4,13 @@
  * Source: lib/snapshot; readelf(1), gdb(1).
  * Gotcha: the mutator is seeded: a failure names the case, and the case comes again.
  */
+
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { requirePv } from '../../lib/guest/domain.js'
 import {
   buildDomain,
   bytesSource,
@@ -69,8 +71,8 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
   const foreign = openSnapshot(bytesSource(bytes))
   t.same(foreign.vcpus, built.vcpus)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
-  t.same(foreign.boot.startInfo, built.boot.startInfo)
-  const si = built.boot.startInfo?.vaddr ?? 0n
+  t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
+  const si = requirePv(built).startInfo.vaddr
   t.same(readVirtual(foreign, si, 14), readVirtual(built, si, 14))
 })
 

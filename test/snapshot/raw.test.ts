@@ -5,8 +5,9 @@
  * Gotcha: the image here is bytes in memory; files are the command line's business (test/cli).
  */
 import fc from 'fast-check'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import {
+  type ByteSource,
   buildDomain,
   bytesSource,
   type Domain,
@@ -17,7 +18,7 @@ import {
   readKernel,
 } from '../../lib/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
-import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 
 function imageOf(domain: Domain): Uint8Array {
   const image = new Uint8Array(domain.memory.endPfn * PAGE_SIZE)
@@ -52,13 +53,41 @@ t.test('a guest read back is the guest that was written', async (t) => {
   }
 })
 
+/** As imageOf, for a guest whose addresses go up to 4 GiB and beyond. */
+const sparseImage = (domain: Domain): ByteSource => ({
+  size: domain.memory.endPfn * PAGE_SIZE,
+  readInto: (offset, out) => domain.memory.readInto(offset, out),
+})
+
+t.test('a PVH guest read back is the guest that was written', async (t) => {
+  const kernel = await readKernel(pvhKernelFile({ notes: { GUEST_OS: 'test' } }))
+  for (const platform of ['xen', 'pc'] as const) {
+    for (const memory of [2 ** 26, 5 * 2 ** 30]) {
+      const built = buildDomain(kernel, { ...config, type: 'pvh', memory, platform })
+      const text = JSON.stringify(rawSidecar(built, 'guest.img'))
+      const read = openRaw(text, sparseImage(built))
+      t.equal(JSON.stringify(rawSidecar(read, 'guest.img')), text)
+      t.same(describeDomain(read), describeDomain(built))
+      t.same(read.vcpus, built.vcpus)
+      t.same(read.boot, built.boot)
+      t.same(read.memory.ranges, built.memory.ranges)
+    }
+  }
+})
+
 t.test('the same input gives the same bytes', async (t) => {
   const once = async () => JSON.stringify(rawSidecar(buildDomain(await readKernel(pvKernelFile()), config), 'x'))
   t.equal(await once(), await once())
 })
 
 t.test('a sidecar that lies is refused, whatever it says', async (t) => {
-  const built = buildDomain(await readKernel(pvKernelFile()), config)
+  for (const type of ['pv', 'pvh'] as const) {
+    const file = type === 'pv' ? pvKernelFile() : pvhKernelFile({ paddr: 0x100000 })
+    await lieOf(t, buildDomain(await readKernel(file), { ...config, type, platform: 'pc' }))
+  }
+})
+
+async function lieOf(t: Test, built: Domain): Promise<void> {
   const image = bytesSource(imageOf(built))
   const good = JSON.parse(JSON.stringify(rawSidecar(built, 'x'))) as Record<string, unknown>
   const lies: fc.Arbitrary<unknown> = fc.oneof(
@@ -108,4 +137,4 @@ t.test('a sidecar that lies is refused, whatever it says', async (t) => {
   t.ok(refused > 500, `${refused} of 1500 refused, the others harmless`)
   t.throws(() => openRaw('{', image), { code: 'bad-snapshot' })
   t.throws(() => openRaw(JSON.stringify(good), bytesSource(new Uint8Array(4096))), { code: 'truncated' })
-})
+}

@@ -14,7 +14,9 @@ import {
   buildDomain,
   bytesSource,
   type Domain,
+  DomainBuilderError,
   type DomainConfig,
+  describeDomain,
   openXl,
   PAGE_SIZE,
   readKernel,
@@ -23,7 +25,7 @@ import {
   writeXl,
   type XlOptions,
 } from '../../lib/index.js'
-import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findVerifyStream } from '../peer/verify-stream.js'
 
@@ -61,8 +63,8 @@ t.test('a guest read back is the guest that was written', async (t) => {
       t.equal(read.name, 'written')
       const boot = requirePv(built)
       t.same({ ...read.boot, pageTables: 0 }, { ...boot, pageTables: 0 }, 'boot information')
-      t.equal(read.boot.pageTables.top, boot.pageTables.top)
-      t.equal(read.boot.pageTables.pages, boot.pageTables.pages)
+      t.equal(requirePv(read).pageTables.top, boot.pageTables.top)
+      t.equal(requirePv(read).pageTables.pages, boot.pageTables.pages)
       for (let pfn = 0; pfn < built.memory.endPfn; pfn++) {
         const [ours, theirs] = [built.pageType(pfn), read.pageType(pfn)]
         if (ours.level !== theirs.level || ours.pinned !== theirs.pinned) t.fail(`type of pfn ${pfn}`)
@@ -152,4 +154,108 @@ t.test("Xen's own checker", async (t) => {
   }
   writeFileSync(file, xlBytes(await build(64)).fill(0xff, 5000, 5010))
   t.type(verify(file), 'string', 'it would have said')
+})
+
+t.test('a PVH guest read back is the guest that was written', async (t) => {
+  const kernel = await readKernel(pvhKernelFile())
+  const asked = { memory: 20 * 2 ** 20, ramdisk: [pattern(5000), { bytes: pattern(9), cmdline: 'two' }], vcpus: 3 }
+  const built = buildDomain(kernel, { ...asked, type: 'pvh', cmdline: 'console=hvc0', name: 'written' })
+  const bytes = xlBytes(built)
+  const read = openXl(bytesSource(bytes))
+  t.same(read.memory.ranges, built.memory.ranges)
+  for (const { start, end } of built.memory.ranges) {
+    const all = (domain: Domain) => domain.memory.read(start * PAGE_SIZE, (end - start) * PAGE_SIZE)
+    t.equal(Buffer.compare(all(read), all(built)), 0, `memory from pfn ${start}`)
+  }
+  t.same(read.vcpus, built.vcpus)
+  t.same(read.boot, built.boot)
+  t.same([read.name, read.type, read.abi], ['written', 'pvh', 'x86_32'])
+  t.equal(read.saved, undefined, 'nothing that a Domain does not say')
+  const { kernel: origin, regions, ...described } = describeDomain(built)
+  t.ok(origin && regions)
+  t.match(describeDomain(read), described)
+  t.equal(Buffer.compare(xlBytes(read, { uuid: 'same' }), xlBytes(built, { uuid: 'same' })), 0, 'written again')
+})
+
+t.test('the HVM context and parameters, by the offsets that Xen documents', async (t) => {
+  const built = buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 20 * 2 ** 20, vcpus: 2 })
+  const stream = Buffer.from(xlBytes(built))
+  const params = stream.lastIndexOf(Buffer.from([0x0a, 0, 0, 0, 8 + 8 * 16, 0, 0, 0]))
+  t.equal(stream.readUInt32LE(params + 8), 8)
+  const found = Array.from({ length: 8 }, (_, i) => [
+    Number(stream.readBigUInt64LE(params + 16 + 16 * i)),
+    Number(stream.readBigUInt64LE(params + 24 + 16 * i)),
+  ])
+  t.same(found, [
+    [1, 0xfeffc],
+    [5, 0xfeffd],
+    [6, 0xfeffb],
+    [12, 0xfeffe000],
+    [17, 0xfefff],
+    [27, 0xfeff8],
+    [28, 0xfeff9],
+    [29, 0xfeffa],
+  ])
+  const context = params + 8 + 8 + 8 * 16
+  t.equal(stream.readUInt32LE(context), 9)
+  const body = stream.subarray(context + 8, context + 8 + stream.readUInt32LE(context + 4))
+  const records: [number, number, number][] = []
+  for (let at = 0; at < body.length; at += 8 + body.readUInt32LE(at + 4))
+    records.push([body.readUInt16LE(at), body.readUInt16LE(at + 2), body.readUInt32LE(at + 4)])
+  t.same(
+    records,
+    [
+      [1, 0, 24],
+      [2, 0, 1032],
+      [14, 0, 240],
+      [14, 1, 240],
+      [0, 0, 0],
+    ],
+    'one vcpu runs, each has its MTRRs',
+  )
+  t.equal(body.readUInt32LE(8), 0x54381286)
+  const cpu = body.subarray(40)
+  const boot = built.boot.kind === 'hvm_start_info' ? built.boot.hvmStartInfo : undefined
+  t.equal(cpu.readBigUInt64LE(520), BigInt(boot ?? -1), 'rbx')
+  t.equal(cpu.readBigUInt64LE(640), 0x1000850n, 'rip')
+  t.same(
+    [648, 656, 720, 728].map((at) => Number(cpu.readBigUInt64LE(at))),
+    [2, 0x11, 0xffff0ff0, 0x400],
+  )
+  t.same(
+    [768, 772, 776, 788, 792].map((at) => cpu.readUInt32LE(at)),
+    [...Array(4).fill(0xffffffff), 0x67],
+  )
+  t.same(
+    [888, 892, 896, 908, 912].map((at) => cpu.readUInt32LE(at)),
+    [0xc9b, 0xc93, 0xc93, 0xc93, 0x8b],
+  )
+})
+
+t.test('PVH guests that would not live through it are refused', async (t) => {
+  const memory = 20 * 2 ** 20
+  const build = async (more: Partial<DomainConfig>, os = 'Linux') =>
+    buildDomain(await readKernel(pvhKernelFile({ notes: { GUEST_OS: os } })), { memory, ...more, type: 'pvh' })
+  const refused = (domain: Domain, message: RegExp) => t.throws(() => xlBytes(domain), { code: 'bad-config', message })
+  refused(await build({}, 'GRUB'), /asks Xen for its memory map.*GUEST_OS 'GRUB'/)
+  refused(await build({ platform: 'pc' }), /special pages/)
+  refused(await build({ startInfoVersion: 0 }), /hvm_start_info version 1, found version 0/)
+})
+
+t.test('a PVH file that lies is refused, wherever it does', async (t) => {
+  const good = xlBytes(buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 17 * 2 ** 20 }))
+  // Everything but page contents: the head, and the last records.
+  const places = [...Array(1200).keys(), ...Array.from({ length: 2200 }, (_, i) => good.length - 2200 + i)]
+  let refused = 0
+  for (const [i, at] of places.entries()) {
+    const bad = good.slice()
+    bad[at] = (bad[at] ?? 0) ^ ((1 << (i % 8)) | 0x01)
+    try {
+      describeDomain(openXl(bytesSource(bad)))
+    } catch (error) {
+      if (!(error instanceof DomainBuilderError)) throw error
+      refused++
+    }
+  }
+  t.ok(refused > 300, `${refused} of ${places.length} refused, the others harmless`)
 })

@@ -7,6 +7,7 @@ import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
+import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredLinux, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
@@ -24,6 +25,7 @@ const linux: GuestSpec = {
   ramdisk: join(xenBuild, 'guest.cpio'),
   cmdline: 'console=hvc0 quiet',
 }
+const pvh: GuestSpec = { ...linux, type: 'pvh', memoryMiB: 160 }
 const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
@@ -61,6 +63,10 @@ checkInXen(
     restoredLinuxTwice('linux-restored', linux),
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
+    linuxCase('pvh-create', pvh),
+    restoredLinuxTwice('pvh-restored', pvh),
+    restoredLinuxTwice('pvh-4-restored', { ...pvh, memoryMiB: 1024, vcpus: 4 }),
+    frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),

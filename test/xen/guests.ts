@@ -10,6 +10,8 @@ import type { CheckedCase } from './check.js'
 import { buildLike, differingPages, differingSharedInfo, differingVcpu, FREEZE, readFrozen } from './frozen.js'
 
 export interface GuestSpec {
+  /** Default pv. */
+  readonly type?: 'pv' | 'pvh'
   /** A file's path, or its bytes. */
   readonly kernel: string | Uint8Array
   readonly memoryMiB: number
@@ -23,7 +25,7 @@ export function forXl(spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'c
   return {
     files: { kernel: spec.kernel, ...(spec.ramdisk === undefined ? {} : { ramdisk: spec.ramdisk }) },
     config: {
-      type: 'pv',
+      type: spec.type ?? 'pv',
       kernel: 'kernel',
       memory: spec.memoryMiB,
       vcpus: spec.vcpus ?? 1,

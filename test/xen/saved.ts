@@ -25,7 +25,7 @@ import { checkLinuxConsole, SAVE_AND_RESTORE } from './linux.js'
 export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOptions): Promise<Uint8Array> {
   const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
   const domain = buildDomain(kernel, {
-    type: 'pv',
+    type: spec.type ?? 'pv',
     name,
     memory: spec.memoryMiB * 2 ** 20,
     vcpus: spec.vcpus ?? 1,
@@ -62,8 +62,9 @@ export function restoredLinux(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,
     files: { saved: () => ourSaveFile(name, spec) },
-    steps: ['xl restore saved', 'console GUEST-READY 120'],
-    seconds: 240,
+    steps: ['xl restore saved', 'console GUEST-READY 600'],
+    // Vcpus of a PVH guest are emulated twice over, and wait for one another.
+    seconds: spec.type === 'pvh' ? 300 * (spec.vcpus ?? 1) : 300,
     check: (t, { console }) => checkLinuxConsole(t, console, spec),
   }
 }
@@ -74,7 +75,6 @@ export function restoredLinuxTwice(name: string, spec: GuestSpec): CheckedCase {
   return {
     ...once,
     steps: [...once.steps, ...SAVE_AND_RESTORE, 'give saved'],
-    seconds: 300,
     check(t, result) {
       const { console } = result
       checkLinuxConsole(t, console, spec)

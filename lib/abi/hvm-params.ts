@@ -1,0 +1,42 @@
+/**
+ * HVM parameters: what Xen and a toolstack tell each other of an HVM or PVH guest, by number; and the special pages that
+ * most of them name.
+ *
+ * Source: xen/include/public/hvm/params.h; the pages' places, tools/libs/guest/xg_dom_x86.c (X86_HVM_*_SPECIAL_*), and
+ * xen/include/public/hvm/e820.h and libxl's ACPI_INFO_PHYSICAL_ADDRESS for the hole below 4 GiB.
+ * Gotcha: all are frame numbers but IDENT_PT, which is an address.
+ */
+
+export const HVM_PARAM = {
+  STORE_PFN: 1,
+  STORE_EVTCHN: 2,
+  IOREQ_PFN: 5,
+  BUFIOREQ_PFN: 6,
+  IDENT_PT: 12,
+  CONSOLE_PFN: 17,
+  CONSOLE_EVTCHN: 18,
+  PAGING_RING_PFN: 27,
+  MONITOR_RING_PFN: 28,
+  SHARING_RING_PFN: 29,
+} as const
+export type HvmParamName = keyof typeof HVM_PARAM
+
+/** The special pages end here, in the order of SPECIAL_PAGES. */
+export const END_SPECIAL_REGION_PFN = 0xff000
+
+/** Names of the special pages, lowest first, and the parameter that says where each is. */
+export const SPECIAL_PAGES: readonly { readonly name: string; readonly param: HvmParamName }[] = [
+  { name: 'paging_ring', param: 'PAGING_RING_PFN' },
+  { name: 'monitor_ring', param: 'MONITOR_RING_PFN' },
+  { name: 'sharing_ring', param: 'SHARING_RING_PFN' },
+  { name: 'bufioreq', param: 'BUFIOREQ_PFN' },
+  { name: 'xenstore', param: 'STORE_PFN' },
+  { name: 'ioreq', param: 'IOREQ_PFN' },
+  { name: 'ident_pt', param: 'IDENT_PT' },
+  { name: 'console', param: 'CONSOLE_PFN' },
+]
+
+/** Low RAM of a PVH guest of Xen's ends here; the rest of its memory starts at 4 GiB. */
+export const PVH_LOW_RAM_END = 0xfc000000
+/** Where its ACPI tables begin: a page for what AML asks the toolstack lies before them. */
+export const PVH_ACPI_TABLES = 0xfc001000

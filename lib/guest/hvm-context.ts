@@ -1,0 +1,131 @@
+/**
+ * The HVM context of a guest: its vcpus as the records that Xen takes, and back.
+ *
+ * Source: xen/include/public/arch-x86/hvm/save.h; what a PVH guest starts with, tools/libs/guest/xg_dom_x86.c (vcpu_hvm).
+ * Gotcha: only vcpus that run have a CPU record, since Xen starts whichever it is given one for; the local APICs are
+ * left as Xen makes them: a record of ours could only say the same.
+ */
+import {
+  HVM_FILE_MAGIC,
+  HVM_FILE_VERSION,
+  HVM_SAVE_CODE,
+  HvmHwCpu,
+  HvmHwMtrr,
+  HvmSaveDescriptor,
+  HvmSaveHeader,
+  MTRR_CAP,
+  MTRR_WRITE_BACK,
+  PAT_RESET,
+} from '../abi/hvm-save.js'
+import type { Infer, Struct } from '../abi/struct.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
+import { GENERAL_REGISTERS, type Registers, type SegmentRegister, type SegmentState, type Vcpu } from './vcpu.js'
+
+type Cpu = Infer<typeof HvmHwCpu>
+const ZERO_CPU: Cpu = HvmHwCpu.decode(new Uint8Array(HvmHwCpu.size))
+const ZERO_MTRR = HvmHwMtrr.decode(new Uint8Array(HvmHwMtrr.size))
+type Segment = SegmentRegister | 'tr'
+const SEGMENTS: readonly Segment[] = ['cs', 'ss', 'ds', 'es', 'fs', 'gs', 'tr']
+
+function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, value?: T): Uint8Array[] {
+  const body = struct === undefined || value === undefined ? new Uint8Array(0) : struct.encode(value)
+  return [HvmSaveDescriptor.encode({ typecode, instance, length: body.length }), body]
+}
+
+/** The bytes of an HVM_CONTEXT record. */
+export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
+  const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
+  const mtrr = { ...ZERO_MTRR, msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
+  return new Uint8Array(
+    Buffer.concat([
+      ...saveRecord(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader, header),
+      ...vcpus
+        .filter(({ online }) => online)
+        .flatMap((vcpu) => saveRecord(HVM_SAVE_CODE.CPU, vcpu.id, HvmHwCpu, cpuOf(vcpu))),
+      ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.MTRR, id, HvmHwMtrr, mtrr)),
+      ...saveRecord(HVM_SAVE_CODE.END, 0),
+    ]),
+  )
+}
+
+function cpuOf(vcpu: Vcpu): Cpu {
+  const { cr0, cr3, cr4, dr6, dr7, efer, gdtr, tr } = vcpu
+  const segments = SEGMENTS.flatMap((name): [string, number | bigint][] => {
+    const state = name === 'tr' ? tr : vcpu.segments[name]
+    const { base, limit, attributes } = state?.descriptor ?? { base: 0n, limit: 0, attributes: 0 }
+    return [
+      [`${name}_sel`, state?.selector ?? 0],
+      [`${name}_base`, base],
+      [`${name}_limit`, limit],
+      [`${name}_arbytes`, attributes],
+    ]
+  })
+  return {
+    ...ZERO_CPU,
+    ...vcpu.registers,
+    ...{ cr0, cr3, cr4, dr6, dr7, msr_efer: efer },
+    ...(Object.fromEntries(segments) as Partial<Cpu>),
+    gdtr_base: gdtr?.base ?? 0n,
+    gdtr_limit: gdtr?.limit ?? 0,
+  }
+}
+
+/** More vcpus than Xen gives any guest. */
+const MAX_VCPUS = 4096
+
+/**
+ * The vcpus that an HVM context has CPU records of, by number; everything else in it is passed over.
+ * @throws DomainBuilderError `bad-snapshot` for records that do not follow one another to the end.
+ */
+export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
+  const wrong = (what: string, expected: string, found: string): never => {
+    throw new DomainBuilderError('bad-snapshot', `HVM context: ${what}`, { expected, found })
+  }
+  const vcpus = new Map<number, Vcpu>()
+  for (let at = 0; ; ) {
+    const { typecode, instance, length } = HvmSaveDescriptor.decode(bytes, at)
+    const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
+    if (body.length !== length) wrong('a record is longer than what is there', `${length} bytes`, `${body.length}`)
+    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('it has no header', 'type 1', `${typecode}`)
+    at += HvmSaveDescriptor.size + length
+    if (typecode === HVM_SAVE_CODE.END) {
+      if (at !== bytes.length) wrong('it goes on behind its end', `${at} bytes`, `${bytes.length}`)
+      return vcpus
+    }
+    if (typecode === HVM_SAVE_CODE.HEADER) {
+      const { magic } = HvmSaveHeader.decode(body)
+      if (magic !== HVM_FILE_MAGIC) wrong('its header has the wrong magic', hex(HVM_FILE_MAGIC), hex(magic))
+    } else if (typecode === HVM_SAVE_CODE.CPU) {
+      if (instance >= MAX_VCPUS) wrong('no such vcpu', `below ${MAX_VCPUS}`, `${instance}`)
+      vcpus.set(instance, vcpuOf(instance, HvmHwCpu.decode(body)))
+    }
+  }
+}
+
+function vcpuOf(id: number, cpu: Cpu): Vcpu {
+  const { rip, rflags, cr0, cr3, cr4, dr6, dr7, msr_efer: efer, gdtr_base, gdtr_limit } = cpu
+  const general = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, cpu[name]]))
+  const state = (name: Segment): SegmentState => {
+    const descriptor = { base: cpu[`${name}_base`], limit: cpu[`${name}_limit`], attributes: cpu[`${name}_arbytes`] }
+    const empty = descriptor.base === 0n && descriptor.limit === 0 && descriptor.attributes === 0
+    return { selector: cpu[`${name}_sel`], ...(empty ? {} : { descriptor }) }
+  }
+  const segments = {
+    cs: state('cs'),
+    ss: state('ss'),
+    ds: state('ds'),
+    es: state('es'),
+    fs: state('fs'),
+    gs: state('gs'),
+  }
+  return {
+    id,
+    online: true,
+    registers: { ...general, rip, rflags } as Registers,
+    segments,
+    tr: state('tr'),
+    ...(gdtr_base === 0n && gdtr_limit === 0 ? {} : { gdtr: { base: gdtr_base, limit: gdtr_limit } }),
+    ...{ cr0, cr3, cr4, efer, dr6, dr7 },
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * readHvmStartInfo: the hvm_start_info of a guest and all it points to, out of its memory, whoever built it.
+ *
+ * Source: xen/include/public/arch-x86/hvm/start_info.h.
+ * Gotcha: a kernel finds it through %ebx alone; the boot information says where that pointed at first.
+ */
+import {
+  HVM_START_INFO_V0_SIZE,
+  HvmMemmapTableEntry,
+  HvmModlistEntry,
+  HvmStartInfo,
+  type HvmStartInfoFields,
+  XEN_HVM_START_MAGIC_VALUE,
+} from '../abi/hvm-start-info.js'
+import type { Infer, Struct } from '../abi/struct.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, narrow, type Paddr } from '../units.js'
+import { readCString } from './c-string.js'
+import type { Domain } from './domain.js'
+import type { GuestMemory } from './memory.js'
+
+/** A module as the guest finds it; an absent command line is empty. */
+export interface FoundModule extends Infer<typeof HvmModlistEntry> {
+  readonly cmdline: string
+}
+
+export interface FoundStartInfo {
+  readonly paddr: Paddr
+  /** Version 0 has no memory map: those fields are 0. */
+  readonly fields: HvmStartInfoFields
+  readonly cmdline: string
+  readonly modules: readonly FoundModule[]
+  readonly memmap: readonly Infer<typeof HvmMemmapTableEntry>[]
+}
+
+/** Far above what any guest is given, far below what hurts. */
+const MAX_ENTRIES = 4096
+
+/**
+ * Decodes hvm_start_info where the boot information says it is, and follows its addresses.
+ * @throws DomainBuilderError `bad-config` for a guest that has none, `bad-snapshot` for one that contradicts itself,
+ * `not-mapped` for addresses outside the guest's memory.
+ */
+export function readHvmStartInfo(domain: Domain): FoundStartInfo {
+  const { boot, memory } = domain
+  if (boot.kind !== 'hvm_start_info') {
+    throw new DomainBuilderError('bad-config', 'the guest has no hvm_start_info', {
+      expected: 'pvh',
+      found: domain.type,
+    })
+  }
+  const { hvmStartInfo: paddr } = boot
+  if (paddr === undefined) {
+    throw new DomainBuilderError('bad-config', 'the guest has run: where hvm_start_info was is its own memory now')
+  }
+  const bytes = new Uint8Array(HvmStartInfo.size)
+  memory.readInto(paddr, bytes.subarray(0, HVM_START_INFO_V0_SIZE))
+  const { magic, version } = HvmStartInfo.decode(bytes)
+  if (magic !== XEN_HVM_START_MAGIC_VALUE) {
+    throw new DomainBuilderError('bad-snapshot', 'hvm_start_info has the wrong magic', {
+      expected: hex(XEN_HVM_START_MAGIC_VALUE),
+      found: hex(magic),
+    })
+  }
+  if (version > 0) memory.readInto(paddr, bytes)
+  const fields = HvmStartInfo.decode(bytes)
+  const text = (at: bigint) => readCString(memory, narrow(at, 'cmdline_paddr'))
+  const modules = readList(memory, HvmModlistEntry, fields.modlist_paddr, fields.nr_modules, 'nr_modules')
+  return {
+    paddr,
+    fields,
+    cmdline: text(fields.cmdline_paddr),
+    modules: modules.map((module) => ({ ...module, cmdline: text(module.cmdline_paddr) })),
+    memmap: readList(memory, HvmMemmapTableEntry, fields.memmap_paddr, fields.memmap_entries, 'memmap_entries'),
+  }
+}
+
+function readList<T>(memory: GuestMemory, entry: Struct<T>, paddr: bigint, count: number, what: string): T[] {
+  if (count > MAX_ENTRIES) {
+    throw new DomainBuilderError('bad-snapshot', `hvm_start_info.${what} is out of range`, {
+      expected: `at most ${MAX_ENTRIES}`,
+      found: `${count}`,
+    })
+  }
+  const bytes = memory.read(narrow(paddr, `the list of ${what}`), count * entry.size)
+  return Array.from({ length: count }, (_, i) => entry.decode(bytes, i * entry.size))
+}

@@ -1,0 +1,89 @@
+/**
+ * The boot information of a PVH guest, as JSON and as text: hvm_start_info, its lists, the ACPI tables, HVM parameters.
+ *
+ * Source: xen/include/public/arch-x86/hvm/start_info.h; ACPI specification 6.5, chapter 5.
+ * Gotcha: all of it is read out of the guest's memory, so what is shown is what the guest will find.
+ */
+import { HVM_PARAM } from '../abi/hvm-params.js'
+import { type AcpiTable, readAcpi } from '../guest/acpi-reader.js'
+import type { Domain, PvhBoot } from '../guest/domain.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { hex, showSize } from '../units.js'
+import type { Json } from './json.js'
+import { memoryMapText } from './memory-map-text.js'
+import { pairs, table } from './table.js'
+
+const PARAM_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(HVM_PARAM).map(([name, index]) => [index, name]),
+)
+const paramName = (index: number): string => PARAM_NAMES[index] ?? `parameter ${index}`
+
+const tablesOf = (domain: Domain, rsdp: bigint): AcpiTable[] =>
+  rsdp === 0n ? [] : readAcpi(domain.memory, Number(rsdp))
+
+const hexed = (values: object): [string, Json][] =>
+  Object.entries(values).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
+
+export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: string]: Json } {
+  const hvmParams = Object.fromEntries(boot.hvmParams.map(({ index, value }) => [paramName(index), hex(value)]))
+  if (boot.hvmStartInfo === undefined) return { hvmParams }
+  const { paddr, fields, cmdline, modules, memmap } = readHvmStartInfo(domain)
+  return {
+    hvmStartInfo: {
+      paddr: hex(paddr),
+      ...Object.fromEntries(hexed(fields)),
+      cmdline,
+      modules: modules.map((module) => Object.fromEntries(hexed(module))),
+      memmap: memmap.map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type })),
+    },
+    acpi: tablesOf(domain, fields.rsdp_paddr).map(({ signature, paddr: at, bytes, checksumOk }) => ({
+      signature,
+      paddr: hex(at),
+      bytes: bytes.length,
+      checksumOk,
+    })),
+    hvmParams,
+  }
+}
+
+/** The same for people; of a guest that has run, its parameters. */
+export function pvhText(domain: Domain, boot: PvhBoot): string[] {
+  const lines = boot.hvmStartInfo === undefined ? [] : startInfoText(domain)
+  if (boot.hvmParams.length > 0) {
+    const rows = boot.hvmParams.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
+    lines.push('HVM parameters', ...pairs(rows), '')
+  }
+  return lines
+}
+
+function startInfoText(domain: Domain): string[] {
+  const { paddr, fields, cmdline, modules, memmap } = readHvmStartInfo(domain)
+  const lines = [
+    `hvm_start_info at ${hex(paddr)}`,
+    ...pairs([
+      ...Object.entries(fields).map(([name, value]): [string, string] => [name, hex(value)]),
+      ['command line', JSON.stringify(cmdline)],
+    ]),
+    '',
+  ]
+  if (modules.length > 0) {
+    const rows = modules.map((module) => [
+      hex(module.paddr),
+      showSize(Number(module.size)),
+      module.cmdline === '' ? '-' : JSON.stringify(module.cmdline),
+    ])
+    lines.push('modules', ...table(['>paddr', '>size', 'command line'], rows), '')
+  }
+  if (memmap.length > 0) lines.push(...memoryMapText(memmap))
+  const tables = tablesOf(domain, fields.rsdp_paddr)
+  if (tables.length > 0) {
+    const rows = tables.map(({ signature, paddr: at, bytes, checksumOk }) => [
+      signature.trim(),
+      hex(at),
+      String(bytes.length),
+      checksumOk ? 'right' : 'wrong',
+    ])
+    lines.push('ACPI tables', ...table(['table', '>paddr', '>bytes', 'checksum'], rows), '')
+  }
+  return lines
+}

@@ -1,0 +1,82 @@
+/**
+ * The two machines a PVH guest can find itself in: where their memory is, and what in it is not RAM.
+ *
+ * Source: tools/libs/guest/xg_dom_x86.c and tools/libs/light/libxl_x86.c (Xen's: special pages, memory map, ACPI);
+ * a PC, for VMMs: ../guest/memory-map.ts.
+ * Gotcha: Xen's special pages and ACPI tables lie in the hole below 4 GiB, in frames that the guest has beside its memory.
+ */
+import { E820_TYPE } from '../abi/boot-params.js'
+import {
+  END_SPECIAL_REGION_PFN,
+  HVM_PARAM,
+  PVH_ACPI_TABLES,
+  PVH_LOW_RAM_END,
+  SPECIAL_PAGES,
+} from '../abi/hvm-params.js'
+import {
+  PDE_4M_ENTRIES,
+  PDE_4M_SHIFT,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_PRESENT,
+  PTE_PSE,
+  PTE_RW,
+  PTE_USER,
+} from '../abi/x86.js'
+import type { Region } from '../guest/allocator.js'
+import type { HvmParam } from '../guest/domain.js'
+import { type Holes, MemoryMap, memoryMap, PC_HOLES, type ReservedRange } from '../guest/memory-map.js'
+import { alignUp, PAGE_SIZE, type Pfn, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
+import type { PvhPlatform } from './pvh-config.js'
+
+/** Where a PVH guest of Xen's has no RAM: no PC's adapter area, and a hole as small as can be. */
+const XEN_HOLES: Holes = { device: { start: PVH_LOW_RAM_END, end: 2 ** 32 } }
+
+export const platformMap = (platform: PvhPlatform, memory: number, reserve: readonly ReservedRange[]): MemoryMap =>
+  memoryMap(memory, platform === 'xen' ? XEN_HOLES : PC_HOLES, reserve)
+
+/** Pages that Xen's guests have beside their memory. */
+const FIRST_SPECIAL_PFN = END_SPECIAL_REGION_PFN - SPECIAL_PAGES.length
+
+/** A range that the guest is told of, and where it is a page of its own, a frame it has. */
+export const SPECIAL_RANGE: ReservedRange = {
+  start: paddrOf(FIRST_SPECIAL_PFN),
+  end: paddrOf(END_SPECIAL_REGION_PFN),
+}
+
+export const specialRegions = (): Region[] =>
+  SPECIAL_PAGES.map(({ name }, i) => ({ name, pfn: FIRST_SPECIAL_PFN + i, pages: 1 }))
+
+/** By index, as a save file lists them. */
+export function specialParams(): HvmParam[] {
+  return SPECIAL_PAGES.map(({ param }, i) => {
+    const pfn = FIRST_SPECIAL_PFN + i
+    return { index: HVM_PARAM[param], value: BigInt(param === 'IDENT_PT' ? paddrOf(pfn) : pfn) }
+  }).sort((a, b) => a.index - b.index)
+}
+
+/** What Intel's processors translate by while the guest has paging off: 4 GiB, each address meaning itself. */
+export function identPage(): Uint8Array {
+  const flags = PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY | PTE_PSE
+  return new Uint8Array(Uint32Array.from({ length: PDE_4M_ENTRIES }, (_, i) => (i << PDE_4M_SHIFT) | flags).buffer)
+}
+
+/** Tables of this length in the hole, where Xen's own toolstack puts them. */
+export const acpiRange = (bytes: number): ReservedRange => ({
+  start: PVH_ACPI_TABLES,
+  end: PVH_ACPI_TABLES + alignUp(bytes, PAGE_SIZE),
+  type: E820_TYPE.ACPI,
+})
+
+/** Frames of ranges that may lie outside of RAM, among those of RAM, sorted. */
+export function framesOf(map: MemoryMap, extra: readonly ReservedRange[]): Range<Pfn>[] {
+  const frames = extra.map(({ start, end }) => ({ start: pfnOf(start), end: pagesFor(end) }))
+  return [...map.frames, ...frames].sort((a, b) => a.start - b.start)
+}
+
+/** The same map with more ranges to leave alone. */
+export const withReserved = (map: MemoryMap, more: readonly ReservedRange[]): MemoryMap =>
+  new MemoryMap(
+    map.ram,
+    [...map.reserved, ...more].sort((a, b) => a.start - b.start),
+  )

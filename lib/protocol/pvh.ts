@@ -1,0 +1,190 @@
+/**
+ * The PVH boot convention: Kernel + configuration -> Domain, entered at PHYS32_ENTRY without paging.
+ *
+ * Source: docs/misc/pvh.pandoc; xen/include/public/elfnote.h (PHYS32_ENTRY, PHYS32_RELOC);
+ * xen/include/public/arch-x86/hvm/start_info.h.
+ * Gotcha: everything the guest is told of must lie below 4 GiB, where its first instructions can reach it.
+ */
+import { E820_TYPE } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { acpiBytes, acpiTables } from '../guest/acpi.js'
+import type { Region } from '../guest/allocator.js'
+import { type Domain, type PvhBoot, pageTypes } from '../guest/domain.js'
+import { GuestMemory } from '../guest/memory.js'
+import { LOW_HOLE, type ReservedRange } from '../guest/memory-map.js'
+import { makeP2m } from '../guest/p2m.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
+import { alignDown, alignUp, hex, PAGE_SIZE, type Paddr, pagesFor, pfnOf, type Range, showRange } from '../units.js'
+import { checkCommon } from './config.js'
+import { Placement } from './linux-placement.js'
+import { loadSegments } from './load-segments.js'
+import type { Module } from './modules.js'
+import { hvmStartInfo, type PlacedModule, pvhVcpus, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
+import { checkPvh, type PvhConfig, type PvhOptions } from './pvh-config.js'
+import {
+  acpiRange,
+  framesOf,
+  identPage,
+  platformMap,
+  SPECIAL_RANGE,
+  specialParams,
+  specialRegions,
+  withReserved,
+} from './pvh-platform.js'
+
+/** Nothing lies in page 0: address 0 means that there is none. */
+const REACHABLE: Range<Paddr> = { start: PAGE_SIZE, end: 2 ** 32 }
+
+/**
+ * Builds a PVH guest: everything is placed, and nothing is copied but what is made here.
+ * @throws DomainBuilderError when the kernel is no PVH kernel, or the guest cannot be laid out as asked.
+ */
+export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
+  const pvh = pvhKernel(kernel)
+  const common = checkCommon(config)
+  const options = checkPvh(config)
+  const isXen = options.platform === 'xen'
+  const map = platformMap(options.platform, common.memory, options.reserve)
+  const placement = new Placement(map)
+
+  const delta = placeKernel(placement, pvh, options)
+  const kernelEnd = placement.end
+  const acpi = placeAcpi(placement, kernelEnd, options, common.vcpus)
+  const extra = isXen ? [...(acpi ? [acpi.range] : []), SPECIAL_RANGE] : []
+  const contentWith = (modules: readonly PlacedModule[]): StartInfoContent => ({
+    version: options.startInfoVersion,
+    cmdline: common.cmdline,
+    modules,
+    memmap: withReserved(map, acpi && !isXen ? [acpi.range] : extra).entries,
+    rsdp: acpi?.tables.rsdp ?? 0,
+  })
+  const infoBytes = startInfoBytes(contentWith(common.modules.map((module) => placed(0, module))))
+  const placeInfo = () => placeStartInfo(placement, kernelEnd, infoBytes, !isXen)
+  // MOD_START_PFN means nothing without page tables; Xen's builder puts the ramdisk of such a kernel last all the same.
+  const first = pvh.params.modStartPfn ? placeInfo() : undefined
+  const modules = common.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
+  const startInfo = first ?? placeInfo()
+  const content = contentWith(modules)
+
+  const memory = new GuestMemory(framesOf(map, extra))
+  loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
+  modules.forEach(({ paddr }, i) => {
+    memory.place(paddr, common.modules[i]?.bytes ?? new Uint8Array(0))
+  })
+  memory.write(startInfo, hvmStartInfo(content, startInfo))
+  if (acpi) memory.write(acpi.range.start, acpi.tables.bytes)
+  const special = isXen ? specialRegions() : []
+  for (const { name, pfn } of special) if (name === 'ident_pt') memory.write(pfn * PAGE_SIZE, identPage())
+
+  const { guestOs } = pvh.params
+  const boot: PvhBoot = {
+    kind: 'hvm_start_info',
+    hvmStartInfo: startInfo,
+    hvmParams: isXen ? specialParams() : [],
+    ...(guestOs === undefined ? {} : { guestOs }),
+  }
+  return {
+    type: 'pvh',
+    abi: 'x86_32',
+    name: common.name,
+    memory,
+    maxmem: common.maxmem,
+    p2m: makeP2m('identity', memory.endPfn),
+    regions: [
+      ...placement.regions(false).filter(({ pages }) => pages > 0),
+      ...(isXen && acpi ? [acpi.region] : []),
+      ...special,
+    ],
+    vcpus: pvhVcpus(pvh.entry + delta, startInfo, common.vcpus, options.platform),
+    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    boot,
+    pageType: pageTypes(boot),
+  }
+}
+
+/**
+ * Places the image where it is linked, where it is asked for, or, if its PHYS32_RELOC allows, at the lowest address that
+ * will do. Returns how far it was moved.
+ */
+function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress }: PvhOptions): number {
+  const { image, reloc } = pvh
+  const length = image.end - image.start
+  const put = (start: Paddr): number => {
+    const first = alignDown(start, PAGE_SIZE)
+    placement.at('kernel', first, start - first + length)
+    return start - image.start
+  }
+  if (loadAddress !== undefined) {
+    requireAllowed(pvh, { start: loadAddress, end: loadAddress + length })
+    return put(loadAddress)
+  }
+  const link = { start: alignDown(image.start, PAGE_SIZE), end: alignUp(image.end, PAGE_SIZE) }
+  if (
+    reloc &&
+    placement.find(link.end - link.start, { within: link, align: PAGE_SIZE, from: 'bottom' }) === undefined
+  ) {
+    const align = Math.max(reloc.align, PAGE_SIZE)
+    const within = { start: Math.max(reloc.within.start, REACHABLE.start), end: reloc.within.end }
+    const found = placement.find(length, { within, align, from: 'bottom' })
+    if (found !== undefined) return put(found)
+  }
+  return put(image.start)
+}
+
+/** @throws DomainBuilderError `does-not-fit` unless the kernel may lie there. */
+function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>): void {
+  if (wanted.start === image.start) return
+  const expected = whatIsAllowed(reloc, image.start, wanted)
+  if (expected === undefined) return
+  throw new DomainBuilderError('does-not-fit', 'the kernel cannot be loaded there', {
+    expected,
+    found: showRange(wanted),
+  })
+}
+
+/** What PHYS32_RELOC would allow instead, or undefined where it allows it. */
+function whatIsAllowed(reloc: PvhKernel['reloc'], link: Paddr, { start, end }: Range<Paddr>): string | undefined {
+  if (!reloc) return `${hex(link)}, since it has no PHYS32_RELOC note`
+  if (start % reloc.align !== 0) return `a multiple of ${hex(reloc.align)}, by its PHYS32_RELOC note`
+  const inside = start >= reloc.within.start && end <= reloc.within.end
+  return inside ? undefined : `within ${showRange(reloc.within)}, by its PHYS32_RELOC note`
+}
+
+/** Behind the kernel, as Xen's builder has it; where there is no room, wherever there is. */
+function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes: number): Paddr {
+  const where = { align: PAGE_SIZE, from: 'bottom' } as const
+  const behind = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
+  const fits = placement.find(bytes, behind) !== undefined
+  return placement.somewhere(name, bytes, fits ? behind : { ...where, within: REACHABLE })
+}
+
+/**
+ * Where Xen's builder has it, or below 640 KiB, as all VMMs do. Nearer than a large ramdisk's end it must be in any case:
+ * a 32-bit Linux reads it by first tables that map little behind its image.
+ */
+function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, low: boolean): Paddr {
+  const where = { within: { start: REACHABLE.start, end: LOW_HOLE.start }, align: PAGE_SIZE, from: 'bottom' } as const
+  if (low && placement.find(bytes, where) !== undefined) return placement.somewhere('start_info', bytes, where)
+  return placeAfter(placement, kernelEnd, 'start_info', bytes)
+}
+
+function placeModule(placement: Placement, kernelEnd: Paddr, module: Module, i: number): PlacedModule {
+  return placed(placeAfter(placement, kernelEnd, i === 0 ? 'ramdisk' : `module${i}`, module.bytes.length), module)
+}
+
+const placed = (paddr: Paddr, { bytes, cmdline = '' }: Module): PlacedModule => ({ paddr, size: bytes.length, cmdline })
+
+/** Xen's tables lie in its hole; a VMM's guest has them in its own memory, which it is told of. */
+function placeAcpi(placement: Placement, kernelEnd: Paddr, { acpi, platform }: PvhOptions, vcpus: number) {
+  if (acpi === 'none') return undefined
+  const length = acpiBytes(acpi, vcpus)
+  const range: ReservedRange =
+    platform === 'xen'
+      ? acpiRange(length)
+      : { ...pageRange(placeAfter(placement, kernelEnd, 'acpi', length), length), type: E820_TYPE.ACPI }
+  const region: Region = { name: 'acpi', pfn: pfnOf(range.start), pages: pagesFor(length), bytes: length }
+  return { range, region, tables: acpiTables(acpi, vcpus, range.start) }
+}
+
+const pageRange = (start: Paddr, length: number): Range<Paddr> => ({ start, end: start + alignUp(length, PAGE_SIZE) })

@@ -1,0 +1,150 @@
+/**
+ * The PVH side of the xl format: HVM_PARAMS and HVM_CONTEXT, from a guest and back into one.
+ *
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 HVM Guest"; what restoring needs, tried on Xen 4.17.
+ * Gotcha: a restored guest cannot ask Xen for its memory map, so that hvm_start_info must have it; a kernel that asks all
+ * the same cannot start from any save file, xl's own included.
+ */
+import { HvmParam, HvmParams } from '../abi/save-stream.js'
+import { CR0_PG, EFER_LMA } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
+import { type Domain, type HvmParam as Param, type PvhBoot, pageTypes, type SavedRecord } from '../guest/domain.js'
+import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { identityWhere } from '../guest/pfn-view.js'
+import { registers, type Vcpu } from '../guest/vcpu.js'
+import { logSnapshot } from '../log.js'
+import { PAGE_SIZE, pfnOf } from '../units.js'
+import type { ReadConfig } from './domain-config.js'
+import type { KeptRecord, LibxcStream } from './libxc-reader.js'
+import { pagesToMemory } from './page-memory.js'
+import { refuse, within } from './records.js'
+import type { ByteSource } from './source.js'
+
+/** What such a kernel calls itself in its GUEST_OS note. */
+const ASKS_XEN_FOR_ITS_MAP: readonly string[] = ['GRUB']
+const CONTEXT = 'HVM_CONTEXT'
+
+/** @throws DomainBuilderError `bad-config` for a guest that would not live through it. */
+export function requireRestorablePvh(domain: Domain<PvhBoot>): void {
+  const wrong = (what: string, expected: string, found: string): never => {
+    throw new DomainBuilderError('bad-config', what, { expected, found })
+  }
+  const { guestOs, hvmParams, hvmStartInfo } = domain.boot
+  if (guestOs !== undefined && ASKS_XEN_FOR_ITS_MAP.includes(guestOs)) {
+    wrong(
+      'the kernel asks Xen for its memory map, which Xen does not have of a restored guest, whoever saved it',
+      'a kernel that finds the map in hvm_start_info',
+      `GUEST_OS '${guestOs}'`,
+    )
+  }
+  if (hvmParams.length === 0) wrong("the guest has none of Xen's special pages", 'platform xen', 'platform pc')
+  if (hvmStartInfo === undefined) return
+  const { memmap, fields } = readHvmStartInfo(domain)
+  if (memmap.length === 0) {
+    wrong('a restored guest finds its memory map nowhere else', 'hvm_start_info version 1', `version ${fields.version}`)
+  }
+}
+
+/** The body of HVM_PARAMS. */
+export function encodeHvmParams(params: readonly Param[]): Uint8Array {
+  const entries = params.map(({ index, value }) => HvmParam.encode({ index: BigInt(index), value }))
+  return new Uint8Array(Buffer.concat([HvmParams.encode({ count: params.length, reserved: 0 }), ...entries]))
+}
+
+/** The body of HVM_CONTEXT: as it was found, where the guest has state that a Domain has no word for. */
+export function hvmContextOf(domain: Domain<PvhBoot>): Uint8Array {
+  return domain.saved?.records.find(({ name }) => name === CONTEXT)?.body ?? encodeHvmContext(domain.vcpus)
+}
+
+/** A PVH guest out of its stream. @throws DomainBuilderError `bad-snapshot`. */
+export function openPvh(
+  source: ByteSource,
+  stream: LibxcStream,
+  records: readonly SavedRecord[],
+  config: string | undefined,
+  settings: ReadConfig | undefined,
+): Domain<PvhBoot> {
+  const memory = pagesToMemory(source, stream.pages)
+  const context = stream.records.find(({ name }) => name === CONTEXT) ?? refuse(stream.last, 'the guest has no vcpu')
+  const found = within(context, () => decodeHvmContext(context.body))
+  const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
+  const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
+  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waiting(id))
+  const is64 = (first.efer & BigInt(EFER_LMA)) !== 0n
+  const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
+  const bytes = memory.pageCount * PAGE_SIZE
+  const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams: hvmParams.sort((a, b) => a.index - b.index) }
+  const guest: Domain<PvhBoot> = {
+    type: 'pvh',
+    abi: is64 ? 'x86_64' : 'x86_32',
+    name: settings?.name ?? '',
+    memory,
+    maxmem: settings?.maxmem ?? bytes,
+    vcpus,
+    regions: [],
+    p2m: identityWhere(memory),
+    boot,
+    pageType: pageTypes(boot),
+  }
+  logSnapshot('xl: %s pvh, %d pages, %d vcpus', guest.name, memory.pageCount, count)
+  const begun = atFirstInstant(guest, first)
+  // Our own writer says the same again: nothing needs to be kept of what a Domain says itself.
+  const ours = begun !== undefined && Buffer.compare(encodeHvmContext(vcpus), context.body) === 0
+  const kept = ours ? records : [...records, { name: CONTEXT, body: context.body }]
+  const saved = ours
+    ? { ...(kept.length > 0 ? { saved: { records: kept } } : {}) }
+    : { saved: { ...(config === undefined ? {} : { config }), records: kept } }
+  return { ...guest, ...(begun ?? {}), ...saved }
+}
+
+/** Where %ebx leads to hvm_start_info, the guest has not run: what it points to are its regions. */
+function atFirstInstant(guest: Domain<PvhBoot>, first: Vcpu): Pick<Domain<PvhBoot>, 'boot' | 'regions'> | undefined {
+  const { rbx } = first.registers
+  const paddr = Number(BigInt.asUintN(32, rbx))
+  if (first.cr0 & BigInt(CR0_PG) || rbx !== BigInt(paddr) || !guest.memory.has(pfnOf(paddr))) return undefined
+  const boot: PvhBoot = { ...guest.boot, hvmStartInfo: paddr }
+  try {
+    const { modules } = readHvmStartInfo({ ...guest, boot })
+    const regions = modules.map(({ paddr: at, size }, i) =>
+      region(i === 0 ? 'ramdisk' : `module${i}`, Number(at), Number(size)),
+    )
+    return {
+      boot,
+      regions: [...regions.filter(({ pages }) => pages > 0), { name: 'start_info', pfn: pfnOf(paddr), pages: 1 }],
+    }
+  } catch (error) {
+    // Then it is something else that %ebx holds.
+    if (error instanceof DomainBuilderError) return undefined
+    throw error
+  }
+}
+
+const region = (name: string, paddr: number, bytes: number) => ({
+  name,
+  pfn: pfnOf(paddr),
+  pages: Math.ceil(bytes / PAGE_SIZE),
+  ...(bytes % PAGE_SIZE === 0 ? {} : { bytes }),
+})
+
+function paramsOf(record: KeptRecord): Param[] {
+  return within(record, () => {
+    const { count } = HvmParams.decode(record.body)
+    const expected = HvmParams.size + count * HvmParam.size
+    if (record.body.length !== expected) {
+      refuse(record, 'the body has the wrong length', { expected: `${expected} bytes`, found: `${record.body.length}` })
+    }
+    return Array.from({ length: count }, (_, i) => {
+      const { index, value } = HvmParam.decode(record.body, HvmParams.size + i * HvmParam.size)
+      if (index >> 32n !== 0n) refuse(record, 'no such parameter', { found: `${index}` })
+      return { index: Number(index), value }
+    })
+  })
+}
+
+function waiting(id: number): Vcpu {
+  const none = { selector: 0 }
+  const segments = { cs: none, ss: none, ds: none, es: none, fs: none, gs: none }
+  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
+  return { id, online: false, registers: registers({}), segments, ...control }
+}
