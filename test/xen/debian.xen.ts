@@ -65,7 +65,6 @@ checkInXen(
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
-    restoredLinuxTwice('pvh-4-restored', { ...pvh, memoryMiB: 1024, vcpus: 4 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
