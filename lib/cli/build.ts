@@ -15,7 +15,7 @@ import { type Command, oneOf, text, texts, UsageError, type Values } from './com
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { FORMATS, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, FORMATS, filesOf, writeSnapshot } from './output.js'
 
 const TYPES = ['pv', 'linux', 'auto'] as const
 
@@ -26,6 +26,7 @@ export const command: Command = {
   -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
+  --compress gzip       or a name that ends in .gz; for a format that is one file
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
   --vcpus N             default 1
   --ramdisk FILE        may be given more than once
@@ -47,6 +48,7 @@ For --type linux:
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
+    compress: { type: 'string' },
     memory: { type: 'string' },
     vcpus: { type: 'string' },
     ramdisk: { type: 'string', multiple: true },
@@ -61,12 +63,13 @@ For --type linux:
     if (!output) throw new UsageError('build needs -o FILE')
     const format = oneOf(values, 'format', FORMATS, 'raw')
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
+    const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     const config = { ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeSnapshot(domain, format, output, progress)
+    await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
