@@ -16,7 +16,7 @@ import { type Command, oneOf, text, texts, UsageError, type Values } from './com
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { FORMATS, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, FORMATS, filesOf, writeSnapshot } from './output.js'
 import { ACPI, pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -28,6 +28,7 @@ export const command: Command = {
   -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
   --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
   --format FORMAT       ${FORMATS.join(', ')} (default raw)
+  --compress gzip       or a name that ends in .gz; for a format that is one file
   --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
   --vcpus N             default 1
   --ramdisk FILE        may be given more than once
@@ -56,6 +57,7 @@ For --type linux:
     output: { type: 'string', short: 'o' },
     type: { type: 'string' },
     format: { type: 'string' },
+    compress: { type: 'string' },
     memory: { type: 'string' },
     vcpus: { type: 'string' },
     ramdisk: { type: 'string', multiple: true },
@@ -70,6 +72,7 @@ For --type linux:
     if (!output) throw new UsageError('build needs -o FILE')
     const format = oneOf(values, 'format', FORMATS, 'raw')
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
+    const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     // QEMU's machines are PCs, which only a PVH guest has to be told.
@@ -77,7 +80,7 @@ For --type linux:
     const config = { ...machine, ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
-    await writeSnapshot(domain, format, output, progress)
+    await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
     if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))

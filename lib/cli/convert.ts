@@ -6,7 +6,7 @@
  */
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
 
 const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core' }
 
@@ -17,20 +17,22 @@ export const command: Command = {
   -o, --output FILE     - for standard output; raw writes FILE and FILE.json
   --format FORMAT       ${FORMATS.join(', ')} (default by OUT's ending: ${Object.entries(BY_NAME)
     .map(([ending, format]) => `.${ending} ${format}`)
-    .join(', ')})`,
-  options: { output: { type: 'string', short: 'o' }, format: { type: 'string' } },
+    .join(', ')})
+  --compress gzip       or a name that ends in .gz; for a format that is one file`,
+  options: { output: { type: 'string', short: 'o' }, format: { type: 'string' }, compress: { type: 'string' } },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('convert needs -o FILE')
     const given = text(values, 'format')
     const format =
-      given === undefined ? BY_NAME[/\.([a-z]+)$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
+      given === undefined ? BY_NAME[/\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
     if (!format) throw new UsageError(`--format is ${FORMATS.join(', ')}; not '${given ?? ''}'`)
     if (output === '-' && filesOf(format) > 1)
       throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
+    const compress = compressionOf(text(values, 'compress'), format, output)
     const domain = await openDomain(positionals[0] as string, progress)
-    await writeSnapshot(domain, format, output, progress)
+    await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (json && output !== '-') print(JSON.stringify({ output, format }, null, 2))
   },

@@ -7,7 +7,9 @@
 import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { decodeZstd } from '../kernel/codec/zstd.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
+import { DECOMPRESSED_MAX, gunzip, peekGzip, sniffCompression } from '../snapshot/compressed.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
@@ -50,12 +52,23 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
   if (source && sniffSnapshot(source)) return { domain: openSnapshot(source) }
   const bytes = readInput(name)
   if (!source && sniffSnapshot(bytesSource(bytes))) return { domain: openSnapshot(bytesSource(bytes)) }
+  const inside = compressedSnapshot(bytes)
+  if (inside) return { domain: openSnapshot(bytesSource(inside)) }
   if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
     const text = Buffer.from(bytes).toString()
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
     return { domain: openSidecar(text, image) }
   }
   return { kernel: await decoded(name, bytes, progress) }
+}
+
+/** What a compressed file holds, if that is a snapshot: a kernel may be compressed as well. */
+function compressedSnapshot(bytes: Uint8Array): Uint8Array | undefined {
+  const compression = sniffCompression(bytes)
+  if (compression === 'gzip') return sniffSnapshot(bytesSource(peekGzip(bytes))) ? gunzip(bytes) : undefined
+  if (compression !== 'zstd') return undefined
+  const held = decodeZstd(bytes, { limit: DECOMPRESSED_MAX }).bytes
+  return sniffSnapshot(bytesSource(held)) ? held : undefined
 }
 
 function decoded(name: string, bytes: Uint8Array, progress: Progress): Promise<Kernel> {

@@ -6,12 +6,14 @@
  */
 import * as path from 'node:path'
 import type { Domain } from '../guest/domain.js'
+import { gzipped } from '../snapshot/compressed.js'
 import { writeElfCore } from '../snapshot/elf-core.js'
 import { qemuSnapshot } from '../snapshot/qemu.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { writeXenCore } from '../snapshot/xen-core.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import { PAGE_SIZE } from '../units.js'
+import { UsageError } from './command.js'
 import { breathe, writeOutputs, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
@@ -33,11 +35,29 @@ export type Format = (typeof FORMATS)[number]
 /** How many files a snapshot of that format is; only one that is a single file can go into a pipe. */
 export const filesOf = (format: Format): number => (format in FILES ? FILES[format as keyof typeof FILES] : 1)
 
+/**
+ * Whether a snapshot is to be compressed: because it was asked for, or because the output's name says so.
+ * @throws UsageError for a compression we do not write, or a format of several files.
+ */
+export function compressionOf(asked: string | undefined, format: Format, output: string): boolean {
+  if (output.endsWith('.zst')) throw new UsageError('zstd is read, not written; use .gz, or pipe through zstd(1)')
+  if (asked !== undefined && asked !== 'gzip') throw new UsageError(`--compress is gzip; not '${asked}'`)
+  const compress = asked === 'gzip' || output.endsWith('.gz')
+  if (compress && filesOf(format) > 1) throw new UsageError(`${format} is several files, which are not compressed`)
+  return compress
+}
+
 /** @throws DomainBuilderError `cannot-write`, or the format's own refusal; nothing is left behind then. */
-export async function writeSnapshot(domain: Domain, format: Format, output: string, progress: Progress): Promise<void> {
+export async function writeSnapshot(
+  domain: Domain,
+  format: Format,
+  output: string,
+  progress: Progress,
+  compress = false,
+): Promise<void> {
   if (format === 'raw') return writeRaw(domain, output, progress)
   if (format === 'qemu') return writeQemu(domain, output, progress)
-  const chunks = STREAMS[format](domain)
+  const chunks = compress ? gzipped(STREAMS[format](domain)) : STREAMS[format](domain)
   if (output === '-') return writeStandardOutput(chunks)
   await writeOutputs([output], async ([file]) => {
     let done = 0

@@ -8,9 +8,10 @@ import { Ehdr64 } from '../abi/elf.js'
 import { XL_MAGIC } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { DECOMPRESSED_MAX, gunzip, PEEKED, peekGzip, sniffCompression } from './compressed.js'
 import { openElfCore } from './elf-core.js'
 import { isCore } from './elf-file.js'
-import type { ByteSource } from './source.js'
+import { type ByteSource, bytesSource } from './source.js'
 import { isXenCore, openXenCore } from './xen-core.js'
 import { isXl, openXl } from './xen-save.js'
 
@@ -26,8 +27,27 @@ export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core
   return undefined
 }
 
+function isGzip(source: ByteSource): boolean {
+  const start = new Uint8Array(Math.min(source.size, PEEKED))
+  source.readInto(0, start)
+  return sniffCompression(start) === 'gzip' && sniffSnapshot(bytesSource(peekGzip(start))) !== undefined
+}
+
+function wholeOf(source: ByteSource): Uint8Array {
+  if (source.size > DECOMPRESSED_MAX) {
+    throw new DomainBuilderError('payload-too-large', 'gzip: the snapshot is too long', {
+      expected: `at most ${DECOMPRESSED_MAX} bytes`,
+      found: `${source.size}`,
+      offset: 0,
+    })
+  }
+  const bytes = new Uint8Array(source.size)
+  source.readInto(0, bytes)
+  return bytes
+}
+
 /**
- * Opens a snapshot; pages are read when somebody looks at them.
+ * Opens a snapshot, compressed by gzip or not; pages are read when somebody looks at them.
  * @throws DomainBuilderError `unknown-format`, or whatever the format's reader has to say of the file.
  */
 export function openSnapshot(source: ByteSource): Domain {
@@ -39,6 +59,7 @@ export function openSnapshot(source: ByteSource): Domain {
     case 'elf-core':
       return openElfCore(source)
     default:
+      if (isGzip(source)) return openSnapshot(bytesSource(gunzip(wholeOf(source))))
       throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
         expected: 'a save file of xl, a core of xl dump-core, or an ELF core',
         found: `${source.size} bytes of something else`,

@@ -1,0 +1,116 @@
+/**
+ * build, convert, read and diff as a user meets them, on every format, through files and pipes.
+ *
+ * Source: README.md, "The commands".
+ * Gotcha: a writer that is killed must leave nothing behind, whatever the format.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-snapshots-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const file = (name: string): string => path.join(folder, name)
+
+function xdb(args: readonly string[], input?: Uint8Array): { code: number | null; out: Buffer; err: string } {
+  const ran = spawnSync(process.execPath, [MAIN, ...args], { input: input ?? '', maxBuffer: 2 ** 28 })
+  return { code: ran.status, out: ran.stdout, err: ran.stderr.toString() }
+}
+
+const kernel = file('kernel')
+writeFileSync(kernel, pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
+const ramdisk = file('ramdisk')
+writeFileSync(ramdisk, pattern(7777))
+const asked = ['--memory', '16', '--ramdisk', ramdisk, '--vcpus', '2', '--cmdline', 'quiet', '--p2m', 'offset:0x77']
+
+t.test('a guest through every format is the same guest', async (t) => {
+  const xl = file('guest.xl')
+  const built = xdb(['build', kernel, '-o', xl, '--format', 'xl', ...asked])
+  t.equal(built.err, '')
+  t.equal(built.code, 0)
+  const names = ['a.img', 'b.core', 'c.xl', 'd.core.gz', 'e.xl.gz']
+  let before = xl
+  for (const name of names) {
+    const converted = xdb(['convert', before, '-o', file(name)])
+    t.equal(converted.err, '', name)
+    t.equal(converted.code, 0)
+    t.same(xdb(['diff', xl, file(name)]), { code: 0, out: Buffer.alloc(0), err: '' }, `diff ${name}`)
+    before = file(name)
+  }
+  t.equal(xdb(['convert', before, '-o', file('f'), '--format', 'xen-core']).code, 0)
+  t.equal(xdb(['diff', xl, file('f')]).code, 0)
+  for (const name of [...names, 'f']) {
+    const said = JSON.parse(xdb(['inspect', file(name), '--json']).out.toString()) as {
+      startInfo: { cmd_line: string }
+    }
+    t.equal(said.startInfo.cmd_line, 'quiet', `inspect ${name}`)
+    t.match(xdb(['map', file(name)]).out.toString(), /start_info/, `map ${name}`)
+  }
+})
+
+t.test('through pipes', async (t) => {
+  const built = xdb(['build', kernel, '-o', '-', '--format', 'xl', ...asked])
+  t.ok(built.out.equals(readFileSync(file('guest.xl'))), 'standard output has the same bytes')
+  const core = xdb(['convert', '-', '-o', '-', '--format', 'elf-core'], built.out)
+  t.equal(core.code, 0)
+  t.ok(core.out.equals(readFileSync(file('b.core'))))
+})
+
+t.test('read, by physical and virtual address', async (t) => {
+  t.same([...xdb(['read', file('guest.xl'), '0x100000', '16']).out], [...pattern(16)])
+  t.same([...xdb(['read', file('b.core'), '--virtual', '0xffffffff80100000', '16']).out], [...pattern(16)])
+  const json = JSON.parse(xdb(['read', file('guest.xl'), '0x100000', '2', '--json']).out.toString()) as {
+    bytes: string
+  }
+  t.equal(json.bytes, '0108')
+  t.equal(xdb(['read', file('guest.xl'), '0x10000000', '1']).code, 1, 'outside the memory')
+  t.equal(xdb(['read', file('guest.xl'), 'here', '1']).code, 2)
+})
+
+t.test('diff names what differs', async (t) => {
+  const other = [...asked.slice(0, -4), '--cmdline', 'loud', '--p2m', 'offset:0x77']
+  t.equal(xdb(['build', kernel, '-o', file('other.xl'), '--format', 'xl', ...other]).code, 0)
+  const { code, out } = xdb(['diff', file('guest.xl'), file('other.xl')])
+  t.equal(code, 1)
+  t.match(
+    out.toString(),
+    /^start_info\.cmd_line: quiet \| loud\npfn 0x[0-9a-f]+ \(start_info\): from byte 0x[0-9a-f]+ on\n$/,
+  )
+})
+
+t.test('zstd is read', async (t) => {
+  if (!(await requirePeer(t, () => findCommand('zstd', 'zstd')))) return
+  t.equal(spawnSync('zstd', ['-q', '-f', file('guest.xl'), '-o', file('guest.xl.zst')]).status, 0)
+  t.equal(xdb(['diff', file('guest.xl'), file('guest.xl.zst')]).code, 0)
+  t.equal(xdb(['convert', file('guest.xl'), '-o', file('x.xl.zst')]).code, 2)
+})
+
+t.test('a damaged file is refused in one line, and leaves nothing', async (t) => {
+  const bytes = readFileSync(file('guest.xl'))
+  writeFileSync(file('cut.xl'), bytes.subarray(0, bytes.length - 100))
+  const refused = xdb(['convert', file('cut.xl'), '-o', file('cut.core')])
+  t.equal(refused.code, 1)
+  t.match(refused.err, /^xen-domain-builder: truncated: \w+ record: .*file offset 0x[0-9a-f]+\)\n$/)
+  t.notOk(existsSync(file('cut.core')))
+})
+
+t.test('told to stop, it leaves nothing behind', async (t) => {
+  const output = file('stopped')
+  mkdirSync(output)
+  // Through env: tap hooks itself, and handlers for signals, into every Node that it sees started.
+  const args = ['-u', 'NODE_OPTIONS', process.execPath, MAIN, 'build', kernel, '-o', path.join(output, 'x.xl')]
+  const child = spawn('env', [...args, '--format', 'xl', '--memory', '512G'])
+  const started = Date.now()
+  while (readdirSync(output).length === 0 && Date.now() - started < 20000) await new Promise((r) => setTimeout(r, 5))
+  child.kill('SIGTERM')
+  const signal = await new Promise((resolve) => child.on('exit', (code, s) => resolve(s ?? code)))
+  t.equal(signal, 'SIGTERM')
+  t.same(readdirSync(output), [])
+})
