@@ -64,7 +64,7 @@ checkInXen(
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
-    restoredLinuxTwice('pvh-restored', pvh),
+    restoredLinux('pvh-restored', pvh),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
