@@ -4,13 +4,12 @@ import t, { type Test } from 'tap'
 import { buildDomain, type Domain, type Kernel, type LinuxConfig, readBootParams, readKernel } from '../../lib/index.js'
 import { type Architecture, findKernel, type KernelName } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { findQemu, runInQemu } from './harness.js'
+import { findQemu, LINUX_CMDLINE, runInQemu, showConsole } from './harness.js'
 import { findBusybox, payloadChecksum, ramdisk } from './ramdisk.js'
 
 const MiB = 2 ** 20
 const GiB = 2 ** 30
-/** nokaslr: where it runs is then what we chose. reboot=t: a triple fault, which needs no firmware. */
-const CMDLINE = 'console=ttyS0 quiet nokaslr reboot=t panic=-1'
+const CMDLINE = `${LINUX_CMDLINE} quiet`
 const TEXT = { amd64: 0xffffffff81000000n, i386: 0xc1000000n } as const
 /** Where both kernels are linked to be, physically. */
 const LINKED_AT = 0x1000000
@@ -129,5 +128,6 @@ for (const boot of boots) {
     const output = await runInQemu(domain)
     t.comment(`${((performance.now() - start) / 1000).toFixed(1)} s`)
     check(t, output, domain, boot)
+    showConsole(t, output)
   })
 }

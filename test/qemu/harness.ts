@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Test } from 'tap'
 import type { Domain } from '../../lib/index.js'
 import { qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
 import { findCommand } from '../peer/command.js'
@@ -15,6 +16,18 @@ import type { Found } from '../peer/require-peer.js'
 
 export const QEMU = 'qemu-system-x86_64'
 export const findQemu = (): Promise<Found<string>> => findCommand(QEMU, 'qemu-system-x86')
+
+/**
+ * What every Linux here is told. nokaslr: where it runs is then what we chose. reboot=t: a triple fault, which needs no
+ * firmware. no_timer_check: at boot Linux counts the PIT's interrupts over some 60 ms of the TSC, and panics ("IO-APIC +
+ * timer doesn't work!") below five; on a busy machine QEMU's emulation keeps the TSC going and delivers fewer.
+ */
+export const LINUX_CMDLINE = 'console=ttyS0 nokaslr reboot=t panic=-1 no_timer_check'
+
+/** Where a test has failed, the last that its guest said. */
+export function showConsole(t: Test, output: string): void {
+  if (!t.passing()) t.comment(`the console ended in:\n${output.slice(-3000)}`)
+}
 
 /** Minutes on a machine that is busy; seconds on one that is not. */
 const PATIENCE_SECONDS = 240

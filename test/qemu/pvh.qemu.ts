@@ -9,11 +9,10 @@ import t, { type Test } from 'tap'
 import { buildDomain, type Domain, type PvhConfig, readHvmStartInfo, readKernel } from '../../lib/index.js'
 import { type Architecture, findKernel, type KernelName } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { findQemu, runInQemu } from './harness.js'
+import { findQemu, LINUX_CMDLINE, runInQemu, showConsole } from './harness.js'
 import { findBusybox, payloadChecksum, ramdisk } from './ramdisk.js'
 
 const MiB = 2 ** 20
-const CMDLINE = 'console=ttyS0 nokaslr reboot=t panic=-1'
 const LINKED_AT = 0x1000000
 
 interface Boot {
@@ -55,7 +54,7 @@ function e820Lines(domain: Domain): string[] {
 function check(t: Test, output: string, domain: Domain, boot: Boot): void {
   const said = (what: string): string[] =>
     [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\r?\n`, 'g'))].map((m) => m[1] ?? '')
-  t.same(said('CMDLINE'), [CMDLINE])
+  t.same(said('CMDLINE'), [LINUX_CMDLINE])
   t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
   // The kernel writes to the console meanwhile: what follows a whole line is not init's.
   const e820 = said('E820').map((line) => /^\[mem \S+\] (usable|reserved|ACPI data)/.exec(line)?.[0])
@@ -80,7 +79,7 @@ for (const boot of boots) {
     if (file === undefined) return
     const domain = buildDomain(await readKernel(readFileSync(file)), {
       memory: 512 * MiB,
-      cmdline: CMDLINE,
+      cmdline: LINUX_CMDLINE,
       ramdisk: ramdisk(busybox),
       platform: 'pc',
       ...boot.config,
@@ -90,5 +89,6 @@ for (const boot of boots) {
     const output = await runInQemu(domain)
     t.comment(`${((performance.now() - start) / 1000).toFixed(1)} s`)
     check(t, output, domain, boot)
+    showConsole(t, output)
   })
 }
