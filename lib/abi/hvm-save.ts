@@ -9,7 +9,7 @@ import { bytes, pad, struct, u16, u32, u64 } from './struct.js'
 
 export const HvmSaveDescriptor = struct('hvm_save_descriptor', 8, { typecode: u16, instance: u16, length: u32 })
 
-export const HVM_SAVE_CODE = { END: 0, HEADER: 1, CPU: 2, MTRR: 14 } as const
+export const HVM_SAVE_CODE = { END: 0, HEADER: 1, CPU: 2, LAPIC: 5, MTRR: 14 } as const
 
 export const HVM_FILE_MAGIC = 0x54381286
 export const HVM_FILE_VERSION = 1
@@ -104,6 +104,21 @@ export const HvmHwCpu = struct('hvm_hw_cpu', 1032, {
   flags: u32,
   _pad0: pad(4),
 })
+
+/** What a local APIC has beside its registers, which are a record of their own. */
+export const HvmHwLapic = struct('hvm_hw_lapic', 24, {
+  apic_base_msr: u64,
+  disabled: u32,
+  timer_divisor: u32,
+  tdt_msr: u64,
+})
+/** The IA32_APIC_BASE of every vcpu, which has its APIC on, and the bit of the one that boots (Intel SDM vol. 3, 11.4.4). */
+export const APIC_BASE_ENABLED = 0xfee00800n
+export const APIC_BASE_BSP = 0x100n
+/** `disabled`: the guest has not yet set the bit in the spurious-interrupt register (VLAPIC_SW_DISABLED). */
+export const LAPIC_SW_DISABLED = 2
+/** The divisor that a zero in the divide configuration register means. */
+export const LAPIC_TIMER_DIVISOR_RESET = 2
 
 /** 16 variable ranges of two registers and 11 fixed ones lie between; all are off. */
 export const HvmHwMtrr = struct('hvm_hw_mtrr', 240, {

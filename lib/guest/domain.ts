@@ -108,8 +108,6 @@ export interface PvhBoot {
   readonly hvmStartInfo?: Paddr
   /** By index; empty for a guest that is not Xen's. */
   readonly hvmParams: readonly HvmParam[]
-  /** What the kernel calls itself in its GUEST_OS note. */
-  readonly guestOs?: string
 }
 
 /** A record of a save file that is kept as it was found. */

@@ -2,17 +2,22 @@
  * The HVM context of a guest: its vcpus as the records that Xen takes, and back.
  *
  * Source: xen/include/public/arch-x86/hvm/save.h; what a PVH guest starts with, tools/libs/guest/xg_dom_x86.c (vcpu_hvm).
- * Gotcha: only vcpus that run have a CPU record, since Xen starts whichever it is given one for; the local APICs are
- * left as Xen makes them: a record of ours could only say the same.
+ * Gotcha: only vcpus that run have a CPU record, since Xen starts whichever it is given one for; the registers of the
+ * local APICs are left as Xen resets them, which is what a record of ours would say.
  */
 import {
+  APIC_BASE_BSP,
+  APIC_BASE_ENABLED,
   HVM_FILE_MAGIC,
   HVM_FILE_VERSION,
   HVM_SAVE_CODE,
   HvmHwCpu,
+  HvmHwLapic,
   HvmHwMtrr,
   HvmSaveDescriptor,
   HvmSaveHeader,
+  LAPIC_SW_DISABLED,
+  LAPIC_TIMER_DIVISOR_RESET,
   MTRR_CAP,
   MTRR_WRITE_BACK,
   PAT_RESET,
@@ -43,11 +48,20 @@ export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
       ...vcpus
         .filter(({ online }) => online)
         .flatMap((vcpu) => saveRecord(HVM_SAVE_CODE.CPU, vcpu.id, HvmHwCpu, cpuOf(vcpu))),
+      ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.LAPIC, id, HvmHwLapic, lapicOf(id))),
       ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.MTRR, id, HvmHwMtrr, mtrr)),
       ...saveRecord(HVM_SAVE_CODE.END, 0),
     ]),
   )
 }
+
+/** A local APIC as it is when its vcpu starts. */
+const lapicOf = (id: number): Infer<typeof HvmHwLapic> => ({
+  apic_base_msr: id === 0 ? APIC_BASE_ENABLED | APIC_BASE_BSP : APIC_BASE_ENABLED,
+  disabled: LAPIC_SW_DISABLED,
+  timer_divisor: LAPIC_TIMER_DIVISOR_RESET,
+  tdt_msr: 0n,
+})
 
 function cpuOf(vcpu: Vcpu): Cpu {
   const { cr0, cr3, cr4, dr6, dr7, efer, gdtr, tr } = vcpu

@@ -77,12 +77,10 @@ export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
   const special = isXen ? specialRegions() : []
   for (const { name, pfn } of special) if (name === 'ident_pt') memory.write(pfn * PAGE_SIZE, identPage())
 
-  const { guestOs } = pvh.params
   const boot: PvhBoot = {
     kind: 'hvm_start_info',
     hvmStartInfo: startInfo,
     hvmParams: isXen ? specialParams() : [],
-    ...(guestOs === undefined ? {} : { guestOs }),
   }
   return {
     type: 'pvh',

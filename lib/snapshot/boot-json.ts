@@ -58,10 +58,7 @@ const fields = (values: object) =>
   ])
 
 function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
-  const params = {
-    hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })),
-    ...(boot.guestOs === undefined ? {} : { guestOs: boot.guestOs }),
-  }
+  const params = { hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })) }
   if (boot.hvmStartInfo === undefined) return params
   const { paddr, fields: found, cmdline, modules, memmap } = readHvmStartInfo(domain)
   const entries = (list: readonly object[]) => list.map((entry) => Object.fromEntries(fields(entry)))
@@ -92,7 +89,6 @@ export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory)
 }
 
 function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
-  const guestOs = json.at('guestOs')
   return {
     kind: 'hvm_start_info',
     ...(json.at('hvmStartInfo').present
@@ -102,7 +98,6 @@ function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
       .at('hvmParams')
       .list(MAX_ENTRIES)
       .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() })),
-    ...(guestOs.present ? { guestOs: guestOs.string() } : {}),
   }
 }
 

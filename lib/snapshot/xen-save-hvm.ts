@@ -21,8 +21,12 @@ import { pagesToMemory } from './page-memory.js'
 import { refuse, within } from './records.js'
 import type { ByteSource } from './source.js'
 
-/** What such a kernel calls itself in its GUEST_OS note. */
-const ASKS_XEN_FOR_ITS_MAP: readonly string[] = ['GRUB']
+/**
+ * What GRUB's i386-xen_pvh says when Xen does not answer (grub-core/kern/i386/xen/pvh.c): it has no note by which to know
+ * it. Its own code lies at its start, before whatever modules it was made with.
+ */
+const ASKS_XEN_FOR_ITS_MAP = 'Could not get memory map from Xen!'
+const GRUBS_OWN_PAGES = 256
 const CONTEXT = 'HVM_CONTEXT'
 
 /** @throws DomainBuilderError `bad-config` for a guest that would not live through it. */
@@ -30,12 +34,12 @@ export function requireRestorablePvh(domain: Domain<PvhBoot>): void {
   const wrong = (what: string, expected: string, found: string): never => {
     throw new DomainBuilderError('bad-config', what, { expected, found })
   }
-  const { guestOs, hvmParams, hvmStartInfo } = domain.boot
-  if (guestOs !== undefined && ASKS_XEN_FOR_ITS_MAP.includes(guestOs)) {
+  const { hvmParams, hvmStartInfo } = domain.boot
+  if (asksXenForItsMap(domain)) {
     wrong(
       'the kernel asks Xen for its memory map, which Xen does not have of a restored guest, whoever saved it',
       'a kernel that finds the map in hvm_start_info',
-      `GUEST_OS '${guestOs}'`,
+      "GRUB's i386-xen_pvh",
     )
   }
   if (hvmParams.length === 0) wrong("the guest has none of Xen's special pages", 'platform xen', 'platform pc')
@@ -44,6 +48,13 @@ export function requireRestorablePvh(domain: Domain<PvhBoot>): void {
   if (memmap.length === 0) {
     wrong('a restored guest finds its memory map nowhere else', 'hvm_start_info version 1', `version ${fields.version}`)
   }
+}
+
+function asksXenForItsMap({ memory, regions }: Domain): boolean {
+  const kernel = regions.find(({ name }) => name === 'kernel')
+  if (kernel === undefined) return false
+  const own = memory.read(kernel.pfn * PAGE_SIZE, Math.min(kernel.pages, GRUBS_OWN_PAGES) * PAGE_SIZE)
+  return Buffer.from(own.buffer, own.byteOffset, own.length).includes(ASKS_XEN_FOR_ITS_MAP)
 }
 
 /** The body of HVM_PARAMS. */

@@ -4,7 +4,7 @@
  * Source: lib/snapshot/xen-save.ts; the checker is verify-stream-v2 of Debian's xen-utils.
  * Gotcha: frames are pfns in the file, so guests with different p2m have one and the same file.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -25,7 +25,9 @@ import {
   writeXl,
   type XlOptions,
 } from '../../lib/index.js'
+import { rawSidecar } from '../../lib/snapshot/raw.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findVerifyStream } from '../peer/verify-stream.js'
 
@@ -207,11 +209,22 @@ t.test('the HVM context and parameters, by the offsets that Xen documents', asyn
     [
       [1, 0, 24],
       [2, 0, 1032],
+      [5, 0, 24],
+      [5, 1, 24],
       [14, 0, 240],
       [14, 1, 240],
       [0, 0, 0],
     ],
-    'one vcpu runs, each has its MTRRs',
+    'one vcpu runs, each has its local APIC and its MTRRs',
+  )
+  const lapics = [0, 1].map((i) => body.subarray(32 + 1040 + i * 32 + 8))
+  t.same(
+    lapics.map((lapic) => [lapic.readBigUInt64LE(0), lapic.readUInt32LE(8), lapic.readUInt32LE(12)]),
+    [
+      [0xfee00900n, 2, 2],
+      [0xfee00800n, 2, 2],
+    ],
+    'on, as each starts; the first is the one that boots',
   )
   t.equal(body.readUInt32LE(8), 0x54381286)
   const cpu = body.subarray(40)
@@ -234,12 +247,22 @@ t.test('the HVM context and parameters, by the offsets that Xen documents', asyn
 
 t.test('PVH guests that would not live through it are refused', async (t) => {
   const memory = 20 * 2 ** 20
-  const build = async (more: Partial<DomainConfig>, os = 'Linux') =>
-    buildDomain(await readKernel(pvhKernelFile({ notes: { GUEST_OS: os } })), { memory, ...more, type: 'pvh' })
+  const build = async (more: Partial<DomainConfig>, file: Uint8Array = pvhKernelFile()) =>
+    buildDomain(await readKernel(file), { memory, ...more, type: 'pvh' })
   const refused = (domain: Domain, message: RegExp) => t.throws(() => xlBytes(domain), { code: 'bad-config', message })
-  refused(await build({}, 'GRUB'), /asks Xen for its memory map.*GUEST_OS 'GRUB'/)
   refused(await build({ platform: 'pc' }), /special pages/)
   refused(await build({ startInfoVersion: 0 }), /hvm_start_info version 1, found version 0/)
+})
+
+t.test("GRUB's PVH image, which asks Xen for its memory map, is refused, and only as xl", async (t) => {
+  const grub = await requirePeer(t, () => findKernel('grub-i386-xen_pvh'))
+  if (grub === undefined) return
+  const domain = buildDomain(await readKernel(readFileSync(grub)), { type: 'pvh', memory: 64 * 2 ** 20 })
+  t.throws(() => xlBytes(domain), {
+    code: 'bad-config',
+    message: /^the kernel asks Xen for its memory map, .* found GRUB's i386-xen_pvh\)?$/m,
+  })
+  t.equal(rawSidecar(domain, 'grub.img').type, 'pvh', 'raw takes it')
 })
 
 t.test('a PVH file that lies is refused, wherever it does', async (t) => {
