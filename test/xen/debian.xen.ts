@@ -7,6 +7,7 @@ import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
+import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredLinux, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
@@ -63,7 +64,8 @@ checkInXen(
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
-    restoredLinux('pvh-restored', pvh),
+    restoredLinuxTwice('pvh-restored', pvh),
+    frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),
