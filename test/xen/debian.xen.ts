@@ -65,6 +65,8 @@ checkInXen(
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
+    restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
+    restoredLinux('pvh-restored-4', { ...pvh, vcpus: 4 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
