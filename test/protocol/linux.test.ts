@@ -144,13 +144,15 @@ t.test('fields appear with the protocol version that has them', async (t) => {
     const page = bytesAt(domain, domain.boot.bootParams, PAGE_SIZE)
     const view = new DataView(page.buffer)
     t.equal(page[0x210], 0xff, `${version}: type_of_loader`)
-    t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? 0xde00 : 0, `${version}: heap_end_ptr`)
-    t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01 | 0x80, `${version}: loadflags`)
+    const heap = protocol >= 0x202 ? 0xde00 : 0x8e00
+    t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? heap : 0, `${version}: heap_end_ptr`)
+    t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01, `${version}: loadflags`)
     t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing behind its header`)
-    t.equal(readCommandLine(domain), protocol >= 0x202 ? 'quiet' : '')
+    t.equal(readCommandLine(domain), 'quiet')
     if (protocol < 0x202) {
       t.equal(view.getUint16(0x20, true), 0xa33f)
-      const at = domain.boot.bootParams + view.getUint16(0x22, true)
+      t.equal(domain.boot.bootParams, 0x90000)
+      const at = 0x90000 + view.getUint16(0x22, true)
       t.equal(Buffer.from(bytesAt(domain, at, 6)).toString(), 'quiet\0')
     }
     t.same(file, before, 'the file is as it was')
@@ -227,7 +229,8 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
     memory: 8 * GiB,
     loadAddress: 0xbfe00000,
   })
-  await refused(t, 'bad-config', /entry cannot be used: expected 32 or 64, found '16'/, { entry: 16 })
+  await refused(t, 'bad-config', /entry cannot be used: expected 16 or 32 or 64, found '8'/, { entry: 8 as 16 })
+  await refused(t, 'bad-config', /real mode has no privilege levels/, { entry: 16, subarch: 'xen', ring: 3 })
   await refused(t, 'bad-config', /ring/, { ring: 3 })
 })
 
