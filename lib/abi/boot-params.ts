@@ -30,6 +30,8 @@ export const PARAGRAPH_SIZE = 16
 export const PROTOCOL_OLDEST = 0x200
 /** cmd_line_ptr, anywhere below 4 GiB. */
 export const PROTOCOL_CMD_LINE_PTR = 0x202
+/** Such setup code says where its heap ends. */
+export const PROTOCOL_HEAP = 0x201
 /** syssize has 32 bits. */
 export const PROTOCOL_SYSSIZE_32 = 0x204
 export const PROTOCOL_RELOCATABLE = 0x205
@@ -64,12 +66,25 @@ export const { XLF_KERNEL_64, XLF_CAN_BE_LOADED_ABOVE_4G } = XLF
 /** Selectors of the flat segments that the 32-bit and 64-bit entries are made with. */
 export const BOOT_CS = 0x10
 export const BOOT_DS = 0x18
-/** heap_end_ptr for setup code with 0xe000 bytes for itself, its heap and its stack. */
-export const HEAP_END_PTR = 0xe000 - 0x200
+/** Bytes that setup code has at most for itself, from its segment; its heap and its stack begin there. */
+export const SETUP_MAX_BYTES = 0x8000
+/** Where heap and stack end, from that segment. */
+export const HEAP_END = 0xe000
+/** The same where setup code, heap and command line share the room below LOW_MEMORY_END. */
+export const OLD_HEAP_END = 0x9000
+/** heap_end_ptr leaves so much of it for the stack. */
+export const STACK_BYTES = 0x200
+export const heapEndPtr = (heapEnd: number): number => heapEnd - STACK_BYTES
 /** hardware_subarch. */
 export const HARDWARE_SUBARCH = { PC: 0, LGUEST: 1, XEN: 2, INTEL_MID: 3, CE4100: 4 } as const
-/** Before 2.02 a command line is found by these in screen_info: the magic, and its distance from boot_params. */
+/**
+ * Before 2.02 a command line is found by cl_magic and cl_offset in screen_info. The offset counts from this address, where
+ * such a kernel's setup code is, or moves itself.
+ */
 export const OLD_CMDLINE_MAGIC = 0xa33f
+export const OLD_SETUP_ADDRESS = 0x90000
+/** The end of the memory below 640 KiB that a loader may use: a BIOS keeps its own data above. */
+export const LOW_MEMORY_END = 0x9a000
 
 /** Where a bzImage's protected-mode code goes unless it is relocatable, and a zImage's. */
 export const LOAD_HIGH_ADDRESS = 0x100000

@@ -41,6 +41,11 @@ export const FLAT_CODE32 = 0xc9b
 export const FLAT_CODE64 = 0xa9b
 export const FLAT_DATA = 0xc93
 export const FLAT_LIMIT = 0xffffffff
+/** Segments as real mode has them: 64 KiB, the base sixteen times the selector. */
+export const REAL_MODE_CODE = 0x9b
+export const REAL_MODE_DATA = 0x93
+export const REAL_MODE_LIMIT = 0xffff
+export const REAL_MODE_SHIFT = 4
 /** In those attributes. */
 export const DESCRIPTOR_DPL_SHIFT = 5
 export const DESCRIPTOR_G = 1 << 11
@@ -69,6 +74,10 @@ export const TSS32_LIMIT = 0x67
 /** A page directory entry of a guest without PAE that maps 4 MiB. */
 export const PDE_4M_SHIFT = 22
 export const PDE_4M_ENTRIES = 1024
+
+/** What an option ROM begins with, and the unit that its third byte counts its size in. */
+export const OPTION_ROM_MAGIC = 0xaa55
+export const OPTION_ROM_BLOCK = 512
 
 /** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
 export const ROM_START = 0xffff0000

@@ -1,9 +1,11 @@
 /**
- * Assembler: just enough x86, 64-bit and 32-bit, to write a tiny kernel or a boot ROM whose source reads as assembly.
+ * Assembler: just enough x86, 64-bit, 32-bit and 16-bit, to write a tiny kernel or a boot ROM whose source reads as
+ * assembly.
  *
  * Source: Intel SDM vol. 2, chapter 2 (prefixes, ModRM, SIB) and the instructions' own pages (https://www.intel.com/sdm).
  * Gotcha: jumps and calls always take four bytes of distance (`loop` has only one); nothing is ever shortened. In 32-bit
- * code a label's memory is named by its address, in 64-bit code by its distance.
+ * code a label's memory is named by its address, in 64-bit code by its distance. 16-bit code is 32-bit code with a prefix
+ * on whatever has 32 bits: what it cannot say, it has no name for (there is no `ax`).
  *
  * ```ts
  * const a = new Assembler(0x1000n)
@@ -89,26 +91,32 @@ interface Fixup {
   readonly absolute?: boolean
 }
 
+/** The mode that code runs in, by the width of its operands and addresses. */
+export type CodeBits = 16 | 32 | 64
+/** In 16-bit code: the operand, or the address, of this one instruction has 32 bits. */
+const OPERAND_32 = 0x66
+const ADDRESS_32 = 0x67
+
 export class Assembler {
   /** Virtual address of the first byte. */
   readonly origin: bigint
-  #bits: 32 | 64
+  #bits: CodeBits
   readonly #bytes: number[] = []
   readonly #labels = new Map<string, number>()
   readonly #fixups: Fixup[] = []
 
-  constructor(origin: number | bigint = 0n, bits: 32 | 64 = 64) {
+  constructor(origin: number | bigint = 0n, bits: CodeBits = 64) {
     this.origin = BigInt(origin)
     this.#bits = bits
   }
 
   /** The mode that the code from here on runs in. */
-  code(bits: 32 | 64): this {
+  code(bits: CodeBits): this {
     this.#bits = bits
     return this
   }
 
-  get bits(): 32 | 64 {
+  get bits(): CodeBits {
     return this.#bits
   }
 
@@ -206,10 +214,13 @@ export class Assembler {
   push = (from: Register): this => this.#plusRegister(0x50, from)
   pop = (to: Register): this => this.#plusRegister(0x58, to)
 
-  call = (label: string): this => this.#put(0xe8).#relative(label, 4)
-  ret = (): this => this.#put(0xc3)
-  jmp = (label: string): this => this.#put(0xe9).#relative(label, 4)
-  jcc = (condition: Condition, label: string): this => this.#put(0x0f, 0x80 | CONDITIONS[condition]).#relative(label, 4)
+  call = (label: string): this => this.operand32().#put(0xe8).#relative(label, 4)
+  ret = (): this => this.operand32().#put(0xc3)
+  jmp = (label: string): this => this.operand32().#put(0xe9).#relative(label, 4)
+  jcc = (condition: Condition, label: string): this =>
+    this.operand32()
+      .#put(0x0f, 0x80 | CONDITIONS[condition])
+      .#relative(label, 4)
   /** Counts rcx down and jumps while it is not zero; at most 128 bytes away. */
   loop = (label: string): this => this.#put(0xe2).#relative(label, 1)
 
@@ -236,6 +247,11 @@ export class Assembler {
       else refuse(`'${label}' is too far for a jump of one byte`, String(distance))
     }
     return out
+  }
+
+  /** What every instruction of 32 bits begins with in 16-bit code; nothing in any other. */
+  protected operand32(): this {
+    return this.#bits === 16 ? this.#put(OPERAND_32) : this
   }
 
   #put(...bytes: readonly number[]): this {
@@ -284,6 +300,7 @@ export class Assembler {
   }
 
   #plusRegister(opcode: number, register: Register, wide = false): this {
+    if (register.size === 4) this.operand32()
     const rex = (wide ? 8 : 0) | (register.code >> 3)
     // Without any REX, byte registers 4 to 7 would be ah, ch, dh and bh.
     if (rex !== 0 || (register.size === 1 && register.code >= 4)) this.#rex(rex)
@@ -291,7 +308,9 @@ export class Assembler {
   }
 
   #rex(bits: number): void {
-    if (this.#bits === 32) refuse('32-bit code has no such register', 'one of 64 bits, or a new byte register')
+    if (this.#bits !== 64) {
+      refuse(`${this.#bits}-bit code has no such register`, 'one of 64 bits, or a new byte register')
+    }
     this.#put(0x40 | bits)
   }
 
@@ -307,6 +326,8 @@ export class Assembler {
     behind = 0,
     reg?: Register,
   ): this {
+    if (this.#bits === 16 && !isRegister(rm)) this.#put(ADDRESS_32)
+    if (size === 4) this.operand32()
     const [base, index] = isRegister(rm) ? [rm, undefined] : [rm.base, rm.index]
     const byteRegister = [reg, isRegister(rm) ? rm : undefined].some((r) => r?.size === 1 && r.code >= 4)
     const rex = (size === 8 ? 8 : 0) | ((field >> 3) << 2) | (((index?.code ?? 0) >> 3) << 1) | ((base?.code ?? 0) >> 3)

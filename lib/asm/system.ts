@@ -30,12 +30,17 @@ export class SystemAssembler extends Assembler {
   toSegment = (segment: Segment, from: Register): this => this.operation([0x8e], SEGMENTS[segment], from)
   fromSegment = (to: Register, segment: Segment): this => this.operation([0x8c], SEGMENTS[segment], to)
 
-  pushImmediate = (value: number): this => this.bytes(0x68).u32(value >>> 0)
-  pushf = (): this => this.bytes(0x9c)
-  popf = (): this => this.bytes(0x9d)
-  /** Far jump, 32-bit code only. */
+  pushDs = (): this => this.bytes(0x1e)
+  popDs = (): this => this.bytes(0x1f)
+  pushImmediate = (value: number): this =>
+    this.operand32()
+      .bytes(0x68)
+      .u32(value >>> 0)
+  pushf = (): this => this.operand32().bytes(0x9c)
+  popf = (): this => this.operand32().bytes(0x9d)
+  /** Far jump; there is none in 64-bit code. */
   ljmp = (selector: number, target: string | number): this => {
-    this.bytes(0xea)
+    this.operand32().bytes(0xea)
     if (typeof target === 'string') this.address(target)
     else this.u32(target)
     return this.u16(selector)
@@ -45,7 +50,13 @@ export class SystemAssembler extends Assembler {
   /** eax or edi, and so on, gets the address of a label. */
   movAddress = (to: Register, label: string): this => this.bytes(0xb8 | to.code).address(label)
 
+  /** Jumps to the address that a register has. */
+  jmpTo = (target: Register): this => this.operation([0xff], 4, target)
+  /** Far return, to a caller whose far call had no prefix. */
+  retf = (): this => this.bytes(0xcb)
   cli = (): this => this.bytes(0xfa)
+  /** String instructions count upwards. */
+  cld = (): this => this.bytes(0xfc)
   hlt = (): this => this.bytes(0xf4)
   /** The byte in al to the port in dx; and the other way. */
   outb = (): this => this.bytes(0xee)

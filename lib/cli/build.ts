@@ -43,12 +43,14 @@ For --type pvh:
   --reserve START-END   as below
   --start-info N        version of hvm_start_info, 0 or 1 (default 1)
 For --type linux:
-  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
+  --entry N             16, 32 or 64, the mode to enter in (default: the best that the kernel claims); 16 is its setup
+                        code in real mode, which needs a BIOS
   --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
   --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
   --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
   --ramdisk-address ADDR  (default: as high as the kernel allows)
-  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
+  --reserve START-END   memory that the guest is told to leave alone; may be given more than once. A kernel that can
+                        only run at 0x100000 is moved there by a hook where that is reserved
   --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
   --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {

@@ -88,6 +88,7 @@ export interface PvBoot {
 /** Boot information of a guest entered by the Linux boot protocol: what there is to know lies in boot_params. */
 export interface LinuxBoot {
   readonly kind: 'boot_params'
+  /** In real mode: the boot sector, with the setup header at the same offset. The rest its setup code makes itself. */
   readonly bootParams: Paddr
   /** start_info hung off boot_params, for a kernel whose hardware_subarch says that it looks for one. */
   readonly startInfo?: { readonly pfn: Pfn; readonly vaddr: Vaddr }

@@ -4,6 +4,7 @@
  * Source: Intel SDM vol. 3, chapters 2 and 3; what a PV guest adds, xen/include/public/arch-x86/xen.h.
  * Gotcha: the names are those of the 64-bit registers for every guest; a 32-bit guest uses their low halves.
  */
+import { CR0_PE } from '../abi/x86.js'
 import type { Vaddr } from '../units.js'
 
 export const GENERAL_REGISTERS = [
@@ -77,6 +78,9 @@ export interface Vcpu {
     readonly context?: Uint8Array
   }
 }
+
+/** Whether a vcpu that is no PV guest's starts as a processor leaves reset: a BIOS is behind it. */
+export const inRealMode = ({ cr0 }: Pick<Vcpu, 'cr0'>): boolean => (cr0 & BigInt(CR0_PE)) === 0n
 
 /** Registers that are zero but for those given. */
 export function registers(values: Partial<Registers>): Registers {

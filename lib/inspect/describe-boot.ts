@@ -9,6 +9,7 @@ import type { SetupHeaderFields } from '../abi/boot-params.js'
 import { readBootParams, readCommandLine } from '../guest/boot-params.js'
 import type { Domain, LinuxBoot } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
+import { inRealMode } from '../guest/vcpu.js'
 import { hex } from '../units.js'
 import { describePvh, pvhText } from './describe-pvh.js'
 import type { Json } from './json.js'
@@ -36,6 +37,7 @@ function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: s
   const params = readBootParams(domain)
   return {
     paddr: hex(boot.bootParams),
+    ...(startsInRealMode(domain) ? { realMode: true } : {}),
     cmdline: readCommandLine(domain),
     hdr: Object.fromEntries(setFields(params.hdr).map(([name, value]) => [name, hex(value)])),
     e820: params.e820_table
@@ -43,6 +45,9 @@ function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: s
       .map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type })),
   }
 }
+
+/** There are no boot_params yet then, but for the header; and it is the BIOS that says what memory there is. */
+const startsInRealMode = ({ vcpus: [vcpu] }: Domain): boolean => vcpu !== undefined && inRealMode(vcpu)
 
 const setFields = (hdr: SetupHeaderFields): [string, number | bigint][] =>
   Object.entries(hdr).filter(([, value]) => BigInt(value) !== 0n)
@@ -68,13 +73,18 @@ export function bootText(domain: Domain): string[] {
 
 function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
   const params = readBootParams(domain)
+  const realMode = startsInRealMode(domain)
   return [
-    `boot_params at ${hex(boot.bootParams)}`,
+    realMode
+      ? `setup code at ${hex(boot.bootParams)}, entered in real mode; in its header`
+      : `boot_params at ${hex(boot.bootParams)}`,
     ...pairs([
       ...setFields(params.hdr).map(([name, value]): [string, string] => [name, hex(value)]),
       ['command line', JSON.stringify(readCommandLine(domain))],
     ]),
     '',
-    ...memoryMapText(params.e820_table.slice(0, params.e820_entries)),
+    ...(realMode
+      ? ['the memory map is what the BIOS says']
+      : memoryMapText(params.e820_table.slice(0, params.e820_entries))),
   ]
 }

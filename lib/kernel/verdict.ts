@@ -73,15 +73,22 @@ function linuxVerdict(kernel: Kernel): Bootable {
   return vmlinuxNeeds(vmlinux as Vmlinux)
 }
 
-function imageNeeds({ header, entries, address, runsAt, reloc, initSize }: LinuxImage): Bootable {
+function imageNeeds(image: LinuxImage): Bootable {
+  const { header, entries, address, runsAt, reloc, initSize } = image
   const needs = [
     `boot protocol ${showProtocol(header.protocol)}, claims the ${entries.map((mode) => `${mode}-bit`).join(', ')} entry`,
-    reloc === undefined ? `to be loaded at ${hex(address)}` : `an address that is a multiple of ${hex(reloc.align)}`,
+    reloc === undefined ? fixedNeeds(image) : `an address that is a multiple of ${hex(reloc.align)}`,
   ]
   if (initSize !== undefined) needs.push(`${showSize(initSize)} at ${hex(runsAt)}`)
   const [best] = entries
   if (best === 16) return { needs }
   return { entry: best === 64 ? address + ENTRY_64_OFFSET : address, needs }
+}
+
+/** A hook is entered through code32_start; a kernel that has none is beyond its reach. */
+function fixedNeeds({ header, address }: LinuxImage): string {
+  const hooked = header.header.code32_start === 0 ? 'where nothing else may be' : 'or to be moved there by a hook'
+  return `to be loaded at ${hex(address)}, ${hooked}`
 }
 
 function vmlinuxNeeds({ entry, entryMode, image, anywhere, saysLinux }: Vmlinux): Bootable {

@@ -13,12 +13,13 @@ import {
   CAN_USE_HEAP,
   E820_MAX_ENTRIES_ZEROPAGE,
   HDRS_MAGIC,
-  HEAP_END_PTR,
   KEEP_SEGMENTS,
   LOADED_HIGH,
   LOADER_TYPE_UNDEFINED,
   OLD_CMDLINE_MAGIC,
+  OLD_SETUP_ADDRESS,
   PROTOCOL_CMD_LINE_PTR,
+  PROTOCOL_HEAP,
   PROTOCOL_NEWEST,
   ScreenInfo,
   SETUP_DATA_TYPE,
@@ -37,13 +38,12 @@ import { hex, type Paddr } from '../units.js'
 import type { SetupDataNode } from './linux-config.js'
 import type { LinuxLoad } from './linux-image.js'
 
-/** What the loader decided. */
+/** What the loader decided, and the header has a field for. */
 export interface LoaderSays {
-  /** Where boot_params itself lies. */
-  readonly paddr: Paddr
   readonly cmdline: Paddr
+  /** For setup code. */
+  readonly heapEndPtr: number
   readonly ramdisk?: { readonly start: Paddr; readonly bytes: number }
-  readonly map: readonly MapEntry[]
   /** The first node of the chain. */
   readonly setupData?: Paddr
   readonly subarch: number
@@ -55,37 +55,59 @@ export interface LoaderSays {
 const low32 = (value: number): number => value % 2 ** 32
 const high32 = (value: number): number => Math.floor(value / 2 ** 32)
 
-/** The page. @throws DomainBuilderError `does-not-fit` for what the header's version has no field for. */
-export function bootParamsPage(load: LinuxLoad, says: LoaderSays): Uint8Array {
+/**
+ * The page.
+ * @param map what the kernel is told of its memory, as far as there is room for it.
+ * @throws DomainBuilderError `does-not-fit` for what the header's version has no field for.
+ */
+export function bootParamsPage(load: LinuxLoad, says: LoaderSays, map: readonly MapEntry[]): Uint8Array {
   const page = new Uint8Array(BootParams.size)
   page.set(headerBytes(load), SETUP_HEADER_OFFSET)
+  fillHeader(page, load, says)
+  const view = new DataView(page.buffer)
+  view.setUint32(BootParams.offsetOf('ext_cmd_line_ptr'), high32(says.cmdline), true)
+  view.setUint32(BootParams.offsetOf('ext_ramdisk_image'), high32(says.ramdisk?.start ?? 0), true)
+  view.setUint32(BootParams.offsetOf('ext_ramdisk_size'), high32(says.ramdisk?.bytes ?? 0), true)
+
+  const inPage = map.slice(0, E820_MAX_ENTRIES_ZEROPAGE)
+  page[BootParams.offsetOf('e820_entries')] = inPage.length
+  page.set(encodeMap(inPage), BootParams.offsetOf('e820_table'))
+  for (const { start, end, type } of inPage) logBoot('e820 [%s, %s) type %d', hex(start), hex(end), type)
+  return page
+}
+
+/**
+ * Boot sector and setup code, with what a loader says to them in the header: the rest of boot_params they make themselves.
+ * @throws DomainBuilderError as bootParamsPage() does.
+ */
+export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
+  const code = Uint8Array.from(load.setup?.bytes ?? [])
+  fillHeader(code, load, says)
+  return code
+}
+
+/** Fills in the loader's fields of a header at 0x1f1, and those before it where an old kernel finds its command line. */
+function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   const version = load.setup?.header.protocol ?? PROTOCOL_NEWEST
   const view = new DataView(page.buffer)
   const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] ?? 0
 
   const header = new HeaderWriter(view, version)
   header.set('type_of_loader', LOADER_TYPE_UNDEFINED)
-  header.set('loadflags', flags | CAN_USE_HEAP | (says.keepSegments ? KEEP_SEGMENTS : 0))
-  header.set('heap_end_ptr', HEAP_END_PTR)
-  if (load.address <= 0xffffffff) header.set('code32_start', load.address)
-  setCommandLine(header, view, says)
+  const heap = version >= PROTOCOL_HEAP ? CAN_USE_HEAP : 0
+  header.set('loadflags', flags | heap | (says.keepSegments ? KEEP_SEGMENTS : 0))
+  header.set('heap_end_ptr', says.heapEndPtr)
+  if (load.code32Start !== undefined && load.code32Start <= 0xffffffff) header.set('code32_start', load.code32Start)
+  setCommandLine(header, view, says.cmdline)
   if (says.ramdisk !== undefined) {
     header.set('ramdisk_image', low32(says.ramdisk.start))
     header.set('ramdisk_size', low32(says.ramdisk.bytes))
-    view.setUint32(BootParams.offsetOf('ext_ramdisk_image'), high32(says.ramdisk.start), true)
-    view.setUint32(BootParams.offsetOf('ext_ramdisk_size'), high32(says.ramdisk.bytes), true)
   }
   if (says.subarch !== 0) {
     header.require('hardware_subarch', says.subarch)
     header.require('hardware_subarch_data', says.subarchData)
   }
   if (says.setupData !== undefined) header.require('setup_data', BigInt(says.setupData))
-
-  const inPage = says.map.slice(0, E820_MAX_ENTRIES_ZEROPAGE)
-  page[BootParams.offsetOf('e820_entries')] = inPage.length
-  page.set(encodeMap(inPage), BootParams.offsetOf('e820_table'))
-  for (const { start, end, type } of inPage) logBoot('e820 [%s, %s) type %d', hex(start), hex(end), type)
-  return page
 }
 
 /** The header as the file has it, up to where its own jump says that it ends; for an ELF alone, the least that is one. */
@@ -105,21 +127,13 @@ function headerBytes({ setup }: LinuxLoad): Uint8Array {
 }
 
 /** cmd_line_ptr, or what was before it. */
-function setCommandLine(header: HeaderWriter, view: DataView, { cmdline, paddr }: LoaderSays): void {
+function setCommandLine(header: HeaderWriter, view: DataView, cmdline: Paddr): void {
   if (header.version >= PROTOCOL_CMD_LINE_PTR) {
     header.set('cmd_line_ptr', low32(cmdline))
-    view.setUint32(BootParams.offsetOf('ext_cmd_line_ptr'), high32(cmdline), true)
     return
   }
-  const distance = cmdline - paddr
-  if (distance < 0 || distance > 0xffff) {
-    throw new DomainBuilderError('does-not-fit', 'the command line is too far from boot_params for this old a kernel', {
-      expected: 'at most 0xffff bytes behind',
-      found: `${cmdline < paddr ? '-' : ''}${hex(Math.abs(distance))}`,
-    })
-  }
   view.setUint16(ScreenInfo.offsetOf('cl_magic'), OLD_CMDLINE_MAGIC, true)
-  view.setUint16(ScreenInfo.offsetOf('cl_offset'), distance, true)
+  view.setUint16(ScreenInfo.offsetOf('cl_offset'), cmdline - OLD_SETUP_ADDRESS, true)
 }
 
 /** Sets fields of the header in place. */

@@ -23,7 +23,7 @@ export interface SetupDataNode {
 }
 
 export interface LinuxConfig extends CommonConfig {
-  /** Default: 64 where the kernel claims it, else 32. */
+  /** Default: 64 where the kernel claims it, else 32, else 16, which is through its setup code and needs a BIOS. */
   readonly entry?: 16 | 32 | 64
   /** Which of the two a bzImage holds: itself, with its own decompressor (default), or the ELF in it. */
   readonly image?: 'bzImage' | 'vmlinux'
@@ -33,7 +33,11 @@ export interface LinuxConfig extends CommonConfig {
   readonly virtualOffset?: bigint
   /** Default: as high as the kernel allows. */
   readonly ramdiskAddress?: Paddr
-  /** Physical ranges that the guest is told to leave alone; nothing is placed there. */
+  /**
+   * Physical ranges that the guest is told to leave alone; nothing is placed there. A kernel that runs at 0x100000 alone
+   * is loaded elsewhere where that is reserved, and moved there by a hook, the moment before it runs. At the 16-bit entry
+   * it is the BIOS that tells a guest of its memory.
+   */
   readonly reserve?: readonly Range<Paddr>[]
   /** hardware_subarch. lguest and xen find start_info through hardware_subarch_data. Default pc. */
   readonly subarch?: Subarch
@@ -46,7 +50,7 @@ export interface LinuxConfig extends CommonConfig {
 
 /** The same with its defaults filled; what stays open is undefined. */
 export interface LinuxOptions {
-  readonly entry: 32 | 64 | undefined
+  readonly entry: 16 | 32 | 64 | undefined
   readonly image: 'bzImage' | 'vmlinux' | undefined
   readonly loadAddress: Paddr | undefined
   readonly virtualOffset: bigint | undefined
@@ -93,7 +97,7 @@ export function checkLinux(config: LinuxConfig): LinuxOptions {
     })
   }
   return {
-    entry: config.entry === undefined ? undefined : oneOf(config.entry, 'entry', [32, 64]),
+    entry: config.entry === undefined ? undefined : oneOf(config.entry, 'entry', [16, 32, 64]),
     image: config.image === undefined ? undefined : oneOf(config.image, 'image', ['bzImage', 'vmlinux']),
     loadAddress: address(config.loadAddress, 'loadAddress'),
     virtualOffset,

@@ -12,19 +12,23 @@ import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { type BzImage, showProtocol } from '../kernel/bzimage.js'
 import { loadable } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { type LinuxImage, linuxKernel, type Vmlinux } from '../kernel/linux-kernel.js'
-import { alignDown, alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Range } from '../units.js'
+import { type LinuxEntry, type LinuxImage, linuxKernel, type Vmlinux } from '../kernel/linux-kernel.js'
+import { alignDown, alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
 import type { LinuxOptions } from './linux-config.js'
 import type { Placement } from './linux-placement.js'
 import { relocate, type SegmentImage, segmentImages, showDistance } from './relocate.js'
+import { placeHooked, takenBy } from './trampoline.js'
 
 /** A kernel with its place: what to write, and what the rest of the build has to know of it. */
 export interface LinuxLoad {
   /** Where it was loaded. */
   readonly address: Paddr
+  /** Where it is entered; in 16-bit mode, where its setup code will enter it. */
   readonly entry: Paddr
-  /** The processor mode it is entered in. */
-  readonly mode: 32 | 64
+  /** The processor mode the guest begins in. */
+  readonly mode: 16 | 32 | 64
+  /** What code32_start is to say: the image, or the hook before it. Absent where the kernel has none of its own. */
+  readonly code32Start?: Paddr
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
   /** The setup header and the code around it, where the kernel has one. */
   readonly setup?: { readonly header: BzImage; readonly bytes: Uint8Array }
@@ -57,7 +61,7 @@ export function loadLinux(kernel: Kernel, options: LinuxOptions, placement: Plac
 }
 
 function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placement): LinuxLoad {
-  const { code, reloc, header } = image
+  const { code, header } = image
   if (options.paging || options.virtualOffset !== undefined) {
     throw new DomainBuilderError(
       'bad-config',
@@ -68,9 +72,34 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
       },
     )
   }
-  const mode = imageMode(image, options.entry)
-  const above4G = mode === 64 && reloc?.above4G === true
-  const within = above4G ? ANYWHERE : BELOW_4G
+  const taken = options.loadAddress === undefined ? takenBy(image, placement) : undefined
+  const mode = imageMode(image, options.entry, taken)
+  const hooked = taken === undefined ? undefined : placeHooked(image, taken, placement)
+  const address = hooked?.address ?? placeImage(image, mode, options, placement)
+  const code32Start = hooked?.hook ?? address
+  return {
+    address,
+    entry: mode === 64 ? address + ENTRY_64_OFFSET : code32Start,
+    mode,
+    ...(header.header.code32_start === 0 ? {} : { code32Start }),
+    pieces: [
+      { paddr: address, bytes: code, memsz: code.length },
+      ...(hooked ? [{ paddr: hooked.hook, bytes: hooked.code, memsz: hooked.code.length }] : []),
+    ],
+    setup: { header, bytes: image.setup },
+    mappings: [],
+    cmdlineSize: image.cmdlineSize,
+    initrdAddrMax: image.initrdAddrMax,
+    above4G: mayGoAbove4G(image, mode),
+  }
+}
+
+const mayGoAbove4G = ({ reloc }: LinuxImage, mode: LinuxEntry): boolean => mode === 64 && reloc?.above4G === true
+
+/** Places a kernel where it was asked for, where it prefers to be, or at the next address that will do. */
+function placeImage(image: LinuxImage, mode: LinuxEntry, options: LinuxOptions, placement: Placement): Paddr {
+  const { code, reloc } = image
+  const within = mayGoAbove4G(image, mode) ? ANYWHERE : BELOW_4G
   const size = Math.max(code.length, image.initSize ?? 0)
   const preferred = options.loadAddress ?? image.address
   if (options.loadAddress !== undefined && reloc === undefined && preferred !== image.address) {
@@ -102,22 +131,12 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
   })
   const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
   const address = (movable ? placement.find(size, search) : undefined) ?? preferred
-  placeImage(image, address, placement)
-  return {
-    address,
-    entry: mode === 64 ? address + ENTRY_64_OFFSET : address,
-    mode,
-    pieces: [{ paddr: address, bytes: code, memsz: code.length }],
-    setup: { header, bytes: image.setup },
-    mappings: [],
-    cmdlineSize: image.cmdlineSize,
-    initrdAddrMax: image.initrdAddrMax,
-    above4G,
-  }
+  takePlace(image, address, placement)
+  return address
 }
 
 /** One region for the code and what it runs in, or two where they do not touch. */
-function placeImage({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr, placement: Placement): void {
+function takePlace({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr, placement: Placement): void {
   const runtime = reloc === undefined ? runsAt : Math.max(alignUp(address, reloc.align), runsAt)
   const loaded = { start: address, end: address + code.length }
   const running = { start: runtime, end: runtime + (initSize ?? 0) }
@@ -129,18 +148,29 @@ function placeImage({ code, reloc, runsAt, initSize }: LinuxImage, address: Padd
   placement.at('kernel init_size', alignDown(runtime, PAGE_SIZE), running.end - running.start)
 }
 
-function imageMode({ entries, header }: LinuxImage, asked: 32 | 64 | undefined): 32 | 64 {
-  const offered = entries.filter((entry): entry is 32 | 64 => entry !== 16)
-  const mode = asked ?? offered[0]
-  if (mode !== undefined && offered.includes(mode)) return mode
-  throw new DomainBuilderError(
-    'not-linux',
-    `the kernel does not claim ${asked ? `the ${asked}-bit` : 'a 32-bit or 64-bit'} entry`,
-    {
-      expected: asked ? `${asked}-bit` : '32-bit or 64-bit',
-      found: `${entries.map((entry) => `${entry}-bit`).join(', ')} (protocol ${showProtocol(header.protocol)})`,
-    },
-  )
+/**
+ * The entry asked for, or the best there is.
+ * @param taken why the kernel will be entered through a hook, which is 32-bit code: setup code can go through it.
+ */
+function imageMode(
+  { entries, header }: LinuxImage,
+  asked: LinuxEntry | undefined,
+  taken: Range<Paddr> | undefined,
+): LinuxEntry {
+  const show = (modes: readonly LinuxEntry[]) => modes.map((entry) => `${entry}-bit`).join(', ')
+  if (taken !== undefined && asked === 64) {
+    throw new DomainBuilderError('does-not-fit', 'the kernel is not relocatable, and a hook has no 64-bit entry', {
+      expected: `${showRange({ start: LOAD_HIGH_ADDRESS, end: taken.end })} free, or another entry`,
+      found: `${showRange(taken)} reserved`,
+    })
+  }
+  // Setup code is behind every header, so there is always one.
+  const mode = asked ?? entries.find((entry) => taken === undefined || entry !== 64) ?? 16
+  if (entries.includes(mode)) return mode
+  throw new DomainBuilderError('not-linux', `the kernel does not claim the ${mode}-bit entry`, {
+    expected: `${mode}-bit`,
+    found: `${show(entries)} (protocol ${showProtocol(header.protocol)})`,
+  })
 }
 
 function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, placement: Placement): LinuxLoad {
@@ -167,6 +197,7 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
     address,
     entry: vmlinux.entry + distance,
     mode: entryMode,
+    code32Start: address,
     pieces: images.map(({ segment, bytes }) => ({
       paddr: Number(segment.paddr) + distance,
       bytes,

@@ -72,18 +72,7 @@ export class Placement {
         found: hex(start),
       })
     }
-    if (range.end > this.map.end) {
-      throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${name}`, {
-        expected: `memory up to ${hex(range.end)} for ${showRange(range)}`,
-        found: `memory up to ${hex(this.map.end)}`,
-      })
-    }
-    if (without(range, this.map.ram).length > 0) {
-      throw new DomainBuilderError('does-not-fit', `there is no memory where the ${name} must be`, {
-        expected: `within ${this.map.ram.map(showRange).join(', ')}`,
-        found: showRange(range),
-      })
-    }
+    this.#requireRam(name, range)
     const reserved = this.map.reserved.map((r) => ({ ...r, name: 'reserved range' }))
     const other = [...this.#placed, ...reserved].find((taken) => overlaps(range, taken))
     if (other) {
@@ -96,22 +85,38 @@ export class Placement {
   }
 
   /**
+   * Keeps everything else out of a range that the guest will take once it runs: all of it that nothing was put in so far,
+   * reserved or not.
+   * @throws DomainBuilderError `memory-too-small` or `does-not-fit` where it is not all RAM.
+   */
+  keep(name: string, range: Range<Paddr>): void {
+    const pages = { start: alignDown(range.start, PAGE_SIZE), end: alignUp(range.end, PAGE_SIZE) }
+    this.#requireRam(name, pages)
+    const taken = [...this.#placed].sort((a, b) => a.start - b.start)
+    for (const piece of without(pages, taken)) this.#put(name, piece, piece.end - piece.start)
+  }
+
+  /**
    * Puts something into the first piece of free memory that takes it, from either end.
    * @throws DomainBuilderError `does-not-fit` with the size wanted and the largest there is.
    */
   somewhere(name: string, bytes: number, where: Where): Paddr {
-    const found = this.find(bytes, where)
-    if (found === undefined) {
-      const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
-      throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
-        expected: `${hex(bytes)} bytes within ${showRange(where.within)}`,
-        found: `${hex(Math.max(0, ...sizes))} in a row`,
-      })
-    }
-    return this.#put(name, { start: found, end: found + pagesFor(bytes) * PAGE_SIZE }, bytes)
+    const start = this.room(name, bytes, where)
+    return this.#put(name, { start, end: start + pagesFor(bytes) * PAGE_SIZE }, bytes)
   }
 
-  /** Where somewhere() would put it, or undefined. */
+  /** Where somewhere() would put it. @throws DomainBuilderError as somewhere() does. */
+  room(name: string, bytes: number, where: Where): Paddr {
+    const found = this.find(bytes, where)
+    if (found !== undefined) return found
+    const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
+    throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
+      expected: `${hex(bytes)} bytes within ${showRange(where.within)}`,
+      found: `${hex(Math.max(0, ...sizes))} in a row`,
+    })
+  }
+
+  /** The same, or undefined. */
   find(bytes: number, { within, align, from }: Where): Paddr | undefined {
     const length = pagesFor(bytes) * PAGE_SIZE
     const free = this.#free(within)
@@ -132,6 +137,21 @@ export class Placement {
         end: alignDown(Math.min(end, within.end), PAGE_SIZE),
       }))
       .filter(({ start, end }) => start < end)
+  }
+
+  #requireRam(name: string, range: Range<Paddr>): void {
+    if (range.end > this.map.end) {
+      throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${name}`, {
+        expected: `memory up to ${hex(range.end)} for ${showRange(range)}`,
+        found: `memory up to ${hex(this.map.end)}`,
+      })
+    }
+    if (without(range, this.map.ram).length > 0) {
+      throw new DomainBuilderError('does-not-fit', `there is no memory where the ${name} must be`, {
+        expected: `within ${this.map.ram.map(showRange).join(', ')}`,
+        found: showRange(range),
+      })
+    }
   }
 
   #put(name: string, range: Range<Paddr>, bytes: number): Paddr {

@@ -1,11 +1,12 @@
 /**
- * The vcpu at a Linux entry: flat segments from a GDT in the guest's memory, paging off or identity tables on.
+ * The vcpu at a Linux entry: flat segments from a GDT in the guest's memory, paging off or identity tables on; or real
+ * mode, at the setup code's first instruction.
  *
- * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol".
+ * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol", "Running the Kernel".
  * Gotcha: outside ring 0 the selectors carry the level in their low bits, and EFLAGS.IOPL lets that level use ports: there
  * is no hypervisor to ask for them.
  */
-import { BOOT_CS, BOOT_DS } from '../abi/boot-params.js'
+import { BOOT_CS, BOOT_DS, ENTRY_16_OFFSET } from '../abi/boot-params.js'
 import {
   CR0_ET,
   CR0_PE,
@@ -22,12 +23,17 @@ import {
   FLAT_CODE64,
   FLAT_DATA,
   FLAT_LIMIT,
+  REAL_MODE_CODE,
+  REAL_MODE_DATA,
+  REAL_MODE_LIMIT,
+  REAL_MODE_SHIFT,
 } from '../abi/x86.js'
 import { encodeGdt } from '../guest/gdt.js'
 import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logBoot } from '../log.js'
 import { hex, type Paddr } from '../units.js'
 import type { Ring } from './linux-config.js'
+import type { LowMemory } from './linux-low.js'
 
 /** What decides the state. */
 export interface EntryState {
@@ -84,6 +90,27 @@ export function linuxVcpus(state: EntryState, count: number): Vcpu[] {
     dr7: BigInt(DR7_RESET),
   }
   logBoot('vcpu 0: entry %s, boot_params %s, cr0 %s, cr3 %s', hex(entry), hex(bootParams), hex(boot.cr0), hex(boot.cr3))
+  return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
+}
+
+/** Vcpu 0 before the first instruction of setup code in real mode, which a BIOS is behind. */
+export function realModeVcpus({ bootParams, heapEnd }: LowMemory, count: number): Vcpu[] {
+  const segment = (base: Paddr, attributes: number): SegmentState => ({
+    selector: base >> REAL_MODE_SHIFT,
+    descriptor: { base: BigInt(base), limit: REAL_MODE_LIMIT, attributes },
+  })
+  const data = segment(bootParams, REAL_MODE_DATA)
+  const cs = segment(bootParams + ENTRY_16_OFFSET, REAL_MODE_CODE)
+  logBoot('vcpu 0: real mode, setup code at %s', hex(bootParams))
+  const boot: Vcpu = {
+    ...waiting(0),
+    online: true,
+    registers: registers({ rsp: BigInt(heapEnd), rflags: BigInt(EFLAGS_RESERVED_1) }),
+    segments: { cs, ss: data, ds: data, es: data, fs: data, gs: data },
+    cr0: BigInt(CR0_ET),
+    dr6: BigInt(DR6_RESET),
+    dr7: BigInt(DR7_RESET),
+  }
   return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
 }
 

@@ -1,13 +1,13 @@
 /**
  * The Linux boot convention: Kernel + configuration -> Domain, entered in 32-bit or 64-bit mode with boot_params in %esi
- * or %rsi.
+ * or %rsi, or in real mode through its own setup code.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "32-bit Boot Protocol",
- * "64-bit Boot Protocol"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
+ * "64-bit Boot Protocol", "Running the Kernel"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
  * Gotcha: everything that boot_params names is named by its physical address; where paging is on, that address is mapped
  * to itself.
  */
-import { BootParams, HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
@@ -15,21 +15,26 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, pcMemoryMap } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pfnOf, type Range } from '../units.js'
+import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pfnOf } from '../units.js'
 import { checkCommon } from './config.js'
-import { bootParamsPage, setupDataBytes, setupDataChain, setupDataNodes } from './linux-boot-params.js'
+import {
+  bootParamsPage,
+  type LoaderSays,
+  setupCode,
+  setupDataBytes,
+  setupDataChain,
+  setupDataNodes,
+} from './linux-boot-params.js'
 import { checkLinux, type LinuxConfig, type LinuxOptions } from './linux-config.js'
 import { type LinuxLoad, loadLinux } from './linux-image.js'
+import { placeLow } from './linux-low.js'
 import { Placement } from './linux-placement.js'
 import { startInfoBlock } from './linux-start-info.js'
-import { linuxGdt, linuxVcpus } from './linux-state.js'
+import { linuxGdt, linuxVcpus, realModeVcpus } from './linux-state.js'
 import type { Module } from './modules.js'
 
-/**
- * Below 1 MiB the loader's own structures go here: above what a BIOS would use and real-mode code likes, below where an
- * extended BIOS data area would begin.
- */
-const LOW_MEMORY: Range<Paddr> = { start: 0x10000, end: 0x9a000 }
+/** At the top of memory below 4 GiB, where a BIOS has its tables and works: nothing is put there for a guest that has one. */
+const BIOS_BYTES = 2 ** 20
 /** Ramdisks that follow one another begin at a multiple of this, as cpio archives do within a file. */
 const ARCHIVE_ALIGN = 4
 
@@ -52,12 +57,10 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
       found: `${cmdline.length - 1}`,
     })
   }
-  const low = (name: string, bytes: number): Paddr =>
-    placement.somewhere(name, bytes, { within: LOW_MEMORY, align: PAGE_SIZE, from: 'bottom' })
-  const bootParams = low('boot_params', BootParams.size)
-  const cmdlineAt = low('cmdline', cmdline.length)
-  const gdt = linuxGdt(load.mode, options.ring)
-  const gdtAt = low('gdt', gdt.length)
+  const realMode = load.mode === 16
+  const gdt = load.mode === 16 ? new Uint8Array(0) : linuxGdt(load.mode, options.ring)
+  const low = placeLow(load, { cmdline: cmdline.length, gdt: gdt.length }, placement)
+  const { bootParams } = low
   const ramdisk = placeRamdisk(common.modules, load, options, placement)
   const high = (name: string, bytes: number, align = PAGE_SIZE): Paddr =>
     placement.somewhere(name, bytes, {
@@ -65,7 +68,9 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
       align,
       from: 'bottom',
     })
-  const nodes = setupDataNodes(options.setupData, map.entries)
+  // In real mode it is the BIOS that the kernel asks for its memory.
+  const told = realMode ? [] : map.entries
+  const nodes = setupDataNodes(options.setupData, told)
   const setupData = nodes.length === 0 ? undefined : high('setup_data', setupDataBytes(nodes))
   const hasStartInfo = options.subarch !== HARDWARE_SUBARCH.PC
   const startInfoAt = hasStartInfo ? high('start_info', PAGE_SIZE) : undefined
@@ -77,8 +82,8 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
     memory.place(paddr, bytes)
   }
   for (const { paddr, bytes } of ramdisk?.pieces ?? []) memory.place(paddr, bytes)
-  memory.write(cmdlineAt, cmdline)
-  memory.write(gdtAt, gdt)
+  memory.write(low.cmdline, cmdline)
+  if (low.gdt !== undefined) memory.write(low.gdt, gdt)
   if (setupData !== undefined) memory.write(setupData, setupDataChain(nodes, setupData))
   if (tables !== undefined) {
     memory.generate(paddrOf(tables.top), tables.count * PAGE_SIZE, (offset, out) =>
@@ -89,19 +94,16 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
   if (startInfoAt !== undefined) {
     memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, common.cmdline, tables, ramdisk))
   }
-  memory.write(
-    bootParams,
-    bootParamsPage(load, {
-      paddr: bootParams,
-      cmdline: cmdlineAt,
-      map: map.entries,
-      subarch: options.subarch,
-      subarchData: BigInt(startInfoAt ?? 0),
-      keepSegments: options.ring !== 0 || options.paging,
-      ...(ramdisk ? { ramdisk } : {}),
-      ...(setupData === undefined ? {} : { setupData }),
-    }),
-  )
+  const says: LoaderSays = {
+    cmdline: low.cmdline,
+    heapEndPtr: low.heapEndPtr,
+    subarch: options.subarch,
+    subarchData: BigInt(startInfoAt ?? 0),
+    keepSegments: options.ring !== 0 || options.paging,
+    ...(ramdisk ? { ramdisk } : {}),
+    ...(setupData === undefined ? {} : { setupData }),
+  }
+  memory.write(bootParams, realMode ? setupCode(load, says) : bootParamsPage(load, says, told))
 
   const boot: LinuxBoot = {
     kind: 'boot_params',
@@ -117,17 +119,20 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
     maxmem: common.maxmem,
     p2m: makeP2m('identity', memory.endPfn),
     regions: placement.regions(tables !== undefined),
-    vcpus: linuxVcpus(
-      {
-        mode: load.mode,
-        ring: options.ring,
-        entry: load.entry,
-        bootParams,
-        gdt: gdtAt,
-        ...(tables ? { cr3: paddrOf(tables.top) } : {}),
-      },
-      common.vcpus,
-    ),
+    vcpus:
+      load.mode === 16 || low.gdt === undefined
+        ? realModeVcpus(low, common.vcpus)
+        : linuxVcpus(
+            {
+              mode: load.mode,
+              ring: options.ring,
+              entry: load.entry,
+              bootParams,
+              gdt: low.gdt,
+              ...(tables ? { cr3: paddrOf(tables.top) } : {}),
+            },
+            common.vcpus,
+          ),
     boot,
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
     pageType: pageTypes(boot),
@@ -136,6 +141,12 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
 
 /** Ring and paging are of use only to a kernel that was told, by its subarch, not to expect the protocol's own state. */
 function checkState({ mode, mappings }: LinuxLoad, { ring, paging, subarch }: LinuxOptions): void {
+  if (mode === 16 && ring !== 0) {
+    throw new DomainBuilderError('bad-config', 'real mode has no privilege levels', {
+      expected: 'ring 0, or another entry',
+      found: `ring ${ring}`,
+    })
+  }
   if (subarch === HARDWARE_SUBARCH.PC && (ring !== 0 || paging)) {
     throw new DomainBuilderError(
       'bad-config',
@@ -202,7 +213,9 @@ function ramdiskAddress(bytes: number, load: LinuxLoad, options: LinuxOptions, p
     }
     return placement.at('ramdisk', asked, bytes)
   }
-  const below = { within: { start: LOAD_HIGH_ADDRESS, end: limit }, align: PAGE_SIZE, from: 'top' } as const
+  const top = Math.min(placement.map.end, DEVICE_HOLE.start) - (load.mode === 16 ? BIOS_BYTES : 0)
+  const within = { start: LOAD_HIGH_ADDRESS, end: Math.min(limit, top) }
+  const below = { within, align: PAGE_SIZE, from: 'top' } as const
   if (load.above4G && placement.find(bytes, below) === undefined) {
     const above = { ...below, within: { start: DEVICE_HOLE.end, end: PADDR_MAX } }
     if (placement.find(bytes, above) !== undefined) return placement.somewhere('ramdisk', bytes, above)

@@ -1,6 +1,7 @@
 /**
- * The qemu format: a guest that QEMU starts as it was built. Its memory as an ELF, a boot ROM made of its vcpu's state,
- * and the sidecar that the raw format has, with the command line that puts them together.
+ * The qemu format: a guest that QEMU starts as it was built. Its memory as an ELF, a boot ROM made of its vcpu's state
+ * (in real mode an option ROM, since a BIOS is behind the guest), and the sidecar that the raw format has, with the command
+ * line that puts them together.
  *
  * Source: qemu(1), docs/system/generic-loader.rst: an ELF's segments are loaded at their p_paddr; our own ROM.
  * Gotcha: the ROM leaves its trampoline in one page of the guest's memory: free memory, that no region has.
@@ -25,11 +26,13 @@ import { readBootParams } from '../guest/boot-params.js'
 import type { Domain } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { DEVICE_HOLE, LOW_HOLE } from '../guest/memory-map.js'
 import { pagingLevels, translate } from '../guest/translate.js'
+import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
 import { openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
+import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
 import { type RawSidecar, rawSidecar } from './raw.js'
 import type { ByteSource } from './source.js'
@@ -88,7 +91,7 @@ export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
   const raw: RawSidecar = rawSidecar(domain, file)
   return {
     size,
-    rom: bootRom(vcpu, trampolinePage(domain)),
+    rom: inRealMode(vcpu) ? optionRom(vcpu, lowPieces(domain)) : bootRom(vcpu, trampolinePage(domain)),
     sidecar: {
       ...raw,
       format: QEMU_FORMAT,
@@ -151,6 +154,13 @@ function elfHeaders(segments: readonly { offset: number; pfn: Pfn; pages: number
   return out
 }
 
+/** What a BIOS would overwrite before the guest begins. */
+function lowPieces({ memory }: Domain): LowPiece[] {
+  return [...memory.pages()]
+    .filter(({ pfn }) => paddrOf(pfn) < LOW_HOLE.end)
+    .map(({ pfn, pages }) => ({ paddr: paddrOf(pfn), bytes: memory.read(paddrOf(pfn), pages * PAGE_SIZE) }))
+}
+
 /** A free page that is mapped to itself, the highest below 640 KiB or else the lowest above. */
 function trampolinePage(domain: Domain): Paddr {
   const reserved = reservedRanges(domain)
@@ -192,15 +202,20 @@ function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly siz
 }
 
 /**
- * What follows `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard output. Made of
+ * What follows `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard output; in real
+ * mode a PC with its BIOS, whose screen goes there too. Made of
  * the guest each time: what a sidecar has is for people, and is not what `run` would start on a stranger's word.
  * @param file path of the memory file; the ROM is `file`.rom beside it.
  */
 export function qemuArguments({ memory, vcpus }: Domain, file: string): string[] {
   const end = paddrOf(memory.endPfn)
   const bytes = end > DEVICE_HOLE.end ? end - (DEVICE_HOLE.end - DEVICE_HOLE.start) : end
+  const [vcpu] = vcpus
+  const realMode = vcpu !== undefined && inRealMode(vcpu)
+  // The PC's hole for devices as ours; without graphics its BIOS writes to the serial port.
+  const machine = realMode ? `pc,graphics=off,max-ram-below-4g=${DEVICE_HOLE.start}` : 'microvm'
   return [
-    ...['-machine', 'microvm', '-accel', 'tcg', '-nodefaults', '-no-user-config', '-no-reboot'],
+    ...['-machine', machine, '-accel', 'tcg', '-nodefaults', '-no-user-config', '-no-reboot'],
     ...[
       '-m',
       `${bytes / 1024}K`,
@@ -213,7 +228,7 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
       '-serial',
       'stdio',
     ],
-    ...['-bios', `${file}.rom`, '-device', `loader,file=${file}`],
+    ...[realMode ? '-option-rom' : '-bios', `${file}.rom`, '-device', `loader,file=${file}`],
   ]
 }
 

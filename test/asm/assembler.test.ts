@@ -8,7 +8,7 @@ import { Assembler, mem, registers, SystemAssembler } from '../../lib/testing/in
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
-const { rax, rcx, rbx, rsp, rbp, rsi, rdi, r8, r12, r13, r15, eax, ecx, edx, r9d, al, sil, r10b } = registers
+const { rax, rcx, rbx, rsp, rbp, rsi, rdi, r8, r12, r13, r15, eax, ecx, edx, edi, r9d, al, sil, r10b } = registers
 
 /** One instruction of ours beside the same in GNU's Intel syntax, with the encoding pinned where several exist. */
 const instructions: readonly (readonly [ours: (a: Assembler) => Assembler, gnu: string])[] = [
@@ -91,50 +91,71 @@ test('every instruction as GNU as encodes it', async (t) => {
 })
 
 /** The same for what sets up a processor; the third word is the mode, where it is not both. */
-const system: readonly (readonly [ours: (a: SystemAssembler) => SystemAssembler, gnu: string, bits?: 32 | 64])[] = [
-  [(a) => a.toControl(3, eax), 'mov cr3, eax', 32],
-  [(a) => a.toControl(4, rax), 'mov cr4, rax', 64],
-  [(a) => a.fromControl(ecx, 0), 'mov ecx, cr0', 32],
-  [(a) => a.rdmsr().wrmsr(), 'rdmsr; wrmsr'],
-  [(a) => a.lgdt(a.at('start')), 'lgdt [start]', 32],
-  [(a) => a.lgdt(a.at('start')), 'lgdt [rip+start]', 64],
-  [(a) => a.sgdt(a.at('start', 2)), 'sgdt [start+2]', 32],
-  [(a) => a.sidt(mem(rdi)), 'sidt [rdi]', 64],
-  [(a) => a.smsw(eax), 'smsw eax'],
-  [(a) => a.ltr(eax), 'ltr ax'],
-  [(a) => a.str(edx), 'str edx'],
-  [(a) => a.lar(ecx, eax), 'lar ecx, eax'],
-  [(a) => a.lsl(eax, edx), 'lsl eax, edx'],
-  [(a) => a.toSegment('ds', eax), 'mov ds, eax'],
-  [(a) => a.toSegment('ss', ecx), 'mov ss, ecx'],
-  [(a) => a.fromSegment(eax, 'gs'), 'mov eax, gs'],
-  [(a) => a.pushImmediate(0x12345678), 'push 0x12345678'],
-  [(a) => a.pushf(), 'pushf'],
-  [(a) => a.popf(), 'popf'],
-  [(a) => a.iret(), 'iretd', 32],
-  [(a) => a.iret(), 'iretq', 64],
-  [(a) => a.ljmp(0x10, 'start'), '.byte 0xea; .long start; .word 0x10', 32],
-  [(a) => a.ljmp(8, 0x12345678), '.byte 0xea; .long 0x12345678; .word 8', 32],
-  [(a) => a.movAddress(eax, 'start'), 'mov eax, offset start', 32],
-  [(a) => a.mov(eax, a.at('start', 4)), '.byte 0x8b, 0x05; .long start + 4', 32],
-  [(a) => a.cli().hlt().outb().inb(), 'cli; hlt; out dx, al; in al, dx'],
+const system: readonly (readonly [ours: (a: SystemAssembler) => SystemAssembler, gnu: string, bits?: 16 | 32 | 64])[] =
+  [
+    [(a) => a.toControl(3, eax), 'mov cr3, eax', 32],
+    [(a) => a.toControl(4, rax), 'mov cr4, rax', 64],
+    [(a) => a.fromControl(ecx, 0), 'mov ecx, cr0', 32],
+    [(a) => a.rdmsr().wrmsr(), 'rdmsr; wrmsr'],
+    [(a) => a.lgdt(a.at('start')), 'lgdt [start]', 32],
+    [(a) => a.lgdt(a.at('start')), 'lgdt [rip+start]', 64],
+    [(a) => a.sgdt(a.at('start', 2)), 'sgdt [start+2]', 32],
+    [(a) => a.sidt(mem(rdi)), 'sidt [rdi]', 64],
+    [(a) => a.smsw(eax), 'smsw eax'],
+    [(a) => a.ltr(eax), 'ltr ax'],
+    [(a) => a.str(edx), 'str edx'],
+    [(a) => a.lar(ecx, eax), 'lar ecx, eax'],
+    [(a) => a.lsl(eax, edx), 'lsl eax, edx'],
+    [(a) => a.toSegment('ds', eax), 'mov ds, eax'],
+    [(a) => a.toSegment('ss', ecx), 'mov ss, ecx'],
+    [(a) => a.fromSegment(eax, 'gs'), 'mov eax, gs'],
+    [(a) => a.pushImmediate(0x12345678), 'push 0x12345678'],
+    [(a) => a.pushf(), 'pushf'],
+    [(a) => a.popf(), 'popf'],
+    [(a) => a.iret(), 'iretd', 32],
+    [(a) => a.iret(), 'iretq', 64],
+    [(a) => a.ljmp(0x10, 'start'), '.byte 0xea; .long start; .word 0x10', 32],
+    [(a) => a.ljmp(8, 0x12345678), '.byte 0xea; .long 0x12345678; .word 8', 32],
+    [(a) => a.movAddress(eax, 'start'), 'mov eax, offset start', 32],
+    [(a) => a.mov(eax, a.at('start', 4)), '.byte 0x8b, 0x05; .long start + 4', 32],
+    [(a) => a.jmpTo(eax), 'jmp eax', 32],
+    [(a) => a.cld(), 'cld'],
+    [(a) => a.cli().hlt().outb().inb(), 'cli; hlt; out dx, al; in al, dx'],
+  ]
+
+/** 16-bit code: operands and addresses of 32 bits, by their prefixes. */
+const real: typeof system = [
+  [(a) => a.mov(eax, 0x12345678).mov(al, 7), 'mov eax, 0x12345678; mov al, 7'],
+  [(a) => a.mov(mem(edi, 100), eax), 'mov [edi+100], eax'],
+  [(a) => a.mov(eax, mem(edi)), 'mov eax, [edi]'],
+  [(a) => a.mov(al, mem(edi)), 'mov al, [edi]'],
+  [(a) => a.shl(eax, 16).or(eax, 0x1234), '.byte 0x66; shl ax, 16; .byte 0x66, 0x81, 0xc8; .long 0x1234'],
+  [(a) => a.push(eax).pop(edi), 'push eax; pop edi'],
+  [(a) => a.pushDs().popDs(), 'push ds; pop ds'],
+  [(a) => a.pushImmediate(2).popf(), '.byte 0x66, 0x68; .long 2; popfd'],
+  [(a) => a.pushf(), 'pushfd'],
+  [(a) => a.toSegment('es', eax).fromSegment(eax, 'cs'), '.byte 0x66; mov es, ax; mov eax, cs'],
+  [(a) => a.cli().cld().repMovsb().retf(), 'cli; cld; rep movsb; retf'],
+  [(a) => a.ljmp(0x1020, 0x10), '.byte 0x66, 0xea; .long 0x10; .word 0x1020'],
+  [(a) => a.lgdt(mem(edi, 8)), '.byte 0x67, 0x66, 0x0f, 0x01, 0x57, 8'],
 ]
 
-for (const bits of [32, 64] as const) {
+for (const bits of [16, 32, 64] as const) {
   test(`${bits}-bit instructions of the system as GNU as encodes them`, async (t) => {
     if (!(await requirePeer(t, () => findCommand('as', 'binutils')))) return
     const dir = mkdtempSync(join(tmpdir(), 'asm-'))
     t.teardown(() => rmSync(dir, { recursive: true }))
-    const mine = system.filter(([, , only]) => only === undefined || only === bits)
-    const source = ['.intel_syntax noprefix', 'start:', ...mine.map(([, gnu]) => gnu), ''].join('\n')
+    const mine = bits === 16 ? real : system.filter(([, , only]) => only === undefined || only === bits)
+    const mode = bits === 16 ? '.code16' : ''
+    const source = ['.intel_syntax noprefix', mode, 'start:', ...mine.map(([, gnu]) => gnu), ''].join('\n')
     writeFileSync(join(dir, 'a.s'), source)
     const run = (command: string, ...args: readonly string[]) => {
       const done = spawnSync(command, args, { encoding: 'utf8' })
       if (done.status !== 0) throw new Error(`${command}: ${done.stderr}`)
     }
-    run('as', `--${bits}`, '-o', join(dir, 'a.o'), join(dir, 'a.s'))
+    run('as', `--${bits === 16 ? 32 : bits}`, '-o', join(dir, 'a.o'), join(dir, 'a.s'))
     // Absolute addresses are relocations until it is linked.
-    const elf = bits === 32 ? 'elf_i386' : 'elf_x86_64'
+    const elf = bits !== 64 ? 'elf_i386' : 'elf_x86_64'
     run('ld', '-m', elf, '-Ttext=0x100000', '-e', 'start', '-o', join(dir, 'a.elf'), join(dir, 'a.o'))
     run('objcopy', '-O', 'binary', '-j', '.text', join(dir, 'a.elf'), join(dir, 'a.bin'))
     const a = new SystemAssembler(0x100000, bits)

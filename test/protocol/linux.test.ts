@@ -144,13 +144,15 @@ t.test('fields appear with the protocol version that has them', async (t) => {
     const page = bytesAt(domain, domain.boot.bootParams, PAGE_SIZE)
     const view = new DataView(page.buffer)
     t.equal(page[0x210], 0xff, `${version}: type_of_loader`)
-    t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? 0xde00 : 0, `${version}: heap_end_ptr`)
-    t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01 | 0x80, `${version}: loadflags`)
+    const heap = protocol >= 0x202 ? 0xde00 : 0x8e00
+    t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? heap : 0, `${version}: heap_end_ptr`)
+    t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01, `${version}: loadflags`)
     t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing behind its header`)
-    t.equal(readCommandLine(domain), protocol >= 0x202 ? 'quiet' : '')
+    t.equal(readCommandLine(domain), 'quiet')
     if (protocol < 0x202) {
       t.equal(view.getUint16(0x20, true), 0xa33f)
-      const at = domain.boot.bootParams + view.getUint16(0x22, true)
+      t.equal(domain.boot.bootParams, 0x90000)
+      const at = 0x90000 + view.getUint16(0x22, true)
       t.equal(Buffer.from(bytesAt(domain, at, 6)).toString(), 'quiet\0')
     }
     t.same(file, before, 'the file is as it was')
@@ -227,8 +229,142 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
     memory: 8 * GiB,
     loadAddress: 0xbfe00000,
   })
-  await refused(t, 'bad-config', /entry cannot be used: expected 32 or 64, found '16'/, { entry: 16 })
+  await refused(t, 'bad-config', /entry cannot be used: expected 16 or 32 or 64, found '8'/, { entry: 8 as 16 })
+  await refused(t, 'bad-config', /real mode has no privilege levels/, { entry: 16, subarch: 'xen', ring: 3 })
   await refused(t, 'bad-config', /ring/, { ring: 3 })
+})
+
+const fixedImage = (header: BzImageSpec['header'] = {}) =>
+  image({ header: { relocatable_kernel: 0, pref_address: 0n, init_size: 0, ...header } })
+/** Pages of boot sector and setup code aside, what fixedImage is made of. */
+const CODE_BYTES = 0x40 + 4 * PAGE_SIZE
+
+t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook', async (t) => {
+  const free = await build({ entry: 32 }, fixedImage())
+  t.equal(free.vcpus[0]?.registers.rip, 0x100000n)
+  t.equal(region(free, 'hook'), undefined)
+
+  const reserve = [{ start: 0x100000, end: 0x101000 }]
+  for (const [protocol, entry] of [
+    [0x20f, undefined],
+    [0x20f, 32],
+    [0x204, 32],
+    [0x204, 16],
+    [0x200, 32],
+  ] as const) {
+    const file = image({
+      protocol,
+      header: { relocatable_kernel: 0, pref_address: 0n, init_size: 0, payload_offset: 0 },
+    })
+    const domain = await build({ reserve, ...(entry === undefined ? {} : { entry }) }, file)
+    t.match(region(domain, 'kernel'), { pfn: 0x200, bytes: CODE_BYTES })
+    t.match(region(domain, 'hook'), { pfn: 0x205, pages: 1 }, 'right behind it')
+    t.same(region(domain, 'kernel destination'), { name: 'kernel destination', pfn: 0x100, pages: 5 })
+    t.equal(header(domain).code32_start, 0x205000)
+    if (entry !== 16) t.equal(domain.vcpus[0]?.registers.rip, 0x205000n)
+    t.equal(
+      bytesAt(domain, 0x100000, 5 * PAGE_SIZE).every((byte) => byte === 0),
+      true,
+      'nothing is there yet',
+    )
+  }
+  const runsElsewhere = await build({ reserve }, fixedImage({ pref_address: 0x1000000n, init_size: INIT_SIZE }))
+  t.match(region(runsElsewhere, 'kernel init_size'), { pfn: 0x1000 })
+  const higher = await build({ reserve: [{ start: 0x100000, end: 0x300000 }] }, fixedImage())
+  t.match(region(higher, 'kernel'), { pfn: 0x300 }, 'the first room from 0x200000 on')
+
+  await refused(
+    t,
+    'does-not-fit',
+    /hook has no 64-bit entry: .*found \[0x100000, 0x101000\) reserved/,
+    { entry: 64, reserve },
+    fixedImage(),
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /no code32_start.*expected \[0x100000, 0x104040\) free, found \[0x100000, 0x101000\) reserved/,
+    { reserve },
+    fixedImage({ code32_start: 0 }),
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /room for its kernel and its hook: expected 0x6000 bytes within \[0x200000, .*found 0x5000 in a row/,
+    { memory: 0x206000, reserve: [{ start: 0x100000, end: 0x201000 }] },
+    fixedImage(),
+  )
+  await refused(
+    t,
+    'overlap',
+    /once it runs.*expected none of \[0x200000, 0x201000\), found \[0x100000, 0x900000\)/,
+    { reserve: [...reserve, { start: 0x200000, end: 0x201000 }] },
+    fixedImage({ init_size: INIT_SIZE }),
+  )
+  await refused(
+    t,
+    'memory-too-small',
+    /room for its kernel destination: expected memory up to 0x900000/,
+    { memory: 4 * MiB, reserve },
+    fixedImage({ init_size: INIT_SIZE }),
+  )
+  await refused(t, 'overlap', /kernel and the reserved range/, { loadAddress: 0x100000, reserve }, fixedImage())
+})
+
+t.test('the 16-bit entry is what boot.rst says', async (t) => {
+  const file = image({ setupSects: 0, version: '6.0' })
+  for (const [protocol, base, sp] of [
+    [0x20f, 0x10000, 0xe000],
+    [0x202, 0x10000, 0xe000],
+    [0x201, 0x90000, 0x9000],
+    [0x200, 0x90000, 0x9000],
+  ] as const) {
+    const old = image({ setupSects: 0, protocol, header: { payload_offset: 0, relocatable_kernel: 0 } })
+    const domain = await build(
+      { entry: 16, cmdline: 'quiet', ramdisk: patternBytes(9) },
+      protocol === 0x20f ? file : old,
+    )
+    const [vcpu] = domain.vcpus
+    t.equal(domain.boot.bootParams, base)
+    t.equal(vcpu?.cr0, 0x10n, 'real mode')
+    t.equal(vcpu?.registers.rip, 0n)
+    t.equal(vcpu?.registers.rsp, BigInt(sp), 'the top of the heap')
+    t.equal(vcpu?.registers.rflags, 2n, 'interrupts are off')
+    t.equal(vcpu?.segments.cs.selector, base / 16 + 0x20)
+    for (const name of ['ds', 'es', 'ss', 'fs', 'gs'] as const) t.equal(vcpu?.segments[name].selector, base / 16, name)
+    const setup = bytesAt(domain, base, 5 * 512)
+    const view = new DataView(setup.buffer)
+    t.equal(setup[0x1f1], 0, 'setup_sects as the file has it: it means 4')
+    t.equal(setup[0x210], 0xff)
+    t.equal(setup[0x211], protocol >= 0x201 ? 0x81 : 0x01)
+    if (protocol >= 0x201) t.equal(view.getUint16(0x224, true), sp - 0x200, 'heap_end_ptr')
+    t.equal(view.getUint32(0x214, true), protocol === 0x20f ? 0x1000000 : 0x100000, 'code32_start')
+    t.equal(readCommandLine(domain), 'quiet')
+    if (protocol < 0x202) {
+      t.equal(view.getUint16(0x20, true), 0xa33f)
+      t.equal(Buffer.from(bytesAt(domain, 0x90000 + view.getUint16(0x22, true), 6)).toString(), 'quiet\0')
+    }
+    const { pfn = 0, pages = 0 } = region(domain, 'cmdline') ?? {}
+    t.ok(pfn * PAGE_SIZE >= base + sp && (pfn + pages) * PAGE_SIZE <= 0x9a000, 'behind the heap, below 0x9a000')
+    t.equal(readBootParams(domain).e820_entries, 0, 'the BIOS says what memory there is')
+    t.ok((region(domain, 'ramdisk')?.pfn ?? 0) < (127 * MiB) / PAGE_SIZE, 'the top of memory is the BIOS’s')
+
+    const bytes = new Uint8Array(128 * MiB)
+    for (const chunk of domain.memory.chunks()) bytes.set(chunk.bytes, chunk.paddr)
+    const json = JSON.stringify(rawSidecar(domain, 'x'))
+    const back = openRaw(json, bytesSource(bytes))
+    t.same(back.vcpus, domain.vcpus, 'written and read back')
+    t.equal(JSON.stringify(rawSidecar(back, 'x')), json)
+    t.equal(readCommandLine(back), 'quiet')
+  }
+  await refused(
+    t,
+    'does-not-fit',
+    /setup code is longer.*at most 0x8000 bytes, found 0x8200/,
+    { entry: 16 },
+    image({ setupSects: 64 }),
+  )
+  t.equal((await build({}, image({ header: { code32_start: 0, xloadflags: 0 } }))).vcpus[0]?.cr0, 0x10n, 'the only one')
 })
 
 t.test('a kernel goes where it may: above 4 GiB when it says so, elsewhere when its place is taken', async (t) => {

@@ -64,8 +64,17 @@ export function runInQemu(domain: Domain): Promise<string> {
   })
 }
 
-/** Standard output of QEMU, which must end by itself. */
-export function runQemu(args: readonly string[], command = QEMU): Promise<string> {
+/** The same of a guest that never ends: until it has written what it is waited for. */
+export function runUntil(domain: Domain, awaited: RegExp): Promise<string> {
+  return withDirectory((directory) => {
+    const file = join(directory, 'guest')
+    writeSnapshot(domain, file)
+    return runQemu(qemuArguments(domain, file), QEMU, awaited)
+  })
+}
+
+/** Standard output of QEMU, which must end by itself, or is ended once it has written what is awaited. */
+export function runQemu(args: readonly string[], command = QEMU, awaited?: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     const qemu = spawn('timeout', ['--kill-after=5', String(PATIENCE_SECONDS), command, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -74,13 +83,14 @@ export function runQemu(args: readonly string[], command = QEMU): Promise<string
     let complaint = ''
     qemu.stdout.setEncoding('latin1').on('data', (text: string) => {
       output += text
+      if (awaited?.test(output)) qemu.kill('SIGTERM')
     })
     qemu.stderr.on('data', (text: Buffer) => {
       complaint += text.toString()
     })
     qemu.on('error', reject)
     qemu.on('close', (status) => {
-      if (status === 0) resolve(output)
+      if (awaited === undefined ? status === 0 : awaited.test(output)) resolve(output)
       else reject(new Error(`${command} ended with status ${status}: ${complaint.trim()}\n${output.slice(-2000)}`))
     })
   })

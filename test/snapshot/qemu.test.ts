@@ -15,8 +15,9 @@ import {
   readKernel,
 } from '../../lib/index.js'
 import { openQemu, qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { optionRom } from '../../lib/snapshot/qemu-option-rom.js'
 import { bootRom } from '../../lib/snapshot/qemu-rom.js'
-import { buildElf, patternBytes } from '../../lib/testing/index.js'
+import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 
@@ -82,6 +83,37 @@ t.test('a ROM is 64 KiB, begins at the reset vector, and depends on the state al
   t.ok(bootRom(noGdt, 0x9e000), 'without a GDT of the guest, one is made of its descriptors')
   const ds = { selector: 0, descriptor: vcpu.segments.ds.descriptor ?? { base: 0n, limit: 0, attributes: 0 } }
   t.throws(() => bootRom({ ...noGdt, segments: { ...vcpu.segments, ds } }, 0x9e000), refused)
+})
+
+t.test('an option ROM is what a BIOS takes for one, and carries what lies below 1 MiB', async (t) => {
+  const header = { payload_length: 0, init_size: 0 }
+  const image = buildBzImage({ payload: patternBytes(5000), header })
+  const domain = buildDomain(await readKernel(image), { type: 'linux', entry: 16, memory: 64 * MiB, cmdline: 'hello' })
+  const { rom } = qemuSnapshot(domain, 'guest')
+  t.same([rom[0], rom[1]], [0x55, 0xaa])
+  t.equal((rom[2] ?? 0) * 512, rom.length, 'its size')
+  t.equal(rom.reduce((sum, byte) => sum + byte, 0) & 0xff, 0, 'its checksum')
+  t.ok(Buffer.from(rom).includes(Buffer.from(domain.memory.read(0x10000, 0x800))), 'boot sector and setup code')
+  t.ok(Buffer.from(rom).includes('hello\0'), 'the command line')
+  const { memory, json } = written(domain)
+  const back = openQemu(json, bytesSource(memory))
+  t.same(qemuSnapshot(back, 'guest').rom, rom, 'the same of a guest read back')
+  const args = qemuArguments(domain, 'guest')
+  t.equal(args[args.indexOf('-option-rom') + 1], 'guest.rom')
+  t.notOk(args.includes('-bios'), 'the BIOS stays in place')
+
+  const [vcpu] = domain.vcpus
+  if (!vcpu) throw new Error('no vcpu')
+  t.throws(() => optionRom(vcpu, [{ paddr: 0x10000, bytes: new Uint8Array(0xf001) }]), {
+    code: 'does-not-fit',
+    message: /at most 0xf000 bytes, found 0xf001/,
+  })
+  const moved = { ...vcpu.segments.ds, descriptor: { base: 1n, limit: 0xffff, attributes: 0x93 } }
+  t.throws(() => optionRom({ ...vcpu, segments: { ...vcpu.segments, ds: moved } }, []), {
+    code: 'does-not-fit',
+    message: /base of ds: expected 0x10000, found 0x1/,
+  })
+  t.throws(() => optionRom({ ...vcpu, registers: { ...vcpu.registers, rip: 0x10000n } }, []), { code: 'does-not-fit' })
 })
 
 t.test('a guest that needs Xen is refused', async (t) => {

@@ -1,0 +1,67 @@
+/**
+ * What a Linux guest is given below 640 KiB: boot_params, command line and GDT; at the 16-bit entry, in their stead, its
+ * boot sector and setup code with room for a heap and a stack.
+ *
+ * Source: Linux Documentation/arch/x86/boot.rst, "Memory Layout", "Sample Boot Configuration" (https://docs.kernel.org/arch/x86/boot.html).
+ * Gotcha: before protocol 2.02 a command line's offset counts from 0x90000, wherever boot_params are: so there they are.
+ */
+import {
+  BootParams,
+  HEAP_END,
+  heapEndPtr,
+  LOW_MEMORY_END,
+  OLD_HEAP_END,
+  OLD_SETUP_ADDRESS,
+  PROTOCOL_CMD_LINE_PTR,
+  SETUP_MAX_BYTES,
+} from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex, PAGE_SIZE, type Paddr, type Range } from '../units.js'
+import type { LinuxLoad } from './linux-image.js'
+import type { Placement } from './linux-placement.js'
+
+/** Above what a BIOS would use and real-mode code likes, below where an extended BIOS data area would begin. */
+const LOW_MEMORY: Range<Paddr> = { start: 0x10000, end: LOW_MEMORY_END }
+
+/** Where all of that is. */
+export interface LowMemory {
+  /** boot_params, or the boot sector, which has the setup header at the same offset. */
+  readonly bootParams: Paddr
+  readonly cmdline: Paddr
+  /** At the 16-bit entry: the end of heap and stack, from the boot sector. What heap_end_ptr says otherwise, nobody reads. */
+  readonly heapEnd: number
+  readonly heapEndPtr: number
+  /** Absent at the 16-bit entry. */
+  readonly gdt?: Paddr
+}
+
+/**
+ * Places it.
+ * @throws DomainBuilderError `does-not-fit` or `overlap` where there is no room, or the setup code takes more than there is.
+ */
+export function placeLow(
+  { mode, setup }: LinuxLoad,
+  bytes: { readonly cmdline: number; readonly gdt: number },
+  placement: Placement,
+): LowMemory {
+  const old = setup !== undefined && setup.header.protocol < PROTOCOL_CMD_LINE_PTR
+  const within = old ? { start: OLD_SETUP_ADDRESS, end: LOW_MEMORY.end } : LOW_MEMORY
+  const low = (name: string, size: number): Paddr =>
+    placement.somewhere(name, size, { within, align: PAGE_SIZE, from: 'bottom' })
+  const first = (name: string, size: number): Paddr =>
+    old ? placement.at(name, OLD_SETUP_ADDRESS, size) : low(name, size)
+  const heapEnd = old ? OLD_HEAP_END : HEAP_END
+  const heap = { heapEnd, heapEndPtr: heapEndPtr(heapEnd) }
+  if (mode === 16) {
+    const size = setup?.bytes.length ?? 0
+    if (size > SETUP_MAX_BYTES) {
+      throw new DomainBuilderError('does-not-fit', 'the setup code is longer than its part of a segment', {
+        expected: `at most ${hex(SETUP_MAX_BYTES)} bytes`,
+        found: hex(size),
+      })
+    }
+    return { bootParams: first('setup', heapEnd), cmdline: low('cmdline', bytes.cmdline), ...heap }
+  }
+  const bootParams = first('boot_params', BootParams.size)
+  return { bootParams, cmdline: low('cmdline', bytes.cmdline), gdt: low('gdt', bytes.gdt), ...heap }
+}
