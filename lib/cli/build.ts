@@ -37,7 +37,7 @@ export const command: Command = {
   --features LIST       features to ask of the kernel, joined with |
   --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
 For --type pvh:
-  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu pc)
+  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu or kexec pc)
   --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
   --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
   --reserve START-END   as below
@@ -75,8 +75,8 @@ For --type linux:
     const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
-    // QEMU's machines are PCs, which only a PVH guest has to be told.
-    const machine = format === 'qemu' ? { platform: 'pc' as const } : {}
+    // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
+    const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
     const config = { ...machine, ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
