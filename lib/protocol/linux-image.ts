@@ -101,7 +101,10 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
     within: { start: preferred, end: preferred + alignUp(size, PAGE_SIZE) },
   })
   const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
-  const address = (movable ? placement.find(size, search) : undefined) ?? preferred
+  // All of the memory is nearly always enough; for less, how much it would have to be.
+  const elsewhere = movable ? placement.find(size, search) : undefined
+  if (movable && elsewhere === undefined && placement.within !== undefined) placement.refuse('kernel', size, search)
+  const address = elsewhere ?? preferred
   placeImage(image, address, placement)
   return {
     address,
@@ -185,9 +188,17 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
   }
 }
 
-/** Where the file wants to be; what may be anywhere goes to the first place that is free. */
-function vmlinuxAddress({ image, anywhere, elf }: Vmlinux, size: number, align: number, placement: Placement): Paddr {
-  if (!anywhere) return image.start
+/**
+ * Where the file wants to be; what may be anywhere goes to the first place that is free, and so does what we can relocate
+ * where there is no memory at its own.
+ */
+function vmlinuxAddress(
+  { image, anywhere, elf, relocs }: Vmlinux,
+  size: number,
+  align: number,
+  placement: Placement,
+): Paddr {
+  if (!anywhere && (relocs === undefined || placement.within === undefined)) return image.start
   const where = { within: elf.class === 32 ? BELOW_4G : ANYWHERE, align, from: 'bottom' } as const
   const start = alignDown(image.start, PAGE_SIZE)
   const asLinked = placement.find(size, {
@@ -197,6 +208,7 @@ function vmlinuxAddress({ image, anywhere, elf }: Vmlinux, size: number, align: 
   })
   if (asLinked !== undefined && image.start >= LOAD_HIGH_ADDRESS) return image.start
   const found = placement.find(size + align, where)
+  if (found === undefined && placement.within !== undefined) placement.refuse('kernel', size + align, where)
   return found === undefined ? image.start : found + (image.start % align)
 }
 

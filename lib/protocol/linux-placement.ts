@@ -38,10 +38,13 @@ interface Placed extends Range<Paddr> {
 
 export class Placement {
   readonly map: MemoryMap
+  /** Where everything has to go, if that is not all of the memory. */
+  readonly within: Range<Paddr> | undefined
   readonly #placed: Placed[] = []
 
-  constructor(map: MemoryMap) {
+  constructor(map: MemoryMap, within?: Range<Paddr>) {
     this.map = map
+    this.within = within
   }
 
   /** One past the last byte of anything placed. */
@@ -84,6 +87,12 @@ export class Placement {
         found: showRange(range),
       })
     }
+    if (this.within && without(range, [this.within]).length > 0) {
+      throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {
+        expected: `within ${showRange(this.within)}`,
+        found: showRange(range),
+      })
+    }
     const reserved = this.map.reserved.map((r) => ({ ...r, name: 'reserved range' }))
     const other = [...this.#placed, ...reserved].find((taken) => overlaps(range, taken))
     if (other) {
@@ -100,15 +109,17 @@ export class Placement {
    * @throws DomainBuilderError `does-not-fit` with the size wanted and the largest there is.
    */
   somewhere(name: string, bytes: number, where: Where): Paddr {
-    const found = this.find(bytes, where)
-    if (found === undefined) {
-      const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
-      throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
-        expected: `${hex(bytes)} bytes within ${showRange(where.within)}`,
-        found: `${hex(Math.max(0, ...sizes))} in a row`,
-      })
-    }
+    const found = this.find(bytes, where) ?? this.refuse(name, bytes, where)
     return this.#put(name, { start: found, end: found + pagesFor(bytes) * PAGE_SIZE }, bytes)
+  }
+
+  /** Says that there is no such place. @throws DomainBuilderError always. */
+  refuse(name: string, bytes: number, { within, align }: Where): never {
+    const sizes = this.#free(within).map(({ start, end }) => end - alignUp(start, align))
+    throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
+      expected: `${hex(bytes)} bytes within ${showRange(this.#clip(within))}`,
+      found: `${hex(Math.max(0, ...sizes))} in a row`,
+    })
   }
 
   /** Where somewhere() would put it, or undefined. */
@@ -122,8 +133,14 @@ export class Placement {
     return undefined
   }
 
+  #clip(range: Range<Paddr>): Range<Paddr> {
+    const { start, end } = this.within ?? range
+    return { start: Math.max(start, range.start), end: Math.min(end, range.end) }
+  }
+
   /** Free whole pages, in order. */
-  #free(within: Range<Paddr>): Range<Paddr>[] {
+  #free(where: Range<Paddr>): Range<Paddr>[] {
+    const within = this.#clip(where)
     const taken = [...this.#placed].sort((a, b) => a.start - b.start)
     return this.map.free
       .flatMap((range) => without(range, taken))

@@ -10,7 +10,7 @@ import { Ehdr64, EM_X86_64, ET_EXEC, Phdr64, PN_XNUM } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { elfHeader, loadHeader } from './elf-file.js'
@@ -116,8 +116,7 @@ const LOW_PAGES = { start: 1, end: 0x9f } as const
  * @param file path of the memory file; the ROM is `file`.rom beside it.
  */
 export function qemuArguments({ memory, vcpus }: Domain, file: string): string[] {
-  const end = paddrOf(memory.endPfn)
-  const bytes = end > DEVICE_HOLE.end ? end - (DEVICE_HOLE.end - DEVICE_HOLE.start) : end
+  const bytes = pcMemoryUpTo(paddrOf(memory.endPfn))
   return [
     ...['-machine', 'microvm', '-accel', 'tcg', '-nodefaults', '-no-user-config', '-no-reboot'],
     ...[
