@@ -1,7 +1,10 @@
 /** Debian's kernel runs, loads what we built by kexec_load(2), and becomes it: at once, or when it crashes. */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { buildDomain, type Domain, type Kernel, type LinuxConfig, readKernel } from '../../lib/index.js'
+import { Prstatus64 } from '../../lib/abi/core-files.js'
+import { Ehdr64, EM_X86_64, Nhdr, Phdr64 } from '../../lib/abi/elf.js'
+import { buildDomain, type Domain, type Kernel, type LinuxConfig, PAGE_SIZE, readKernel } from '../../lib/index.js'
+import { elfHeader, encodeNote, loadHeader, noteHeader } from '../../lib/snapshot/elf-file.js'
 import { buildBzImage } from '../../lib/testing/index.js'
 import { parseReport, stateCode, stateElf } from '../fixtures/state-kernel.js'
 import { FIRST_RAM, type FirstKernel, findFirstKernel, runByKexec } from './kexec.js'
@@ -89,5 +92,83 @@ for (const one of states) {
       type: 'linux',
     })
     checkState(t, one, domain, parseReport(await runByKexec(first, domain), one.kernel.bits))
+  })
+}
+
+/** What the first kernel keeps for one that is to run when it crashes. */
+const RESERVATION = { start: 0x10000000, end: 0x20000000 } as const
+const CRASHKERNEL = 'crashkernel=256M@0x10000000 KEXEC=crash'
+const CRASH_CMDLINE = `${CMDLINE} nr_cpus=1 irqpoll reset_devices`
+
+/** The text of a kernel's version, and where it is in physical memory when the kernel runs as it is linked. */
+function bannerOf({ elf }: Kernel): { readonly paddr: number; readonly version: string } {
+  for (const { paddr, offset, filesz } of elf?.segments ?? []) {
+    const bytes = Buffer.from(elf?.bytes.subarray(offset, offset + filesz) ?? [])
+    const found = bytes.indexOf('Linux version 6')
+    const [version] = /^Linux version [^ ]*/.exec(bytes.toString('latin1', found, found + 100)) ?? []
+    if (version !== undefined) return { paddr: Number(paddr) + found, version }
+  }
+  throw new Error('the kernel has no banner')
+}
+
+/** The least that /proc/vmcore can be made of: a note, and one page of the old kernel's memory. */
+function elfCoreHeader(at: number, page: number): Uint8Array {
+  const notesAt = Ehdr64.size + 2 * Phdr64.size
+  // The kernel reads notes until one without a name.
+  const notes = Buffer.concat([
+    encodeNote({ owner: 'CORE', type: 1, desc: new Uint8Array(Prstatus64.size) }),
+    new Uint8Array(Nhdr.size),
+  ])
+  const note = Phdr64.decode(noteHeader(at + notesAt, notes.length))
+  const load = { offset: page, filesz: PAGE_SIZE, paddr: page, memsz: PAGE_SIZE }
+  return Buffer.concat([
+    elfHeader(EM_X86_64, { e_phoff: BigInt(Ehdr64.size), e_phentsize: Phdr64.size, e_phnum: 2 }),
+    Phdr64.encode({ ...note, p_memsz: note.p_filesz }),
+    loadHeader(load, 0xffffffff80000000n + BigInt(page)),
+    notes,
+  ])
+}
+
+t.test('a crash kernel in its reservation, which reads the memory of the one that crashed', async (t) => {
+  const first = await findFirstKernel(t)
+  if (first === undefined) return
+  const kernel = await readKernel(readFileSync(first.kernel))
+  const banner = bannerOf(kernel)
+  const build = (elfcorehdr: Uint8Array) =>
+    buildDomain(kernel, {
+      memory: 512 * MiB,
+      within: RESERVATION,
+      elfcorehdr,
+      cmdline: CRASH_CMDLINE,
+      ramdisk: ramdisk(first.busybox),
+      type: 'linux',
+    })
+  const page = banner.paddr - (banner.paddr % PAGE_SIZE)
+  const placed = build(elfCoreHeader(0, page)).regions.find(({ name }) => name === 'elfcorehdr')?.pfn ?? 0
+  const domain = build(elfCoreHeader(placed * PAGE_SIZE, page))
+  const cmdline = `${CRASH_CMDLINE} elfcorehdr=0x${(placed * PAGE_SIZE).toString(16)}`
+  const output = await become(t, first, domain, cmdline, CRASHKERNEL)
+  t.match(output, /Kernel panic - not syncing: sysrq triggered crash/, 'the first kernel crashed')
+  t.equal(codeAt(output), RESERVATION.start, 'it runs in the reservation')
+  t.same(guestSaid(output, 'VMCORE'), [banner.version], "the first kernel's memory, through /proc/vmcore")
+})
+
+for (const { name, config } of [
+  { name: 'bzImage, 32-bit entry', config: { entry: 32 } },
+  { name: 'vmlinux, moved by us', config: { image: 'vmlinux' } },
+] as const) {
+  t.test(`a crash kernel: ${name}`, async (t) => {
+    const first = await findFirstKernel(t)
+    if (first === undefined) return
+    const domain = buildDomain(await readKernel(readFileSync(first.kernel)), {
+      memory: 512 * MiB,
+      within: RESERVATION,
+      cmdline: CRASH_CMDLINE,
+      ramdisk: ramdisk(first.busybox),
+      ...config,
+      type: 'linux',
+    })
+    const output = await become(t, first, domain, CRASH_CMDLINE, CRASHKERNEL)
+    t.equal(codeAt(output), RESERVATION.start, 'it runs in the reservation')
   })
 }
