@@ -75,6 +75,12 @@ export class Placement {
         found: hex(start),
       })
     }
+    if (this.within && without(range, [this.within]).length > 0) {
+      throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {
+        expected: `within ${showRange(this.within)}`,
+        found: showRange(range),
+      })
+    }
     if (range.end > this.map.end) {
       throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${name}`, {
         expected: `memory up to ${hex(range.end)} for ${showRange(range)}`,
@@ -84,12 +90,6 @@ export class Placement {
     if (without(range, this.map.ram).length > 0) {
       throw new DomainBuilderError('does-not-fit', `there is no memory where the ${name} must be`, {
         expected: `within ${this.map.ram.map(showRange).join(', ')}`,
-        found: showRange(range),
-      })
-    }
-    if (this.within && without(range, [this.within]).length > 0) {
-      throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {
-        expected: `within ${showRange(this.within)}`,
         found: showRange(range),
       })
     }
