@@ -7,7 +7,7 @@
  */
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { CRASH_LOW_MEMORY } from '../guest/memory-map.js'
+import { CRASH_LOW_MEMORY, DEVICE_HOLE } from '../guest/memory-map.js'
 import { checkedInteger, hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
 import type { CommonConfig } from './config.js'
 
@@ -94,6 +94,13 @@ function checkWithin(within: Range<Paddr> | undefined): Range<Paddr> | undefined
   if (within === undefined) return undefined
   const start = checkedInteger(within.start, 'start of within', 0, PADDR_MAX)
   const end = checkedInteger(within.end, 'end of within', start + PAGE_SIZE, PADDR_MAX)
+  if (end > DEVICE_HOLE.end) {
+    // The way into every state leads through 32-bit code.
+    throw new DomainBuilderError('does-not-fit', 'what is entered cannot lie above 4 GiB as a whole', {
+      expected: `an end of within at ${hex(DEVICE_HOLE.end)} or before`,
+      found: hex(end),
+    })
+  }
   if (start % PAGE_SIZE === 0 && end % PAGE_SIZE === 0) return { start, end }
   throw new DomainBuilderError('bad-config', 'within is not whole pages', {
     expected: `multiples of ${hex(PAGE_SIZE)}`,
@@ -101,7 +108,7 @@ function checkWithin(within: Range<Paddr> | undefined): Range<Paddr> | undefined
   })
 }
 
-/** @throws DomainBuilderError `bad-config`. */
+/** @throws DomainBuilderError `bad-config`, or `does-not-fit` for a range above 4 GiB. */
 export function checkLinux(config: LinuxConfig): LinuxOptions {
   const { setupData = [], virtualOffset } = config
   if (
