@@ -101,10 +101,9 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
     within: { start: preferred, end: preferred + alignUp(size, PAGE_SIZE) },
   })
   const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
-  // All of the memory is nearly always enough; for less, how much it would have to be.
-  const elsewhere = movable ? placement.find(size, search) : undefined
-  if (movable && elsewhere === undefined && placement.within !== undefined) placement.refuse('kernel', size, search)
-  const address = elsewhere ?? preferred
+  // In all of the memory there is nearly always room; where there is less of it, how much it would have to be.
+  const find = () => (placement.within ? placement.room('kernel', size, search) : placement.find(size, search))
+  const address = (movable ? find() : undefined) ?? preferred
   placeImage(image, address, placement)
   return {
     address,
@@ -207,8 +206,8 @@ function vmlinuxAddress(
     within: { start, end: start + alignUp(size, PAGE_SIZE) },
   })
   if (asLinked !== undefined && image.start >= LOAD_HIGH_ADDRESS) return image.start
-  const found = placement.find(size + align, where)
-  if (found === undefined && placement.within !== undefined) placement.refuse('kernel', size + align, where)
+  const needed = size + (image.start % align)
+  const found = placement.within ? placement.room('kernel', needed, where) : placement.find(needed, where)
   return found === undefined ? image.start : found + (image.start % align)
 }
 

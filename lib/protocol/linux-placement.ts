@@ -109,20 +109,22 @@ export class Placement {
    * @throws DomainBuilderError `does-not-fit` with the size wanted and the largest there is.
    */
   somewhere(name: string, bytes: number, where: Where): Paddr {
-    const found = this.find(bytes, where) ?? this.refuse(name, bytes, where)
-    return this.#put(name, { start: found, end: found + pagesFor(bytes) * PAGE_SIZE }, bytes)
+    const start = this.room(name, bytes, where)
+    return this.#put(name, { start, end: start + pagesFor(bytes) * PAGE_SIZE }, bytes)
   }
 
-  /** Says that there is no such place. @throws DomainBuilderError always. */
-  refuse(name: string, bytes: number, { within, align }: Where): never {
-    const sizes = this.#free(within).map(({ start, end }) => end - alignUp(start, align))
+  /** Where somewhere() would put it. @throws DomainBuilderError as somewhere() does. */
+  room(name: string, bytes: number, where: Where): Paddr {
+    const found = this.find(bytes, where)
+    if (found !== undefined) return found
+    const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
     throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
-      expected: `${hex(bytes)} bytes within ${showRange(this.#clip(within))}`,
+      expected: `${hex(bytes)} bytes within ${showRange(this.#clip(where.within))}`,
       found: `${hex(Math.max(0, ...sizes))} in a row`,
     })
   }
 
-  /** Where somewhere() would put it, or undefined. */
+  /** The same, or undefined. */
   find(bytes: number, { within, align, from }: Where): Paddr | undefined {
     const length = pagesFor(bytes) * PAGE_SIZE
     const free = this.#free(within)

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { XLF_CAN_BE_LOADED_ABOVE_4G, XLF_KERNEL_64 } from '../../lib/abi/boot-params.js'
-import { Ehdr64, Phdr64, PT_LOAD } from '../../lib/abi/elf.js'
+import { Ehdr64, ET_DYN, Phdr64, PT_LOAD } from '../../lib/abi/elf.js'
 import {
   buildDomain,
   bytesSource,
@@ -29,7 +29,7 @@ import {
   writeKexec,
 } from '../../lib/index.js'
 import { gzipped } from '../../lib/snapshot/compressed.js'
-import { buildBzImage, patternBytes } from '../../lib/testing/index.js'
+import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
@@ -263,6 +263,28 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
     boot: { kind: 'hvm_start_info', hvmParams: [] },
   }
   await refused(t, 'does-not-fit', /no page for the code that enters/, () => written(full))
+})
+
+t.test('a kernel that may be anywhere goes into a reservation that just holds it', async (t) => {
+  const kernel = buildElf({
+    class: 64,
+    type: ET_DYN,
+    entry: 0x1000000,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000, align: 0x200000 }],
+  })
+  // The kernel, boot_params, command line, GDT, three page tables, and the purgatory.
+  const pages = 3 + 3 + 3 + 1
+  const within = { start: 0x4000000, end: 0x4000000 + pages * PAGE_SIZE }
+  const domain = buildDomain(await readKernel(kernel), { type: 'linux', memory: 128 * MiB, within })
+  t.equal(domain.vcpus[0]?.registers.rip, 0x4000000n)
+  t.equal(rawJson(openSnapshot(bytesSource(written(domain)))), rawJson(domain))
+  await refused(t, 'does-not-fit', /page_tables: expected 0x3000 bytes within .*, found 0x2000 in a row/, async () =>
+    buildDomain(await readKernel(kernel), {
+      type: 'linux',
+      memory: 128 * MiB,
+      within: { ...within, end: within.end - 2 * PAGE_SIZE },
+    }),
+  )
 })
 
 t.test('zeros between bytes are cut out of the file while there are segments left', async (t) => {
