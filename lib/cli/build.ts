@@ -5,13 +5,15 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import { DomainBuilderError } from '../errors.js'
+import { pcMemoryUpTo } from '../guest/memory-map.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import type { LinuxConfig } from '../protocol/linux-config.js'
 import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
 import { qemuArguments } from '../snapshot/qemu.js'
-import { parseSize } from '../units.js'
+import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
@@ -37,7 +39,7 @@ export const command: Command = {
   --features LIST       features to ask of the kernel, joined with |
   --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
 For --type pvh:
-  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu pc)
+  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu or kexec pc)
   --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
   --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
   --reserve START-END   as below
@@ -51,6 +53,10 @@ For --type linux:
   --ramdisk-address ADDR  (default: as high as the kernel allows)
   --reserve START-END   memory that the guest is told to leave alone; may be given more than once. A kernel that can
                         only run at 0x100000 is moved there by a hook where that is reserved
+  --within START-END    where everything is placed: a crash kernel's reservation (crashkernel=), say
+  --memmap START-END    RAM that the guest is told of, may be given more than once (default: all of --memory; with
+                        --within low memory and that); without --memory there is as much as these two need
+  --elfcorehdr FILE     ELF core header of the kernel that may crash: placed, and said on the command line
   --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
   --paging, --ring N    how a kernel of such a subarch is entered`,
   options: {
@@ -77,8 +83,8 @@ For --type linux:
     const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
-    // QEMU's machines are PCs, which only a PVH guest has to be told.
-    const machine = format === 'qemu' ? { platform: 'pc' as const } : {}
+    // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
+    const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
     const config = { ...machine, ...readConfig(values), ...restorable }
     const kernel = await openKernel(positionals[0] as string, progress)
     const domain = buildDomain(kernel, config)
@@ -105,16 +111,24 @@ function readConfig(values: Values): DomainConfig {
     const value = text(values, name)
     return value === undefined ? [] : [[name, value]]
   })
+  const linux = readLinux(values)
+  const memory = text(values, 'memory')
   return {
     type: oneOf(values, 'type', TYPES, 'auto'),
-    memory: parseSize(text(values, 'memory') ?? '128M'),
+    memory: memory === undefined ? leastMemory(linux) : parseSize(memory),
     ramdisk: texts(values, 'ramdisk').map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
-    ...readLinux(values),
+    ...linux,
     ...readPvh(values),
   }
+}
+
+/** What xl gives, or a machine that has the ranges which were named. */
+function leastMemory({ within, memmap = [] }: Partial<LinuxConfig>): number {
+  const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
+  return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
 }
 
 function readP2m(spec: string | undefined): P2mSpec | undefined {

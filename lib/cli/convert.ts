@@ -2,13 +2,13 @@
  * convert SNAPSHOT -o OUT: one snapshot format into another.
  *
  * Source: ../snapshot/open.ts, ./output.ts.
- * Gotcha: the format comes from --format, else from the output's name: .img raw, .xl xl, .core elf-core.
+ * Gotcha: the format comes from --format, else from the output's name: .img raw, .xl xl, .core elf-core, .kexec kexec.
  */
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
 import { compressionOf, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
 
-const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core' }
+const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core', kexec: 'kexec' }
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',

@@ -8,6 +8,7 @@ import * as path from 'node:path'
 import type { Domain } from '../guest/domain.js'
 import { gzipped } from '../snapshot/compressed.js'
 import { writeElfCore } from '../snapshot/elf-core.js'
+import { writeKexec } from '../snapshot/kexec.js'
 import { qemuSnapshot } from '../snapshot/qemu.js'
 import { rawSidecar } from '../snapshot/raw.js'
 import { writeXenCore } from '../snapshot/xen-core.js'
@@ -22,6 +23,7 @@ const STREAMS = {
   xl: (domain: Domain) => writeXl(domain),
   'xen-core': writeXenCore,
   'elf-core': writeElfCore,
+  kexec: writeKexec,
 } as const
 /** Formats that are several files, and how many. */
 const FILES = { raw: 2, qemu: 3 } as const

@@ -32,7 +32,7 @@ import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns } from './data-pages.js'
-import { type CoreNote, coreHeader, encodeNote, readNotes, readSections, refuseElf, type Section } from './elf-file.js'
+import { type CoreNote, elfHeader, encodeNote, readNotes, readSections, refuseElf, type Section } from './elf-file.js'
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
@@ -95,7 +95,7 @@ export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
   ]
   const names = sectionNames(plans)
   plans.push({ name: '.shstrtab', type: SHT_STRTAB, size: names.table.length, entsize: 0, align: 1 })
-  const header = coreHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
+  const header = elfHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
     e_shoff: BigInt(Ehdr64.size),
     e_shentsize: Shdr64.size,
     e_shnum: plans.length,

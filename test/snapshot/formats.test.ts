@@ -21,10 +21,11 @@ import {
   readVirtual,
   sniffSnapshot,
   writeElfCore,
+  writeKexec,
   writeXenCore,
   writeXl,
 } from '../../lib/index.js'
-import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
 import { findKernel } from '../peer/kernels.js'
@@ -182,17 +183,20 @@ function mutate(bytes: Uint8Array, next: (below: number) => number, structure: n
   }
 }
 
-t.test('20,000 damaged files: a DomainBuilderError with an offset, or a guest, and nothing else', async (t) => {
+t.test('24,000 damaged files: a DomainBuilderError with an offset, or a guest, and nothing else', async (t) => {
   const built = await build(64, 6 * 2 ** 20)
+  const linux = buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 32 * 2 ** 20 })
   const files = {
     xl: bytesOf(writeXl(built)),
     'xen-core': bytesOf(writeXenCore(built)),
     'elf-core': bytesOf(writeElfCore(built)),
+    kexec: bytesOf(writeKexec(linux)),
   }
   for (const [format, count] of [
     ['xl', 12000],
     ['xen-core', 4000],
     ['elf-core', 4000],
+    ['kexec', 4000],
   ] as const) {
     const next = random(0x5eed + count)
     let refused = 0
