@@ -19,7 +19,7 @@ import {
 } from '../abi/xen-mmu.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, requirePv } from '../guest/domain.js'
-import { entryPfn, entryVaddr, pageTables, type TablePage } from '../guest/table-reader.js'
+import { entryPfn, entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
 
@@ -91,7 +91,7 @@ class Validator {
   }
 
   run(): readonly Violation[] {
-    for (const table of pageTables(this.#domain)) {
+    for (const table of walkPageTables(this.#domain)) {
       this.#tables.push(table)
       this.#checkType(table)
     }
