@@ -25,7 +25,7 @@ export {
   type PvhBoot,
   requirePv,
 } from './guest/domain.js'
-export { type FoundModule, type FoundStartInfo, readHvmStartInfo } from './guest/hvm-start-info.js'
+export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
 export type { P2m, P2mSpec } from './guest/p2m.js'
 export { encodePvContext } from './guest/pv-context.js'

@@ -4,8 +4,8 @@
  * Source: Linux Documentation/arch/x86/boot.rst, the System V ABI, xen/include/public/elfnote.h.
  * Gotcha: names lie (a vmlinux.bin may be a bzImage): only the content decides.
  */
-import { createHash } from 'node:crypto'
 import { DomainBuilderError } from '../errors.js'
+import { crypto } from '../lazy.js'
 import { logKernel, logPayload } from '../log.js'
 import { checkedInteger, hex, showSize } from '../units.js'
 import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
@@ -111,4 +111,4 @@ async function readContent(
   })
 }
 
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+const sha256 = (bytes: Uint8Array): string => crypto().createHash('sha256').update(bytes).digest('hex')
