@@ -18,7 +18,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   asm: 1,
   kernel: 2,
   guest: 2,
-  testing: 2,
+  testing: 3,
   protocol: 3,
   snapshot: 3,
   inspect: 3,
