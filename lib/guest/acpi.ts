@@ -54,6 +54,7 @@ import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resource
  * `reduced`, a VMM's machine without PM registers (Firecracker, Cloud Hypervisor, microvm): I/O APIC, COM1.
  */
 export const ACPI_PROFILES = ['xen', 'pc', 'reduced'] as const
+/** Which ACPI tables a PVH guest is given: none, those of Xen, of a PC with PM registers, or of reduced hardware. */
 export type AcpiProfile = (typeof ACPI_PROFILES)[number]
 
 export interface AcpiTables {

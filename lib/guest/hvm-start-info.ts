@@ -24,6 +24,10 @@ export interface FoundModule extends Infer<typeof HvmModlistEntry> {
   readonly cmdline: string
 }
 
+/**
+ * hvm_start_info and all that it points to; addresses are bytes, as xen/include/public/arch-x86/hvm/start_info.h has
+ * them.
+ */
 export interface FoundHvmStartInfo {
   readonly paddr: Paddr
   /** Version 0 has no memory map: those fields are 0. */

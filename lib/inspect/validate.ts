@@ -41,8 +41,10 @@ export const PV_MMU_RULES = {
   'stack-not-writable': 'the stack is mapped writable',
   'start-info-not-mapped': 'start_info is mapped where the register says',
 } as const
+/** One of the rules of Xen's PV MMU that `validate` applies: a key of PV_MMU_RULES. */
 export type PvMmuRule = keyof typeof PV_MMU_RULES
 
+/** A page-table entry that Xen would refuse, and why. */
 export interface Violation {
   readonly rule: PvMmuRule
   /** What is wrong, both values in it. */

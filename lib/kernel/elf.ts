@@ -41,6 +41,7 @@ export interface Segment {
   readonly align: bigint
 }
 
+/** An ELF: its header, segments and sections, every u64 exact. Source: the System V ABI, chapters 4 and 5. */
 export interface ElfImage {
   readonly class: 32 | 64
   /** e_type: ET_EXEC, ET_DYN, ... */

@@ -16,6 +16,7 @@ import { type CodecName, decode, sniffCodec } from './payload.js'
 import { bzImageElf, type Decompress, decompressFile, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
+/** What a kernel file says. Absent is undefined, never a magic number. */
 export interface Kernel {
   /** The outermost thing the file is; a codec's name where the whole file is compressed. */
   readonly container: 'elf' | 'bzImage' | CodecName
@@ -34,6 +35,7 @@ export interface Kernel {
 /** What readKernel is at: each is told before it begins, and may come again for a bzImage in a compressed file. */
 export type KernelStep = 'decompress' | 'parse'
 
+/** Bounds, cancellation and progress of readKernel. */
 export interface ReadKernelOptions {
   /** Most bytes that a payload may decompress to, default 1 GiB. */
   readonly maxBytes?: number

@@ -6,6 +6,7 @@
  *
  * @packageDocumentation
  */
+export type { XenNoteName } from '../abi/elfnote.js'
 export { Assembler, type Condition, type Memory, mem, type Register, registers } from '../asm/assembler.js'
 export { SystemAssembler } from '../asm/system.js'
 export { readBootParams } from '../guest/boot-params.js'

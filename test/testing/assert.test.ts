@@ -49,7 +49,7 @@ const FAILING = `
 import { buildDomain, readKernel } from 'xen-domain-builder'
 import { assertStartInfo, buildElf, xenNotes } from 'xen-domain-builder/testing'
 test('nr_pages', async () => {
-  const notes = xenNotes({ XEN_VERSION: 'xen-3.0', VIRT_BASE: 0xffffffff80000000n })
+  const notes = xenNotes({ XEN_VERSION: 'xen-3.0', LOADER: 'generic', VIRT_BASE: 0xffffffff80000000n })
   const segments = [{ paddr: 0x100000, vaddr: 0xffffffff80100000n, data: new Uint8Array(64) }]
   const image = buildElf({ class: 64, entry: 0xffffffff80100000n, segments, notes })
   assertStartInfo(buildDomain(await readKernel(image), { memory: 32 << 20 }), { nr_pages: 0x2001n })
