@@ -15,7 +15,8 @@ import { hex } from '../units.js'
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
 export interface Field<T> {
   readonly span: number
-  readonly layout: (property?: string) => Layout<unknown>
+  /** A Layout of buffer-layout, which has no types of its own that a user of these could find. */
+  readonly layout: (property?: string) => { readonly span: number }
   readonly check: (value: unknown, path: string) => void
   /** Only for inference: no value is ever stored here. */
   readonly _type?: T
@@ -163,7 +164,7 @@ export function cstring(span: number): Field<string> {
 export function array<T>(element: Field<T>, count: number): Field<readonly T[]> {
   return {
     span: element.span * count,
-    layout: (property) => layouts().seq(element.layout(), count, property),
+    layout: (property) => layouts().seq(element.layout() as Layout, count, property),
     check(value, path) {
       if (!Array.isArray(value) || value.length !== count) refuse(path, `an array of ${count}`, value)
       for (let i = 0; i < count; i++) element.check(value[i], `${path}[${i}]`)
@@ -183,7 +184,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
   const entries = Object.entries(fields)
   const make = (property?: string): Structure =>
     layouts().struct(
-      entries.map(([key, field]) => field.layout(key)),
+      entries.map(([key, field]) => field.layout(key) as Layout),
       property,
     )
   const layout = lazy(() => make())
