@@ -6,7 +6,7 @@
  */
 import { PTE_PRESENT, PTE_RW } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
-import { entryPfn, entryVaddr, pageTables } from '../guest/table-reader.js'
+import { entryPfn, entryVaddr, walkPageTables } from '../guest/table-reader.js'
 import { translate } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, showSize, type Vaddr } from '../units.js'
 import { explainEntry, explainStartInfo, regionAt } from './explain.js'
@@ -26,7 +26,7 @@ export interface MappedRun {
 /** The virtual address space of a guest, in order of address. */
 export function mappedRuns(domain: Domain): MappedRun[] {
   const runs: MappedRun[] = []
-  for (const page of pageTables(domain)) {
+  for (const page of walkPageTables(domain)) {
     if (page.level !== 1) continue
     page.entries.forEach((entry, index) => {
       if (!(entry & BigInt(PTE_PRESENT))) return
@@ -53,7 +53,7 @@ export function describeMap(domain: Domain): { readonly [key: string]: Json } {
   return {
     physical: domain.regions.map(({ name, pfn, pages }) => ({ name, pfn, pages })),
     virtual: mappedRuns(domain).map((run) => ({ ...run, vaddr: hex(run.vaddr) })),
-    tables: [...pageTables(domain)].map((page) => ({
+    tables: [...walkPageTables(domain)].map((page) => ({
       level: page.level,
       pfn: page.pfn,
       vaddr: hex(page.vaddr),
@@ -87,7 +87,7 @@ export function mapText(domain: Domain): string[] {
     run.writable ? 'rw' : 'r-',
     run.region,
   ])
-  const tables = [...pageTables(domain)]
+  const tables = [...walkPageTables(domain)]
   const levels = [4, 3, 2, 1]
     .map((level) => ({ level, count: tables.filter((page) => page.level === level).length }))
     .filter(({ count }) => count > 0)
@@ -114,7 +114,7 @@ export function walkText(domain: Domain, vaddr: Vaddr): string[] {
   const bits = domain.abi === 'x86_64' ? 48 : 32
   const found = translate(domain, vaddr)
   const lines = [`cr3 ${hex(domain.vcpus[0]?.cr3 ?? 0n)}`]
-  for (const page of pageTables(domain)) {
+  for (const page of walkPageTables(domain)) {
     const shift = 12n + 9n * BigInt(page.level - 1)
     const from = BigInt.asUintN(bits, vaddr) - BigInt.asUintN(bits, page.vaddr)
     if (from < 0n || from >= 512n << shift) continue

@@ -12,8 +12,8 @@ import {
   explainStartInfo,
   mappedRuns,
   mapText,
-  pageTables,
   readKernel,
+  walkPageTables,
   walkText,
 } from '../../lib/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
@@ -43,7 +43,7 @@ t.test('every present entry is explained by the region it leads to', async (t) =
   for (const elfClass of [64, 32] as const) {
     const domain = await build(elfClass)
     let present = 0
-    for (const table of pageTables(domain)) {
+    for (const table of walkPageTables(domain)) {
       for (let index = 0; index < 512; index++) {
         const said = explainEntry(domain, table, index)
         if (table.entries[index] === 0n) {
