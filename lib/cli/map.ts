@@ -4,7 +4,8 @@
  * Source: ../inspect/map.ts.
  * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
  */
-import { describeMap, mapText, walkText } from '../inspect/map.js'
+import { mapText, walkText } from '../inspect/map.js'
+import { describeMap } from '../inspect/map-model.js'
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
 
