@@ -490,13 +490,12 @@ export function mapClient(): void {
     for (const [i, field] of fields.entries()) owner.fill(i, field.offset, field.offset + field.length)
     const cells = new Map<number, HTMLElement[]>()
     const rows: HTMLElement[] = []
-    const light = (index: number, on: boolean, scroll = false) => {
+    const light = (index: number, on: boolean) => {
       for (const cell of cells.get(index) ?? []) cell.classList.toggle('lit', on)
       rows[index]?.classList.toggle('lit', on)
-      if (scroll) rows[index]?.scrollIntoView({ block: 'nearest' })
     }
-    const both = (at: HTMLElement, index: number, scroll: boolean) => {
-      at.addEventListener('pointerenter', () => light(index, true, scroll))
+    const both = (at: HTMLElement, index: number) => {
+      at.addEventListener('pointerenter', () => light(index, true))
       at.addEventListener('pointerleave', () => light(index, rows[index] === document.activeElement))
     }
     const value = (at: number): number => Number.parseInt(bytes.slice(2 * at, 2 * at + 2), 16)
@@ -532,7 +531,7 @@ export function mapClient(): void {
         )
         if (index !== undefined) {
           cells.set(index, [...(cells.get(index) ?? []), cell])
-          both(cell, index, false)
+          both(cell, index)
           cell.addEventListener('click', () => rows[index]?.focus())
         }
         line.append(cell)
@@ -542,46 +541,68 @@ export function mapClient(): void {
       line.append(element('span', { class: 'text', 'aria-hidden': 'true' }, text))
       return line
     }
+    const bytesBox = element(
+      'div',
+      { class: 'hex stay', tabindex: '0', role: 'region', 'aria-label': 'Bytes' },
+      ...lines,
+    )
     fields.forEach((field, index) => {
       const row = fieldRow(field)
-      row.tabIndex = index === 0 ? 0 : -1
       rows.push(row)
-      both(row, index, false)
+      both(row, index)
       row.addEventListener('focus', () => {
         for (const other of rows) other.tabIndex = other === row ? 0 : -1
         light(index, true)
-        cells.get(index)?.[0]?.scrollIntoView({ block: 'nearest' })
+        // In its own box alone: the page must not move away from the row.
+        const [cell] = cells.get(index) ?? []
+        if (cell) bytesBox.scrollTop = cell.offsetTop - bytesBox.clientHeight / 2
       })
       row.addEventListener('blur', () => light(index, false))
       row.addEventListener('click', () => row.focus())
       row.addEventListener('keydown', (event) => {
-        const target = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: rows.length - 1 }[event.key]
+        const shown = rows.filter((one) => !one.hidden)
+        const place = shown.indexOf(row)
+        const target = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: shown.length - 1 }[event.key]
         if (target === undefined) return
-        rows[target]?.focus()
+        shown[target]?.focus()
         event.preventDefault()
       })
     })
     const head = ['offset', 'field', 'value'].map((word, i) =>
       element('th', i === 0 ? { class: 'n', scope: 'col' } : { scope: 'col' }, word),
     )
+    const table = element(
+      'table',
+      { class: 'fields' },
+      element('thead', {}, element('tr', {}, ...head)),
+      element('tbody', {}, ...rows),
+    )
+    // Of a structure of hundreds of fields, those that are zero are kept back until they are asked for.
+    const zero = fields.length > 60 ? rows.filter((_, i) => ['0x0', 'zero'].includes(fields[i]?.value ?? '')) : []
+    for (const row of zero) row.hidden = true
+    const more = element('button', { type: 'button', class: 'more' }, `and ${zero.length} fields of zero`)
+    more.addEventListener('click', () => {
+      for (const row of zero) row.hidden = false
+      more.remove()
+      zero[0]?.focus()
+    })
+    const first = rows.find((row) => !row.hidden)
+    for (const row of rows) row.tabIndex = row === first ? 0 : -1
     return [
       element('p', { class: 'soft' }, `At physical ${struct.paddr}, ${length} bytes.`),
-      element(
-        'div',
-        { class: 'split' },
-        element(
-          'div',
-          { class: 'list', tabindex: '0', role: 'region', 'aria-label': 'Fields' },
-          element('table', {}, element('thead', {}, element('tr', {}, ...head)), element('tbody', {}, ...rows)),
-        ),
-        element('div', { class: 'list hex', tabindex: '0', role: 'region', 'aria-label': 'Bytes' }, ...lines),
-      ),
+      element('div', { class: 'split' }, element('div', {}, table, ...(zero.length > 0 ? [more] : [])), bytesBox),
     ]
   }
   function fieldRow(field: FieldMap): HTMLElement {
     const said = element('td', {}, field.value)
     if (field.note !== '') said.append(element('br'), element('span', { class: 'soft' }, field.note))
-    return element('tr', {}, element('td', { class: 'n' }, hex(field.offset, 3)), element('td', {}, field.name), said)
+    return element(
+      'tr',
+      {},
+      element('td', { class: 'n' }, hex(field.offset, 3)),
+      element('td', {}, ...field.name.split(/(?<=[._])/).flatMap((part) => [part, element('wbr')])),
+      said,
+    )
   }
 
   const tabs = [...document.querySelectorAll<HTMLElement>('[role=tab]')]

@@ -61,7 +61,7 @@ export interface Figure {
 const ADVANCE = 0.602
 export const PADDING = 6
 export const HEADING = 34
-export const TINTS = 8
+export const TINTS = 10
 /** Boxes of one side. */
 const MAX_BOXES = 40
 
@@ -151,8 +151,9 @@ class Side {
   }
 
   addBreak(what: string, pages: number | bigint): void {
-    const size = typeof pages === 'bigint' ? showSize(Number(pages) * PAGE_SIZE) : sizeOf(pages)
-    const text = `${what}, ${size}`
+    // Nobody has a word for most of a 64-bit address space.
+    const bytes = Number(pages) * PAGE_SIZE
+    const text = bytes < 2 ** 50 ? `${what}, ${showSize(bytes)}` : what
     this.add({ kind: 'break', left: [text], right: [], title: text }, lineHeight(this.#form) + 12)
   }
 }
@@ -203,9 +204,9 @@ export function layoutFigure(map: GuestMap, form: FigureForm): Figure {
   }
 }
 
-/** A tint for each name, in the order in which the names come; memory without a name has none. */
+/** A tint for each name, in the order in which the names come; memory without a name and padding have none. */
 function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
-  const names = map.physical.filter(({ kind }) => kind === 'region').map(({ name }) => name)
+  const names = map.physical.filter(({ kind, name }) => kind === 'region' && name !== 'pad').map(({ name }) => name)
   return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
 }
 

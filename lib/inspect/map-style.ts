@@ -4,18 +4,19 @@
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
  * Gotcha: the faces are whatever the reader's machine has: nothing is fetched, and widths are reckoned for monospaced ones.
  */
+import { TINTS } from './map-figure.js'
 
 const LIGHT = `--paper:#fbfaf6;--sheet:#ffffff;--ink:#1b2530;--soft:#55606c;--line:#c9c8c0;--hair:#e4e2da;--accent:#0b5cad;--wash:#e8f0f8;--mark:#ffe39a;
---t0:#2f6690;--t1:#a4572a;--t2:#3d7a4f;--t3:#8a5a9e;--t4:#8c6d13;--t5:#b0413e;--t6:#2b7f83;--t7:#5b6472;`
+--t0:#2f6690;--t1:#a4572a;--t2:#3d7a4f;--t3:#8a5a9e;--t4:#8c6d13;--t5:#b0413e;--t6:#2b7f83;--t7:#5b6472;--t8:#5558b0;--t9:#a8447b;`
 const DARK = `--paper:#13171c;--sheet:#191e25;--ink:#e4e8ec;--soft:#a2acb8;--line:#3d4651;--hair:#2a313a;--accent:#7db7f2;--wash:#1d2b3a;--mark:#6b5413;
---t0:#7fb2dc;--t1:#e09f73;--t2:#86c698;--t3:#c79bd9;--t4:#d8b95c;--t5:#e68d89;--t6:#78c6ca;--t7:#a8b2bf;`
+--t0:#7fb2dc;--t1:#e09f73;--t2:#86c698;--t3:#c79bd9;--t4:#d8b95c;--t5:#e68d89;--t6:#78c6ca;--t7:#a8b2bf;--t8:#a3a6f0;--t9:#e391c0;`
 
 /** The colours by name. */
 export const PALETTE = `:root{color-scheme:light dark;${LIGHT}--mono:ui-monospace,'DejaVu Sans Mono','SF Mono',Menlo,Consolas,monospace}
 @media (prefers-color-scheme:dark){:root{${DARK}}}
 `
 
-const TINTS = Array.from({ length: 8 }, (_, i) => `.t${i}{--c:var(--t${i})}`).join('')
+const TINT_RULES = Array.from({ length: TINTS }, (_, i) => `.t${i}{--c:var(--t${i})}`).join('')
 
 /** The drawing. */
 export const FIGURE_STYLE = `.paper{fill:var(--paper)}
@@ -28,11 +29,11 @@ text{font-family:var(--mono);fill:var(--ink)}
 .free .body{fill-opacity:1;stroke:var(--line)}
 .unnamed .body,.group .body{stroke:var(--soft);stroke-dasharray:4 3}
 .hatch{stroke:var(--hair);stroke-width:1.5;fill:none}
-.edge{fill:none;stroke:var(--line);stroke-width:1}
+.edge{fill:none;stroke:var(--soft);stroke-opacity:.6;stroke-width:1}
 .band{fill:var(--c,var(--soft));fill-opacity:.2;stroke:var(--c,var(--soft));stroke-opacity:.45;stroke-width:.5}
 .band.plain{fill-opacity:.06;stroke-opacity:.2}
 .band.scattered{stroke-dasharray:3 3}
-${TINTS}
+${TINT_RULES}
 `
 
 /** The page around it. */
@@ -114,8 +115,13 @@ tr.lit td{background:var(--mark)}
 .hex b.lit{background:var(--mark);color:var(--ink);box-shadow:.5ch 0 var(--mark),-.5ch 0 var(--mark)}
 .hex .text{color:var(--soft);margin-left:1ch}
 .hex .fold{color:var(--soft)}
-@media (max-width:519px){.hex{font-size:10.5px}.hex b{margin-right:.62ch}.hex .text{display:none}}
-.list{max-height:70vh;overflow:auto}
+@media (max-width:519px){.fields th:nth-child(2){width:40%}.hex{font-size:10.5px}.hex b{margin-right:.62ch}.hex .text{display:none}}
+.list{max-height:75vh;overflow:auto}
+.hex{position:relative}
+@media (min-width:900px){.hex{max-height:calc(100vh - 32px);overflow:auto}}
+.fields th:nth-child(1){width:8ch}.fields th:nth-child(2){width:34%}
+.fields{table-layout:fixed}
+.more{margin:8px 0}
 footer{margin-top:48px;border-top:1px solid var(--line);padding-top:10px;font-size:13px;color:var(--soft)}
-@media print{form{display:none}.list{max-height:none}}
+@media print{form{display:none}.list,.hex{max-height:none}}
 `
