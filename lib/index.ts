@@ -34,6 +34,15 @@ export { entryPfn, entryVaddr, pageTables, type TablePage } from './guest/table-
 export { readVirtual, type Translation, topTable, translate, type WalkStep } from './guest/translate.js'
 export type { Descriptor, Registers, SegmentState, Vcpu } from './guest/vcpu.js'
 export { describeDomain, describeKernel, domainText, kernelText } from './inspect/describe.js'
+export {
+  type Difference,
+  type DomainDiff,
+  diffDomains,
+  diffText,
+  type EntryDifference,
+  type PageDifference,
+} from './inspect/diff.js'
+export { diffKernels } from './inspect/diff-kernels.js'
 export { explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
 export type { Json } from './inspect/json.js'
 export { mapText, walkText } from './inspect/map.js'

@@ -94,7 +94,7 @@ const BOOT_PARAMS_NOTES: Readonly<Record<string, Note>> = {
   sentinel: 'zero where the loader cleared boot_params as it should',
   'hdr.setup_sects': 'length of the setup code in sectors of 512 bytes, without the boot sector',
   'hdr.syssize': 'length of the protected-mode code in units of 16 bytes',
-  'hdr.boot_flag': '0xaa55',
+  'hdr.boot_flag': 'ends the boot sector',
   'hdr.header': '"HdrS"',
   'hdr.version': 'boot protocol, major and minor',
   'hdr.type_of_loader': 'who loaded it; 0xff: a loader without a number',
@@ -144,8 +144,7 @@ const START_INFO_NOTES: Readonly<Record<string, Note>> = {
 function show(value: unknown): string {
   if (typeof value === 'bigint' || typeof value === 'number') return hex(value)
   if (typeof value === 'string') return JSON.stringify(printable(value))
-  if (value instanceof Uint8Array) return value.some((byte) => byte !== 0) ? 'bytes' : 'zero'
-  return 'a list'
+  return value instanceof Uint8Array && value.some((byte) => byte !== 0) ? 'bytes' : 'zero'
 }
 
 /** Fields of a struct, those of the structs in it by their full names. */
@@ -163,7 +162,12 @@ class FieldList {
       const offset = at + struct.offsetOf(field)
       const inner = Object.hasOwn(nested, field) ? nested[field] : undefined
       if (inner) this.add(inner, bytes, offset, `${prefix}${field}.`)
-      else this.one(`${prefix}${field}`, offset, struct.sizeOf(field), values[field], field)
+      else {
+        const length = struct.sizeOf(field)
+        // Of structs and lists that are not gone into, only whether there is anything in them.
+        const value = typeof values[field] === 'object' ? bytes.subarray(offset, offset + length) : values[field]
+        this.one(`${prefix}${field}`, offset, length, value, field)
+      }
     }
   }
 

@@ -1,4 +1,3 @@
-/// <reference lib="dom" />
 /**
  * What the page of map does in the reader's browser: the tables to open, the fields to light up, the search.
  *
@@ -6,6 +5,7 @@
  * Gotcha: the page gets the text of this one function, so it may use nothing from outside of itself but types; and it
  * puts text into the document only as text, since every word of it may be a stranger's.
  */
+/// <reference lib="dom" />
 import type { FieldMap, StructMap } from './fields.js'
 import type { GuestMap } from './map-model.js'
 import type { EntryRun, TableMap } from './table-entries.js'
