@@ -77,11 +77,11 @@ form button{border:1px solid var(--accent);border-radius:2px;padding:8px 14px;mi
 [role=tree] [role=group]{padding-left:14px;margin-left:5px;border-left:1px solid var(--hair)}
 [role=treeitem]{cursor:pointer}
 [role=treeitem]:focus{outline:none}
-[role=treeitem]:focus-visible>.row{outline:2px solid var(--accent);outline-offset:-1px}
+[role=treeitem]:focus-visible>.row{outline:2px solid var(--accent);outline-offset:-2px}
 [role=treeitem][aria-selected=true]>.row{background:var(--wash)}
-.row{display:flex;flex-wrap:wrap;column-gap:10px;padding:2px 4px}
+.row{display:flex;flex-wrap:wrap;column-gap:10px;padding:2px 4px 2px 24px}
 .row:hover{background:var(--wash)}
-.row::before{content:'·';width:10px;color:var(--soft);flex:none}
+.row::before{content:'·';width:10px;margin-left:-20px;color:var(--soft);flex:none}
 [aria-expanded=false]>.row::before{content:'▸'}
 [aria-expanded=true]>.row::before{content:'▾'}
 .row span{overflow-wrap:anywhere;min-width:0}
@@ -116,7 +116,7 @@ tr.lit td{background:var(--mark)}
 .hex .text{color:var(--soft);margin-left:1ch}
 .hex .fold{color:var(--soft)}
 @media (max-width:519px){.fields th:nth-child(2){width:40%}.hex{font-size:10.5px}.hex b{margin-right:.62ch}.hex .text{display:none}}
-.list{max-height:75vh;overflow:auto}
+.list{max-height:75vh;overflow:auto;border-bottom:1px solid var(--hair)}
 .hex{position:relative}
 @media (min-width:900px){.hex{max-height:calc(100vh - 32px);overflow:auto}}
 .fields th:nth-child(1){width:8ch}.fields th:nth-child(2){width:34%}

@@ -46,6 +46,10 @@ async function open(t: Test, domain: Domain, width = 1280, scheme: 'light' | 'da
   return page
 }
 
+/** The words of an element as they are seen. */
+const words = async (page: Page, selector: string): Promise<string> =>
+  (await page.locator(selector).allInnerTexts()).join(' ')
+
 /** What is cut off, or lies over something else, in words. */
 const faults = (page: Page): Promise<string[]> =>
   page.evaluate(() => {
@@ -119,7 +123,7 @@ t.test('an address is searched, and its way through the tables followed, by keyb
   const search = async (text: string): Promise<string> => {
     await page.fill('#address', text)
     await page.press('#address', 'Enter')
-    return page.locator('#found').innerText()
+    return words(page, '#found')
   }
   const said = await search('0xffffffff80101234')
   t.match(said, /physical 0x101234, kernel\+0x1/)
@@ -134,7 +138,7 @@ t.test('an address is searched, and its way through the tables followed, by keyb
   await page.keyboard.press('Tab')
   await page.keyboard.press('Tab')
   await page.keyboard.press('Enter')
-  t.match(await page.locator('#entry h3').innerText(), /^L\d\[\d+\] = 0x[0-9a-f]{16}$/, 'the step is shown bit by bit')
+  t.match(await words(page, '#entry h3'), /^L\d\[\d+\] = 0x[0-9a-f]{16}$/, 'the step is shown bit by bit')
   t.match(await page.evaluate(() => document.activeElement?.getAttribute('role')), 'treeitem')
   await page.close()
 })
@@ -151,10 +155,10 @@ t.test('page tables from cr3 down to bits, by arrow keys', async (t) => {
     let text = ''
     for (let step = 0; step < 40 && !text.startsWith('L1['); step++) {
       await page.keyboard.press('ArrowRight')
-      text = await page.locator('#entry h3').innerText()
+      text = await words(page, '#entry h3')
     }
     t.match(text, /^L1\[\d+\] = 0x[0-9a-f]{16}$/, `${name}: ${levels} levels down`)
-    t.match(await page.locator('#entry').innerText(), /RW\s+[01]\s+may be written/)
+    t.match(await words(page, '#entry'), /RW\s+[01]\s+may be written/)
     t.ok(await page.evaluate(() => document.activeElement?.matches(':focus-visible')), 'the focus is seen')
     const deep = await page.evaluate(() => document.querySelectorAll('[aria-expanded=true]').length)
     await page.keyboard.press('Home')
@@ -172,7 +176,7 @@ t.test('a field and its bytes light up together', async (t) => {
     ['pvh', 'hvm_start_info'],
   ] as const) {
     const page = await open(t, await (GUESTS[name] as () => Promise<Domain>)())
-    t.equal(await page.locator('[role=tab][aria-selected=true]').innerText(), struct)
+    t.equal(await words(page, '[role=tab][aria-selected=true]'), struct)
     const rows = page.locator('.fields tbody tr:not([hidden])')
     await rows.first().focus()
     await page.keyboard.press('ArrowDown')
