@@ -7,6 +7,7 @@
 import t from 'tap'
 import {
   buildDomain,
+  type Domain,
   describeMap,
   mapHtml,
   mapSvg,
@@ -15,7 +16,7 @@ import {
   readKernel,
   translate,
 } from '../../lib/index.js'
-import { pvKernelFile } from '../fixtures/kernels.js'
+import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { FORMATS, THROUGH } from '../fixtures/snapshots.js'
 import { GUESTS, HOSTILE, hostile } from './map-guests.js'
 
@@ -93,4 +94,22 @@ t.test('a guest of 1 TiB makes no page of gigabytes, and what is left out is sai
   for (let pfn = 0; pfn < table.length; pfn++) table[pfn] = BigInt(pfn ^ 1)
   const scattered = buildDomain(kernel, { type: 'pv', memory: 2 ** 27, p2m: { table } })
   t.ok(mapHtml(scattered).length < 8 * 2 ** 20, 'and of entries without any order')
+})
+
+t.test('a guest whose tables cannot be read still has a map, which says why', async (t) => {
+  for (const name of ['pv64', 'pv32', 'linux, hybrid']) {
+    const domain = await (GUESTS[name] as () => Promise<Domain>)()
+    const lost = { ...domain, vcpus: domain.vcpus.map((vcpu) => ({ ...vcpu, cr3: 0xfffffff000n })) }
+    t.match(describeMap(lost), { paging: { top: null, fault: /cr3 names a frame/ }, virtual: [] }, name)
+    t.match(mapHtml(lost), /cr3 names a frame/)
+    t.match(mapSvg(lost), /no page tables can be read/)
+    t.match(mapText(lost).join(' '), /cr3 names a frame/)
+    t.same(describeMap({ ...domain, vcpus: [] }).registers, {})
+  }
+  // Every table damaged: the map ends, whatever they say.
+  const domain = await (GUESTS.pv64 as () => Promise<Domain>)()
+  for (const { pfn } of describeMap(domain).tables) {
+    domain.memory.write(pfn * PAGE_SIZE, pattern(PAGE_SIZE, pfn))
+  }
+  t.ok(mapHtml(domain).length < 8 * 2 ** 20)
 })
