@@ -41,9 +41,25 @@ export { entryPfn, entryVaddr, type TablePage, walkPageTables } from './guest/ta
 export { readVirtual, type Translation, topTable, translate, type Walkable, type WalkStep } from './guest/translate.js'
 export type { Descriptor, GeneralRegister, Registers, SegmentRegister, SegmentState, Vcpu } from './guest/vcpu.js'
 export { describeDomain, describeKernel, domainText, kernelText } from './inspect/describe.js'
+export {
+  type Difference,
+  type DomainDiff,
+  diffDomains,
+  diffText,
+  type EntryDifference,
+  type PageDifference,
+} from './inspect/diff.js'
+export { diffKernels } from './inspect/diff-kernels.js'
 export { explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
+export type { StructMap } from './inspect/fields.js'
+export type { PhysicalRange } from './inspect/frames.js'
 export type { Json } from './inspect/json.js'
-export { describeMap, type MappedRun, mappedRuns, mapText, walkText } from './inspect/map.js'
+export { mapText, walkText } from './inspect/map.js'
+export { mapHtml } from './inspect/map-html.js'
+export { type Bound, describeMap, type GuestMap, type VirtualRun } from './inspect/map-model.js'
+export { mapSvg } from './inspect/map-svg.js'
+export { type MappedRun, mappedRuns } from './inspect/mapped-runs.js'
+export type { TableMap } from './inspect/table-entries.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export type { BzImage, SetupFields } from './kernel/bzimage.js'
 export type { ElfImage, Section, Segment } from './kernel/elf.js'

@@ -20,7 +20,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
-  diff: { summary: 'what differs between two snapshots', load: () => import('./diff.js') },
+  diff: { summary: 'what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
 }
 

@@ -7,7 +7,15 @@
  * @packageDocumentation
  */
 export type { XenNoteName } from '../abi/elfnote.js'
-export { Assembler, type CodeBits, type Condition, type Memory, mem, type Register, registers } from '../asm/assembler.js'
+export {
+  Assembler,
+  type CodeBits,
+  type Condition,
+  type Memory,
+  mem,
+  type Register,
+  registers,
+} from '../asm/assembler.js'
 export { SystemAssembler } from '../asm/system.js'
 export { readBootParams } from '../guest/boot-params.js'
 export { readHvmStartInfo } from '../guest/hvm-start-info.js'
