@@ -9,62 +9,43 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
-import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, FORMATS, filesOf, writeSnapshot } from './output.js'
-import { ACPI, pvhOptions, readPvh } from './pvh-options.js'
+import { compressionOf, compressOption, FORMATS, filesOf, writeSnapshot } from './output.js'
+import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
   usage: 'build KERNEL -o OUT [options]',
-  help: `Builds a guest from a kernel and writes a snapshot.
-
-  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
-  --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
-  --format FORMAT       ${FORMATS.join(', ')} (default raw)
-  --compress gzip       or a name that ends in .gz; for a format that is one file
-  --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
-  --vcpus N             default 1
-  --ramdisk FILE        may be given more than once
-  --cmdline TEXT        the kernel's command line
-  --name NAME           default "guest"
-  --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
-For --type pvh:
-  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu pc)
-  --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
-  --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
-  --reserve START-END   as below
-  --start-info N        version of hvm_start_info, 0 or 1 (default 1)
-For --type linux:
-  --entry N             32 or 64, the mode to enter in (default: what the kernel claims)
-  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
-  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
-  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
-  --ramdisk-address ADDR  (default: as high as the kernel allows)
-  --reserve START-END   memory that the guest is told to leave alone; may be given more than once
-  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
-  --paging, --ring N    how a kernel of such a subarch is entered`,
+  help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
-    ...linuxOptions,
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
+    },
+    type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
+    format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
+    compress: compressOption,
+    memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
+    vcpus: { type: 'string', value: 'N', help: 'default 1' },
+    ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
+    cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
+    name: { type: 'string', value: 'NAME', help: 'default "guest"' },
+    features: { type: 'string', value: 'LIST', help: 'features to ask of the kernel, joined with |' },
+    p2m: {
+      type: 'string',
+      value: 'SPEC',
+      help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+    },
     ...pvhOptions,
-    output: { type: 'string', short: 'o' },
-    type: { type: 'string' },
-    format: { type: 'string' },
-    compress: { type: 'string' },
-    memory: { type: 'string' },
-    vcpus: { type: 'string' },
-    ramdisk: { type: 'string', multiple: true },
-    cmdline: { type: 'string' },
-    name: { type: 'string' },
-    features: { type: 'string' },
-    p2m: { type: 'string' },
+    ...linuxOptions,
   },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {

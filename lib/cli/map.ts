@@ -10,10 +10,10 @@ import { openDomain } from './input.js'
 
 export const command: Command = {
   usage: 'map SNAPSHOT [--at VADDR]',
-  help: `Shows the layout of a guest: physical memory, virtual memory as its page tables have it, start_info.
-
-  --at VADDR            the walk of one virtual address, each entry explained`,
-  options: { at: { type: 'string' } },
+  help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables have it, start_info.',
+  options: {
+    at: { type: 'string', value: 'VADDR', help: 'the walk of one virtual address, each entry explained' },
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const at = text(values, 'at')

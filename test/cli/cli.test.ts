@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import type { Command } from '../../lib/cli/command.js'
+import { helpText } from '../../lib/cli/help.js'
 import { buildElf, xenNotes } from '../../lib/testing/index.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 
@@ -190,6 +192,25 @@ t.test('--help and --version', async (t) => {
     t.match(one.out, new RegExp(`^Usage: xen-domain-builder ${name}`))
   }
 })
+
+t.test(
+  '--help has every option of the table once, with its words, in lines that a terminal has room for',
+  async (t) => {
+    for (const file of readdirSync(path.dirname(MAIN)).filter((name) => name.endsWith('.js') && name !== 'main.js')) {
+      const { command } = (await import(path.join(path.dirname(MAIN), file))) as { command?: Command }
+      if (!command) continue
+      const lines = helpText('xdb', command)
+      t.equal(lines[0], `Usage: xdb ${command.usage}`)
+      for (const line of lines.slice(2)) t.ok(line.length <= 130, line)
+      const listed = lines.flatMap((line) => /^ {2}(?:-\w, )?--([a-z0-9-]+)/.exec(line)?.[1] ?? [])
+      t.same(listed.toSorted(), Object.keys(command.options).toSorted(), file)
+      for (const [name, { type, value, choices = [] }] of Object.entries(command.options)) {
+        t.equal(value === undefined, type === 'boolean', `--${name} names its value if it has one`)
+        for (const word of choices) t.match(lines.join('\n'), word)
+      }
+    }
+  },
+)
 
 t.test('DEBUG tells the story of a build', async (t) => {
   const ran = spawnSync(process.execPath, [MAIN, 'build', kernel, '-o', file('story.img'), '--memory', '16'], {
