@@ -9,6 +9,7 @@ import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
@@ -21,7 +22,7 @@ import { pvhOptions, readPvh } from './pvh-options.js'
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
-  usage: 'build KERNEL -o OUT [options]',
+  usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
   help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
     output: {
@@ -29,6 +30,11 @@ export const command: Command = {
       short: 'o',
       value: 'FILE',
       help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
+    },
+    config: {
+      type: 'string',
+      value: 'FILE',
+      help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
     type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
     format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
@@ -47,7 +53,7 @@ export const command: Command = {
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [1, 1],
+  operands: [0, 1],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
@@ -58,13 +64,20 @@ export const command: Command = {
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     // QEMU's machines are PCs, which only a PVH guest has to be told.
     const machine = format === 'qemu' ? { platform: 'pc' as const } : {}
-    const config = { ...machine, ...readConfig(values), ...restorable }
-    const kernel = await openKernel(positionals[0] as string, progress)
+    const file = text(values, 'config')
+    const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
+    const kernelName = positionals[0] ?? guest?.kernel
+    if (kernelName === undefined) throw new UsageError('build needs a KERNEL, or --config FILE with one')
+    const unused = guest?.unused ?? []
+    if (unused.length > 0) process.stderr.write(`${file}: not for a builder: ${unused.join(', ')}\n`)
+    const config = { ...machine, ...readConfig(values, guest), ...restorable }
+    const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
-    if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
+    if (json)
+      print(JSON.stringify({ output, format, ...(guest ? { unused } : {}), ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
@@ -77,17 +90,21 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-function readConfig(values: Values): DomainConfig {
+/** What the options say, and where they are silent the file. */
+function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
+  const memory = text(values, 'memory')
+  const ramdisks = texts(values, 'ramdisk')
   const p2m = readP2m(text(values, 'p2m'))
   const strings = ['cmdline', 'name', 'features'].flatMap((name) => {
     const value = text(values, name)
     return value === undefined ? [] : [[name, value]]
   })
   return {
-    type: oneOf(values, 'type', TYPES, 'auto'),
-    memory: parseSize(text(values, 'memory') ?? '128M'),
-    ramdisk: texts(values, 'ramdisk').map(readInput),
+    ...guest?.config,
+    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    memory: memory === undefined ? (guest?.config.memory ?? parseSize('128M')) : parseSize(memory),
+    ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),
