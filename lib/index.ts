@@ -50,7 +50,7 @@ export {
   type PageDifference,
 } from './inspect/diff.js'
 export { diffKernels } from './inspect/diff-kernels.js'
-export { explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
+export { type EntryOrigin, explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
 export type { FieldMap, StructMap } from './inspect/fields.js'
 export type { PhysicalRange } from './inspect/frames.js'
 export type { Json } from './inspect/json.js'
@@ -74,6 +74,8 @@ export type { CommonConfig, Dom0Console, DomainConfig, PvConfig } from './protoc
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
 export type { Module } from './protocol/modules.js'
 export type { PvhConfig, PvhPlatform } from './protocol/pvh-config.js'
+export { parseXlCfg, type XlCfgValue } from './protocol/xl-cfg.js'
+export { readXlCfg, type XlCfgGuest } from './protocol/xl-cfg-guest.js'
 export { writeElfCore } from './snapshot/elf-core.js'
 export { writeKexec } from './snapshot/kexec.js'
 export { openSnapshot, sniffSnapshot } from './snapshot/open.js'

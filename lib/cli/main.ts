@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { DomainBuilderError } from '../errors.js'
 import { type Command, Refused, UsageError } from './command.js'
+import { helpText } from './help.js'
 import { Progress } from './progress.js'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
@@ -55,7 +56,7 @@ async function main(argv: readonly string[]): Promise<void> {
   if (!found) throw new UsageError(`no command '${name}'`)
   const { command } = await found.load()
   const { values, positionals } = parse(command, rest)
-  if (values.help) return print(`Usage: ${PROGRAM} ${command.usage}\n\n${command.help}`)
+  if (values.help) return print(...helpText(PROGRAM, command))
   const [least, most] = command.operands
   if (positionals.length < least || positionals.length > most)
     throw new UsageError(`usage: ${PROGRAM} ${command.usage}`)

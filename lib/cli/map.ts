@@ -25,11 +25,16 @@ function drawingOf(output: string): (domain: Domain) => string {
 
 export const command: Command = {
   usage: 'map SNAPSHOT [-o FILE.svg|FILE.html] [--at VADDR]',
-  help: `Shows the layout of a guest: physical memory, virtual memory as its page tables have it, boot structures.
-
-  -o, --output FILE     a drawing (.svg), or a page to look around in (.html), instead of text
-  --at VADDR            the walk of one virtual address, each entry explained`,
-  options: { at: { type: 'string' }, output: { type: 'string', short: 'o' } },
+  help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables have it, boot structures.',
+  options: {
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      help: 'a drawing (.svg), or a page to look around in (.html), instead of text',
+    },
+    at: { type: 'string', value: 'VADDR', help: 'the walk of one virtual address, each entry explained' },
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const at = text(values, 'at')
