@@ -7,7 +7,7 @@
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import type { CoreNote } from './elf-file.js'
+import { type CoreNote, type FoundNote, withinCore } from './elf-file.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 
@@ -22,8 +22,11 @@ export function guestNote(domain: Domain): CoreNote {
 /**
  * The guest that such a note describes.
  * @param place puts what the file holds into its memory.
+ * @throws DomainBuilderError `bad-snapshot` with the offset of the note, or of what contradicts it.
  */
-export function coreGuest(note: CoreNote, place: (memory: GuestMemory) => GuestMemory): Domain {
-  const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
-  return openGuest(json, place(new GuestMemory(openRanges(json.at('memory')))))
+export function coreGuest(note: FoundNote, place: (memory: GuestMemory) => GuestMemory): Domain {
+  return withinCore(note.offset, () => {
+    const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
+    return openGuest(json, place(new GuestMemory(openRanges(json.at('memory')))))
+  })
 }
