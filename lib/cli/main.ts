@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { DomainBuilderError } from '../errors.js'
 import { type Command, Refused, UsageError } from './command.js'
+import { cannotWrite, STANDARD_OUTPUT } from './files.js'
 import { helpText } from './help.js'
 import { Progress } from './progress.js'
 
@@ -80,13 +81,9 @@ function print(...lines: readonly string[]): void {
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 
-/** A reader that goes away (`| head`) is no error of ours. */
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0)
-  throw error
-})
-
-main(process.argv.slice(2)).catch((error: unknown) => {
+/** Says why, once: an output that fails is heard of by its writer and as an event, in either order. */
+function fail(error: unknown): void {
+  if (process.exitCode !== undefined) return
   if (error instanceof DomainBuilderError) {
     process.stderr.write(`${PROGRAM}: ${error.code}: ${error.message}\n`)
     process.exitCode = 1
@@ -98,4 +95,14 @@ main(process.argv.slice(2)).catch((error: unknown) => {
   } else {
     throw error
   }
+}
+
+/**
+ * A reader that goes away (`| head`) has what it wanted of a text. Whoever writes a snapshot is told besides, and half
+ * a one is an error.
+ */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') fail(cannotWrite(STANDARD_OUTPUT, error))
 })
+
+main(process.argv.slice(2)).catch(fail)

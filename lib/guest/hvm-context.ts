@@ -97,9 +97,15 @@ export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
   const wrong = (what: string, expected: string, found: string): never => {
     throw new DomainBuilderError('bad-snapshot', `HVM context: ${what}`, { expected, found })
   }
+  // Where the context lies in a file is not known here, so that no offset is said.
+  const decode = <T>(layout: Struct<T>, from: Uint8Array, at = 0): T => {
+    const left = from.length - at
+    if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
+    return layout.decode(from, at)
+  }
   const vcpus = new Map<number, Vcpu>()
   for (let at = 0; ; ) {
-    const { typecode, instance, length } = HvmSaveDescriptor.decode(bytes, at)
+    const { typecode, instance, length } = decode(HvmSaveDescriptor, bytes, at)
     const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
     if (body.length !== length) wrong('a record is longer than what is there', `${length} bytes`, `${body.length}`)
     if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('it has no header', 'type 1', `${typecode}`)
@@ -109,11 +115,11 @@ export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
       return vcpus
     }
     if (typecode === HVM_SAVE_CODE.HEADER) {
-      const { magic } = HvmSaveHeader.decode(body)
+      const { magic } = decode(HvmSaveHeader, body)
       if (magic !== HVM_FILE_MAGIC) wrong('its header has the wrong magic', hex(HVM_FILE_MAGIC), hex(magic))
     } else if (typecode === HVM_SAVE_CODE.CPU) {
       if (instance >= MAX_VCPUS) wrong('no such vcpu', `below ${MAX_VCPUS}`, `${instance}`)
-      vcpus.set(instance, vcpuOf(instance, HvmHwCpu.decode(body)))
+      vcpus.set(instance, vcpuOf(instance, decode(HvmHwCpu, body)))
     }
   }
 }

@@ -70,6 +70,20 @@ export class GuestMemory {
     return range !== undefined && pfn >= range.start
   }
 
+  /** Whether the guest has all of those bytes. */
+  covers(paddr: Paddr, length: number): boolean {
+    let at = paddr
+    const end = paddr + length
+    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
+      const range = this.ranges[i] as Range<Pfn>
+      if (at < paddrOf(range.start)) return false
+      at = paddrOf(range.end)
+      // Ranges that touch count as one, so this is asked behind each of them.
+      if (at >= end) return true
+    }
+    return false
+  }
+
   /** Lays bytes there without copying them: they must not change afterwards. */
   place(paddr: Paddr, bytes: Uint8Array): void {
     this.#insert({ start: paddr, end: paddr + bytes.length, source: bytes, at: 0, owned: false })
@@ -214,18 +228,10 @@ export class GuestMemory {
   }
 
   #checkRange(paddr: Paddr, length: number): void {
-    let at = paddr
-    const end = paddr + length
-    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
-      const range = this.ranges[i] as Range<Pfn>
-      if (at < paddrOf(range.start)) break
-      at = paddrOf(range.end)
-      // Ranges that touch count as one, so this is asked behind each of them.
-      if (at >= end) return
-    }
+    if (this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
       expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
-      found: showRange({ start: paddr, end }),
+      found: showRange({ start: paddr, end: paddr + length }),
     })
   }
 }

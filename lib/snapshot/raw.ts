@@ -65,6 +65,7 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
   }
   for (const run of json.at('data').list(MAX_RUNS)) {
     const [pfn, count] = openPair(run)
+    if (!memory.covers(paddrOf(pfn), count * PAGE_SIZE)) run.refuse('pages that the guest has')
     memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
   }
   return memory

@@ -1,8 +1,8 @@
 /**
- * Every format into every other and back; debuggers on our cores; damaged files of each format.
+ * Every format into every other and back; debuggers on our cores.
  *
  * Source: lib/snapshot; readelf(1), gdb(1).
- * Gotcha: the mutator is seeded: a failure names the case, and the case comes again.
+ * Gotcha: frames in some formats are pfns and in others mfns; what a guest sees is the same in all of them.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -15,17 +15,13 @@ import {
   buildDomain,
   bytesSource,
   type Domain,
-  DomainBuilderError,
   openSnapshot,
   readKernel,
   readVirtual,
-  sniffSnapshot,
   writeElfCore,
-  writeKexec,
   writeXenCore,
-  writeXl,
 } from '../../lib/index.js'
-import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
 import { findKernel } from '../peer/kernels.js'
@@ -128,100 +124,4 @@ t.test('readelf and gdb', async (t) => {
   const sections = spawnSync('readelf', ['-SWn', small], { encoding: 'utf8' })
   t.equal(sections.stderr, '')
   t.match(sections.stdout, /\.xen_p2m/)
-})
-
-/** xorshift32: the same cases every time. */
-function random(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) % below
-  }
-}
-
-function mutate(bytes: Uint8Array, next: (below: number) => number, structure: number): Uint8Array {
-  const out = bytes.slice()
-  const view = new DataView(out.buffer)
-  // Most of a file is pages, in which nothing can be wrong: nine in ten changes hit the rest.
-  const place = (): number =>
-    next(10) < 9 ? next(Math.min(structure, out.length)) : out.length - 1 - next(Math.min(6000, out.length))
-  switch (next(6)) {
-    case 0:
-      return out.slice(0, next(2) ? next(out.length) : place())
-    case 1:
-      for (let i = 0; i < 1 + next(4); i++) {
-        const at = place()
-        out[at] = (out[at] ?? 0) ^ (1 << next(8))
-      }
-      return out
-    case 2: {
-      const at = place() & ~3
-      if (at + 4 <= out.length)
-        view.setUint32(at, [0, 1, 0xffffffff, 0x7fffffff, 8, 4096, next(2 ** 31)][next(7)] ?? 0, true)
-      return out
-    }
-    case 3: {
-      const [a, b, length] = [place() & ~7, place() & ~7, 8 * (1 + next(64))]
-      const moved = out.slice(a, a + length)
-      out.copyWithin(a, b, b + length)
-      out.set(moved.subarray(0, Math.max(0, out.length - b)), b)
-      return out
-    }
-    case 4: {
-      const at = place() & ~7
-      const length = 8 * (1 + next(600))
-      return new Uint8Array(Buffer.concat([out.subarray(0, at), out.subarray(at + length)]))
-    }
-    default: {
-      const at = place() & ~7
-      return new Uint8Array(
-        Buffer.concat([out.subarray(0, at), out.subarray(at, at + 8 * (1 + next(64))), out.subarray(at)]),
-      )
-    }
-  }
-}
-
-t.test('24,000 damaged files: a DomainBuilderError with an offset, or a guest, and nothing else', async (t) => {
-  const built = await build(64, 6 * 2 ** 20)
-  const linux = buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 32 * 2 ** 20 })
-  const files = {
-    xl: bytesOf(writeXl(built)),
-    'xen-core': bytesOf(writeXenCore(built)),
-    'elf-core': bytesOf(writeElfCore(built)),
-    kexec: bytesOf(writeKexec(linux)),
-  }
-  for (const [format, count] of [
-    ['xl', 12000],
-    ['xen-core', 4000],
-    ['elf-core', 4000],
-    ['kexec', 4000],
-  ] as const) {
-    const next = random(0x5eed + count)
-    let refused = 0
-    let named = 0
-    const wrong: string[] = []
-    for (let i = 0; i < count; i++) {
-      const bytes = mutate(files[format], next, format === 'xl' ? 20000 : 9000)
-      if (sniffSnapshot(bytesSource(bytes)) === undefined) {
-        refused++
-        named++
-        continue
-      }
-      try {
-        openSnapshot(bytesSource(bytes))
-      } catch (error) {
-        refused++
-        if (!(error instanceof DomainBuilderError)) wrong.push(`case ${i}: ${String(error)}`)
-        else if (error.offset === undefined && !/guest note/.test(error.message))
-          wrong.push(`case ${i}: no offset: ${error.message}`)
-        else if (/record|header|configuration|ELF|section|note|frame list|contexts/.test(error.message)) named++
-        else wrong.push(`case ${i}: ${error.message}`)
-      }
-    }
-    t.same(wrong.slice(0, 10), [], format)
-    t.equal(named, refused, 'each says where')
-    t.ok(refused > count / 3, `${refused} of ${count} refused, the others harmless`)
-  }
 })
