@@ -21,7 +21,7 @@ interface Guest {
   readonly refusals: Refusals
 }
 
-const common = { memory: 16 * 2 ** 20, ramdisk: pattern(9000), cmdline: 'quiet' }
+const common = { memory: 6 * 2 ** 20, ramdisk: pattern(9000), cmdline: 'quiet' }
 const needsXen = /^the guest needs Xen: .* expected pvh or linux, found pv$/
 const specialPages = /^the guest has Xen's special pages: .* platform pc, found one of platform xen$/
 const notForXl = /^such a guest cannot be written as an xl file: expected a pv or pvh guest, found linux$/
@@ -33,13 +33,13 @@ const pv = (bits: 32 | 64): Guest => ({
   refusals: { qemu: needsXen, kexec: needsXen },
 })
 const pvh = (bits: 32 | 64): Guest => ({
-  kernel: pvhKernelFile({ class: bits }),
-  config: { ...common, type: 'pvh', memory: 20 * 2 ** 20, vcpus: 3 },
+  kernel: pvhKernelFile({ class: bits, paddr: 0x100000 }),
+  config: { ...common, type: 'pvh', vcpus: 3 },
   refusals: { qemu: specialPages, kexec: specialPages },
 })
 const linux = (bits: 32 | 64): Guest => ({
   kernel: linuxKernelFile(bits),
-  config: { ...common, type: 'linux', memory: 32 * 2 ** 20 },
+  config: { ...common, type: 'linux', memory: 20 * 2 ** 20 },
   refusals: { xl: notForXl, 'xl version 2': notForXl },
 })
 const GUESTS: Readonly<Record<string, Guest>> = {
@@ -48,8 +48,8 @@ const GUESTS: Readonly<Record<string, Guest>> = {
   'PVH, 64-bit kernel': pvh(64),
   'PVH, 32-bit kernel': pvh(32),
   'PVH for a PC': {
-    kernel: pvhKernelFile(),
-    config: { ...common, type: 'pvh', memory: 20 * 2 ** 20, platform: 'pc' },
+    kernel: pvhKernelFile({ paddr: 0x100000 }),
+    config: { ...common, type: 'pvh', platform: 'pc' },
     refusals: { xl: noSpecialPages, 'xl version 2': noSpecialPages },
   },
   'Linux, 64-bit': linux(64),
