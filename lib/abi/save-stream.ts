@@ -61,7 +61,7 @@ export const RECORD_ALIGN = 8
 /** Records with this bit may be left out by a reader that does not know them. */
 export const RECORD_OPTIONAL = 0x80000000
 /** The longest body that libxc takes (REC_LENGTH_MAX). */
-export const RECORD_LENGTH_MAX = 8 << 20
+export const RECORD_LENGTH_MAX = 128 << 20
 
 export const LIBXC_RECORD = {
   END: 0x00,

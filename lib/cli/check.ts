@@ -1,41 +1,69 @@
 /**
- * check KERNEL: can it boot as pv, pvh, linux, and if not, the one cause.
+ * check FILE: can a kernel boot as pv, pvh, linux; is a snapshot sound. If not, the cause.
  *
- * Source: ../kernel/verdict.ts.
+ * Source: ../kernel/verdict.ts; ../inspect/validate.ts.
  * Gotcha: exit 0 if it can, as the type asked for or as any; the verdicts are the answer and go to standard output.
  */
+import type { Domain } from '../guest/domain.js'
 import { describeNote, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
+import type { Kernel } from '../kernel/kernel.js'
 import { bootVerdicts, VERDICT_TYPES } from '../kernel/verdict.js'
-import { type Command, Refused, text, UsageError } from './command.js'
-import { openKernel } from './input.js'
+import { PAGE_SIZE, showSize } from '../units.js'
+import { type Command, type Invocation, Refused, text, UsageError } from './command.js'
+import { breathe } from './files.js'
+import { openAny } from './input.js'
+import { reportViolations } from './validate.js'
 
 export const command: Command = {
-  usage: 'check KERNEL [--type TYPE]',
-  help: 'Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.',
+  usage: 'check FILE [--type TYPE]',
+  help: `Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.
+Of a snapshot it reads every page, and of a PV guest it says whether Xen would accept the page tables.`,
   options: {
     type: {
       type: 'string',
       value: 'TYPE',
       choices: VERDICT_TYPES,
-      help: 'only this one counts (default: any of them)',
+      help: 'only this one counts (default: any of them); for a kernel',
     },
   },
   operands: [1, 1],
-  async run({ values, positionals, json, print, progress }) {
-    const type = text(values, 'type')
+  async run(invocation) {
+    const type = text(invocation.values, 'type')
     if (type !== undefined && !VERDICT_TYPES.some((known) => known === type)) {
       throw new UsageError(`--type is ${VERDICT_TYPES.join(', ')}; not '${type}'`)
     }
-    const kernel = await openKernel(positionals[0] as string, progress)
-    progress.end()
-    const verdicts = bootVerdicts(kernel).filter((verdict) => type === undefined || verdict.type === type)
-    if (json) {
-      const said = { kind: 'check', verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }
-      print(JSON.stringify(said, null, 2))
-    } else {
-      print(...verdictText(verdicts), ...notesText(kernel.notes))
-    }
-    if (!verdicts.some(({ ok }) => ok)) throw new Refused()
+    const [name] = invocation.positionals
+    const found = await openAny(name as string, invocation.progress)
+    if ('kernel' in found) return checkKernel(found.kernel, type, invocation)
+    if (type !== undefined) throw new UsageError(`--type is for a kernel; ${name} is a snapshot`)
+    return checkDomain(found.domain, invocation)
   },
+}
+
+function checkKernel(kernel: Kernel, type: string | undefined, { json, print, progress }: Invocation): void {
+  progress.end()
+  const verdicts = bootVerdicts(kernel).filter((verdict) => type === undefined || verdict.type === type)
+  if (json) {
+    const said = { kind: 'check', verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }
+    print(JSON.stringify(said, null, 2))
+  } else {
+    print(...verdictText(verdicts), ...notesText(kernel.notes))
+  }
+  if (!verdicts.some(({ ok }) => ok)) throw new Refused()
+}
+
+/** Opening looked at everything but the pages; reading each one shows that the file has them. */
+async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
+  const { json, print, progress } = invocation
+  let bytes = 0
+  for (const chunk of domain.memory.chunks()) {
+    bytes += chunk.bytes.length
+    progress.say(`reading ${showSize(bytes)}`)
+    await breathe()
+  }
+  if (domain.type === 'pv') return reportViolations(domain, invocation)
+  progress.end()
+  if (json) print(JSON.stringify([]))
+  else print(`${domain.memory.pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`)
 }

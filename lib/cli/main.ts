@@ -15,7 +15,7 @@ import { Progress } from './progress.js'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
   inspect: { summary: 'says what a kernel or a snapshot holds', load: () => import('./inspect.js') },
-  check: { summary: 'says how a kernel can boot, or why it cannot', load: () => import('./check.js') },
+  check: { summary: 'says how a kernel can boot, or whether a snapshot is sound', load: () => import('./check.js') },
   extract: { summary: 'takes the ELF out of a bzImage or a compressed file', load: () => import('./extract.js') },
   map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
   validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },

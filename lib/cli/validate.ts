@@ -4,8 +4,9 @@
  * Source: ../inspect/validate.ts.
  * Gotcha: exit 1 when it would not; what is wrong is the answer and goes to standard output.
  */
+import type { Domain } from '../guest/domain.js'
 import { showPath, validate } from '../inspect/validate.js'
-import { type Command, Refused } from './command.js'
+import { type Command, type Invocation, Refused } from './command.js'
 import { openDomain } from './input.js'
 
 export const command: Command = {
@@ -13,22 +14,27 @@ export const command: Command = {
   help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its way from cr3.",
   options: {},
   operands: [1, 1],
-  async run({ positionals, json, print, progress }) {
-    const violations = validate(await openDomain(positionals[0] as string, progress))
-    progress.end()
-    if (json) {
-      print(
-        JSON.stringify(
-          violations.map(({ rule, message, path }) => ({ rule, message, path: showPath(path) })),
-          null,
-          2,
-        ),
-      )
-    } else if (violations.length === 0) {
-      print('Xen would accept these page tables')
-    } else {
-      print(...violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`))
-    }
-    if (violations.length > 0) throw new Refused()
+  async run(invocation) {
+    reportViolations(await openDomain(invocation.positionals[0] as string, invocation.progress), invocation)
   },
+}
+
+/** Prints every violation of a PV guest, or that there is none. @throws Refused where there are any. */
+export function reportViolations(domain: Domain, { json, print, progress }: Invocation): void {
+  const violations = validate(domain)
+  progress.end()
+  if (json) {
+    print(
+      JSON.stringify(
+        violations.map(({ rule, message, path }) => ({ rule, message, path: showPath(path) })),
+        null,
+        2,
+      ),
+    )
+  } else if (violations.length === 0) {
+    print('Xen would accept these page tables')
+  } else {
+    print(...violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`))
+  }
+  if (violations.length > 0) throw new Refused()
 }

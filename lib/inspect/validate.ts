@@ -39,7 +39,7 @@ export const PV_MMU_RULES = {
   'pae-l3-high': 'the L3 of a PAE guest without extended cr3 lies below 4 GiB',
   'entry-not-mapped': 'the first instruction is mapped',
   'stack-not-writable': 'the stack is mapped writable',
-  'start-info-not-mapped': 'start_info is mapped where the register says',
+  'start-info-not-mapped': 'start_info is mapped where the register says, until the first instruction',
 } as const
 /** One of the rules of Xen's PV MMU that `validate` applies: a key of PV_MMU_RULES. */
 export type PvMmuRule = keyof typeof PV_MMU_RULES
@@ -199,8 +199,9 @@ class Validator {
     if (!translate(this.#domain, rsp - 1n)?.writable) {
       this.#report('stack-not-writable', `the stack below ${hex(rsp)} is not mapped writable`)
     }
+    // A vcpu that has run keeps in %rsi whatever it likes.
     const { startInfo } = requirePv(this.#domain)
-    if (translate(this.#domain, rsi)?.pfn !== startInfo.pfn) {
+    if (vcpu.pv?.context === undefined && translate(this.#domain, rsi)?.pfn !== startInfo.pfn) {
       this.#report('start-info-not-mapped', `${hex(rsi)} does not lead to start_info at pfn ${hex(startInfo.pfn)}`)
     }
   }

@@ -55,6 +55,36 @@ t.test('a guest through every format is the same guest', async (t) => {
   }
 })
 
+t.test('check: a sound snapshot, one that is cut, one whose page tables Xen would not take', (t) => {
+  const sound = file('sound.xl')
+  t.equal(xdb(['build', kernel, '-o', sound, '--format', 'xl', ...asked]).code, 0)
+  t.same(xdb(['check', sound]), { code: 0, out: Buffer.from('Xen would accept these page tables\n'), err: '' })
+  t.equal(xdb(['check', sound, '--json']).out.toString(), '[]\n')
+  t.equal(xdb(['check', sound, '--type', 'pv']).code, 2, 'a type is for a kernel')
+  const bytes = readFileSync(sound)
+  for (const length of [40, bytes.length >> 1, bytes.length - 1]) {
+    const { code, out, err } = xdb(['check', '-'], bytes.subarray(0, length))
+    t.equal(code, 1, `${length} bytes`)
+    t.equal(out.length, 0)
+    t.match(err, /^xen-domain-builder: truncated: [^\n]+\n$/)
+  }
+  const image = file('holed.img')
+  t.equal(xdb(['build', kernel, '-o', image, ...asked]).code, 0)
+  const memory = readFileSync(image)
+  const sidecar = JSON.parse(readFileSync(`${image}.json`, 'utf8')) as { pageTables: { top: number } }
+  const { top } = sidecar.pageTables
+  memory.fill(0, top * 4096, (top + 1) * 4096)
+  writeFileSync(image, memory)
+  const refused = xdb(['check', image])
+  t.equal(refused.code, 1)
+  t.match(refused.out.toString(), /^entry-not-mapped: /m)
+  const guest = file('linux.img')
+  writeFileSync(file('bz'), linuxKernelFile())
+  t.equal(xdb(['build', file('bz'), '-o', guest, '--type', 'linux', '--memory', '64']).code, 0)
+  t.match(xdb(['check', guest]).out.toString(), /^16288 pages, \d+ of them with content: the snapshot is sound\n$/)
+  t.end()
+})
+
 t.test('kexec segments: built, and used as any other', async (t) => {
   const linux = file('linux')
   writeFileSync(linux, linuxKernelFile())

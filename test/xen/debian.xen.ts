@@ -4,6 +4,7 @@ import { helloKernel } from '../../examples/hello-kernel.js'
 import { START_INFO_MAGIC } from '../../lib/abi/start-info.js'
 import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
+import { damagedCase } from './damaged.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
@@ -59,6 +60,7 @@ checkInXen(
     linuxCase('linux-create', linux),
     restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
+    damagedCase('damaged', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
     restoredLinuxTwice('linux-restored', linux),
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),

@@ -3,8 +3,9 @@ import { helloKernel } from '../../examples/hello-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
-import { restoredCase } from './saved.js'
+import { restoredAsCreated, restoredCase } from './saved.js'
 
+const mach: GuestSpec = { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }
 const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
@@ -29,6 +30,7 @@ checkInXen(
     },
     restoredCase('grub32-restored', grub, 'GRUB-DONE', /GRUB-HELLO i386-xen/),
     frozenCase('grub32-frozen', grub),
-    frozenCase('gnumach32-frozen', { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }),
+    restoredAsCreated('gnumach32-restored', mach),
+    frozenCase('gnumach32-frozen', mach),
   ],
 )

@@ -18,7 +18,7 @@ import {
   type XlOptions,
 } from '../../lib/index.js'
 import type { CheckedCase } from './check.js'
-import type { GuestSpec } from './guests.js'
+import { forXl, type GuestSpec } from './guests.js'
 import { checkLinuxConsole, SAVE_AND_RESTORE } from './linux.js'
 
 /** The guest as a save file, built here. */
@@ -47,12 +47,49 @@ export function restoredCase(
   said: RegExp,
   options?: XlOptions,
 ): CheckedCase {
+  return restoredFile(name, () => ourSaveFile(name, spec, options), until, said)
+}
+
+/** The same of a file, whoever makes it. */
+export function restoredFile(
+  name: string,
+  make: (name: string) => Promise<Uint8Array>,
+  until: string,
+  said: RegExp,
+): CheckedCase {
   return {
     name,
-    files: { saved: () => ourSaveFile(name, spec, options) },
+    files: { saved: () => make(name) },
     steps: ['xl restore saved', `console ${until}`, 'gone'],
     check(t, { console }) {
       t.match(console, said)
+    },
+  }
+}
+
+/** A kernel that comes to its end by itself: out of our file it says what it says, and ends as it ends, when xl creates it. */
+export function restoredAsCreated(name: string, spec: GuestSpec): CheckedCase {
+  const { files, config } = forXl(spec)
+  const toItsEnd = (start: string, log: string): string[] => [
+    start,
+    'gone 60',
+    `cp $CONSOLE ${log}`,
+    `cp /var/log/xen/xl-$NAME.log ${log}.xl`,
+    `give ${log} ${log}.xl`,
+  ]
+  return {
+    name,
+    files: { ...files, saved: () => ourSaveFile(name, spec) },
+    config,
+    steps: [...toItsEnd('xl create guest.cfg', 'created'), ...toItsEnd('xl restore saved', 'restored')],
+    seconds: 240,
+    check(t, result) {
+      const text = (file: string): string => Buffer.from(result.file(file)).toString('latin1')
+      const end = (file: string): string | undefined => /has shut down, reason code (\d+)/.exec(text(file))?.[1]
+      const created = text('created')
+      t.equal(text('restored'), created + created, `the same console again, ${created.length} bytes`)
+      t.ok(end('created.xl'), 'it came to its end')
+      t.equal(end('restored.xl'), end('created.xl'), 'for the same reason')
     },
   }
 }
