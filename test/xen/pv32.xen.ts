@@ -2,6 +2,7 @@
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
+import { damagedCases } from './damaged.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { restoredCase } from './saved.js'
 
@@ -30,5 +31,6 @@ checkInXen(
     restoredCase('grub32-restored', grub, 'GRUB-DONE', /GRUB-HELLO i386-xen/),
     frozenCase('grub32-frozen', grub),
     frozenCase('gnumach32-frozen', { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }),
+    ...damagedCases(),
   ],
 )
