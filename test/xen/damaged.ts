@@ -58,7 +58,7 @@ const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
   'l2-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
   'pae-leaf-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
   'cr3-beyond-p2m': { restoring: /cr3 \(pfn 0x270f\) out of range/, why: 'restoring translates cr3' },
-  'leaf-cache': { xen: /Bad L1 flags 0x18/ },
+  'leaf-cache': { xen: /Bad L1 flags (0x)?18/ },
   'l2-global': { xen: /Bad L2 flags 100/ },
   'l4-bit7': { xen: /Bad L4 flags 80/ },
   'pae-l3-nx': { xen: /Failure -22 in promote_l3_table: slot 0x3/ },
