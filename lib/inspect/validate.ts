@@ -28,7 +28,7 @@ export const PV_MMU_RULES = {
   'cr3-not-in-p2m': 'cr3 names a frame of the guest',
   'top-not-pinned': 'the table in cr3 is pinned',
   'wrong-type': 'the type a frame is declared to have is the level it is used at',
-  'two-levels': 'a frame is a table of one level only',
+  'two-levels': 'a frame is a table of one level only, but for read-only entries that name a table of their own level',
   'table-writable': 'no page table is mapped writable',
   'not-in-p2m': "an entry names a frame of the guest's",
   'bad-flags': 'an entry has only flags that Xen allows at its level',
@@ -94,6 +94,8 @@ class Validator {
 
   run(): readonly Violation[] {
     for (const table of walkPageTables(this.#domain)) {
+      // Through a linear entry tables are seen a second time, one level lower, as what they map.
+      if (table.path.some((step) => this.#isLinear(step.level, entryPfn(this.#domain, step.entry)))) continue
       this.#tables.push(table)
       this.#checkType(table)
     }
@@ -158,12 +160,25 @@ class Validator {
       const pfn = entryPfn(this.#domain, entry)
       if (pfn === undefined) {
         this.#report('not-in-p2m', `mfn ${hex((entry & PTE_ADDR_MASK) >> 12n)} is no frame of the guest`, path())
+      } else if (this.#isLinear(table.level, pfn)) {
+        if (entry & BigInt(PTE_RW)) {
+          this.#report('two-levels', `a writable L${table.level} entry names an L${table.level}: ${hex(entry)}`, path())
+        }
       } else if (table.level === 1 && entry & BigInt(PTE_RW)) {
         const level = this.#levels.get(pfn) ?? this.#domain.pageType(pfn).level
         if (level !== 0)
           this.#report('table-writable', `pfn ${hex(pfn)}, an L${level} table, is mapped writable`, path())
       }
     }
+  }
+
+  /**
+   * Whether an entry names a table of its own level, so that the tables below appear in the address space: Xen lets a
+   * guest do so read-only, but for a PAE L3.
+   */
+  #isLinear(level: number, pfn: Pfn | undefined): boolean {
+    if (level === 1 || (level === 3 && this.#domain.abi === 'x86_32p')) return false
+    return pfn !== undefined && this.#domain.pageType(pfn).level === level
   }
 
   /** Whether what an entry translates belongs to Xen. */

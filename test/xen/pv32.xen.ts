@@ -2,6 +2,7 @@
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
+import { damagedCases } from './damaged-tables.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { restoredAsCreated, restoredCase } from './saved.js'
 
@@ -32,5 +33,6 @@ checkInXen(
     frozenCase('grub32-frozen', grub),
     restoredAsCreated('gnumach32-restored', mach),
     frozenCase('gnumach32-frozen', mach),
+    ...damagedCases(),
   ],
 )

@@ -1,0 +1,132 @@
+/**
+ * The guests that `validate` complains of, shown to Xen: each is restored from a file of ours, and what Xen makes of it is
+ * in one table.
+ *
+ * Source: xen/arch/x86/mm.c (promote_l1_table to promote_l4_table, get_page_from_l1e), tools/libs/guest/xg_sr_restore_x86_pv.c.
+ * Gotcha: only a DEBUG Xen says why it refuses, and only what the file says as it is reaches it: restoring translates
+ * tables, and looks at cr3 and its type, before Xen is asked.
+ */
+import { type Domain, writeXl } from '../../lib/index.js'
+import { type DamageName, damagedGuest, damages, linearGuest, soundGuest } from '../fixtures/damage.js'
+import { bytesOf } from '../fixtures/snapshots.js'
+import type { CheckedCase } from './check.js'
+
+type Verdict =
+  /** Xen refuses the tables, in these words of its log. */
+  | { readonly xen: RegExp }
+  /** Xen is not asked: restoring refuses the file before, in these words. */
+  | { readonly restoring: RegExp; readonly why: string }
+  /** Xen accepts what `validate` reports; a 64-bit guest is then run, and this is all that its console has. */
+  | { readonly accepted: string; readonly console?: string }
+
+const HELLO = 'hello from start_info, nr_pages=0x2000\n'
+
+/** What restoring says of a pfn behind the last; it ends by that. */
+const PAST_THE_END = /Assertion `pfn <= ctx->x86\.pv\.max_pfn' failed/
+
+// Xen says `linear p.t. with write perms` wherever it gives up on a table for EINVAL; the slot tells whether it was meant.
+const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
+  'l1-writable': { xen: /Could not get page type PGT_writable_page/ },
+  'l4-writable': { xen: /Could not get page type PGT_writable_page/ },
+  'pae-l2-writable': { xen: /Could not get page type PGT_writable_page/ },
+  'l1-ordinary': { xen: /Failure -\d+ in promote_l1_table/ },
+  'l2-declared-l1': {
+    accepted: 'a type that is not pinned only tells restoring what to translate; Xen finds out for itself',
+    console: HELLO,
+  },
+  'l4-declared-l3': {
+    restoring: /cr3 \(pfn 0x[0-9a-f]+\) has bad type 11, expected 4/,
+    why: 'restoring compares the type with what cr3 needs',
+  },
+  'pae-l3-declared-l4': {
+    restoring: /cr3 \(pfn 0x[0-9a-f]+\) has bad type 12, expected 3/,
+    why: 'restoring compares the type with what cr3 needs',
+  },
+  'l4-not-pinned': {
+    accepted: 'cr3 holds the table too; it is the guest that fails, when it first unpins the table or loads another',
+    console: HELLO,
+  },
+  'l1-as-l2': { xen: /Bad type \(saw 2\w+ != exp 4\w+\)/ },
+  'l4-names-itself': { xen: /linear p\.t\. with write perms\r?\n.*promote_l4_table: slot 0x12c/ },
+  'l3-names-itself': { xen: /linear p\.t\. with write perms\r?\n.*promote_l3_table: slot 0x9/ },
+  'leaf-beyond-p2m': {
+    restoring: PAST_THE_END,
+    why: 'restoring looks the frame up in its p2m, and stops itself',
+  },
+  'leaf-of-nobody': { xen: /non-privileged attempt to map MMIO space/ },
+  'leaf-at-the-end': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
+  'l2-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
+  'pae-leaf-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
+  'cr3-beyond-p2m': { restoring: /cr3 \(pfn 0x270f\) out of range/, why: 'restoring translates cr3' },
+  'leaf-cache': { xen: /Bad L1 flags (0x)?18/ },
+  'l2-global': { xen: /Bad L2 flags 100/ },
+  'l4-bit7': { xen: /Bad L4 flags 80/ },
+  'pae-l3-nx': { xen: /Failure -22 in promote_l3_table: slot 0x3/ },
+  'l2-large': { xen: /Bad L2 flags 80/ },
+  'l3-large': { xen: /Bad L3 flags 80/ },
+  'l4-xens': { accepted: 'Xen does not look at its own slots: it fills them', console: HELLO },
+  'pae-xens': { accepted: 'Xen does not look at its own slots: it fills them' },
+  'pae-no-slot-3': { xen: /Failure -22 in promote_l3_table: slot 0x3/ },
+  'pae-slot-3-twice': { xen: /Failure -\d+ in promote_l3_table/ },
+  'entry-unmapped': {
+    accepted: 'Xen does not look at registers; the guest ends with its first instruction',
+    console: '',
+  },
+  'stack-read-only': { accepted: 'Xen does not look at registers; the guest needs no stack', console: HELLO },
+  'rsi-elsewhere': { accepted: 'Xen does not look at registers; the guest finds no start_info', console: '' },
+}
+
+const saved = (domain: Domain): Uint8Array => bytesOf(writeXl(domain))
+
+/** Restored but not yet run; a 64-bit guest then says what it has to say, and ends. */
+function acceptedCase(name: string, guest: () => Promise<Domain>, why: string, console?: string): CheckedCase {
+  return {
+    name,
+    files: { saved: async () => saved(await guest()) },
+    steps: ['xl restore -p saved', 'domid', ...(console === undefined ? [] : ['xl unpause $NAME', 'gone'])],
+    check(t, result) {
+      t.pass(why)
+      if (console !== undefined) t.equal(result.console, console)
+    },
+  }
+}
+
+/** Nothing is left of the guest, and dom0 goes on to the next. */
+function refusedCase(
+  name: string,
+  guest: () => Promise<Domain>,
+  verdict: Exclude<Verdict, { accepted: string }>,
+): CheckedCase {
+  return {
+    name,
+    files: { saved: async () => saved(await guest()) },
+    steps: ['refused xl restore -p saved', 'gone'],
+    check(t, { log, xen }) {
+      if ('xen' in verdict) t.match(xen, verdict.xen, "in Xen's words")
+      else t.match(log, verdict.restoring, verdict.why)
+    },
+  }
+}
+
+/** A case for each kind of damage, and one for each sound guest. */
+export function damagedCases(): readonly CheckedCase[] {
+  return [
+    ...damages.map(([kind, damage]) => {
+      const name = `damaged-${kind}`
+      const guest = () => damagedGuest(damage, name)
+      const verdict = VERDICTS[kind]
+      return 'accepted' in verdict
+        ? acceptedCase(name, guest, verdict.accepted, verdict.console)
+        : refusedCase(name, guest, verdict)
+    }),
+    // By their names they come last: after all that was refused.
+    acceptedCase('undamaged-32', () => soundGuest(32, 'undamaged-32'), 'a sound PAE guest'),
+    acceptedCase('undamaged-64', () => soundGuest(64, 'undamaged-64'), 'a sound guest', HELLO),
+    acceptedCase(
+      'undamaged-linear',
+      () => linearGuest('undamaged-linear'),
+      'a top table that maps itself read-only',
+      HELLO,
+    ),
+  ]
+}
