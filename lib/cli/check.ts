@@ -18,10 +18,15 @@ import { reportViolations } from './validate.js'
 export const command: Command = {
   usage: 'check FILE [--type TYPE]',
   help: `Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.
-Of a snapshot it reads every page, and of a PV guest it says whether Xen would accept the page tables.
-
-  --type TYPE           ${VERDICT_TYPES.join(', ')}: only this one counts (default: any of them); for a kernel`,
-  options: { type: { type: 'string' } },
+Of a snapshot it reads every page, and of a PV guest it says whether Xen would accept the page tables.`,
+  options: {
+    type: {
+      type: 'string',
+      value: 'TYPE',
+      choices: VERDICT_TYPES,
+      help: 'of a kernel: only this one counts (default: any of them)',
+    },
+  },
   operands: [1, 1],
   async run(invocation) {
     const type = text(invocation.values, 'type')

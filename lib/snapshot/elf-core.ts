@@ -208,7 +208,8 @@ function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly 
   const end = BigInt(paddrOf(memory.endPfn))
   let placed = 0
   for (const { p_paddr, offset, length, at } of sorted) {
-    if (p_paddr % BigInt(PAGE_SIZE) || length % PAGE_SIZE || p_paddr + BigInt(length) > end) {
+    const whole = p_paddr % BigInt(PAGE_SIZE) === 0n && length % PAGE_SIZE === 0
+    if (!whole || p_paddr + BigInt(length) > end || !memory.covers(Number(p_paddr), length)) {
       refuseElf(
         'a segment lies outside the guest',
         `whole pages below 0x${end.toString(16)}`,

@@ -37,6 +37,11 @@ export interface CoreNote {
   readonly desc: Uint8Array
 }
 
+/** A note and where it is in the file. */
+export interface FoundNote extends CoreNote {
+  readonly offset: number
+}
+
 export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
   const name = Buffer.from(`${owner}\0`)
   const padded = (bytes: Uint8Array): Uint8Array => {
@@ -49,10 +54,10 @@ export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
 }
 
 /** The notes in a part of a file. */
-export function readNotes(source: ByteSource, offset: number, length: number): CoreNote[] {
+export function readNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
   if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
   const bytes = readBytes(source, offset, length, 'ELF notes')
-  const notes: CoreNote[] = []
+  const notes: FoundNote[] = []
   for (let at = 0; at + Nhdr.size <= length; ) {
     const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
     const name = at + Nhdr.size
@@ -64,7 +69,7 @@ export function readNotes(source: ByteSource, offset: number, length: number): C
     const owner = Buffer.from(bytes.subarray(name, name + n_namesz))
       .toString('latin1')
       .replace(/\0.*$/s, '')
-    notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz) })
+    notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz), offset: offset + at })
     at = end
   }
   return notes
@@ -153,7 +158,7 @@ export interface FileSegment {
 }
 
 /** The program headers, and the notes that they lead to. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
-export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: CoreNote[] } {
+export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: FoundNote[] } {
   const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
     refuseElf(
@@ -179,6 +184,16 @@ export function readSegments(source: ByteSource): { segments: FileSegment[]; not
 
 export function refuseElf(what: string, expected: string, found: string, offset: number): never {
   throw new DomainBuilderError('bad-snapshot', `ELF: ${what}`, { expected, found, offset })
+}
+
+/** Runs a part that knows nothing of files; what it refuses is said of what lies at an offset. */
+export function withinCore<T>(offset: number, part: () => T): T {
+  try {
+    return part()
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError) || error.offset !== undefined) throw error
+    throw new DomainBuilderError('bad-snapshot', `ELF: ${error.message}`, { offset, cause: error })
+  }
 }
 
 /** A u64 of a header as an offset or a length within the file. */

@@ -22,7 +22,7 @@ import { concat } from './libxc-stream.js'
 import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
 import { type RawSidecar, rawSidecar } from './raw.js'
-import type { ByteSource } from './source.js'
+import { type ByteSource, requireBytes } from './source.js'
 
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
@@ -162,9 +162,11 @@ export function openQemu(sidecar: string, file: ByteSource): Domain {
     const [pfn, pages, offset] = piece.list(3)
     if (!pfn || !pages || !offset) return piece.refuse('pfn, pages and offset')
     const at = offset.integer(0, Number.MAX_SAFE_INTEGER)
-    memory.generate(paddrOf(pfn.integer(0, FRAMES_MAX)), pages.integer(1, FRAMES_MAX) * PAGE_SIZE, (done, out) =>
-      file.readInto(at + done, out),
-    )
+    const paddr = paddrOf(pfn.integer(0, FRAMES_MAX))
+    const bytes = pages.integer(1, FRAMES_MAX) * PAGE_SIZE
+    if (!memory.covers(paddr, bytes)) piece.refuse('pages that the guest has')
+    requireBytes(file.size, at, bytes)
+    memory.generate(paddr, bytes, (done, out) => file.readInto(at + done, out))
   }
   return openGuest(json, memory)
 }
