@@ -24,7 +24,7 @@ Of a snapshot it reads every page, and of a PV guest it says whether Xen would a
       type: 'string',
       value: 'TYPE',
       choices: VERDICT_TYPES,
-      help: 'only this one counts (default: any of them); for a kernel',
+      help: 'of a kernel: only this one counts (default: any of them)',
     },
   },
   operands: [1, 1],

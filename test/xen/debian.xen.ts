@@ -1,15 +1,19 @@
 /** The cases for Debian's Xen, one boot for all of them. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { START_INFO_MAGIC } from '../../lib/abi/start-info.js'
 import { kernelPath } from '../peer/kernels.js'
+import { projectRoot } from '../peer/paths.js'
 import { checkInXen } from './check.js'
 import { damagedCase } from './damaged.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
-import { restoredCase, restoredLinux, restoredLinuxTwice } from './saved.js'
+import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -18,6 +22,18 @@ function lostKernel(): Uint8Array {
   const kernel = Buffer.from(helloKernel())
   kernel.write('xen-0.0', kernel.indexOf(START_INFO_MAGIC.x86_64))
   return kernel
+}
+
+/** What examples/xl-restore.ts writes, run as its user runs it. */
+async function exampleFile(name: string): Promise<Uint8Array> {
+  const directory = mkdtempSync(join(tmpdir(), 'xl-restore-'))
+  try {
+    const file = join(directory, `${name}.xl`)
+    execFileSync(process.execPath, [join(projectRoot, 'dist/examples/xl-restore.js'), file])
+    return readFileSync(file)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 }
 
 const linux: GuestSpec = {
@@ -60,6 +76,7 @@ checkInXen(
     linuxCase('linux-create', linux),
     restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
+    restoredFile('example-restored', exampleFile, 'nr_pages', /^hello from start_info, nr_pages=0x8000\n$/),
     damagedCase('damaged', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
     restoredLinuxTwice('linux-restored', linux),
