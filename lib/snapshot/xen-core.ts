@@ -33,13 +33,13 @@ import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns } from './data-pages.js'
 import {
   type CoreNote,
-  coreHeader,
+  elfHeader,
   encodeNote,
   readNotes,
   readSections,
   refuseElf,
   type Section,
-  withinCore,
+  withinElf,
 } from './elf-file.js'
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
@@ -103,7 +103,7 @@ export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
   ]
   const names = sectionNames(plans)
   plans.push({ name: '.shstrtab', type: SHT_STRTAB, size: names.table.length, entsize: 0, align: 1 })
-  const header = coreHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
+  const header = elfHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
     e_shoff: BigInt(Ehdr64.size),
     e_shentsize: Shdr64.size,
     e_shnum: plans.length,
@@ -359,7 +359,7 @@ function openForeign(
     vcpus,
     p2m,
   } as const
-  return withinCore(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
+  return withinElf(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
 /** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
@@ -55,6 +55,52 @@ t.test('a guest through every format is the same guest', async (t) => {
   }
 })
 
+t.test('kexec segments: built, and used as any other', async (t) => {
+  const linux = file('linux')
+  writeFileSync(linux, linuxKernelFile())
+  const common = ['--type', 'linux', '--ramdisk', ramdisk, '--cmdline', 'quiet']
+  const built = xdb(['build', linux, '-o', file('g.kexec'), '--format', 'kexec', '--memory', '64', ...common])
+  t.equal(built.err, '')
+  t.equal(built.code, 0)
+  const piped = xdb(['build', linux, '-o', '-', '--format', 'kexec', '--memory', '64', ...common])
+  t.ok(piped.out.equals(readFileSync(file('g.kexec'))), 'standard output has the same bytes')
+  for (const name of ['k.img', 'k.core', 'k.kexec', 'k.kexec.gz']) {
+    t.equal(xdb(['convert', file('g.kexec'), '-o', file(name)]).err, '', name)
+    t.same(xdb(['diff', file('g.kexec'), file(name)]), { code: 0, out: Buffer.alloc(0), err: '' })
+  }
+  t.ok(readFileSync(file('k.kexec')).equals(readFileSync(file('g.kexec'))))
+  t.match(xdb(['inspect', file('g.kexec')]).out.toString(), /^guest +guest: linux x86_64/)
+  t.same([...xdb(['read', file('g.kexec'), '0x1000000', '16']).out], [...pattern(16)])
+
+  // As much memory as the ranges need, where none is named; and what a reservation cannot have.
+  const header = file('elfcorehdr')
+  writeFileSync(header, pattern(100))
+  const within = ['--within', '0x1000000-0x2000000', '--elfcorehdr', header]
+  const crash = xdb(['build', linux, '-o', file('c.kexec'), '--format', 'kexec', ...common, ...within])
+  t.equal(crash.err, '')
+  t.match(crash.out.toString(), /command line +"quiet elfcorehdr=0x1[0-9a-f]+"/)
+  t.match(crash.out.toString(), /0x001000000 +0x00[0-9a-f]+ .* ram/)
+  const told = xdb([
+    'build',
+    linux,
+    '-o',
+    file('m.kexec'),
+    '--memmap',
+    '0-0x9f000',
+    '--memmap',
+    '0x100000-0x10000000',
+    ...common,
+  ])
+  t.equal(told.err, '')
+  const small = xdb(['build', linux, '-o', file('s'), ...common, '--within', '0x2000000-0x3000000'])
+  t.equal(small.code, 1)
+  t.match(small.err, /does-not-fit: .*expected within \[0x2000000, 0x3000000\), found \[0x1000000, 0x1003000\)\n$/)
+  t.equal(xdb(['build', linux, '-o', file('s'), '--within', 'here']).code, 2)
+  const pv = xdb(['build', kernel, '-o', file('pv.kexec'), '--format', 'kexec', '--memory', '16'])
+  t.match(pv.err, /needs Xen: kexec alone cannot run it/)
+  t.notOk(existsSync(file('pv.kexec')))
+})
+
 t.test('through pipes', async (t) => {
   const built = xdb(['build', kernel, '-o', '-', '--format', 'xl', ...asked])
   t.ok(built.out.equals(readFileSync(file('guest.xl'))), 'standard output has the same bytes')
@@ -83,6 +129,29 @@ t.test('diff names what differs', async (t) => {
     out.toString(),
     /^start_info\.cmd_line: quiet \| loud\npfn 0x[0-9a-f]+ \(start_info\): from byte 0x[0-9a-f]+ on\n$/,
   )
+})
+
+t.test('diff of two kernels, and of what cannot be compared', async (t) => {
+  writeFileSync(file('kernel2'), pvKernelFile({ notes: { MOD_START_PFN: 1, GUEST_OS: 'other' } }))
+  t.same(xdb(['diff', kernel, kernel]), { code: 0, out: Buffer.alloc(0), err: '' })
+  const { code, out } = xdb(['diff', kernel, file('kernel2')])
+  t.equal(code, 1)
+  t.match(out.toString(), /^note Xen GUEST_OS: test \| other$/m)
+  const json = JSON.parse(xdb(['diff', kernel, file('kernel2'), '--json']).out.toString()) as { fields: unknown[] }
+  t.ok(json.fields.length > 1)
+  t.match(xdb(['diff', kernel, file('guest.xl')]), { code: 2, err: /is a kernel, .* a snapshot/ })
+})
+
+t.test('map draws, by the name of its output', async (t) => {
+  for (const [name, begins] of [
+    ['map.svg', '<svg xmlns'],
+    ['map.html', '<!doctype html>'],
+  ] as const) {
+    t.match(xdb(['map', file('guest.xl'), '-o', file(name)]), { code: 0, err: '' })
+    t.ok(readFileSync(file(name), 'utf8').startsWith(begins))
+  }
+  t.match(xdb(['map', file('guest.xl'), '-o', file('map.pdf')]), { code: 2, err: /\.svg or \.html/ })
+  t.equal(xdb(['map', file('guest.xl'), '-o', file('map.svg'), '--at', '0x0']).code, 2)
 })
 
 t.test('zstd is read', async (t) => {
