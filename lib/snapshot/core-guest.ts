@@ -7,7 +7,7 @@
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { type CoreNote, type FoundNote, withinCore } from './elf-file.js'
+import { type CoreNote, type FoundNote, withinElf } from './elf-file.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 
@@ -30,7 +30,7 @@ export function guestNote(
  * @throws DomainBuilderError `bad-snapshot` with the offset of the note, or of what contradicts it.
  */
 export function coreGuest(note: FoundNote, place: (memory: GuestMemory, json: JsonValue) => GuestMemory): Domain {
-  return withinCore(note.offset, () => {
+  return withinElf(note.offset, () => {
     const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
     const memory = json.at('memory')
     return openGuest(json, place(new GuestMemory(openRanges(memory)), memory))

@@ -187,7 +187,7 @@ export function refuseElf(what: string, expected: string, found: string, offset:
 }
 
 /** Runs a part that knows nothing of files; what it refuses is said of what lies at an offset. */
-export function withinCore<T>(offset: number, part: () => T): T {
+export function withinElf<T>(offset: number, part: () => T): T {
   try {
     return part()
   } catch (error) {

@@ -39,7 +39,7 @@ import {
   readSections,
   refuseElf,
   type Section,
-  withinCore,
+  withinElf,
 } from './elf-file.js'
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
@@ -359,7 +359,7 @@ function openForeign(
     vcpus,
     p2m,
   } as const
-  return withinCore(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
+  return withinElf(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
 /** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */
