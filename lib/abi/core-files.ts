@@ -125,3 +125,5 @@ export const PR_REG32 = [
 /** A note of ours: the guest as JSON, so that a core reads back as the guest it was. */
 export const GUEST_NOTE_OWNER = 'xen-domain-builder'
 export const NT_GUEST_JSON = 1
+/** The same of a kexec file: what its segments are. */
+export const NT_KEXEC_JSON = 2

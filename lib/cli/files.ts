@@ -19,6 +19,10 @@ const reason = (error: unknown): string =>
 const cannotRead = (name: string, cause: unknown): DomainBuilderError =>
   new DomainBuilderError('cannot-read', `${name}: ${reason(cause)}`, { cause })
 
+/** What is said of an output that could not be written. */
+export const cannotWrite = (name: string, cause: unknown): DomainBuilderError =>
+  new DomainBuilderError('cannot-write', `${name}: ${reason(cause)}`, { cause })
+
 /** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
 export function readInput(name: string): Uint8Array {
   let fd: number | undefined
@@ -98,6 +102,9 @@ export const isRegular = (name: string): boolean => fs.statSync(name, { throwIfN
 /** Whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
 
+/** Signals by which a process is told to stop: by a key, by another process, by the terminal that is closed. */
+const STOPPED_BY = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /** An output in the making. */
 export interface Output {
   readonly fd: number
@@ -109,8 +116,8 @@ export interface Output {
 
 /**
  * Writes files that all appear together: each under a temporary name beside its own, renamed when all are complete.
- * Nothing is left behind when `write` throws or the process is told to stop; a long `write` takes a breath now and then,
- * or no signal would be heard.
+ * Nothing is left behind when `write` throws, a name cannot be had or the process is told to stop, which it says and then
+ * does; a long `write` takes a breath now and then, or no signal would be heard.
  * @throws DomainBuilderError `cannot-write`.
  */
 export async function writeOutputs(
@@ -119,15 +126,21 @@ export async function writeOutputs(
 ): Promise<void> {
   const temporary = names.map((name) => path.join(path.dirname(name), `.${path.basename(name)}.${process.pid}.tmp`))
   const opened: number[] = []
+  const renamed: string[] = []
   const remove = () => {
     for (const fd of opened.splice(0)) fs.closeSync(fd)
-    for (const name of temporary) fs.rmSync(name, { force: true })
+    for (const name of [...temporary, ...renamed]) fs.rmSync(name, { force: true })
   }
   const stop = (signal: NodeJS.Signals) => {
     remove()
-    process.kill(process.pid, signal)
+    try {
+      fs.writeSync(process.stderr.fd, `${names.join(', ')}: not written, because of ${signal}\n`)
+    } finally {
+      // Its handler is gone: now it does what it does to everybody.
+      process.kill(process.pid, signal)
+    }
   }
-  process.once('SIGINT', stop).once('SIGTERM', stop)
+  for (const signal of STOPPED_BY) process.once(signal, stop)
   try {
     const outputs = temporary.map((name) => {
       const fd = fs.openSync(name, 'wx', 0o666)
@@ -138,26 +151,25 @@ export async function writeOutputs(
     for (const fd of opened.splice(0)) fs.closeSync(fd)
     names.forEach((name, i) => {
       fs.renameSync(temporary[i] as string, name)
+      renamed.push(name)
     })
   } catch (cause) {
     remove()
-    if (cause instanceof DomainBuilderError) throw cause
-    throw new DomainBuilderError('cannot-write', `${names.join(', ')}: ${reason(cause)}`, { cause })
+    throw cause instanceof DomainBuilderError ? cause : cannotWrite(names.join(', '), cause)
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop)
+    for (const signal of STOPPED_BY) process.off(signal, stop)
   }
 }
+
+/** What messages call it. */
+export const STANDARD_OUTPUT = 'standard output'
 
 /** Writes to standard output, as fast as its reader takes it. @throws DomainBuilderError `cannot-write`. */
 export async function writeStandardOutput(chunks: Iterable<Uint8Array>): Promise<void> {
   for (const chunk of chunks) {
     // A chunk is valid until the next is asked for, so it must be gone before that.
     await new Promise<void>((resolve, reject) => {
-      process.stdout.write(chunk, (cause) =>
-        cause
-          ? reject(new DomainBuilderError('cannot-write', `standard output: ${reason(cause)}`, { cause }))
-          : resolve(),
-      )
+      process.stdout.write(chunk, (cause) => (cause ? reject(cannotWrite(STANDARD_OUTPUT, cause)) : resolve()))
     })
   }
 }

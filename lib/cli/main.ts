@@ -9,6 +9,8 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { DomainBuilderError } from '../errors.js'
 import { type Command, Refused, UsageError } from './command.js'
+import { cannotWrite, STANDARD_OUTPUT } from './files.js'
+import { helpText } from './help.js'
 import { Progress } from './progress.js'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
@@ -20,7 +22,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
-  diff: { summary: 'what differs between two snapshots', load: () => import('./diff.js') },
+  diff: { summary: 'what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
 }
 
@@ -55,7 +57,7 @@ async function main(argv: readonly string[]): Promise<void> {
   if (!found) throw new UsageError(`no command '${name}'`)
   const { command } = await found.load()
   const { values, positionals } = parse(command, rest)
-  if (values.help) return print(`Usage: ${PROGRAM} ${command.usage}\n\n${command.help}`)
+  if (values.help) return print(...helpText(PROGRAM, command))
   const [least, most] = command.operands
   if (positionals.length < least || positionals.length > most)
     throw new UsageError(`usage: ${PROGRAM} ${command.usage}`)
@@ -79,13 +81,9 @@ function print(...lines: readonly string[]): void {
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 
-/** A reader that goes away (`| head`) is no error of ours. */
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0)
-  throw error
-})
-
-main(process.argv.slice(2)).catch((error: unknown) => {
+/** Says why, once: an output that fails is heard of by its writer and as an event, in either order. */
+function fail(error: unknown): void {
+  if (process.exitCode !== undefined) return
   if (error instanceof DomainBuilderError) {
     process.stderr.write(`${PROGRAM}: ${error.code}: ${error.message}\n`)
     process.exitCode = 1
@@ -97,4 +95,14 @@ main(process.argv.slice(2)).catch((error: unknown) => {
   } else {
     throw error
   }
+}
+
+/**
+ * A reader that goes away (`| head`) has what it wanted of a text. Whoever writes a snapshot is told besides, and half
+ * a one is an error.
+ */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') fail(cannotWrite(STANDARD_OUTPUT, error))
 })
+
+main(process.argv.slice(2)).catch(fail)

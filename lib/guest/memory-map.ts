@@ -8,7 +8,7 @@
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, overlaps, PADDR_MAX, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
+import { hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
 
 /** Half-open; `type` is one of E820_TYPE. */
 export interface MapEntry extends Range<Paddr> {
@@ -26,8 +26,11 @@ export const LOW_HOLE: Range<Paddr> = { start: 0xa0000, end: 0x100000 }
 /** No RAM there: devices, the APIC, the boot ROM. */
 export const DEVICE_HOLE: Range<Paddr> = { start: 0xc0000000, end: 0x100000000 }
 
-/** No caller reserves as many; more would not be a map. */
-const MAX_RESERVED = 1024
+/** What a crash kernel uses of a PC's low memory, to start processors in; the firmware may have the page behind it. */
+export const CRASH_LOW_MEMORY: Range<Paddr> = { start: 0, end: 0x9f000 }
+
+/** No caller names as many; more would not be a map. */
+const MAX_RANGES = 1024
 
 export class MemoryMap {
   /** Ranges of RAM, reserved or not, sorted, whole pages. */
@@ -48,6 +51,14 @@ export class MemoryMap {
   /** The frames that the guest has. */
   get frames(): readonly Range<Pfn>[] {
     return this.ram.map(({ start, end }) => ({ start: pfnOf(start), end: pfnOf(end) }))
+  }
+
+  /** The same map, with one more range reserved, which is disjoint from those that are. */
+  reserving(range: ReservedRange): MemoryMap {
+    return new MemoryMap(
+      this.ram,
+      [...this.reserved, range].sort((a, b) => a.start - b.start),
+    )
   }
 
   /** RAM that nobody reserved, sorted. */
@@ -89,10 +100,16 @@ export const PC_HOLES: Holes = { low: LOW_HOLE, device: DEVICE_HOLE }
 
 /**
  * The map of a machine with so many bytes of memory, of which the guest is to leave some alone.
+ * @param memmap all of the RAM that the guest is to have, where that is not all there is: whole pages.
  * @throws DomainBuilderError `bad-config` for ranges that are none or memory that has no address, `overlap` for two
- * that share an address.
+ * that share an address, `does-not-fit` for a memmap that the machine has no memory for.
  */
-export function memoryMap(memory: number, { low, device }: Holes, reserve: readonly ReservedRange[] = []): MemoryMap {
+export function memoryMap(
+  memory: number,
+  { low, device }: Holes,
+  reserve: readonly ReservedRange[] = [],
+  memmap?: readonly Range<Paddr>[],
+): MemoryMap {
   const below = Math.min(memory, device.start)
   const ram = without({ start: 0, end: below }, low ? [low] : [])
   if (memory > below) ram.push({ start: device.end, end: device.end + memory - below })
@@ -103,32 +120,59 @@ export function memoryMap(memory: number, { low, device }: Holes, reserve: reado
       found: hex(end),
     })
   }
-  return new MemoryMap(ram, checkReserved(reserve))
+  return new MemoryMap(memmap === undefined ? ram : checkMemmap(memmap, ram), checkRanges(reserve, 'reserved'))
 }
 
 /** The map of a PC. */
-export const pcMemoryMap = (memory: number, reserve: readonly ReservedRange[] = []): MemoryMap =>
-  memoryMap(memory, PC_HOLES, reserve)
+export const pcMemoryMap = (
+  memory: number,
+  reserve: readonly ReservedRange[] = [],
+  memmap?: readonly Range<Paddr>[],
+): MemoryMap => memoryMap(memory, PC_HOLES, reserve, memmap)
 
-function checkReserved(reserve: readonly ReservedRange[]): ReservedRange[] {
-  if (reserve.length > MAX_RESERVED) {
-    throw new DomainBuilderError('bad-config', 'too many reserved ranges', {
-      expected: `at most ${MAX_RESERVED}`,
-      found: `${reserve.length}`,
+/** Bytes of memory of a PC whose RAM reaches to there. */
+export const pcMemoryUpTo = (end: Paddr): number =>
+  end > DEVICE_HOLE.end ? end - (DEVICE_HOLE.end - DEVICE_HOLE.start) : Math.min(end, DEVICE_HOLE.start)
+
+function checkMemmap(memmap: readonly Range<Paddr>[], ram: readonly Range<Paddr>[]): Range<Paddr>[] {
+  const ranges = checkRanges(memmap, 'memmap')
+  for (const range of ranges) {
+    if (range.start % PAGE_SIZE || range.end % PAGE_SIZE) {
+      throw new DomainBuilderError('bad-config', 'a memmap range is not whole pages', {
+        expected: `multiples of ${hex(PAGE_SIZE)}`,
+        found: showRange(range),
+      })
+    }
+    if (without(range, ram).length > 0) {
+      throw new DomainBuilderError('does-not-fit', 'the machine has no memory where memmap says', {
+        expected: `within ${ram.map(showRange).join(', ')}`,
+        found: showRange(range),
+      })
+    }
+  }
+  if (ranges.length > 0) return ranges
+  throw new DomainBuilderError('bad-config', 'memmap cannot be used', { expected: 'a range', found: 'none' })
+}
+
+function checkRanges<R extends Range<Paddr>>(ranges: readonly R[], kind: string): R[] {
+  if (ranges.length > MAX_RANGES) {
+    throw new DomainBuilderError('bad-config', `too many ${kind} ranges`, {
+      expected: `at most ${MAX_RANGES}`,
+      found: `${ranges.length}`,
     })
   }
-  const sorted = [...reserve].sort((a, b) => a.start - b.start)
+  const sorted = [...ranges].sort((a, b) => a.start - b.start)
   sorted.forEach((range, i) => {
     const { start, end } = range
     if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end <= start || end > PADDR_MAX) {
-      throw new DomainBuilderError('bad-config', 'a reserved range cannot be used', {
+      throw new DomainBuilderError('bad-config', `a ${kind} range cannot be used`, {
         expected: 'START-END, half-open, physical addresses',
         found: `${start}-${end}`,
       })
     }
     const next = sorted[i + 1]
     if (next && overlaps(range, next)) {
-      throw new DomainBuilderError('overlap', 'two reserved ranges share an address', {
+      throw new DomainBuilderError('overlap', `two ${kind} ranges share an address`, {
         expected: `none of ${showRange(range)}`,
         found: showRange(next),
       })

@@ -40,6 +40,10 @@ export interface Chunk {
 /** Bytes that chunks() makes at a time out of a generated extent. */
 const CHUNK_BYTES = 1 << 20
 
+/**
+ * Guest-physical memory, sparse: what nobody placed or wrote is a hole and reads as zero. Addresses and lengths are
+ * bytes, frames are pfn.
+ */
 export class GuestMemory {
   /** Frames the guest has, as half-open ranges of pfn, sorted; between them are holes in the address space. */
   readonly ranges: readonly Range<Pfn>[]
@@ -64,6 +68,20 @@ export class GuestMemory {
   has(pfn: Pfn): boolean {
     const range = this.ranges[this.#rangeEndingAfter(pfn)]
     return range !== undefined && pfn >= range.start
+  }
+
+  /** Whether the guest has all of those bytes. */
+  covers(paddr: Paddr, length: number): boolean {
+    let at = paddr
+    const end = paddr + length
+    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
+      const range = this.ranges[i] as Range<Pfn>
+      if (at < paddrOf(range.start)) return false
+      at = paddrOf(range.end)
+      // Ranges that touch count as one, so this is asked behind each of them.
+      if (at >= end) return true
+    }
+    return false
   }
 
   /** Lays bytes there without copying them: they must not change afterwards. */
@@ -210,18 +228,10 @@ export class GuestMemory {
   }
 
   #checkRange(paddr: Paddr, length: number): void {
-    let at = paddr
-    const end = paddr + length
-    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
-      const range = this.ranges[i] as Range<Pfn>
-      if (at < paddrOf(range.start)) break
-      at = paddrOf(range.end)
-      // Ranges that touch count as one, so this is asked behind each of them.
-      if (at >= end) return
-    }
+    if (this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
       expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
-      found: showRange({ start: paddr, end }),
+      found: showRange({ start: paddr, end: paddr + length }),
     })
   }
 }

@@ -7,12 +7,15 @@
  */
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { checkedInteger, PADDR_MAX, type Paddr, type Range } from '../units.js'
+import { CRASH_LOW_MEMORY, DEVICE_HOLE } from '../guest/memory-map.js'
+import { checkedInteger, hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
 import type { CommonConfig } from './config.js'
 
 const SUBARCHES = { pc: HARDWARE_SUBARCH.PC, lguest: HARDWARE_SUBARCH.LGUEST, xen: HARDWARE_SUBARCH.XEN } as const
+/** hardware_subarch of boot_params, by name. */
 export type Subarch = keyof typeof SUBARCHES
 const RINGS = [0, 1, 3] as const
+/** Privilege level at which a guest is entered. */
 export type Ring = (typeof RINGS)[number]
 
 /** A node of the chain that boot_params.setup_data begins. */
@@ -22,6 +25,7 @@ export interface SetupDataNode {
   readonly data: Uint8Array
 }
 
+/** What a guest of the Linux boot protocol is given besides; addresses are bytes. */
 export interface LinuxConfig extends CommonConfig {
   /** Default: 64 where the kernel claims it, else 32, else 16, which is through its setup code and needs a BIOS. */
   readonly entry?: 16 | 32 | 64
@@ -39,6 +43,18 @@ export interface LinuxConfig extends CommonConfig {
    * it is the BIOS that tells a guest of its memory.
    */
   readonly reserve?: readonly Range<Paddr>[]
+  /**
+   * Where everything is placed. For a crash kernel, which has no other memory: the reservation that the kernel which may
+   * crash has made for it (`crashkernel=`), below 4 GiB.
+   */
+  readonly within?: Range<Paddr>
+  /** RAM that the guest has and is told of. Default: all; for a crash kernel low memory below 0x9f000 and `within`. */
+  readonly memmap?: readonly Range<Paddr>[]
+  /**
+   * ELF core header of the kernel that may crash, as kexec(8) makes one. It is placed, kept out of the guest's RAM, and
+   * named on its command line (`elfcorehdr=`): what /proc/vmcore is made of.
+   */
+  readonly elfcorehdr?: Uint8Array
   /** hardware_subarch. lguest and xen find start_info through hardware_subarch_data. Default pc. */
   readonly subarch?: Subarch
   /** Enter a vmlinux with paging on and its segments mapped at p_vaddr, besides what is mapped at its own address. */
@@ -55,6 +71,9 @@ export interface LinuxOptions {
   readonly loadAddress: Paddr | undefined
   readonly virtualOffset: bigint | undefined
   readonly ramdiskAddress: Paddr | undefined
+  readonly within: Range<Paddr> | undefined
+  readonly memmap: readonly Range<Paddr>[] | undefined
+  readonly elfcorehdr: Uint8Array | undefined
   readonly subarch: number
   readonly paging: boolean
   readonly ring: Ring
@@ -78,7 +97,25 @@ function oneOf<const T extends string | number>(value: unknown, what: string, al
 const address = (value: unknown, what: string): Paddr | undefined =>
   value === undefined ? undefined : checkedInteger(value, what, 0, PADDR_MAX - PARAGRAPH_SIZE)
 
-/** @throws DomainBuilderError `bad-config`. */
+function checkWithin(within: Range<Paddr> | undefined): Range<Paddr> | undefined {
+  if (within === undefined) return undefined
+  const start = checkedInteger(within.start, 'start of within', 0, PADDR_MAX)
+  const end = checkedInteger(within.end, 'end of within', start + PAGE_SIZE, PADDR_MAX)
+  if (end > DEVICE_HOLE.end) {
+    // The way into every state leads through 32-bit code.
+    throw new DomainBuilderError('does-not-fit', 'what is entered cannot lie above 4 GiB as a whole', {
+      expected: `an end of within at ${hex(DEVICE_HOLE.end)} or before`,
+      found: hex(end),
+    })
+  }
+  if (start % PAGE_SIZE === 0 && end % PAGE_SIZE === 0) return { start, end }
+  throw new DomainBuilderError('bad-config', 'within is not whole pages', {
+    expected: `multiples of ${hex(PAGE_SIZE)}`,
+    found: showRange({ start, end }),
+  })
+}
+
+/** @throws DomainBuilderError `bad-config`, or `does-not-fit` for a range above 4 GiB. */
 export function checkLinux(config: LinuxConfig): LinuxOptions {
   const { setupData = [], virtualOffset } = config
   if (
@@ -96,12 +133,22 @@ export function checkLinux(config: LinuxConfig): LinuxOptions {
       found: `${setupData.length}`,
     })
   }
+  const within = checkWithin(config.within)
+  if (config.elfcorehdr !== undefined && !(config.elfcorehdr instanceof Uint8Array && config.elfcorehdr.length > 0)) {
+    throw new DomainBuilderError('bad-config', 'elfcorehdr cannot be used', {
+      expected: 'bytes',
+      found: typeof config.elfcorehdr,
+    })
+  }
   return {
     entry: config.entry === undefined ? undefined : oneOf(config.entry, 'entry', [16, 32, 64]),
     image: config.image === undefined ? undefined : oneOf(config.image, 'image', ['bzImage', 'vmlinux']),
     loadAddress: address(config.loadAddress, 'loadAddress'),
     virtualOffset,
     ramdiskAddress: address(config.ramdiskAddress, 'ramdiskAddress'),
+    within,
+    memmap: config.memmap ?? (within && !overlaps(within, CRASH_LOW_MEMORY) ? [CRASH_LOW_MEMORY, within] : undefined),
+    elfcorehdr: config.elfcorehdr,
     subarch: SUBARCHES[oneOf(config.subarch ?? 'pc', 'subarch', Object.keys(SUBARCHES) as Subarch[])],
     paging: config.paging === true,
     ring: oneOf(config.ring ?? 0, 'ring', RINGS),

@@ -130,7 +130,9 @@ function placeImage(image: LinuxImage, mode: LinuxEntry, options: LinuxOptions, 
     within: { start: preferred, end: preferred + alignUp(size, PAGE_SIZE) },
   })
   const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
-  const address = (movable ? placement.find(size, search) : undefined) ?? preferred
+  // In all of the memory there is nearly always room; where there is less of it, how much it would have to be.
+  const find = () => (placement.within ? placement.room('kernel', size, search) : placement.find(size, search))
+  const address = (movable ? find() : undefined) ?? preferred
   takePlace(image, address, placement)
   return address
 }
@@ -216,9 +218,17 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
   }
 }
 
-/** Where the file wants to be; what may be anywhere goes to the first place that is free. */
-function vmlinuxAddress({ image, anywhere, elf }: Vmlinux, size: number, align: number, placement: Placement): Paddr {
-  if (!anywhere) return image.start
+/**
+ * Where the file wants to be; what may be anywhere goes to the first place that is free, and so does what we can relocate
+ * where there is no memory at its own.
+ */
+function vmlinuxAddress(
+  { image, anywhere, elf, relocs }: Vmlinux,
+  size: number,
+  align: number,
+  placement: Placement,
+): Paddr {
+  if (!anywhere && (relocs === undefined || placement.within === undefined)) return image.start
   const where = { within: elf.class === 32 ? BELOW_4G : ANYWHERE, align, from: 'bottom' } as const
   const start = alignDown(image.start, PAGE_SIZE)
   const asLinked = placement.find(size, {
@@ -227,7 +237,8 @@ function vmlinuxAddress({ image, anywhere, elf }: Vmlinux, size: number, align: 
     within: { start, end: start + alignUp(size, PAGE_SIZE) },
   })
   if (asLinked !== undefined && image.start >= LOAD_HIGH_ADDRESS) return image.start
-  const found = placement.find(size + align, where)
+  const needed = size + (image.start % align)
+  const found = placement.within ? placement.room('kernel', needed, where) : placement.find(needed, where)
   return found === undefined ? image.start : found + (image.start % align)
 }
 

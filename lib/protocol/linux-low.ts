@@ -16,7 +16,7 @@ import {
   SETUP_MAX_BYTES,
 } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, PAGE_SIZE, type Paddr, type Range } from '../units.js'
+import { hex, overlaps, PAGE_SIZE, type Paddr, type Range } from '../units.js'
 import type { LinuxLoad } from './linux-image.js'
 import type { Placement } from './linux-placement.js'
 
@@ -45,7 +45,10 @@ export function placeLow(
   placement: Placement,
 ): LowMemory {
   const old = setup !== undefined && setup.header.protocol < PROTOCOL_CMD_LINE_PTR
-  const within = old ? { start: OLD_SETUP_ADDRESS, end: LOW_MEMORY.end } : LOW_MEMORY
+  const { within: asked } = placement
+  // A crash kernel's reservation lies above: all of this goes into it then.
+  const usual = asked === undefined || overlaps(asked, LOW_MEMORY) ? LOW_MEMORY : asked
+  const within = old ? { start: OLD_SETUP_ADDRESS, end: LOW_MEMORY.end } : usual
   const low = (name: string, size: number): Paddr =>
     placement.somewhere(name, size, { within, align: PAGE_SIZE, from: 'bottom' })
   const first = (name: string, size: number): Paddr =>

@@ -38,10 +38,13 @@ interface Placed extends Range<Paddr> {
 
 export class Placement {
   readonly map: MemoryMap
+  /** Where everything has to go, if that is not all of the memory. */
+  readonly within: Range<Paddr> | undefined
   readonly #placed: Placed[] = []
 
-  constructor(map: MemoryMap) {
+  constructor(map: MemoryMap, within?: Range<Paddr>) {
     this.map = map
+    this.within = within
   }
 
   /** One past the last byte of anything placed. */
@@ -72,7 +75,7 @@ export class Placement {
         found: hex(start),
       })
     }
-    this.#requireRam(name, range)
+    this.#requirePlace(name, range)
     const reserved = this.map.reserved.map((r) => ({ ...r, name: 'reserved range' }))
     const other = [...this.#placed, ...reserved].find((taken) => overlaps(range, taken))
     if (other) {
@@ -91,7 +94,7 @@ export class Placement {
    */
   keep(name: string, range: Range<Paddr>): void {
     const pages = { start: alignDown(range.start, PAGE_SIZE), end: alignUp(range.end, PAGE_SIZE) }
-    this.#requireRam(name, pages)
+    this.#requirePlace(name, pages)
     const taken = [...this.#placed].sort((a, b) => a.start - b.start)
     for (const piece of without(pages, taken)) this.#put(name, piece, piece.end - piece.start)
   }
@@ -111,7 +114,7 @@ export class Placement {
     if (found !== undefined) return found
     const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
     throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
-      expected: `${hex(bytes)} bytes within ${showRange(where.within)}`,
+      expected: `${hex(bytes)} bytes within ${showRange(this.#clip(where.within))}`,
       found: `${hex(Math.max(0, ...sizes))} in a row`,
     })
   }
@@ -127,8 +130,14 @@ export class Placement {
     return undefined
   }
 
+  #clip(range: Range<Paddr>): Range<Paddr> {
+    const { start, end } = this.within ?? range
+    return { start: Math.max(start, range.start), end: Math.min(end, range.end) }
+  }
+
   /** Free whole pages, in order. */
-  #free(within: Range<Paddr>): Range<Paddr>[] {
+  #free(where: Range<Paddr>): Range<Paddr>[] {
+    const within = this.#clip(where)
     const taken = [...this.#placed].sort((a, b) => a.start - b.start)
     return this.map.free
       .flatMap((range) => without(range, taken))
@@ -139,7 +148,14 @@ export class Placement {
       .filter(({ start, end }) => start < end)
   }
 
-  #requireRam(name: string, range: Range<Paddr>): void {
+  /** It is RAM, and where everything has to be. */
+  #requirePlace(name: string, range: Range<Paddr>): void {
+    if (this.within && without(range, [this.within]).length > 0) {
+      throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {
+        expected: `within ${showRange(this.within)}`,
+        found: showRange(range),
+      })
+    }
     if (range.end > this.map.end) {
       throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${name}`, {
         expected: `memory up to ${hex(range.end)} for ${showRange(range)}`,

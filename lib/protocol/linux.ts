@@ -15,7 +15,7 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, pcMemoryMap } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pfnOf } from '../units.js'
+import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
 import { checkCommon } from './config.js'
 import {
   bootParamsPage,
@@ -45,12 +45,16 @@ const ARCHIVE_ALIGN = 4
 export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoot> {
   const common = checkCommon(config)
   const options = checkLinux(config)
-  const map = pcMemoryMap(common.memory, config.reserve)
-  const placement = new Placement(map)
+  const machine = pcMemoryMap(common.memory, config.reserve, options.memmap)
+  const placement = new Placement(machine, options.within)
 
   const load = loadLinux(kernel, options, placement)
   checkState(load, options)
-  const cmdline = new TextEncoder().encode(`${common.cmdline}\0`)
+  const elfcorehdr = placeElfCoreHeader(options, placement)
+  const map = elfcorehdr === undefined ? machine : machine.reserving(elfcorehdr)
+  const words = [common.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
+  const commandLine = words.filter(Boolean).join(' ')
+  const cmdline = new TextEncoder().encode(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
     throw new DomainBuilderError('does-not-fit', 'the command line is longer than the kernel takes', {
       expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
@@ -82,6 +86,7 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
     memory.place(paddr, bytes)
   }
   for (const { paddr, bytes } of ramdisk?.pieces ?? []) memory.place(paddr, bytes)
+  if (elfcorehdr !== undefined && options.elfcorehdr !== undefined) memory.place(elfcorehdr.start, options.elfcorehdr)
   memory.write(low.cmdline, cmdline)
   if (low.gdt !== undefined) memory.write(low.gdt, gdt)
   if (setupData !== undefined) memory.write(setupData, setupDataChain(nodes, setupData))
@@ -92,7 +97,7 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
   }
   const abi = load.mode === 64 ? 'x86_64' : tables === undefined ? 'x86_32' : 'x86_32p'
   if (startInfoAt !== undefined) {
-    memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, common.cmdline, tables, ramdisk))
+    memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, commandLine, tables, ramdisk))
   }
   const says: LoaderSays = {
     cmdline: low.cmdline,
@@ -137,6 +142,14 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
     pageType: pageTypes(boot),
   }
+}
+
+/** A crash kernel reads it as it would a device: no RAM of its own. */
+function placeElfCoreHeader({ elfcorehdr }: LinuxOptions, placement: Placement): Range<Paddr> | undefined {
+  if (elfcorehdr === undefined) return undefined
+  const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }
+  const start = placement.somewhere('elfcorehdr', elfcorehdr.length, { within, align: PAGE_SIZE, from: 'bottom' })
+  return { start, end: start + pagesFor(elfcorehdr.length) * PAGE_SIZE }
 }
 
 /** Ring and paging are of use only to a kernel that was told, by its subarch, not to expect the protocol's own state. */

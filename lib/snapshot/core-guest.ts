@@ -7,23 +7,32 @@
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import type { CoreNote } from './elf-file.js'
+import { type CoreNote, type FoundNote, withinCore } from './elf-file.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 
-export function guestNote(domain: Domain): CoreNote {
+/** @param more what the format says of memory beside its ranges. */
+export function guestNote(
+  domain: Domain,
+  type = NT_GUEST_JSON,
+  more: Readonly<Record<string, unknown>> = {},
+): CoreNote {
   const ranges = domain.memory.ranges.map(({ start, end }) => [start, end])
   const desc = new Uint8Array(
-    Buffer.from(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges }) })),
+    Buffer.from(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges, ...more }) })),
   )
-  return { owner: GUEST_NOTE_OWNER, type: NT_GUEST_JSON, desc }
+  return { owner: GUEST_NOTE_OWNER, type, desc }
 }
 
 /**
  * The guest that such a note describes.
- * @param place puts what the file holds into its memory.
+ * @param place puts what the file holds into its memory, of which the note says more in `json`.
+ * @throws DomainBuilderError `bad-snapshot` with the offset of the note, or of what contradicts it.
  */
-export function coreGuest(note: CoreNote, place: (memory: GuestMemory) => GuestMemory): Domain {
-  const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
-  return openGuest(json, place(new GuestMemory(openRanges(json.at('memory')))))
+export function coreGuest(note: FoundNote, place: (memory: GuestMemory, json: JsonValue) => GuestMemory): Domain {
+  return withinCore(note.offset, () => {
+    const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
+    const memory = json.at('memory')
+    return openGuest(json, place(new GuestMemory(openRanges(memory)), memory))
+  })
 }

@@ -17,7 +17,7 @@ import {
   Prstatus64,
   VMCOREINFO_OWNER,
 } from '../abi/core-files.js'
-import { Ehdr64, EM_386, EM_X86_64, Nhdr, PF_RWX, Phdr64, PN_XNUM, PT_LOAD, PT_NOTE } from '../abi/elf.js'
+import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
@@ -25,10 +25,18 @@ import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SIZE, paddrOf } from '../units.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns } from './data-pages.js'
-import { type CoreNote, coreHeader, encodeNote, fileRange, readNotes, refuseElf } from './elf-file.js'
+import {
+  type CoreNote,
+  elfHeader,
+  encodeNote,
+  type FileSegment,
+  loadHeader,
+  noteHeader,
+  readSegments,
+  refuseElf,
+} from './elf-file.js'
 import { concat } from './libxc-stream.js'
 import { mappedRuns } from './mapped-runs.js'
-import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
 import { pageContents } from './xen-core.js'
 
@@ -56,34 +64,22 @@ export function* writeElfCore(domain: Domain): Generator<Uint8Array> {
   )
   const notesAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
-  const header = coreHeader(is64 ? EM_X86_64 : EM_386, {
+  const header = elfHeader(is64 ? EM_X86_64 : EM_386, {
     e_phoff: BigInt(Ehdr64.size),
     e_phentsize: Phdr64.size,
     e_phnum: segments.length + 1,
   })
-  const note = {
-    p_type: PT_NOTE,
-    p_flags: 0,
-    p_offset: BigInt(notesAt),
-    p_vaddr: 0n,
-    p_paddr: 0n,
-    p_filesz: BigInt(notes.length),
-    p_memsz: 0n,
-    p_align: 4n,
-  }
-  const loads = segments.map(({ vaddr, pfn, pages, at }) =>
-    Phdr64.encode({
-      p_type: PT_LOAD,
-      p_flags: PF_RWX,
-      p_offset: BigInt(contentsAt + at),
-      p_vaddr: vaddr,
-      p_paddr: BigInt(paddrOf(pfn)),
-      p_filesz: BigInt(pages * PAGE_SIZE),
-      p_memsz: BigInt(pages * PAGE_SIZE),
-      p_align: BigInt(PAGE_SIZE),
-    }),
+  const loads = segments.map(({ vaddr, pfn, pages, at }) => {
+    const bytes = pages * PAGE_SIZE
+    return loadHeader({ offset: contentsAt + at, filesz: bytes, paddr: paddrOf(pfn), memsz: bytes }, vaddr)
+  })
+  yield concat(
+    header,
+    noteHeader(notesAt, notes.length),
+    ...loads,
+    notes,
+    new Uint8Array(contentsAt - notesAt - notes.length),
   )
-  yield concat(header, Phdr64.encode(note), ...loads, notes, new Uint8Array(contentsAt - notesAt - notes.length))
   yield* pageContents(domain, runs)
 }
 
@@ -193,57 +189,27 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our note.
  */
 export function openElfCore(source: ByteSource): Domain {
-  const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
-  if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
-    refuseElf(
-      'the program headers cannot be',
-      `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
-      `${e_phnum} of ${e_phentsize}`,
-      Ehdr64.offsetOf('e_phnum'),
-    )
-  }
-  const table = fileRange(
-    source,
-    e_phoff,
-    BigInt(e_phnum * Phdr64.size),
-    'the program headers',
-    Ehdr64.offsetOf('e_phoff'),
-  )
-  const bytes = readBytes(source, table.offset, table.length, 'program headers')
-  const headers = Array.from({ length: e_phnum }, (_, i) => {
-    const at = table.offset + i * Phdr64.size
-    const header = Phdr64.decode(bytes, i * Phdr64.size)
-    return { ...header, at, ...fileRange(source, header.p_offset, header.p_filesz, `segment ${i}`, at) }
-  })
-  const notes = headers
-    .filter(({ p_type }) => p_type === PT_NOTE)
-    .flatMap(({ offset, length }) => readNotes(source, offset, length))
+  const { segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (!ours) {
     throw new DomainBuilderError('unknown-format', 'the core says nothing of the guest beside its memory', {
       expected: `a note of ${GUEST_NOTE_OWNER}`,
       found: notes.map(({ owner }) => owner).join(' ') || 'no note',
-      offset: table.offset,
+      offset: 0,
     })
   }
-  const loads = headers.filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
+  const loads = segments.filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
   return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
 }
 
-interface Load {
-  readonly p_paddr: bigint
-  readonly offset: number
-  readonly length: number
-  readonly at: number
-}
-
 /** By physical address; what is in the file twice is there once in memory. */
-function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly Load[]): GuestMemory {
+function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly FileSegment[]): GuestMemory {
   const sorted = [...loads].sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
   const end = BigInt(paddrOf(memory.endPfn))
   let placed = 0
   for (const { p_paddr, offset, length, at } of sorted) {
-    if (p_paddr % BigInt(PAGE_SIZE) || length % PAGE_SIZE || p_paddr + BigInt(length) > end) {
+    const whole = p_paddr % BigInt(PAGE_SIZE) === 0n && length % PAGE_SIZE === 0
+    if (!whole || p_paddr + BigInt(length) > end || !memory.covers(Number(p_paddr), length)) {
       refuseElf(
         'a segment lies outside the guest',
         `whole pages below 0x${end.toString(16)}`,

@@ -1,12 +1,27 @@
 /**
- * The parts of an ELF file that core files are made of: notes, and headers read within bounds.
+ * The parts of an ELF file that snapshots are made of: notes, and headers read within bounds.
  *
  * Source: the System V ABI, chapters 4 and 5; Linux's convention that notes are padded to 4 bytes.
  * Gotcha: a count or an offset in a header is a claim; each is compared with the file before anything is read for it.
  */
-import { Ehdr64, EI_NIDENT, ELF_MAGIC, ELFCLASS64, ELFDATA2LSB, ET_CORE, EV_CURRENT, Nhdr, Shdr64 } from '../abi/elf.js'
+import {
+  Ehdr64,
+  EI_NIDENT,
+  ELF_MAGIC,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  ET_CORE,
+  EV_CURRENT,
+  Nhdr,
+  PF_RWX,
+  Phdr64,
+  PN_XNUM,
+  PT_LOAD,
+  PT_NOTE,
+  Shdr64,
+} from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
-import { alignUp } from '../units.js'
+import { alignUp, PAGE_SIZE } from '../units.js'
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
@@ -22,6 +37,11 @@ export interface CoreNote {
   readonly desc: Uint8Array
 }
 
+/** A note and where it is in the file. */
+export interface FoundNote extends CoreNote {
+  readonly offset: number
+}
+
 export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
   const name = Buffer.from(`${owner}\0`)
   const padded = (bytes: Uint8Array): Uint8Array => {
@@ -34,10 +54,10 @@ export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
 }
 
 /** The notes in a part of a file. */
-export function readNotes(source: ByteSource, offset: number, length: number): CoreNote[] {
+export function readNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
   if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
   const bytes = readBytes(source, offset, length, 'ELF notes')
-  const notes: CoreNote[] = []
+  const notes: FoundNote[] = []
   for (let at = 0; at + Nhdr.size <= length; ) {
     const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
     const name = at + Nhdr.size
@@ -49,14 +69,14 @@ export function readNotes(source: ByteSource, offset: number, length: number): C
     const owner = Buffer.from(bytes.subarray(name, name + n_namesz))
       .toString('latin1')
       .replace(/\0.*$/s, '')
-    notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz) })
+    notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz), offset: offset + at })
     at = end
   }
   return notes
 }
 
-/** Header of a 64-bit little-endian core. */
-export function coreHeader(machine: number, fields: Partial<ReturnType<typeof Ehdr64.decode>>): Uint8Array {
+/** Header of a 64-bit little-endian file, a core unless the fields say otherwise. */
+export function elfHeader(machine: number, fields: Partial<ReturnType<typeof Ehdr64.decode>>): Uint8Array {
   return Ehdr64.encode({
     ei_magic: ELF_MAGIC,
     ei_class: ELFCLASS64,
@@ -82,20 +102,98 @@ export function coreHeader(machine: number, fields: Partial<ReturnType<typeof Eh
   })
 }
 
+/** A program header for whole pages of memory that is loaded at `paddr`; `vaddr` where that is not its address. */
+export function loadHeader(
+  segment: { readonly offset: number; readonly filesz: number; readonly paddr: number; readonly memsz: number },
+  vaddr = BigInt(segment.paddr),
+): Uint8Array {
+  return Phdr64.encode({
+    p_type: PT_LOAD,
+    p_flags: PF_RWX,
+    p_offset: BigInt(segment.offset),
+    p_vaddr: vaddr,
+    p_paddr: BigInt(segment.paddr),
+    p_filesz: BigInt(segment.filesz),
+    p_memsz: BigInt(segment.memsz),
+    p_align: BigInt(PAGE_SIZE),
+  })
+}
+
+/** A program header for notes. */
+export function noteHeader(offset: number, length: number): Uint8Array {
+  return Phdr64.encode({
+    p_type: PT_NOTE,
+    p_flags: 0,
+    p_offset: BigInt(offset),
+    p_vaddr: 0n,
+    p_paddr: 0n,
+    p_filesz: BigInt(length),
+    p_memsz: 0n,
+    p_align: BigInt(NOTE_ALIGN),
+  })
+}
+
+/** The ELF header of a file that begins as one of ours: 64-bit, little-endian, of that type. */
+export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehdr64.decode> | undefined {
+  if (start.length < Ehdr64.size) return undefined
+  const header = Ehdr64.decode(start)
+  const { ei_magic, ei_class, ei_data, e_type } = header
+  const ours = ei_class === ELFCLASS64 && ei_data === ELFDATA2LSB && e_type === type
+  return ours && Buffer.compare(ei_magic, ELF_MAGIC) === 0 ? header : undefined
+}
+
 /** Whether a file begins as an ELF core that we can read. */
-export function isCore(start: Uint8Array): boolean {
-  if (start.length < Ehdr64.size) return false
-  const { ei_magic, ei_class, ei_data, e_type } = Ehdr64.decode(start)
-  return (
-    Buffer.compare(ei_magic, ELF_MAGIC) === 0 &&
-    ei_class === ELFCLASS64 &&
-    ei_data === ELFDATA2LSB &&
-    e_type === ET_CORE
-  )
+export const isCore = (start: Uint8Array): boolean => sniffElf(start, ET_CORE) !== undefined
+
+/** A program header with its part of the file. */
+export interface FileSegment {
+  readonly p_type: number
+  readonly p_paddr: bigint
+  readonly p_memsz: bigint
+  /** p_offset and p_filesz, within the file. */
+  readonly offset: number
+  readonly length: number
+  /** File offset of the header. */
+  readonly at: number
+}
+
+/** The program headers, and the notes that they lead to. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
+export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: FoundNote[] } {
+  const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
+  if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
+    refuseElf(
+      'the program headers cannot be',
+      `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
+      `${e_phnum} of ${e_phentsize}`,
+      Ehdr64.offsetOf('e_phnum'),
+    )
+  }
+  const size = BigInt(e_phnum * Phdr64.size)
+  const table = fileRange(source, e_phoff, size, 'the program headers', Ehdr64.offsetOf('e_phoff'))
+  const bytes = readBytes(source, table.offset, table.length, 'program headers')
+  const segments = Array.from({ length: e_phnum }, (_, i) => {
+    const at = table.offset + i * Phdr64.size
+    const { p_type, p_paddr, p_memsz, p_offset, p_filesz } = Phdr64.decode(bytes, i * Phdr64.size)
+    return { p_type, p_paddr, p_memsz, at, ...fileRange(source, p_offset, p_filesz, `segment ${i}`, at) }
+  })
+  const notes = segments
+    .filter(({ p_type }) => p_type === PT_NOTE)
+    .flatMap(({ offset, length }) => readNotes(source, offset, length))
+  return { segments, notes }
 }
 
 export function refuseElf(what: string, expected: string, found: string, offset: number): never {
-  throw new DomainBuilderError('bad-snapshot', `ELF core: ${what}`, { expected, found, offset })
+  throw new DomainBuilderError('bad-snapshot', `ELF: ${what}`, { expected, found, offset })
+}
+
+/** Runs a part that knows nothing of files; what it refuses is said of what lies at an offset. */
+export function withinCore<T>(offset: number, part: () => T): T {
+  try {
+    return part()
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError) || error.offset !== undefined) throw error
+    throw new DomainBuilderError('bad-snapshot', `ELF: ${error.message}`, { offset, cause: error })
+  }
 }
 
 /** A u64 of a header as an offset or a length within the file. */
@@ -107,7 +205,7 @@ export function fileRange(
   at: number,
 ): { offset: number; length: number } {
   if (offset > BigInt(source.size) || length > BigInt(source.size) || offset + length > BigInt(source.size)) {
-    throw new DomainBuilderError('truncated', `ELF core: ${what} lies beyond the end of the file`, {
+    throw new DomainBuilderError('truncated', `ELF: ${what} lies beyond the end of the file`, {
       expected: `at most ${source.size} bytes`,
       found: `${offset + length}`,
       offset: at,

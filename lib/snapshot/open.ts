@@ -4,27 +4,27 @@
  * Source: the first bytes of each format; see the files beside this one.
  * Gotcha: a raw image has no magic of its own: it is opened by its sidecar, with openRaw.
  */
-import { Ehdr64 } from '../abi/elf.js'
 import { XL_MAGIC } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { DECOMPRESSED_MAX, gunzip, PEEKED, peekGzip, sniffCompression } from './compressed.js'
 import { openElfCore } from './elf-core.js'
 import { isCore } from './elf-file.js'
+import { isKexec, KEXEC_SNIFFED, openKexec } from './kexec.js'
 import { type ByteSource, bytesSource } from './source.js'
 import { isXenCore, openXenCore } from './xen-core.js'
 import { isXl, openXl } from './xen-save.js'
 
 /** Bytes by which a format is known. */
-const SNIFFED = Math.max(XL_MAGIC.length, Ehdr64.size)
+const SNIFFED = Math.max(XL_MAGIC.length, KEXEC_SNIFFED)
 
 /** The name of a file's format, or undefined when it is none of ours. */
-export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core' | undefined {
+export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core' | 'kexec' | undefined {
   const start = new Uint8Array(Math.min(source.size, SNIFFED))
   source.readInto(0, start)
   if (isXl(start)) return 'xl'
   if (isCore(start)) return isXenCore(source) ? 'xen-core' : 'elf-core'
-  return undefined
+  return isKexec(start) ? 'kexec' : undefined
 }
 
 function isGzip(source: ByteSource): boolean {
@@ -58,10 +58,12 @@ export function openSnapshot(source: ByteSource): Domain {
       return openXenCore(source)
     case 'elf-core':
       return openElfCore(source)
+    case 'kexec':
+      return openKexec(source)
     default:
       if (isGzip(source)) return openSnapshot(bytesSource(gunzip(wholeOf(source))))
       throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
-        expected: 'a save file of xl, a core of xl dump-core, or an ELF core',
+        expected: 'a save file of xl, a core of xl dump-core, an ELF core, or kexec segments',
         found: `${source.size} bytes of something else`,
         offset: 0,
       })

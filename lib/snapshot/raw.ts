@@ -13,6 +13,7 @@ import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from '
 import { JsonValue } from './json.js'
 import type { ByteSource } from './source.js'
 
+/** `format` of a sidecar of the raw format. */
 export const RAW_FORMAT = 'xen-domain-builder/raw'
 
 /** Bounds on lists in a sidecar: far above what any guest has, far below what hurts. */
@@ -64,6 +65,7 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
   }
   for (const run of json.at('data').list(MAX_RUNS)) {
     const [pfn, count] = openPair(run)
+    if (!memory.covers(paddrOf(pfn), count * PAGE_SIZE)) run.refuse('pages that the guest has')
     memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
   }
   return memory

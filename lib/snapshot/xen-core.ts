@@ -21,7 +21,6 @@ import {
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
 import { XEN_ELFNOTE } from '../abi/elfnote.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
-import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory, type Run } from '../guest/memory.js'
 import { makeP2m } from '../guest/p2m.js'
@@ -32,7 +31,16 @@ import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns } from './data-pages.js'
-import { type CoreNote, coreHeader, encodeNote, readNotes, readSections, refuseElf, type Section } from './elf-file.js'
+import {
+  type CoreNote,
+  elfHeader,
+  encodeNote,
+  readNotes,
+  readSections,
+  refuseElf,
+  type Section,
+  withinCore,
+} from './elf-file.js'
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
@@ -95,7 +103,7 @@ export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
   ]
   const names = sectionNames(plans)
   plans.push({ name: '.shstrtab', type: SHT_STRTAB, size: names.table.length, entsize: 0, align: 1 })
-  const header = coreHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
+  const header = elfHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
     e_shoff: BigInt(Ehdr64.size),
     e_shentsize: Shdr64.size,
     e_shnum: plans.length,
@@ -254,7 +262,7 @@ export function openXenCore(source: ByteSource): Domain {
   const frames = readFrames(source, list, pages, pv)
   const place = (memory: GuestMemory): GuestMemory => {
     for (const { pfn, first, count } of frames.runs) {
-      if (!memory.has(pfn) || !memory.has(pfn + count - 1)) {
+      if (!memory.covers(paddrOf(pfn), count * PAGE_SIZE)) {
         refuseElf(
           'a page lies outside the guest',
           `a pfn below ${memory.endPfn}`,
@@ -351,15 +359,7 @@ function openForeign(
     vcpus,
     p2m,
   } as const
-  try {
-    return discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo })
-  } catch (error) {
-    if (!(error instanceof DomainBuilderError) || error.offset !== undefined) throw error
-    throw new DomainBuilderError('bad-snapshot', `ELF core: ${error.message}`, {
-      offset: prstatus.offset,
-      cause: error,
-    })
-  }
+  return withinCore(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
 /** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */

@@ -139,17 +139,17 @@ const region = (name: string, paddr: number, bytes: number) => ({
 })
 
 function paramsOf(record: KeptRecord): Param[] {
-  return within(record, () => {
-    const { count } = HvmParams.decode(record.body)
-    const expected = HvmParams.size + count * HvmParam.size
-    if (record.body.length !== expected) {
-      refuse(record, 'the body has the wrong length', { expected: `${expected} bytes`, found: `${record.body.length}` })
-    }
-    return Array.from({ length: count }, (_, i) => {
-      const { index, value } = HvmParam.decode(record.body, HvmParams.size + i * HvmParam.size)
-      if (index >> 32n !== 0n) refuse(record, 'no such parameter', { found: `${index}` })
-      return { index: Number(index), value }
-    })
+  const { body } = record
+  const wrongLength = (expected: string): never =>
+    refuse(record, 'the body has the wrong length', { expected, found: `${body.length}` })
+  if (body.length < HvmParams.size) wrongLength(`at least ${HvmParams.size} bytes`)
+  const { count } = HvmParams.decode(body)
+  const length = HvmParams.size + count * HvmParam.size
+  if (body.length !== length) wrongLength(`${length} bytes`)
+  return Array.from({ length: count }, (_, i) => {
+    const { index, value } = HvmParam.decode(body, HvmParams.size + i * HvmParam.size)
+    if (index >> 32n !== 0n) refuse(record, 'no such parameter', { found: `${index}` })
+    return { index: Number(index), value }
   })
 }
 

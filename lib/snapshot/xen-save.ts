@@ -38,6 +38,7 @@ import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, 
 import type { ByteSource } from './source.js'
 import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
 
+/** How a save file of xl is written. */
 export interface XlOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3
@@ -189,18 +190,22 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
     Buffer.from(head.subarray(0, LIBXL_IDENT.length)).toString('latin1') !== LIBXL_IDENT ||
     version !== LIBXL_VERSION
   ) {
-    throw new DomainBuilderError('bad-snapshot', "no libxl stream behind xl's header", {
+    throw new DomainBuilderError('bad-snapshot', "libxl header: no libxl stream behind xl's header", {
       expected: `${LIBXL_IDENT}, version ${LIBXL_VERSION}`,
       found: `version ${version}`,
       offset: start,
     })
   }
   if (options & (LIBXL_OPTION_BIG_ENDIAN | LIBXL_OPTION_LEGACY)) {
-    throw new DomainBuilderError('bad-snapshot', 'the libxl stream is big-endian or converted from an old one', {
-      expected: 'options 0',
-      found: `${options}`,
-      offset: start + LIBXL_IDENT.length + 4,
-    })
+    throw new DomainBuilderError(
+      'bad-snapshot',
+      'libxl header: the stream is big-endian or converted from an old one',
+      {
+        expected: 'options 0',
+        found: `${options}`,
+        offset: start + LIBXL_IDENT.length + 4,
+      },
+    )
   }
   let stream: LibxcStream | undefined
   const emulators: SavedRecord[] = []

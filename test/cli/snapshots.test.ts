@@ -5,12 +5,12 @@
  * Gotcha: a writer that is killed must leave nothing behind, whatever the format.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
@@ -55,6 +55,52 @@ t.test('a guest through every format is the same guest', async (t) => {
   }
 })
 
+t.test('kexec segments: built, and used as any other', async (t) => {
+  const linux = file('linux')
+  writeFileSync(linux, linuxKernelFile())
+  const common = ['--type', 'linux', '--ramdisk', ramdisk, '--cmdline', 'quiet']
+  const built = xdb(['build', linux, '-o', file('g.kexec'), '--format', 'kexec', '--memory', '64', ...common])
+  t.equal(built.err, '')
+  t.equal(built.code, 0)
+  const piped = xdb(['build', linux, '-o', '-', '--format', 'kexec', '--memory', '64', ...common])
+  t.ok(piped.out.equals(readFileSync(file('g.kexec'))), 'standard output has the same bytes')
+  for (const name of ['k.img', 'k.core', 'k.kexec', 'k.kexec.gz']) {
+    t.equal(xdb(['convert', file('g.kexec'), '-o', file(name)]).err, '', name)
+    t.same(xdb(['diff', file('g.kexec'), file(name)]), { code: 0, out: Buffer.alloc(0), err: '' })
+  }
+  t.ok(readFileSync(file('k.kexec')).equals(readFileSync(file('g.kexec'))))
+  t.match(xdb(['inspect', file('g.kexec')]).out.toString(), /^guest +guest: linux x86_64/)
+  t.same([...xdb(['read', file('g.kexec'), '0x1000000', '16']).out], [...pattern(16)])
+
+  // As much memory as the ranges need, where none is named; and what a reservation cannot have.
+  const header = file('elfcorehdr')
+  writeFileSync(header, pattern(100))
+  const within = ['--within', '0x1000000-0x2000000', '--elfcorehdr', header]
+  const crash = xdb(['build', linux, '-o', file('c.kexec'), '--format', 'kexec', ...common, ...within])
+  t.equal(crash.err, '')
+  t.match(crash.out.toString(), /command line +"quiet elfcorehdr=0x1[0-9a-f]+"/)
+  t.match(crash.out.toString(), /0x001000000 +0x00[0-9a-f]+ .* ram/)
+  const told = xdb([
+    'build',
+    linux,
+    '-o',
+    file('m.kexec'),
+    '--memmap',
+    '0-0x9f000',
+    '--memmap',
+    '0x100000-0x10000000',
+    ...common,
+  ])
+  t.equal(told.err, '')
+  const small = xdb(['build', linux, '-o', file('s'), ...common, '--within', '0x2000000-0x3000000'])
+  t.equal(small.code, 1)
+  t.match(small.err, /does-not-fit: .*expected within \[0x2000000, 0x3000000\), found \[0x1000000, 0x1003000\)\n$/)
+  t.equal(xdb(['build', linux, '-o', file('s'), '--within', 'here']).code, 2)
+  const pv = xdb(['build', kernel, '-o', file('pv.kexec'), '--format', 'kexec', '--memory', '16'])
+  t.match(pv.err, /needs Xen: kexec alone cannot run it/)
+  t.notOk(existsSync(file('pv.kexec')))
+})
+
 t.test('through pipes', async (t) => {
   const built = xdb(['build', kernel, '-o', '-', '--format', 'xl', ...asked])
   t.ok(built.out.equals(readFileSync(file('guest.xl'))), 'standard output has the same bytes')
@@ -85,6 +131,29 @@ t.test('diff names what differs', async (t) => {
   )
 })
 
+t.test('diff of two kernels, and of what cannot be compared', async (t) => {
+  writeFileSync(file('kernel2'), pvKernelFile({ notes: { MOD_START_PFN: 1, GUEST_OS: 'other' } }))
+  t.same(xdb(['diff', kernel, kernel]), { code: 0, out: Buffer.alloc(0), err: '' })
+  const { code, out } = xdb(['diff', kernel, file('kernel2')])
+  t.equal(code, 1)
+  t.match(out.toString(), /^note Xen GUEST_OS: test \| other$/m)
+  const json = JSON.parse(xdb(['diff', kernel, file('kernel2'), '--json']).out.toString()) as { fields: unknown[] }
+  t.ok(json.fields.length > 1)
+  t.match(xdb(['diff', kernel, file('guest.xl')]), { code: 2, err: /is a kernel, .* a snapshot/ })
+})
+
+t.test('map draws, by the name of its output', async (t) => {
+  for (const [name, begins] of [
+    ['map.svg', '<svg xmlns'],
+    ['map.html', '<!doctype html>'],
+  ] as const) {
+    t.match(xdb(['map', file('guest.xl'), '-o', file(name)]), { code: 0, err: '' })
+    t.ok(readFileSync(file(name), 'utf8').startsWith(begins))
+  }
+  t.match(xdb(['map', file('guest.xl'), '-o', file('map.pdf')]), { code: 2, err: /\.svg or \.html/ })
+  t.equal(xdb(['map', file('guest.xl'), '-o', file('map.svg'), '--at', '0x0']).code, 2)
+})
+
 t.test('zstd is read', async (t) => {
   if (!(await requirePeer(t, () => findCommand('zstd', 'zstd')))) return
   t.equal(spawnSync('zstd', ['-q', '-f', file('guest.xl'), '-o', file('guest.xl.zst')]).status, 0)
@@ -101,16 +170,80 @@ t.test('a damaged file is refused in one line, and leaves nothing', async (t) =>
   t.notOk(existsSync(file('cut.core')))
 })
 
-t.test('told to stop, it leaves nothing behind', async (t) => {
-  const output = file('stopped')
+/** Through env: tap hooks itself, and handlers for signals, into every Node that it sees started. */
+const bare = (args: readonly string[]): string[] => ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args]
+
+t.test('told to stop, it leaves nothing behind, says so, and is stopped', async (t) => {
+  for (const format of ['xl', 'elf-core', 'raw']) {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      const output = mkdtempSync(file('stopped-'))
+      const args = ['build', kernel, '-o', path.join(output, 'x'), '--format', format, '--memory', '512G']
+      const child = spawn('env', bare(args))
+      let said = ''
+      child.stderr.on('data', (text) => {
+        said += String(text)
+      })
+      const ended = new Promise((resolve) => child.on('close', (code, by) => resolve(by ?? code)))
+      const begun = () => readdirSync(output).some((name) => statSync(path.join(output, name)).size > 0)
+      const started = Date.now()
+      while (!begun() && child.exitCode === null && Date.now() - started < 20000)
+        await new Promise((r) => setTimeout(r, 2))
+      t.ok(begun(), `${format}: stopped while it writes`)
+      child.kill(signal)
+      t.equal(await ended, signal)
+      t.match(said, new RegExp(`^[^\\n]*/x[^\\n]*: not written, because of ${signal}\\n$`))
+      t.same(readdirSync(output), [], `${format}: ${signal}`)
+    }
+  }
+})
+
+t.test('an output that becomes too long is said in one line, and nothing is left of it', async (t) => {
+  const output = file('long')
   mkdirSync(output)
-  // Through env: tap hooks itself, and handlers for signals, into every Node that it sees started.
-  const args = ['-u', 'NODE_OPTIONS', process.execPath, MAIN, 'build', kernel, '-o', path.join(output, 'x.xl')]
-  const child = spawn('env', [...args, '--format', 'xl', '--memory', '512G'])
-  const started = Date.now()
-  while (readdirSync(output).length === 0 && Date.now() - started < 20000) await new Promise((r) => setTimeout(r, 5))
-  child.kill('SIGTERM')
-  const signal = await new Promise((resolve) => child.on('exit', (code, s) => resolve(s ?? code)))
-  t.equal(signal, 'SIGTERM')
-  t.same(readdirSync(output), [])
+  const refuses = (why: RegExp, limit: string) => {
+    for (const format of ['raw', 'xl', 'xen-core', 'elf-core']) {
+      const args = ['build', kernel, '-o', path.join(output, 'x'), '--format', format, '--memory', '64']
+      const ran = spawnSync('bash', ['-c', `${limit}; exec "$@"`, 'bash', 'env', ...bare(args)], { encoding: 'utf8' })
+      t.equal(ran.status, 1, format)
+      t.match(ran.stderr, /^xen-domain-builder: cannot-write: [^\n]*\n$/)
+      t.match(ran.stderr, why)
+      t.same(readdirSync(output), [])
+    }
+  }
+  refuses(/file too large/, 'ulimit -f 64')
+  // Mounting takes root, and more than a container's root may have.
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'none', output], { encoding: 'utf8' })
+  if (mounted.status !== 0) return t.comment(`SKIPPED: no small disk to fill, ${mounted.stderr}`)
+  try {
+    refuses(/no space left on device/, 'true')
+  } finally {
+    t.equal(spawnSync('umount', [output]).status, 0)
+  }
+})
+
+t.test('a name that cannot be had: none of the files appears', async (t) => {
+  const output = file('half')
+  mkdirSync(path.join(output, 'x.json'), { recursive: true })
+  const refused = xdb(['build', kernel, '-o', path.join(output, 'x'), '--memory', '16'])
+  t.equal(refused.code, 1)
+  t.match(refused.err, /^xen-domain-builder: cannot-write: [^\n]*directory[^\n]*\n$/)
+  t.same(readdirSync(output), ['x.json'])
+})
+
+t.test('standard output that goes away or is full', async (t) => {
+  const shell = (script: string, args: readonly string[]) => {
+    const ran = spawnSync('bash', ['-c', script, 'bash', 'env', ...bare(args)], { encoding: 'utf8' })
+    return { code: Number(ran.stdout), err: ran.stderr }
+  }
+  const build = ['build', kernel, '-o', '-', '--format', 'xl', '--memory', '64G']
+  const gone = shell('{ { "$@"; echo $? >&3; } | head -c 9 >/dev/null; } 3>&1', build)
+  t.equal(gone.code, 1, 'half a snapshot is no success')
+  t.match(gone.err, /^xen-domain-builder: cannot-write: standard output: [^\n]*\n$/)
+  const text = shell('{ { sleep 0.2; "$@"; echo $? >&3; } | true; } 3>&1', ['inspect', kernel])
+  t.same(text, { code: 0, err: '' }, 'of a text, a reader takes what it wants')
+  for (const args of [build, ['inspect', kernel]]) {
+    const full = shell('{ "$@" >/dev/full; echo $? >&3; } 3>&1', args)
+    t.equal(full.code, 1)
+    t.match(full.err, /^xen-domain-builder: cannot-write: standard output: no space left on device, write\n$/)
+  }
 })

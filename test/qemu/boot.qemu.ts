@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'
-import { buildDomain, type Domain, type Kernel, type LinuxConfig, readBootParams, readKernel } from '../../lib/index.js'
+import { buildDomain, type Domain, type Kernel, type LinuxConfig, readKernel } from '../../lib/index.js'
 import { type Architecture, findKernel, type KernelName } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findQemu, LINUX_CMDLINE, runInQemu, showConsole } from './harness.js'
+import { asDyn, e820Lines, guestSaid } from './linux-guest.js'
 import { findBusybox, payloadChecksum, ramdisk } from './ramdisk.js'
 
 const MiB = 2 ** 20
@@ -25,14 +26,6 @@ interface Boot {
   readonly virtualOffset?: bigint
   /** What is given to readKernel instead of the file. */
   readonly prepare?: (kernel: Kernel) => Uint8Array
-}
-
-/** The vmlinux alone, as if it had been linked to be position independent. */
-function asDyn(kernel: Kernel): Uint8Array {
-  const { bytes = new Uint8Array(0), end = 0 } = kernel.elf ?? {}
-  const elf = bytes.slice(0, end)
-  elf[16] = 3 // e_type: ET_DYN
-  return elf
 }
 
 /** The whole file, as if its kernel had been built not to move: it must then be at 1 MiB. */
@@ -97,21 +90,8 @@ const boots: readonly Boot[] = [
   },
 ]
 
-/** The map in boot_params, as Linux prints it. */
-function e820Lines(domain: Domain): string[] {
-  const digits = (value: bigint): string => value.toString(16).padStart(16, '0')
-  const { e820_table, e820_entries } = readBootParams(domain)
-  return e820_table
-    .slice(0, e820_entries)
-    .map(
-      ({ addr, size, type }) =>
-        `[mem 0x${digits(addr)}-0x${digits(addr + size - 1n)}] ${type === 1 ? 'usable' : 'reserved'}`,
-    )
-}
-
 function check(t: Test, output: string, domain: Domain, boot: Boot): void {
-  const said = (what: string): string[] =>
-    [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\r?\n`, 'g'))].map((m) => m[1] ?? '')
+  const said = (what: string): string[] => guestSaid(output, what)
   t.same(said('CMDLINE'), [CMDLINE])
   t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
   // In real mode it asks the BIOS.

@@ -99,15 +99,23 @@ export async function findBusybox(arch: Architecture): Promise<Found<string>> {
 const payload = patternBytes(1 << 20, 11)
 export const payloadChecksum = createHash('sha256').update(payload).digest('hex')
 
-/** The whole ramdisk, uncompressed. */
-export function ramdisk(busybox: string): Uint8Array {
+/**
+ * The whole ramdisk, uncompressed.
+ * @param init a script beside this file. @param files further programs and data, by name.
+ */
+export function ramdisk(
+  busybox: string,
+  init: 'init' | 'init-kexec' = 'init',
+  files: Readonly<Record<string, Uint8Array>> = {},
+): Uint8Array {
   return cpio([
     ...['bin', 'dev', 'proc'].map((name) => ({ name, mode: S_IFDIR })),
     { name: 'dev/console', mode: S_IFCHR, device: CONSOLE },
     { name: 'bin/busybox', mode: S_IFREG, data: readFileSync(busybox) },
     { name: 'bin/sh', mode: S_IFREG, data: readFileSync(busybox) },
-    { name: 'init', mode: S_IFREG, data: readFileSync(join(projectRoot, 'test', 'qemu', 'init')) },
+    { name: 'init', mode: S_IFREG, data: readFileSync(join(projectRoot, 'test', 'qemu', init)) },
     { name: 'payload', mode: S_IFREG, data: payload },
+    ...Object.entries(files).map(([name, data]) => ({ name, mode: S_IFREG, data })),
   ])
 }
 

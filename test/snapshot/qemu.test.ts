@@ -161,7 +161,7 @@ t.test('a sidecar that lies is refused, and its command is not believed', async 
     set((s) => {
       Object.assign(s.memory ?? {}, { data: [[2 ** 30, 1, 0]] })
     }),
-    /outside the guest's memory/,
+    /pages that the guest has/,
   )
   refuses(
     set((s) => {

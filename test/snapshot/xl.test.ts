@@ -151,6 +151,10 @@ t.test("Xen's own checker", async (t) => {
       for (const vcpus of [1, 4]) {
         writeFileSync(file, xlBytes(await build(elfClass, { vcpus, p2m: reverse }), { version }))
         t.equal(verify(file), undefined, `${elfClass}-bit, version ${version}, ${vcpus} vcpus`)
+        const kernel = await readKernel(pvhKernelFile({ class: elfClass }))
+        const pvh = buildDomain(kernel, { type: 'pvh', memory: 20 * 2 ** 20, ramdisk: pattern(5000), vcpus })
+        writeFileSync(file, xlBytes(pvh, { version }))
+        t.equal(verify(file), undefined, `PVH, ${elfClass}-bit kernel, version ${version}, ${vcpus} vcpus`)
       }
     }
   }

@@ -1,0 +1,77 @@
+/**
+ * A guest that a machine is to run without a hypervisor: whether it can be, and where in its memory there is a page for
+ * the code that enters it.
+ *
+ * Source: our own rules; what a guest was told of its memory is in boot_params or hvm_start_info.
+ * Gotcha: a page that is free is not yet one to run in: where the guest has paging on, its tables must map the page to
+ * itself.
+ */
+import { E820_TYPE } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
+import { readBootParams } from '../guest/boot-params.js'
+import type { Domain } from '../guest/domain.js'
+import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { pagingLevels, translate } from '../guest/translate.js'
+import type { Vcpu } from '../guest/vcpu.js'
+import { PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
+
+/**
+ * The vcpu that a machine is to start with.
+ * @param who that would run the guest, for the message.
+ * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen.
+ */
+export function requireBareGuest(domain: Domain, who: string): Vcpu {
+  const [vcpu] = domain.vcpus
+  if (domain.type === 'pv' || vcpu === undefined) {
+    throw new DomainBuilderError('does-not-fit', `the guest needs Xen: ${who} alone cannot run it`, {
+      expected: 'pvh or linux',
+      found: domain.type,
+    })
+  }
+  const { boot } = domain
+  if (boot.kind === 'hvm_start_info' && boot.hvmParams.length > 0) {
+    throw new DomainBuilderError('does-not-fit', `the guest has Xen's special pages: ${who} has no memory there`, {
+      expected: 'a PVH guest of platform pc',
+      found: 'one of platform xen',
+    })
+  }
+  return vcpu
+}
+
+/**
+ * The first of these pages that is free, below 4 GiB and, where the guest has paging on, mapped to itself.
+ * @throws DomainBuilderError `does-not-fit` when there is none.
+ */
+export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
+  const reserved = reservedRanges(domain)
+  const paging = pagingLevels(domain) !== 0
+  const found = candidates.find((pfn) => {
+    const paddr = paddrOf(pfn)
+    if (paddr >= DEVICE_HOLE.start || !domain.memory.has(pfn)) return false
+    if (reserved.some(({ start, end }) => paddr < end && start < paddr + PAGE_SIZE)) return false
+    if (domain.regions.some((region) => pfn >= region.pfn && pfn < region.pfn + region.pages)) return false
+    if (!paging) return true
+    const own = translate(domain, BigInt(paddr))
+    return own?.paddr === paddr && own.writable
+  })
+  if (found !== undefined) return paddrOf(found)
+  throw new DomainBuilderError('does-not-fit', 'there is no page for the code that enters the guest', {
+    expected: paging ? 'a free page that the tables map to itself' : 'a free page',
+    found: `${candidates.length} pages that are taken, not there or not mapped so`,
+  })
+}
+
+/** What the guest was told to leave alone. */
+function reservedRanges(domain: Domain): { start: number; end: number }[] {
+  return toldMap(domain)
+    .filter(({ type }) => type !== E820_TYPE.RAM)
+    .map(({ addr, size }) => ({ start: Number(addr), end: Number(addr + size) }))
+}
+
+function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[] {
+  const { boot } = domain
+  if (boot.kind === 'hvm_start_info') return boot.hvmStartInfo === undefined ? [] : readHvmStartInfo(domain).memmap
+  const { e820_table, e820_entries } = readBootParams(domain)
+  return e820_table.slice(0, e820_entries)
+}

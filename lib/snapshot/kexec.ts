@@ -1,0 +1,211 @@
+/**
+ * The kexec format: an ELF whose PT_LOADs are the segments that kexec_load(2) takes, and whose e_entry is where it goes.
+ * A purgatory of our own is one of them; a note before them makes the file read back as the guest it was.
+ *
+ * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); ARCHITECTURE.md, "The kexec format".
+ * Gotcha: memory outside the segments is what the old kernel left there, so zeros that a guest counts on are part of a
+ * segment, as the memory behind its bytes: memsz is larger than bufsz.
+ */
+import { GUEST_NOTE_OWNER, NT_KEXEC_JSON } from '../abi/core-files.js'
+import { Ehdr64, EM_X86_64, ET_EXEC, Nhdr, Phdr64, PT_LOAD } from '../abi/elf.js'
+import { KEXEC_SEGMENT_MAX } from '../abi/kexec.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import type { GuestMemory, Run } from '../guest/memory.js'
+import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { freePage, requireBareGuest } from './bare-guest.js'
+import { coreGuest, guestNote } from './core-guest.js'
+import { dataRuns } from './data-pages.js'
+import {
+  elfHeader,
+  encodeNote,
+  type FileSegment,
+  loadHeader,
+  noteHeader,
+  readSegments,
+  refuseElf,
+  sniffElf,
+} from './elf-file.js'
+import { openPair } from './guest-json.js'
+import type { JsonValue } from './json.js'
+import { concat } from './libxc-stream.js'
+import { purgatory } from './purgatory.js'
+import type { ByteSource } from './source.js'
+import { pageContents } from './xen-core.js'
+
+/** Bytes of the headers by which a file is known: the note follows the program headers, of which there are few. */
+export const KEXEC_SNIFFED =
+  Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1
+
+/** Zeros in a row that are worth a segment of their own, pages: shorter ones are bytes of the file. */
+const WORTH_A_CUT = 256
+const MAX_RUNS = 1 << 20
+
+/** A segment as kexec_load takes it: `filled` pages of bytes, and zeros up to `pages`. */
+interface Segment {
+  readonly pfn: Pfn
+  readonly filled: number
+  readonly pages: number
+}
+
+/**
+ * A guest as kexec segments, in chunks; each is valid until the next one is asked for.
+ * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces.
+ */
+export function* writeKexec(domain: Domain): Generator<Uint8Array> {
+  const vcpu = requireBareGuest(domain, 'kexec')
+  const guest = guestSegments(domain, KEXEC_SEGMENT_MAX - 1)
+  const page = purgatoryPage(domain, guest)
+  const code = new Uint8Array(PAGE_SIZE)
+  code.set(purgatory(vcpu, page))
+  const own: Segment = { pfn: pfnOf(page), filled: 1, pages: 1 }
+  const segments = [...guest, own].sort((a, b) => a.pfn - b.pfn)
+  const data = [...domain.memory.pages()].map(({ pfn, pages }) => [pfn, pages])
+  const note = encodeNote(guestNote(domain, NT_KEXEC_JSON, { data }))
+
+  const noteAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
+  const contentsAt = alignUp(noteAt + note.length, PAGE_SIZE)
+  let offset = contentsAt
+  const loads = segments.map(({ pfn, filled, pages }) => {
+    const header = loadHeader({
+      offset,
+      filesz: filled * PAGE_SIZE,
+      paddr: paddrOf(pfn),
+      memsz: pages * PAGE_SIZE,
+    })
+    offset += filled * PAGE_SIZE
+    return header
+  })
+  const header = elfHeader(EM_X86_64, {
+    e_type: ET_EXEC,
+    e_entry: BigInt(page),
+    e_phoff: BigInt(Ehdr64.size),
+    e_phentsize: Phdr64.size,
+    e_phnum: segments.length + 1,
+  })
+  const pad = new Uint8Array(contentsAt - noteAt - note.length)
+  yield concat(header, ...loads, noteHeader(noteAt, note.length), note, pad)
+  for (const segment of segments) {
+    if (segment === own) yield code
+    else yield* pageContents(domain, [{ pfn: segment.pfn, pages: segment.filled }])
+  }
+}
+
+/**
+ * What the guest counts on, in as many segments as there are pieces; and one more wherever many zeros are in between, as
+ * long as there are no more than `room`.
+ */
+function guestSegments(domain: Domain, room: number): Segment[] {
+  const runs = dataRuns(domain)
+  if (runs.length > room) {
+    throw new DomainBuilderError('does-not-fit', 'the guest is in more pieces than kexec_load takes segments', {
+      expected: `at most ${KEXEC_SEGMENT_MAX}, the purgatory included`,
+      found: `${runs.length + 1}`,
+    })
+  }
+  const data = [...domain.memory.pages()]
+  const inside = (run: Run) => data.filter(({ pfn }) => pfn >= run.pfn && pfn < run.pfn + run.pages)
+  const zeros = runs.flatMap((run) => {
+    let end = run.pfn
+    return inside(run).map(({ pfn, pages }) => {
+      const gap = { pfn, pages: pfn - end }
+      end = pfn + pages
+      return gap
+    })
+  })
+  const cuts = zeros
+    .filter(({ pages }) => pages >= WORTH_A_CUT)
+    .sort((a, b) => b.pages - a.pages || a.pfn - b.pfn)
+    .slice(0, room - runs.length)
+    .map(({ pfn }) => pfn)
+  return runs.flatMap((run) => {
+    const end = run.pfn + run.pages
+    const own = inside(run)
+    const starts = [run.pfn, ...cuts.filter((pfn) => pfn > run.pfn && pfn < end).sort((a, b) => a - b)]
+    return starts.map((pfn, i) => {
+      const next = starts[i + 1] ?? end
+      const last = own.findLast((piece) => piece.pfn >= pfn && piece.pfn < next)
+      return { pfn, filled: last === undefined ? 0 : last.pfn + last.pages - pfn, pages: next - pfn }
+    })
+  })
+}
+
+/** Beside what the guest has: a crash kernel's reservation may be all that there is, and low memory never is. */
+function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
+  const behind = segments.map(({ pfn, pages }) => pfn + pages)
+  const before = segments.map(({ pfn }) => pfn - 1)
+  const taken = (page: Pfn) => segments.some(({ pfn, pages }) => page >= pfn && page < pfn + pages)
+  return freePage(
+    domain,
+    [...behind, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
+  )
+}
+
+/** Whether a file is of this format, by its first KEXEC_SNIFFED bytes. */
+export function isKexec(start: Uint8Array): boolean {
+  const header = sniffElf(start, ET_EXEC)
+  if (header === undefined || header.e_phentsize !== Phdr64.size || header.e_phnum > KEXEC_SEGMENT_MAX + 1) return false
+  const note = start.subarray(Ehdr64.size + header.e_phnum * Phdr64.size)
+  const owner = Buffer.from(`${GUEST_NOTE_OWNER}\0`)
+  if (note.length < Nhdr.size + owner.length) return false
+  const { n_namesz, n_type } = Nhdr.decode(note)
+  const name = note.subarray(Nhdr.size, Nhdr.size + n_namesz)
+  return n_type === NT_KEXEC_JSON && Buffer.compare(name, owner) === 0
+}
+
+/**
+ * A guest out of such a file; pages are read when somebody looks at them. The purgatory is none of the guest's.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated`, with an offset.
+ */
+export function openKexec(source: ByteSource): Domain {
+  const { segments, notes } = readSegments(source)
+  const loads = segments.filter(({ p_type }) => p_type === PT_LOAD)
+  checkLoads(loads)
+  const note = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_KEXEC_JSON)
+  if (note === undefined) {
+    return refuseElf('nothing says what the segments are', `a note of ${GUEST_NOTE_OWNER}`, `${notes.length} others`, 0)
+  }
+  return coreGuest(note, (memory, json) => placeData(source, memory, json, loads))
+}
+
+/** The rules of kexec_load(2): whole pages, no more bytes than memory, few, and none in another. */
+function checkLoads(loads: readonly FileSegment[]): void {
+  if (loads.length === 0 || loads.length > KEXEC_SEGMENT_MAX) {
+    refuseElf('so many segments cannot be', `1 to ${KEXEC_SEGMENT_MAX}`, `${loads.length}`, Ehdr64.offsetOf('e_phnum'))
+  }
+  const page = BigInt(PAGE_SIZE)
+  let last = { start: 0n, end: 0n }
+  for (const { p_paddr, p_memsz, length, at } of loads) {
+    const range = { start: p_paddr, end: p_paddr + p_memsz }
+    const show = ({ start, end }: typeof range) => `[${hex(start)}, ${hex(end)})`
+    if (p_paddr % page || p_memsz % page || length % PAGE_SIZE || range.end > BigInt(PADDR_MAX)) {
+      refuseElf('a segment is not whole pages', `multiples of ${hex(PAGE_SIZE)}`, `${show(range)}, ${length} bytes`, at)
+    }
+    if (BigInt(length) > p_memsz) {
+      refuseElf('a segment has more bytes than memory', `at most ${p_memsz}`, `${length}`, at)
+    }
+    if (range.start < last.end) {
+      refuseElf('two segments overlap, or are out of order', `one from ${hex(last.end)} on`, show(range), at)
+    }
+    last = range
+  }
+}
+
+/** What was somebody's bytes in the guest is so again; it must be in the file. */
+function placeData(
+  source: ByteSource,
+  memory: GuestMemory,
+  json: JsonValue,
+  loads: readonly FileSegment[],
+): GuestMemory {
+  for (const run of json.at('data').list(MAX_RUNS)) {
+    const [pfn, pages] = openPair(run)
+    const paddr = paddrOf(pfn)
+    const end = paddrOf(pfn + pages)
+    const load = loads.find(({ p_paddr, length }) => paddr >= Number(p_paddr) && end <= Number(p_paddr) + length)
+    if (load === undefined || pages === 0 || pfn + pages > FRAMES_MAX) return run.refuse('pages that a segment has')
+    const at = load.offset + paddr - Number(load.p_paddr)
+    memory.generate(paddr, pages * PAGE_SIZE, (done, out) => source.readInto(at + done, out))
+  }
+  return memory
+}

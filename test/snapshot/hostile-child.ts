@@ -1,0 +1,88 @@
+/**
+ * Opens every damaged snapshot and reads all of its memory, in a process of its own, and says what it cost.
+ *
+ * Source: VmHWM in /proc/self/status, proc_pid_status(5).
+ * Gotcha: processor time is counted, not what passed: what else runs on the machine is no fault of ours.
+ */
+import { readFileSync } from 'node:fs'
+import { LIBXC_RECORD, LIBXL_RECORD, RecordHeader } from '../../lib/abi/save-stream.js'
+import { type Domain, DomainBuilderError } from '../../lib/index.js'
+import { type DamagedSnapshot, damagedSnapshots, type Kind } from '../fixtures/damaged-snapshots.js'
+
+export interface HostileReport {
+  readonly cases: number
+  /** By what was damaged. */
+  readonly outcomes: Readonly<Record<string, { readonly opened: number; readonly refused: number }>>
+  readonly slowest: { readonly ms: number; readonly name: string }
+  /** Bytes, before the first case and at the end. */
+  readonly before: number
+  readonly peak: number
+  /** The first few that went wrong. */
+  readonly failures: readonly string[]
+}
+
+/** How a refusal begins when it names what it is about. */
+const NAMES_ITS_PLACE: Readonly<Record<Kind, RegExp>> = {
+  stream:
+    /^(([A-Z0-9_]+|unknown \(0x[0-9a-f]+\)) record|record header|xl header|libxl [a-z ]*header|libxc |domain configuration|no snapshot)/,
+  core: /^(ELF(:| )|kexec|program headers|section |the core|the frame list|vcpu contexts|shared_info|no snapshot)/,
+  gzip: /./,
+  sidecar: /^(sidecar|the image|the file|boot_params|hvm_start_info)/,
+}
+
+/** All bytes that the guest has in the file: no more than the file holds, whatever it claims. */
+function readAll({ memory }: Domain): number {
+  let total = 0
+  for (const { bytes } of memory.chunks()) total += bytes.length
+  return total
+}
+
+function peakMemory(): number {
+  return Number(/VmHWM:\s*(\d+) kB/.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]) * 1024
+}
+
+const TYPES: Readonly<Record<string, number>> = { ...LIBXL_RECORD, ...LIBXC_RECORD }
+
+/** Whether the record that a refusal names is the one at its offset. */
+function isThere({ message, offset = -1 }: DomainBuilderError, bytes: Uint8Array): boolean {
+  const [, name, unknown] = /^(?:([A-Z0-9_]+)|unknown \((0x[0-9a-f]+)\)) record: /.exec(message) ?? []
+  if (name === undefined && unknown === undefined) return true
+  const { type } = RecordHeader.decode(bytes, offset)
+  return type === (name === undefined ? Number(unknown) : TYPES[name])
+}
+
+/** What is wrong with a refusal, or undefined. */
+function complaint({ kind, bytes }: DamagedSnapshot, error: unknown): string | undefined {
+  if (!(error instanceof DomainBuilderError)) return error instanceof Error ? error.stack : String(error)
+  if (/\p{Cc}/u.test(error.message)) return `not one printable line: ${error.message}`
+  // What is wrong in a sidecar is said by its path: it is a file of its own, for people to look into.
+  if (kind !== 'sidecar' && error.offset === undefined) return `no offset: ${error.message}`
+  if (kind === 'stream' && !isThere(error, bytes)) return `that record is not there: ${error.message}`
+  return NAMES_ITS_PLACE[kind].test(error.message) ? undefined : `nothing is named: ${error.message}`
+}
+
+let before = 0
+const failures: string[] = []
+const outcomes: Record<string, { opened: number; refused: number }> = {}
+let cases = 0
+let slowest = { ms: 0, name: '' }
+for await (const damaged of damagedSnapshots()) {
+  const { base, damage, open } = damaged
+  if (cases++ === 0) before = peakMemory()
+  outcomes[base] ??= { opened: 0, refused: 0 }
+  const counted = outcomes[base]
+  const start = process.cpuUsage()
+  try {
+    readAll(open())
+    counted.opened++
+  } catch (error) {
+    counted.refused++
+    const wrong = complaint(damaged, error)
+    if (wrong !== undefined && failures.length < 10) failures.push(`${base}: ${damage}: ${wrong}`)
+  }
+  const { user, system } = process.cpuUsage(start)
+  const ms = (user + system) / 1000
+  if (ms > slowest.ms) slowest = { ms, name: `${base}: ${damage}` }
+}
+const report: HostileReport = { cases, outcomes, slowest, before, peak: peakMemory(), failures }
+process.stdout.write(JSON.stringify(report))

@@ -1,0 +1,67 @@
+/**
+ * The same inputs give the same bytes whatever the version of Node.
+ *
+ * Source: the node package of the npm registry, whose versions `npx node@22` runs.
+ * Gotcha: only uncompressed files are promised: what gzip makes of the same bytes depends on the zlib that Node has.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { type Found, requirePeer } from '../peer/require-peer.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+/** Guests with their MiB. A raw image of a PVH guest ends just below 4 GiB: sparse, but long to hash. */
+const GUESTS = {
+  pv: { memory: '16', formats: ['raw', 'xl', 'xen-core', 'elf-core'] },
+  pvh: { memory: '20', formats: ['xl', 'xen-core', 'elf-core'] },
+} as const
+
+/** The program of that major version, fetched if need be. */
+async function findNode(major: number): Promise<Found<string>> {
+  const asked = ['-y', `node@${major}`, '-p', 'process.execPath']
+  const ran = spawnSync('npx', asked, { encoding: 'utf8', timeout: 300_000 })
+  return ran.status === 0
+    ? { found: ran.stdout.trim() }
+    : { missing: `node@${major} cannot be fetched: ${ran.stderr?.split('\n')[0] || String(ran.error ?? 'npx failed')}` }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'xdb-node-'))
+t.teardown(() => rmSync(folder, { recursive: true }))
+const file = (name: string): string => join(folder, name)
+writeFileSync(file('pv'), pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
+writeFileSync(file('pvh'), pvhKernelFile())
+writeFileSync(file('ramdisk'), pattern(50000))
+
+/** sha256 of every file that this Node makes of every guest in every format, by name. */
+function builtBy(node: string): Readonly<Record<string, string>> {
+  const out = mkdtempSync(file('out-'))
+  for (const [type, { memory, formats }] of Object.entries(GUESTS)) {
+    for (const format of formats) {
+      const what = ['build', file(type), '--type', type, '--format', format, '-o', join(out, `${type}.${format}`)]
+      const config = ['--memory', memory, '--vcpus', '2', '--cmdline', 'quiet', '--ramdisk', file('ramdisk')]
+      execFileSync(node, [MAIN, ...what, ...config], { stdio: 'pipe' })
+    }
+  }
+  const hash = (name: string): string =>
+    createHash('sha256')
+      .update(readFileSync(join(out, name)))
+      .digest('hex')
+  return Object.fromEntries(readdirSync(out).map((name) => [name, hash(name)]))
+}
+
+const ours = builtBy(process.execPath)
+
+for (const major of [20, 22, 24]) {
+  t.test(`Node ${major} makes the same bytes`, async (t) => {
+    const node = await requirePeer(t, () => findNode(major))
+    if (node === undefined) return
+    t.match(execFileSync(node, ['--version'], { encoding: 'utf8' }), new RegExp(`^v${major}\\.`))
+    t.same(builtBy(node), ours)
+    t.equal(Object.keys(ours).length, 8, 'seven snapshots, and the sidecar of the raw one')
+  })
+}
