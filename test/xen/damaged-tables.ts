@@ -72,7 +72,7 @@ const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
     accepted: 'Xen does not look at registers; the guest ends with its first instruction',
     console: '',
   },
-  'stack-read-only': { accepted: 'Xen does not look at registers; the guest needs no stack', console: HELLO },
+  'stack-read-only': { accepted: 'Xen does not look at registers; the guest faults when it pushes', console: '' },
   'rsi-elsewhere': { accepted: 'Xen does not look at registers; the guest finds no start_info', console: '' },
 }
 

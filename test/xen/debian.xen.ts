@@ -81,6 +81,7 @@ checkInXen(
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
     restoredLinuxTwice('linux-restored', linux),
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
+    restoredLinux('linux-restored-96m', { ...linux, memoryMiB: 96, vcpus: 2 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
