@@ -5,7 +5,7 @@
  * Gotcha: `code` is part of the public API and never changes its meaning; the wording of `message` may.
  */
 
-/** Every code, with what it means. The command line prints it; README lists cause and cure. */
+/** Every code, with what it means. The command line prints it; docs/errors.md lists cause and cure. */
 export const ERROR_CODES = {
   'not-a-kernel': 'the file is no kernel of any kind we know',
   truncated: 'the file ends before the data that its headers promise',

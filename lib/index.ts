@@ -3,8 +3,12 @@
  *
  * Source: README.md, "The library".
  * Gotcha: what is not exported here may change without notice.
+ *
+ * @packageDocumentation
  */
+export type { BootParamsFields, SetupHeaderFields } from './abi/boot-params.js'
 export { type FeatureName, XENFEAT } from './abi/features.js'
+export type { HvmStartInfoFields } from './abi/hvm-start-info.js'
 export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail } from './errors.js'
 export type { AcpiProfile } from './guest/acpi.js'
 export { type AcpiTable, readAcpi } from './guest/acpi-reader.js'
@@ -24,19 +28,38 @@ export {
   type PvBoot,
   type PvhBoot,
   requirePv,
+  type SavedRecord,
+  type SavedState,
+  type SharedPage,
 } from './guest/domain.js'
-export { type FoundModule, type FoundStartInfo, readHvmStartInfo } from './guest/hvm-start-info.js'
+export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
-export type { P2m, P2mSpec } from './guest/p2m.js'
+export type { P2m, P2mRange, P2mSpec } from './guest/p2m.js'
 export { encodePvContext } from './guest/pv-context.js'
 export { readStartInfo, type StartInfo } from './guest/start-info.js'
-export { entryPfn, entryVaddr, pageTables, type TablePage } from './guest/table-reader.js'
-export { readVirtual, type Translation, topTable, translate, type WalkStep } from './guest/translate.js'
-export type { Descriptor, Registers, SegmentState, Vcpu } from './guest/vcpu.js'
+export { entryPfn, entryVaddr, type TablePage, walkPageTables } from './guest/table-reader.js'
+export { readVirtual, type Translation, topTable, translate, type Walkable, type WalkStep } from './guest/translate.js'
+export type { Descriptor, GeneralRegister, Registers, SegmentRegister, SegmentState, Vcpu } from './guest/vcpu.js'
 export { describeDomain, describeKernel, domainText, kernelText } from './inspect/describe.js'
-export { explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
+export {
+  type Difference,
+  type DomainDiff,
+  diffDomains,
+  diffText,
+  type EntryDifference,
+  type PageDifference,
+} from './inspect/diff.js'
+export { diffKernels } from './inspect/diff-kernels.js'
+export { type EntryOrigin, explainEntry, explainStartInfo, type FieldOrigin } from './inspect/explain.js'
+export type { FieldMap, StructMap } from './inspect/fields.js'
+export type { PhysicalRange } from './inspect/frames.js'
 export type { Json } from './inspect/json.js'
-export { describeMap, type MappedRun, mappedRuns, mapText, walkText } from './inspect/map.js'
+export { mapText, walkText } from './inspect/map.js'
+export { mapHtml } from './inspect/map-html.js'
+export { type Bound, describeMap, type GuestMap, type VirtualRun } from './inspect/map-model.js'
+export { mapSvg } from './inspect/map-svg.js'
+export { type MappedRun, mappedRuns } from './inspect/mapped-runs.js'
+export type { EntryRun, TableMap } from './inspect/table-entries.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export type { BzImage, SetupFields } from './kernel/bzimage.js'
 export type { ElfImage, Section, Segment } from './kernel/elf.js'
@@ -47,9 +70,12 @@ export { splitPayload } from './kernel/unwrap.js'
 export { bootVerdicts, type Verdict, type VerdictType } from './kernel/verdict.js'
 export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
-export type { CommonConfig, DomainConfig, PvConfig } from './protocol/config.js'
+export type { CommonConfig, Dom0Console, DomainConfig, PvConfig } from './protocol/config.js'
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
+export type { Module } from './protocol/modules.js'
 export type { PvhConfig, PvhPlatform } from './protocol/pvh-config.js'
+export { parseXlCfg, type XlCfgValue } from './protocol/xl-cfg.js'
+export { readXlCfg, type XlCfgGuest } from './protocol/xl-cfg-guest.js'
 export { writeElfCore } from './snapshot/elf-core.js'
 export { writeKexec } from './snapshot/kexec.js'
 export { openSnapshot, sniffSnapshot } from './snapshot/open.js'

@@ -18,7 +18,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   asm: 1,
   kernel: 2,
   guest: 2,
-  testing: 2,
+  testing: 3,
   protocol: 3,
   snapshot: 3,
   inspect: 3,
@@ -49,7 +49,7 @@ const folderOf = (file: string): string => {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(path.join(root, file), 'utf8')
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
+  return [...text.matchAll(/(?:\bfrom|\bimport|\brequire)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
 }
 
 t.test('imports go downwards', async (t) => {

@@ -142,6 +142,7 @@ export const SetupHeader = struct('setup_header', 123, {
   kernel_info_offset: u32,
 })
 
+/** The setup header's fields, named as in Linux Documentation/arch/x86/boot.rst. */
 export type SetupHeaderFields = Infer<typeof SetupHeader>
 
 /** Bytes of boot_params that a header newer than ours may still take, up to the next member. */
@@ -370,4 +371,5 @@ export const BootParams = struct('boot_params', 4096, {
   _pad9: pad(276),
 })
 
+/** boot_params, its fields named as in Linux; `hdr` is the setup header. */
 export type BootParamsFields = Infer<typeof BootParams>

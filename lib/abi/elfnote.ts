@@ -51,6 +51,7 @@ export const XEN_ELFNOTE = {
   DUMPCORE_FORMAT_VERSION: 0x2000003,
 } as const
 
+/** A note of Xen, named without XEN_ELFNOTE_. */
 export type XenNoteName = keyof typeof XEN_ELFNOTE
 
 export const XEN_NOTE_KINDS: Readonly<Record<XenNoteName, XenNoteKind>> = {

@@ -27,6 +27,7 @@ export const XENFEAT = {
   vcpu_time_phys_area: 19,
 } as const
 
+/** A feature of Xen, named without XENFEAT_: a key of XENFEAT. */
 export type FeatureName = keyof typeof XENFEAT
 
 /** Names that a FEATURES string can hold: libelf's table, no more. */

@@ -42,4 +42,5 @@ export const HvmMemmapTableEntry = struct('hvm_memmap_table_entry', 24, {
   reserved: u32,
 })
 
+/** hvm_start_info, its fields named as in Xen; u64 are bigint. */
 export type HvmStartInfoFields = Infer<typeof HvmStartInfo>

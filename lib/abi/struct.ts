@@ -4,24 +4,19 @@
  * Source: the x86 psABI's layout rules; paddings are written out, never implied. Little-endian only.
  * Gotcha: buffer-layout leaves missing fields as they were, takes '7' for a number and rounds u64 through a double.
  * Every value is therefore checked before it is written, a target is zeroed first, and u64 is a Layout of our own.
+ * It is loaded, and a struct's layout made, when the first one is encoded or decoded: declaring costs next to nothing.
  */
-import {
-  Layout,
-  s32 as layoutS32,
-  struct as layoutStruct,
-  type Structure,
-  seq,
-  u8 as u8l,
-  u16 as u16l,
-  u32 as u32l,
-} from 'buffer-layout'
+import type * as BufferLayout from 'buffer-layout'
+import type { Layout, Structure } from 'buffer-layout'
 import { DomainBuilderError } from '../errors.js'
+import { lazy, require } from '../lazy.js'
 import { hex } from '../units.js'
 
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
 export interface Field<T> {
   readonly span: number
-  readonly layout: (property?: string) => Layout<unknown>
+  /** A Layout of buffer-layout, which has no types of its own that a user of these could find. */
+  readonly layout: (property?: string) => { readonly span: number }
   readonly check: (value: unknown, path: string) => void
   /** Only for inference: no value is ever stored here. */
   readonly _type?: T
@@ -49,15 +44,67 @@ export interface Struct<T> extends Field<T> {
   decode(bytes: Uint8Array, at?: number): T
 }
 
+/** buffer-layout, and the layouts that it lacks. */
+const layouts = lazy(() => {
+  const library = require('buffer-layout') as typeof BufferLayout
+
+  class U64Layout extends library.Layout<bigint> {
+    constructor(property?: string) {
+      super(8, property)
+    }
+    override decode(b: Buffer, offset = 0): bigint {
+      return b.readBigUInt64LE(offset)
+    }
+    override encode(value: bigint, b: Buffer, offset = 0): number {
+      b.writeBigUInt64LE(value, offset)
+      return 8
+    }
+  }
+
+  class BytesLayout extends library.Layout<Uint8Array> {
+    override decode(b: Buffer, offset = 0): Uint8Array {
+      return Uint8Array.prototype.slice.call(b, offset, offset + this.span)
+    }
+    override encode(value: Uint8Array, b: Buffer, offset = 0): number {
+      b.set(value, offset)
+      return this.span
+    }
+  }
+
+  class PadLayout extends library.Layout<undefined> {
+    override decode(): undefined {
+      return undefined
+    }
+    override encode(): number {
+      return this.span
+    }
+  }
+
+  class CStringLayout extends library.Layout<string> {
+    override decode(b: Buffer, offset = 0): string {
+      const end = b.indexOf(0, offset)
+      const limit = offset + this.span
+      return b.toString('utf8', offset, end < 0 || end > limit ? limit : end)
+    }
+    override encode(value: string, b: Buffer, offset = 0): number {
+      b.write(value, offset, this.span, 'utf8')
+      return this.span
+    }
+  }
+
+  const { u8, u16, u32, s32, struct, seq } = library
+  return { u8, u16, u32, s32, struct, seq, U64Layout, BytesLayout, PadLayout, CStringLayout }
+})
+
 function refuse(path: string, expected: string, value: unknown): never {
   const found = typeof value === 'bigint' || typeof value === 'number' ? hex(value) : typeof value
   throw new DomainBuilderError('bad-range', `${path} cannot hold that value`, { expected, found })
 }
 
-function integer(span: number, make: (property?: string) => Layout<number>, min: number, max: number): Field<number> {
+function integer(span: number, kind: 'u8' | 'u16' | 'u32' | 's32', min: number, max: number): Field<number> {
   return {
     span,
-    layout: make as (property?: string) => Layout<unknown>,
+    layout: (property) => layouts()[kind](property),
     check(value, path) {
       if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
         refuse(path, `an integer from ${min} to ${hex(max)}`, value)
@@ -66,84 +113,40 @@ function integer(span: number, make: (property?: string) => Layout<number>, min:
   }
 }
 
-export const u8: Field<number> = integer(1, u8l, 0, 0xff)
-export const u16: Field<number> = integer(2, u16l, 0, 0xffff)
-export const u32: Field<number> = integer(4, u32l, 0, 0xffffffff)
-export const s32: Field<number> = integer(4, layoutS32, -0x80000000, 0x7fffffff)
-
-class U64Layout extends Layout<bigint> {
-  constructor(property?: string) {
-    super(8, property)
-  }
-  override decode(b: Buffer, offset = 0): bigint {
-    return b.readBigUInt64LE(offset)
-  }
-  override encode(value: bigint, b: Buffer, offset = 0): number {
-    b.writeBigUInt64LE(value, offset)
-    return 8
-  }
-}
+export const u8: Field<number> = integer(1, 'u8', 0, 0xff)
+export const u16: Field<number> = integer(2, 'u16', 0, 0xffff)
+export const u32: Field<number> = integer(4, 'u32', 0, 0xffffffff)
+export const s32: Field<number> = integer(4, 's32', -0x80000000, 0x7fffffff)
 
 export const u64: Field<bigint> = {
   span: 8,
-  layout: (property) => new U64Layout(property),
+  layout: (property) => new (layouts().U64Layout)(property),
   check(value, path) {
     if (typeof value !== 'bigint' || value < 0n || value > 0xffffffffffffffffn) refuse(path, 'a u64 bigint', value)
   },
-}
-
-class BytesLayout extends Layout<Uint8Array> {
-  override decode(b: Buffer, offset = 0): Uint8Array {
-    return Uint8Array.prototype.slice.call(b, offset, offset + this.span)
-  }
-  override encode(value: Uint8Array, b: Buffer, offset = 0): number {
-    b.set(value, offset)
-    return this.span
-  }
 }
 
 /** A fixed run of bytes, copied on decode. */
 export function bytes(span: number): Field<Uint8Array> {
   return {
     span,
-    layout: (property) => new BytesLayout(span, property),
+    layout: (property) => new (layouts().BytesLayout)(span, property),
     check(value, path) {
       if (!(value instanceof Uint8Array) || value.length !== span) refuse(path, `${span} bytes`, value)
     },
   }
 }
 
-class PadLayout extends Layout<undefined> {
-  override decode(): undefined {
-    return undefined
-  }
-  override encode(): number {
-    return this.span
-  }
-}
-
 /** Padding: zero when written, ignored when read. Its name starts with `_` and it is no part of the type. */
 export function pad(span: number): Field<undefined> {
-  return { span, layout: (property) => new PadLayout(span, property), check() {} }
-}
-
-class CStringLayout extends Layout<string> {
-  override decode(b: Buffer, offset = 0): string {
-    const end = b.indexOf(0, offset)
-    const limit = offset + this.span
-    return b.toString('utf8', offset, end < 0 || end > limit ? limit : end)
-  }
-  override encode(value: string, b: Buffer, offset = 0): number {
-    b.write(value, offset, this.span, 'utf8')
-    return this.span
-  }
+  return { span, layout: (property) => new (layouts().PadLayout)(span, property), check() {} }
 }
 
 /** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */
 export function cstring(span: number): Field<string> {
   return {
     span,
-    layout: (property) => new CStringLayout(span, property),
+    layout: (property) => new (layouts().CStringLayout)(span, property),
     check(value, path) {
       if (typeof value !== 'string') refuse(path, 'a string', value)
       const length = Buffer.byteLength(value)
@@ -161,7 +164,7 @@ export function cstring(span: number): Field<string> {
 export function array<T>(element: Field<T>, count: number): Field<readonly T[]> {
   return {
     span: element.span * count,
-    layout: (property) => seq(element.layout(), count, property),
+    layout: (property) => layouts().seq(element.layout() as Layout, count, property),
     check(value, path) {
       if (!Array.isArray(value) || value.length !== count) refuse(path, `an array of ${count}`, value)
       for (let i = 0; i < count; i++) element.check(value[i], `${path}[${i}]`)
@@ -180,13 +183,11 @@ export function struct<const F extends Fields>(name: string, size: number, field
   type T = Values<F>
   const entries = Object.entries(fields)
   const make = (property?: string): Structure =>
-    layoutStruct(
-      entries.map(([key, field]) => field.layout(key)),
+    layouts().struct(
+      entries.map(([key, field]) => field.layout(key) as Layout),
       property,
     )
-  const layout = make()
-  if (layout.span !== size)
-    throw new Error(`struct ${name}: the fields take ${layout.span} bytes, the ABI says ${size}`)
+  const layout = lazy(() => make())
   const fieldNames = entries.map(([key]) => key).filter((key) => !key.startsWith('_')) as (keyof T & string)[]
   const check = (value: unknown, path: string): void => {
     if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
@@ -198,6 +199,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
     offsets.set(key, end)
     end += field.span
   }
+  if (end !== size) throw new Error(`struct ${name}: the fields take ${end} bytes, the ABI says ${size}`)
   return {
     name,
     size,
@@ -216,7 +218,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
     encode(value) {
       check(value, name)
       const out = new Uint8Array(size)
-      layout.encode(value as Record<string, unknown>, asBuffer(out))
+      layout().encode(value as Record<string, unknown>, asBuffer(out))
       return out
     },
     decode(from, at = 0) {
@@ -227,7 +229,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
           offset: at,
         })
       }
-      const decoded = layout.decode(asBuffer(from), at)
+      const decoded = layout().decode(asBuffer(from), at)
       for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
       return decoded as T
     },

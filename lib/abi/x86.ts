@@ -8,11 +8,15 @@
 export const PTE_PRESENT = 1 << 0
 export const PTE_RW = 1 << 1
 export const PTE_USER = 1 << 2
+export const PTE_PWT = 1 << 3
+export const PTE_PCD = 1 << 4
 export const PTE_ACCESSED = 1 << 5
 export const PTE_DIRTY = 1 << 6
 /** A large page, at L2 and L3. */
 export const PTE_PSE = 1 << 7
 export const PTE_GLOBAL = 1 << 8
+/** No instruction is fetched through the entry (EFER.NXE). */
+export const PTE_NX = 1n << 63n
 /** Bits 12 to 51 hold the frame. */
 export const PTE_ADDR_MASK = 0x000ffffffffff000n
 /** Entries of a table, and how many bits of the address each level consumes. */

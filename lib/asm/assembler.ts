@@ -74,6 +74,7 @@ const ARITHMETIC = { add: 0, or: 1, and: 4, sub: 5, xor: 6, cmp: 7 } as const
 const SHIFT = { shl: 4, shr: 5 } as const
 /** Condition codes: the low half of the opcode 0f 8x. */
 const CONDITIONS = { b: 2, ae: 3, e: 4, ne: 5, be: 6, a: 7 } as const
+/** A condition of jcc, by Intel's suffix. */
 export type Condition = keyof typeof CONDITIONS
 
 const isRegister = (operand: Register | Memory): operand is Register => 'code' in operand
@@ -97,6 +98,10 @@ export type CodeBits = 16 | 32 | 64
 const OPERAND_32 = 0x66
 const ADDRESS_32 = 0x67
 
+/**
+ * An assembler for 16, 32 and 64-bit code: one method an instruction, by Intel's mnemonic and order of operands; labels
+ * by name.
+ */
 export class Assembler {
   /** Virtual address of the first byte. */
   readonly origin: bigint

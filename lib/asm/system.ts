@@ -9,6 +9,7 @@ import { Assembler, type Memory, type Register } from './assembler.js'
 const SEGMENTS = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 } as const
 export type Segment = keyof typeof SEGMENTS
 
+/** The Assembler with the instructions that only a kernel uses. */
 export class SystemAssembler extends Assembler {
   /** Writes a control register; the general register has the size of the mode. */
   toControl = (control: 0 | 3 | 4, from: Register): this => this.bytes(0x0f, 0x22, 0xc0 | (control << 3) | from.code)

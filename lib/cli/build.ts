@@ -11,70 +11,51 @@ import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import type { LinuxConfig } from '../protocol/linux-config.js'
-import { PVH_PLATFORMS } from '../protocol/pvh-config.js'
+import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, FORMATS, filesOf, writeSnapshot } from './output.js'
-import { ACPI, pvhOptions, readPvh } from './pvh-options.js'
+import { compressionOf, compressOption, FORMATS, filesOf, writeSnapshot } from './output.js'
+import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
-  usage: 'build KERNEL -o OUT [options]',
-  help: `Builds a guest from a kernel and writes a snapshot.
-
-  -o, --output FILE     the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too
-  --type TYPE           ${TYPES.join(', ')} (default auto: the kernel's best)
-  --format FORMAT       ${FORMATS.join(', ')} (default raw)
-  --compress gzip       or a name that ends in .gz; for a format that is one file
-  --memory SIZE         such as 256M or 4G; a bare number is MiB (default 128M)
-  --vcpus N             default 1
-  --ramdisk FILE        may be given more than once
-  --cmdline TEXT        the kernel's command line
-  --name NAME           default "guest"
-  --features LIST       features to ask of the kernel, joined with |
-  --p2m SPEC            identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)
-For --type pvh:
-  --platform WHO        ${PVH_PLATFORMS.join(' or ')}: who will run it (default xen; with --format qemu or kexec pc)
-  --acpi PROFILE        ${ACPI.join(', ')} (default: the platform's)
-  --load-address ADDR   where the kernel is loaded, if its PHYS32_RELOC note allows
-  --reserve START-END   as below
-  --start-info N        version of hvm_start_info, 0 or 1 (default 1)
-For --type linux:
-  --entry N             16, 32 or 64, the mode to enter in (default: the best that the kernel claims); 16 is its setup
-                        code in real mode, which needs a BIOS
-  --image WHICH         bzImage or vmlinux: which of the two that a bzImage holds (default bzImage)
-  --load-address ADDR   where the kernel is loaded (default: where it prefers to be)
-  --virtual-offset N    how much further up a vmlinux is to run, by its relocation table
-  --ramdisk-address ADDR  (default: as high as the kernel allows)
-  --reserve START-END   memory that the guest is told to leave alone; may be given more than once. A kernel that can
-                        only run at 0x100000 is moved there by a hook where that is reserved
-  --within START-END    where everything is placed: a crash kernel's reservation (crashkernel=), say
-  --memmap START-END    RAM that the guest is told of, may be given more than once (default: all of --memory; with
-                        --within low memory and that); without --memory there is as much as these two need
-  --elfcorehdr FILE     ELF core header of the kernel that may crash: placed, and said on the command line
-  --subarch WHICH       pc, lguest or xen: the last two find start_info through hardware_subarch_data
-  --paging, --ring N    how a kernel of such a subarch is entered`,
+  usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
+  help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
-    ...linuxOptions,
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
+    },
+    config: {
+      type: 'string',
+      value: 'FILE',
+      help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
+    },
+    type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
+    format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
+    compress: compressOption,
+    memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
+    vcpus: { type: 'string', value: 'N', help: 'default 1' },
+    ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
+    cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
+    name: { type: 'string', value: 'NAME', help: 'default "guest"' },
+    features: { type: 'string', value: 'LIST', help: 'features to ask of the kernel, joined with |' },
+    p2m: {
+      type: 'string',
+      value: 'SPEC',
+      help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+    },
     ...pvhOptions,
-    output: { type: 'string', short: 'o' },
-    type: { type: 'string' },
-    format: { type: 'string' },
-    compress: { type: 'string' },
-    memory: { type: 'string' },
-    vcpus: { type: 'string' },
-    ramdisk: { type: 'string', multiple: true },
-    cmdline: { type: 'string' },
-    name: { type: 'string' },
-    features: { type: 'string' },
-    p2m: { type: 'string' },
+    ...linuxOptions,
   },
-  operands: [1, 1],
+  operands: [0, 1],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
@@ -85,13 +66,20 @@ For --type linux:
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
     const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
-    const config = { ...machine, ...readConfig(values), ...restorable }
-    const kernel = await openKernel(positionals[0] as string, progress)
+    const file = text(values, 'config')
+    const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
+    const kernelName = positionals[0] ?? guest?.kernel
+    if (kernelName === undefined) throw new UsageError('build needs a KERNEL, or --config FILE with one')
+    const unused = guest?.unused ?? []
+    if (unused.length > 0) process.stderr.write(`${file}: not for a builder: ${unused.join(', ')}\n`)
+    const config = { ...machine, ...readConfig(values, guest), ...restorable }
+    const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
-    if (json) print(JSON.stringify({ output, format, ...describeDomain(domain) }, null, 2))
+    if (json)
+      print(JSON.stringify({ output, format, ...(guest ? { unused } : {}), ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
@@ -104,19 +92,22 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-function readConfig(values: Values): DomainConfig {
+/** What the options say, and where they are silent the file. */
+function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
+  const memory = text(values, 'memory')
+  const ramdisks = texts(values, 'ramdisk')
   const p2m = readP2m(text(values, 'p2m'))
   const strings = ['cmdline', 'name', 'features'].flatMap((name) => {
     const value = text(values, name)
     return value === undefined ? [] : [[name, value]]
   })
   const linux = readLinux(values)
-  const memory = text(values, 'memory')
   return {
-    type: oneOf(values, 'type', TYPES, 'auto'),
-    memory: memory === undefined ? leastMemory(linux) : parseSize(memory),
-    ramdisk: texts(values, 'ramdisk').map(readInput),
+    ...guest?.config,
+    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
+    ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),
     ...(p2m === undefined ? {} : { p2m }),
     ...Object.fromEntries(strings),

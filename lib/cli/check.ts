@@ -12,10 +12,15 @@ import { openKernel } from './input.js'
 
 export const command: Command = {
   usage: 'check KERNEL [--type TYPE]',
-  help: `Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.
-
-  --type TYPE           ${VERDICT_TYPES.join(', ')}: only this one counts (default: any of them)`,
-  options: { type: { type: 'string' } },
+  help: 'Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.',
+  options: {
+    type: {
+      type: 'string',
+      value: 'TYPE',
+      choices: VERDICT_TYPES,
+      help: 'only this one counts (default: any of them)',
+    },
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const type = text(values, 'type')

@@ -4,7 +4,6 @@
  * Source: the conventions of xl(1) and of the GNU coding standards (--help, --version, - for standard input).
  * Gotcha: a command file is loaded only when it runs, so that --help starts as fast as Node does.
  */
-import type { ParseArgsConfig } from 'node:util'
 import type { Progress } from './progress.js'
 
 export type Values = Readonly<Record<string, string | boolean | string[] | undefined>>
@@ -19,9 +18,26 @@ export interface Invocation {
   print(...lines: readonly string[]): void
 }
 
+/** One option: how it is parsed (as node:util's parseArgs has it), and what is said of it wherever options are listed. */
+export interface Option {
+  readonly type: 'string' | 'boolean'
+  readonly short?: string
+  readonly multiple?: boolean
+  /** What it means, in a line or two; "may be given more than once" is said here too. */
+  readonly help: string
+  /** The name of its value, such as FILE; none for a boolean. */
+  readonly value?: string
+  /** The words that the value can be, when there are only a few. */
+  readonly choices?: readonly string[]
+  /** The heading it is listed under, when it is not for every use of the command. */
+  readonly group?: string
+}
+
+export type Options = Readonly<Record<string, Option>>
+
 export interface Command {
-  readonly options: NonNullable<ParseArgsConfig['options']>
-  /** What --help prints behind the usage line. */
+  readonly options: Options
+  /** What it does, in a sentence or two: --help prints it between the usage line and the options. */
   readonly help: string
   readonly usage: string
   /** Least and most operands. */

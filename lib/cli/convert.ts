@@ -6,20 +6,25 @@
  */
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { compressionOf, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, compressOption, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
 
 const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core', kexec: 'kexec' }
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
-  help: `Writes a snapshot in another format; memory and vcpus stay what they are.
-
-  -o, --output FILE     - for standard output; raw writes FILE and FILE.json
-  --format FORMAT       ${FORMATS.join(', ')} (default by OUT's ending: ${Object.entries(BY_NAME)
-    .map(([ending, format]) => `.${ending} ${format}`)
-    .join(', ')})
-  --compress gzip       or a name that ends in .gz; for a format that is one file`,
-  options: { output: { type: 'string', short: 'o' }, format: { type: 'string' }, compress: { type: 'string' } },
+  help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
+  options: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: '- for standard output; raw writes FILE and FILE.json' },
+    format: {
+      type: 'string',
+      value: 'FORMAT',
+      choices: FORMATS,
+      help: `(default by OUT's ending: ${Object.entries(BY_NAME)
+        .map(([ending, format]) => `.${ending} ${format}`)
+        .join(', ')})`,
+    },
+    compress: compressOption,
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')

@@ -1,24 +1,43 @@
 /**
- * diff A B: what differs between two snapshots, of whatever formats.
+ * diff A B: what differs between two snapshots, of whatever formats, or between two kernels.
  *
- * Source: ../inspect/diff.ts; the exit code is that of diff(1).
+ * Source: ../inspect/diff.ts, ../inspect/diff-kernels.ts; the exit code is that of diff(1).
  * Gotcha: exit 1 says that they differ, as it says everywhere that the answer is no.
  */
 import { diffDomains, diffText } from '../inspect/diff.js'
-import { type Command, Refused } from './command.js'
-import { openDomain } from './input.js'
+import { diffKernels } from '../inspect/diff-kernels.js'
+import { type Command, Refused, UsageError } from './command.js'
+import { openAny } from './input.js'
 
 export const command: Command = {
   usage: 'diff A B',
-  help: 'Says what differs between two snapshots: registers, start_info, pages. Exit code 0: nothing; 1: something.',
+  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries,
+pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
   options: {},
   operands: [2, 2],
   async run({ positionals, json, print, progress }) {
     const [a = '', b = ''] = positionals
-    const diff = diffDomains(await openDomain(a, progress), await openDomain(b, progress))
+    const [x, y] = [await openAny(a, progress), await openAny(b, progress)]
+    let same: boolean
+    let lines: readonly string[]
+    let found: unknown
+    if ('domain' in x && 'domain' in y) {
+      const diff = diffDomains(x.domain, y.domain)
+      same = diff.fields.length + diff.pages.length === 0
+      lines = diffText(diff)
+      found = diff
+    } else if ('kernel' in x && 'kernel' in y) {
+      const fields = diffKernels(x.kernel, y.kernel)
+      same = fields.length === 0
+      lines = fields.map(({ what, a: first, b: second }) => `${what}: ${first} | ${second}`)
+      found = { fields }
+    } else {
+      const what = (one: typeof x): string => ('domain' in one ? 'a snapshot' : 'a kernel')
+      throw new UsageError(`diff compares like with like; ${a} is ${what(x)}, ${b} ${what(y)}`)
+    }
     progress.end()
-    if (json) print(JSON.stringify(diff, null, 2))
-    else if (diff.fields.length + diff.pages.length > 0) print(...diffText(diff))
-    if (diff.fields.length + diff.pages.length > 0) throw new Refused()
+    if (json) print(JSON.stringify(found, null, 2))
+    else if (!same) print(...lines)
+    if (!same) throw new Refused()
   },
 }

@@ -13,11 +13,11 @@ import { openKernel } from './input.js'
 
 export const command: Command = {
   usage: 'extract KERNEL -o FILE [--relocs FILE]',
-  help: `Writes the ELF that a bzImage or a compressed file holds, byte for byte.
-
-  -o, --output FILE     the ELF; - is standard output
-  --relocs FILE         the relocation table that follows it in a Linux payload`,
-  options: { output: { type: 'string', short: 'o' }, relocs: { type: 'string' } },
+  help: 'Writes the ELF that a bzImage or a compressed file holds, byte for byte.',
+  options: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'the ELF; - is standard output' },
+    relocs: { type: 'string', value: 'FILE', help: 'the relocation table that follows it in a Linux payload' },
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const [name = ''] = positionals

@@ -4,25 +4,83 @@
  * Source: ../protocol/linux-config.ts has their meanings.
  * Gotcha: addresses are hex or decimal bytes; ranges are half-open, as everywhere.
  */
-import type { ParseArgsConfig } from 'node:util'
 import type { LinuxConfig, Ring } from '../protocol/linux-config.js'
-import { oneOf, text, texts, UsageError, type Values } from './command.js'
+import { type Options, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 
+const group = 'For --type linux'
+const both = 'For --type pvh and linux'
+
 export const linuxOptions = {
-  entry: { type: 'string' },
-  image: { type: 'string' },
-  'load-address': { type: 'string' },
-  'virtual-offset': { type: 'string' },
-  'ramdisk-address': { type: 'string' },
-  reserve: { type: 'string', multiple: true },
-  within: { type: 'string' },
-  memmap: { type: 'string', multiple: true },
-  elfcorehdr: { type: 'string' },
-  subarch: { type: 'string' },
-  paging: { type: 'boolean' },
-  ring: { type: 'string' },
-} as const satisfies ParseArgsConfig['options']
+  'load-address': {
+    type: 'string',
+    value: 'ADDR',
+    help: 'where the kernel is loaded (default: where it prefers to be); a PVH kernel needs a PHYS32_RELOC note for it',
+    group: both,
+  },
+  reserve: {
+    type: 'string',
+    multiple: true,
+    value: 'START-END',
+    help: 'memory that the guest is told to leave alone; may be given more than once. A kernel that can only run at 0x100000 is moved there by a hook where that is reserved',
+    group: both,
+  },
+  entry: {
+    type: 'string',
+    value: 'N',
+    choices: ['16', '32', '64'],
+    help: 'the mode to enter in (default: the best that the kernel claims); 16 is its setup code in real mode, which needs a BIOS',
+    group,
+  },
+  image: {
+    type: 'string',
+    value: 'WHICH',
+    choices: ['bzImage', 'vmlinux'],
+    help: 'which of the two that a bzImage holds (default bzImage)',
+    group,
+  },
+  'virtual-offset': {
+    type: 'string',
+    value: 'N',
+    help: 'how much further up a vmlinux is to run, by its relocation table',
+    group,
+  },
+  'ramdisk-address': { type: 'string', value: 'ADDR', help: '(default: as high as the kernel allows)', group },
+  within: {
+    type: 'string',
+    value: 'START-END',
+    help: "where everything is placed: a crash kernel's reservation (crashkernel=), say",
+    group,
+  },
+  memmap: {
+    type: 'string',
+    multiple: true,
+    value: 'START-END',
+    help: 'RAM that the guest is told of, may be given more than once (default: all of --memory; with --within low memory and that); without --memory there is as much as these two need',
+    group,
+  },
+  elfcorehdr: {
+    type: 'string',
+    value: 'FILE',
+    help: 'ELF core header of the kernel that may crash: placed, and said on the command line',
+    group,
+  },
+  subarch: {
+    type: 'string',
+    value: 'WHICH',
+    choices: ['pc', 'lguest', 'xen'],
+    help: 'the last two find start_info through hardware_subarch_data',
+    group,
+  },
+  paging: { type: 'boolean', help: 'a kernel of such a subarch is entered with paging on', group },
+  ring: {
+    type: 'string',
+    value: 'N',
+    choices: ['0', '1', '3'],
+    help: 'the ring that a kernel of such a subarch is entered in',
+    group,
+  },
+} as const satisfies Options
 
 const NUMBER = '(0x[0-9a-f]{1,13}|\\d{1,15})'
 

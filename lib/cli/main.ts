@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { DomainBuilderError } from '../errors.js'
 import { type Command, Refused, UsageError } from './command.js'
+import { helpText } from './help.js'
 import { Progress } from './progress.js'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
@@ -20,7 +21,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
-  diff: { summary: 'what differs between two snapshots', load: () => import('./diff.js') },
+  diff: { summary: 'what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
 }
 
@@ -55,7 +56,7 @@ async function main(argv: readonly string[]): Promise<void> {
   if (!found) throw new UsageError(`no command '${name}'`)
   const { command } = await found.load()
   const { values, positionals } = parse(command, rest)
-  if (values.help) return print(`Usage: ${PROGRAM} ${command.usage}\n\n${command.help}`)
+  if (values.help) return print(...helpText(PROGRAM, command))
   const [least, most] = command.operands
   if (positionals.length < least || positionals.length > most)
     throw new UsageError(`usage: ${PROGRAM} ${command.usage}`)

@@ -1,25 +1,55 @@
 /**
  * map SNAPSHOT: the layout of a guest, physical and virtual, and where its boot information came from.
  *
- * Source: ../inspect/map.ts.
+ * Source: ../inspect/map.ts, map-svg.ts, map-html.ts.
  * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
  */
-import { describeMap, mapText, walkText } from '../inspect/map.js'
+import type { Domain } from '../guest/domain.js'
+import { mapText, walkText } from '../inspect/map.js'
+import { mapHtml } from '../inspect/map-html.js'
+import { describeMap } from '../inspect/map-model.js'
+import { mapSvg } from '../inspect/map-svg.js'
 import { type Command, text, UsageError } from './command.js'
+import { writeOutputs } from './files.js'
 import { openDomain } from './input.js'
 
-export const command: Command = {
-  usage: 'map SNAPSHOT [--at VADDR]',
-  help: `Shows the layout of a guest: physical memory, virtual memory as its page tables have it, start_info.
+/** What an output's name says that it is to be. */
+const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: mapSvg, html: mapHtml }
 
-  --at VADDR            the walk of one virtual address, each entry explained`,
-  options: { at: { type: 'string' } },
+function drawingOf(output: string): (domain: Domain) => string {
+  const extension = /\.([a-z]+)$/i.exec(output)?.[1]?.toLowerCase() ?? ''
+  const draw = Object.hasOwn(DRAWINGS, extension) ? DRAWINGS[extension] : undefined
+  if (!draw) throw new UsageError(`-o names a file that ends in .svg or .html; not '${output}'`)
+  return draw
+}
+
+export const command: Command = {
+  usage: 'map SNAPSHOT [-o FILE.svg|FILE.html] [--at VADDR]',
+  help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables have it, boot structures.',
+  options: {
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      help: 'a drawing (.svg), or a page to look around in (.html), instead of text',
+    },
+    at: { type: 'string', value: 'VADDR', help: 'the walk of one virtual address, each entry explained' },
+  },
   operands: [1, 1],
   async run({ values, positionals, json, print, progress }) {
     const at = text(values, 'at')
+    const output = text(values, 'output')
     if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw new UsageError(`--at is a hex address; not '${at}'`)
+    if (at !== undefined && output !== undefined) throw new UsageError('--at is answered in text: it takes no -o')
+    const draw = output === undefined ? undefined : drawingOf(output)
     const domain = await openDomain(positionals[0] as string, progress)
     progress.end()
+    if (output !== undefined && draw) {
+      const bytes = Buffer.from(draw(domain))
+      await writeOutputs([output], async ([file]) => file?.writeAt(bytes, 0))
+      if (json) print(JSON.stringify({ output, bytes: bytes.length }, null, 2))
+      return
+    }
     const walk = at === undefined ? undefined : walkText(domain, BigInt(at))
     if (json) print(JSON.stringify(walk ?? describeMap(domain), null, 2))
     else print(...(walk ?? mapText(domain)))

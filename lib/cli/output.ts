@@ -14,7 +14,7 @@ import { rawSidecar } from '../snapshot/raw.js'
 import { writeXenCore } from '../snapshot/xen-core.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import { PAGE_SIZE } from '../units.js'
-import { UsageError } from './command.js'
+import { type Option, UsageError } from './command.js'
 import { breathe, writeOutputs, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
@@ -33,6 +33,14 @@ export const FORMATS = [
   ...(Object.keys(STREAMS) as (keyof typeof STREAMS)[]),
 ] as const
 export type Format = (typeof FORMATS)[number]
+
+/** --compress of every command that writes a snapshot. */
+export const compressOption = {
+  type: 'string',
+  value: 'HOW',
+  choices: ['gzip'],
+  help: '(or a name that ends in .gz); for a format that is one file',
+} as const satisfies Option
 
 /** How many files a snapshot of that format is; only one that is a single file can go into a pipe. */
 export const filesOf = (format: Format): number => (format in FILES ? FILES[format as keyof typeof FILES] : 1)

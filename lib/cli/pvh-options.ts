@@ -4,18 +4,30 @@
  * Source: ../protocol/pvh-config.ts has their meanings.
  * Gotcha: --load-address and --reserve are among those of the Linux boot protocol, and mean the same here.
  */
-import type { ParseArgsConfig } from 'node:util'
 import { ACPI_PROFILES } from '../guest/acpi.js'
 import { PVH_PLATFORMS, type PvhConfig } from '../protocol/pvh-config.js'
-import { oneOf, text, type Values } from './command.js'
+import { type Options, oneOf, text, type Values } from './command.js'
 
-export const ACPI = [...ACPI_PROFILES, 'none'] as const
+const ACPI = [...ACPI_PROFILES, 'none'] as const
+const group = 'For --type pvh'
 
 export const pvhOptions = {
-  platform: { type: 'string' },
-  acpi: { type: 'string' },
-  'start-info': { type: 'string' },
-} as const satisfies ParseArgsConfig['options']
+  platform: {
+    type: 'string',
+    value: 'WHO',
+    choices: PVH_PLATFORMS,
+    help: 'who will run it (default xen; with --format qemu or kexec pc)',
+    group,
+  },
+  acpi: { type: 'string', value: 'PROFILE', choices: ACPI, help: "(default: the platform's)", group },
+  'start-info': {
+    type: 'string',
+    value: 'N',
+    choices: ['0', '1'],
+    help: 'version of hvm_start_info (default 1)',
+    group,
+  },
+} as const satisfies Options
 
 /** What of a configuration these options say. */
 export function readPvh(values: Values): Partial<PvhConfig> {

@@ -21,10 +21,10 @@ function integer(given: string, what: string): bigint {
 
 export const command: Command = {
   usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual]',
-  help: `Writes bytes of a guest's memory to standard output.
-
-  --virtual             ADDRESS is virtual: found through the guest's own page tables`,
-  options: { virtual: { type: 'boolean' } },
+  help: "Writes bytes of a guest's memory to standard output.",
+  options: {
+    virtual: { type: 'boolean', help: "ADDRESS is virtual: found through the guest's own page tables" },
+  },
   operands: [3, 3],
   async run({ values, positionals, json, print, progress }) {
     const [file = '', at = '', count = ''] = positionals

@@ -9,6 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import { hex, narrow, type Paddr } from '../units.js'
 import type { GuestMemory } from './memory.js'
 
+/** A table that the RSDP leads to: where it lies (bytes) and what it holds. */
 export interface AcpiTable {
   readonly signature: string
   readonly paddr: Paddr

@@ -43,6 +43,7 @@ import {
   XSDT_REVISION,
 } from '../abi/acpi.js'
 import type { Infer } from '../abi/struct.js'
+import { lazy } from '../lazy.js'
 import { alignUp, PAGE_SIZE, type Paddr } from '../units.js'
 import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resources, scope } from './aml.js'
 
@@ -53,6 +54,7 @@ import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resource
  * `reduced`, a VMM's machine without PM registers (Firecracker, Cloud Hypervisor, microvm): I/O APIC, COM1.
  */
 export const ACPI_PROFILES = ['xen', 'pc', 'reduced'] as const
+/** Which ACPI tables a PVH guest is given: none, those of Xen, of a PC with PM registers, or of reduced hardware. */
 export type AcpiProfile = (typeof ACPI_PROFILES)[number]
 
 export interface AcpiTables {
@@ -123,7 +125,7 @@ function dsdtBody(profile: AcpiProfile): Uint8Array {
 }
 
 type FadtFields = Infer<typeof Fadt>
-const ZERO_FADT: FadtFields = Fadt.decode(new Uint8Array(Fadt.size))
+const zeroFadt = lazy((): FadtFields => Fadt.decode(new Uint8Array(Fadt.size)))
 
 const port = (address: number, bytes: number): Infer<typeof GenericAddress> => ({
   ...GenericAddress.decode(new Uint8Array(GenericAddress.size)),
@@ -164,7 +166,7 @@ function fixedHardware(profile: AcpiProfile): Partial<FadtFields> {
 
 function fadtBody(profile: AcpiProfile, facsAt: Paddr, dsdtAt: Paddr): Uint8Array {
   return Fadt.encode({
-    ...ZERO_FADT,
+    ...zeroFadt(),
     firmware_ctrl: facsAt,
     x_firmware_ctrl: BigInt(facsAt),
     dsdt: dsdtAt,

@@ -12,7 +12,9 @@ import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
 import type { Vcpu } from './vcpu.js'
 
+/** The boot convention, as xl.cfg(5) has it in `type`; linux is the Linux boot protocol. */
 export type DomainType = 'pv' | 'pvh' | 'linux'
+/** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
 export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 
 /** Xen's page types as save files number them; pinned is a flag beside. */
@@ -126,6 +128,7 @@ export interface SavedState {
   readonly records: readonly SavedRecord[]
 }
 
+/** Boot information, by the boot convention: `kind` tells which. */
 export type BootInfo = PvBoot | LinuxBoot | PvhBoot
 
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
@@ -145,7 +148,10 @@ export function requirePv(domain: Domain): PvBoot {
   throw new DomainBuilderError('bad-config', 'only a PV guest has that', { expected: 'pv', found: domain.type })
 }
 
-/** @typeParam B narrower where the type of guest is known. */
+/**
+ * A guest at its first instant.
+ * @typeParam B narrower where the type of guest is known.
+ */
 export interface Domain<B extends BootInfo = BootInfo> {
   readonly type: DomainType
   readonly abi: DomainAbi
@@ -161,5 +167,6 @@ export interface Domain<B extends BootInfo = BootInfo> {
   /** Unknown for a guest that another toolstack saved. */
   readonly kernel?: KernelOrigin
   readonly saved?: SavedState
+  /** What Xen has a frame for; ordinary memory in any guest that is not PV. */
   pageType(pfn: Pfn): PageType
 }

@@ -24,7 +24,11 @@ export interface FoundModule extends Infer<typeof HvmModlistEntry> {
   readonly cmdline: string
 }
 
-export interface FoundStartInfo {
+/**
+ * hvm_start_info and all that it points to; addresses are bytes, as xen/include/public/arch-x86/hvm/start_info.h has
+ * them.
+ */
+export interface FoundHvmStartInfo {
   readonly paddr: Paddr
   /** Version 0 has no memory map: those fields are 0. */
   readonly fields: HvmStartInfoFields
@@ -41,7 +45,7 @@ const MAX_ENTRIES = 4096
  * @throws DomainBuilderError `bad-config` for a guest that has none, `bad-snapshot` for one that contradicts itself,
  * `not-mapped` for addresses outside the guest's memory.
  */
-export function readHvmStartInfo(domain: Domain): FoundStartInfo {
+export function readHvmStartInfo(domain: Domain): FoundHvmStartInfo {
   const { boot, memory } = domain
   if (boot.kind !== 'hvm_start_info') {
     throw new DomainBuilderError('bad-config', 'the guest has no hvm_start_info', {

@@ -40,6 +40,10 @@ export interface Chunk {
 /** Bytes that chunks() makes at a time out of a generated extent. */
 const CHUNK_BYTES = 1 << 20
 
+/**
+ * Guest-physical memory, sparse: what nobody placed or wrote is a hole and reads as zero. Addresses and lengths are
+ * bytes, frames are pfn.
+ */
 export class GuestMemory {
   /** Frames the guest has, as half-open ranges of pfn, sorted; between them are holes in the address space. */
   readonly ranges: readonly Range<Pfn>[]

@@ -8,6 +8,7 @@ import { DomainBuilderError } from '../errors.js'
 import { checkedInteger, FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
 import { throughWords } from './words.js'
 
+/** A pair of functions, pfn to mfn and back; nothing is materialised. */
 export interface P2m {
   /** For people and for sidecar files: identity, offset:N, table. */
   readonly name: string
@@ -32,7 +33,10 @@ export type P2mSpec =
   | { readonly offset: number }
   | { readonly table: BigUint64Array }
   | { readonly ranges: readonly P2mRange[] }
-  | { readonly function: (pfn: Pfn) => Mfn | undefined; readonly name?: string }
+  | {
+      /** The frame of a page, or undefined for one that has none. */ readonly function: (pfn: Pfn) => Mfn | undefined
+      readonly name?: string
+    }
 
 const HOLE64 = 0xffffffffffffffffn
 

@@ -6,6 +6,7 @@
  */
 import type { Infer } from '../abi/struct.js'
 import { VcpuGuestContext32, VcpuGuestContext64, VGCF_ONLINE } from '../abi/vcpu-context.js'
+import { lazy } from '../lazy.js'
 import {
   GENERAL_REGISTERS,
   type Registers,
@@ -20,8 +21,8 @@ type Context64 = Infer<typeof VcpuGuestContext64>
 type Context32 = Infer<typeof VcpuGuestContext32>
 
 /** Everything that is zero at a guest's first instant. */
-const ZERO64: Context64 = VcpuGuestContext64.decode(new Uint8Array(VcpuGuestContext64.size))
-const ZERO32: Context32 = VcpuGuestContext32.decode(new Uint8Array(VcpuGuestContext32.size))
+const zero64 = lazy((): Context64 => VcpuGuestContext64.decode(new Uint8Array(VcpuGuestContext64.size)))
+const zero32 = lazy((): Context32 => VcpuGuestContext32.decode(new Uint8Array(VcpuGuestContext32.size)))
 
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
 
@@ -33,7 +34,7 @@ export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Arr
     number
   >
   if (abi === 'x86_64') {
-    const base = pv?.context ? VcpuGuestContext64.decode(pv.context) : ZERO64
+    const base = pv?.context ? VcpuGuestContext64.decode(pv.context) : zero64()
     const { rip, rflags, ...general } = r
     return VcpuGuestContext64.encode({
       ...base,
@@ -46,7 +47,7 @@ export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Arr
       vm_assist: BigInt(pv?.vmAssist ?? 0),
     })
   }
-  const base = pv?.context ? VcpuGuestContext32.decode(pv.context) : ZERO32
+  const base = pv?.context ? VcpuGuestContext32.decode(pv.context) : zero32()
   return VcpuGuestContext32.encode({
     ...base,
     flags: pv?.flags ?? 0,

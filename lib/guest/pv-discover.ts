@@ -9,7 +9,7 @@ import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
 import { type Domain, type PageTableFrames, type PvBoot, pageTypes, type SharedPage } from './domain.js'
 import { readStartInfo, type StartInfo } from './start-info.js'
-import { entryPfn, entryVaddr, pageTables } from './table-reader.js'
+import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'
 import { topTable, translate } from './translate.js'
 
 /** What the caller knows already. */
@@ -72,7 +72,7 @@ export function isFirstInstant(domain: Domain<PvBoot>): boolean {
 /** Where a frame is mapped: at %rsi, else at the first address that the page tables have for it, else 0. */
 function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
   if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
-  for (const table of pageTables(domain)) {
+  for (const table of walkPageTables(domain)) {
     if (table.level !== 1) continue
     const index = table.entries.findIndex((e) => (e & BigInt(PTE_PRESENT)) !== 0n && entryPfn(domain, e) === pfn)
     if (index >= 0) return entryVaddr(domain, table, index)
@@ -93,7 +93,7 @@ function framesOfTables(domain: Domain, known: PageTableFrames['runs'] | undefin
 
 /** Every table that cr3 leads to, as runs of frames of one level. */
 function walkedRuns(domain: Domain): PageTableFrames['runs'] {
-  const frames = [...pageTables(domain)].map(({ level, pfn }) => ({ level, pfn }))
+  const frames = [...walkPageTables(domain)].map(({ level, pfn }) => ({ level, pfn }))
   frames.sort((a, b) => a.pfn - b.pfn || b.level - a.level)
   const runs: { level: number; pfn: Pfn; pages: number }[] = []
   for (const { level, pfn } of frames) {

@@ -9,6 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import { paddrOf } from '../units.js'
 import type { Domain } from './domain.js'
 
+/** start_info, its fields named as in xen/include/public/xen.h; words of the guest are bigint, u32 are numbers. */
 export type StartInfo = StartInfo64Fields
 
 /** Fields that are u32 in both ABIs stay numbers. */

@@ -1,5 +1,5 @@
 /**
- * pageTables: every page table that cr3 leads to, each once, with its entries. Works on any guest with paging on.
+ * walkPageTables: every page table that cr3 leads to, each once, with its entries. Works on any guest with paging on.
  *
  * Source: Intel SDM vol. 3, 4.4 and 4.5.
  * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
@@ -38,7 +38,7 @@ export function entryPfn(domain: Domain, entry: bigint): Pfn | undefined {
  * Every table from cr3 down, top first, in order of address; none where paging is off.
  * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
  */
-export function* pageTables(domain: Domain): Iterable<TablePage> {
+export function* walkPageTables(domain: Domain): Iterable<TablePage> {
   const levels = pagingLevels(domain)
   if (levels === 0) return
   const seen = new Set<string>()

@@ -35,6 +35,7 @@ export interface WalkStep {
   readonly entry: bigint
 }
 
+/** Where a virtual address leads, and how it is found there. */
 export interface Translation {
   readonly vaddr: Vaddr
   readonly paddr: Paddr

@@ -25,8 +25,10 @@ export const GENERAL_REGISTERS = [
   'r14',
   'r15',
 ] as const
+/** A general register, by its 64-bit name. */
 export type GeneralRegister = (typeof GENERAL_REGISTERS)[number]
 export const SEGMENT_REGISTERS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const
+/** A segment register. */
 export type SegmentRegister = (typeof SEGMENT_REGISTERS)[number]
 
 /** What a segment register holds: the selector and, where the guest's own GDT does not say it, the hidden part. */
@@ -45,11 +47,13 @@ export interface Descriptor {
   readonly attributes: number
 }
 
+/** General registers, instruction pointer and flags, each of 64 bits. */
 export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
   readonly rip: Vaddr
   readonly rflags: bigint
 }
 
+/** A processor at the first instant of its guest. */
 export interface Vcpu {
   readonly id: number
   /** Whether it runs at the guest's first instant; the others wait until the guest starts them. */

@@ -14,7 +14,7 @@ import { hex } from '../units.js'
 import type { Json } from './json.js'
 import { pairs } from './table.js'
 
-const LOADFLAGS = { LOADED_HIGH, KASLR_FLAG, QUIET_FLAG, KEEP_SEGMENTS, CAN_USE_HEAP } as const
+export const LOADFLAGS = { LOADED_HIGH, KASLR_FLAG, QUIET_FLAG, KEEP_SEGMENTS, CAN_USE_HEAP } as const
 
 /** Counts, where every other field is an address, a size in memory or a set of bits. */
 const COUNTS: readonly (keyof SetupFields)[] = [
@@ -27,7 +27,7 @@ const COUNTS: readonly (keyof SetupFields)[] = [
 ]
 
 /** The names of the bits that are set; those without a name as `bit N`. */
-function bitNames(word: number, names: Readonly<Record<string, number>>): string[] {
+export function bitNames(word: number, names: Readonly<Record<string, number>>): string[] {
   const set: string[] = []
   for (let bit = 0; bit < 32; bit++) {
     if (((word >>> bit) & 1) === 0) continue

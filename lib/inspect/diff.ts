@@ -1,15 +1,21 @@
 /**
- * diff: what differs between two guests, by vcpu register, start_info field and page.
+ * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page.
  *
  * Source: our own design; names are those of the ABI.
  * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, holes in both
  * are passed over, so the work is that of what the guests hold.
  */
+import { DomainBuilderError } from '../errors.js'
+import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
+import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
-import { regionAt } from './explain.js'
+import { regionAt, showFlags } from './explain.js'
+import { structMaps } from './fields.js'
+import { printable } from './table.js'
 
+/** A register, field or region that is not the same in both, as text for people. */
 export interface Difference {
   /** Such as `vcpu 0 rip`, `start_info.flags`, `memory`. */
   readonly what: string
@@ -25,21 +31,49 @@ export interface PageDifference {
   readonly firstByte: number
 }
 
+/** An entry of a page table that both guests have in the same frame and at the same level. */
+export interface EntryDifference {
+  readonly level: number
+  readonly pfn: Pfn
+  readonly index: number
+  /** What it translates. */
+  readonly vaddr: string
+  readonly a: string
+  readonly b: string
+}
+
+/** Everything that two guests do not have in common; all lists empty where they are the same. */
 export interface DomainDiff {
   readonly fields: readonly Difference[]
+  /** The first of them; `entriesFound` says how many there are. */
+  readonly entries: readonly EntryDifference[]
+  readonly entriesFound: number
   readonly pages: readonly PageDifference[]
 }
 
 const CHUNK_PAGES = 256
 
+/**
+ * What differs between two guests: registers, fields of the boot structures, regions, page-table entries, pages.
+ * Holes that both have are not read, and tables are compared by entry only where their pages differ.
+ * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read.
+ */
 export function diffDomains(a: Domain, b: Domain): DomainDiff {
-  return { fields: [...fieldDifferences(a, b)], pages: pageDifferences(a, b) }
+  const pages = pageDifferences(a, b)
+  return { fields: [...fieldDifferences(a, b)], ...entryDifferences(a, b, pages), pages }
 }
 
 /** The same as text. */
 export function diffText(diff: DomainDiff): string[] {
   return [
     ...diff.fields.map(({ what, a, b }) => `${what}: ${a} | ${b}`),
+    ...diff.entries.map(
+      ({ level, pfn, index, vaddr, a, b }) =>
+        `L${level} at pfn ${hex(pfn)}, entry ${index} (${vaddr}): ${a} ${showFlags(BigInt(a))} | ${b} ${showFlags(BigInt(b))}`,
+    ),
+    ...(diff.entriesFound > diff.entries.length
+      ? [`and ${diff.entriesFound - diff.entries.length} more page-table entries`]
+      : []),
     ...diff.pages.map(
       ({ pfn, pages, region, firstByte }) =>
         `pfn ${hex(pfn)}${pages > 1 ? ` to ${hex(pfn + pages - 1)}` : ''} (${region}): from byte ${hex(firstByte)} on`,
@@ -68,6 +102,94 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
     for (const [name, value] of Object.entries(readStartInfo(a)))
       yield* differ(`start_info.${name}`, value, other[name])
   }
+  yield* structDifferences(a, b)
+  yield* regionDifferences(a, b)
+}
+
+/** Regions of one name that lie elsewhere or have another size, where the name is only one region's. */
+function* regionDifferences(a: Domain, b: Domain): Iterable<Difference> {
+  const single = ({ regions }: Domain) => {
+    const byName = new Map<string, Region | undefined>()
+    for (const region of regions) byName.set(region.name, byName.has(region.name) ? undefined : region)
+    return byName
+  }
+  const others = single(b)
+  const show = ({ pfn, pages }: Region) => `pfn ${hex(pfn)}, ${pages} pages`
+  for (const [name, region] of single(a)) {
+    const other = others.get(name)
+    if (region && other && show(region) !== show(other)) {
+      yield { what: `region ${printable(name)}`, a: show(region), b: show(other) }
+    }
+  }
+}
+
+/** Fields of the other boot structures that both guests have. */
+function* structDifferences(a: Domain, b: Domain): Iterable<Difference> {
+  const others = new Map(structMaps(b).map((struct) => [struct.name, struct]))
+  for (const struct of structMaps(a)) {
+    const other = others.get(struct.name)
+    // start_info is compared as it is read: its texts are longer than a view shows.
+    if (other === undefined || struct.name === 'start_info') continue
+    const fields = new Map(other.fields.map(({ name, value }) => [name, value]))
+    for (const { name, value, offset, length } of struct.fields) {
+      const found = fields.get(name)
+      if (found === undefined) continue
+      const part = ({ bytes }: typeof struct) => bytes.slice(2 * offset, 2 * (offset + length))
+      if (found !== value) yield { what: `${struct.name}.${name}`, a: value, b: found }
+      else if (value === 'bytes' && part(struct) !== part(other))
+        yield { what: `${struct.name}.${name}`, a: part(struct), b: part(other) }
+    }
+  }
+}
+
+/** Entries that are listed; who has more has one cause. */
+const MAX_ENTRIES = 1024
+
+/** The tables of a guest by their frames; none where there are none that can be read. */
+function tablesByPfn(domain: Domain, wanted: readonly PageDifference[]): Map<Pfn, TablePage> {
+  const found = new Map<Pfn, TablePage>()
+  const last = wanted.at(-1)
+  if (last === undefined) return found
+  try {
+    for (const table of walkPageTables(domain)) {
+      // Sorted, as they were compared: those before the frame are found by halves.
+      let low = 0
+      let high = wanted.length
+      while (low < high) {
+        const middle = (low + high) >>> 1
+        const { pfn, pages } = wanted[middle] as PageDifference
+        if (pfn + pages > table.pfn) high = middle
+        else low = middle + 1
+      }
+      const run = wanted[low]
+      if (run && run.pfn <= table.pfn && !found.has(table.pfn)) found.set(table.pfn, table)
+    }
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+  }
+  return found
+}
+
+/** Entry by entry, the tables that lie in pages that differ: no other table is compared. */
+function entryDifferences(
+  a: Domain,
+  b: Domain,
+  pages: readonly PageDifference[],
+): Pick<DomainDiff, 'entries' | 'entriesFound'> {
+  const entries: EntryDifference[] = []
+  let entriesFound = 0
+  const others = tablesByPfn(b, pages)
+  for (const [pfn, table] of tablesByPfn(a, pages)) {
+    const other = others.get(pfn)
+    if (other?.level !== table.level) continue
+    for (let index = 0; index < table.entries.length; index++) {
+      const [x, y] = [table.entries[index] ?? 0n, other.entries[index] ?? 0n]
+      if (x === y || ++entriesFound > MAX_ENTRIES) continue
+      const vaddr = hex(entryVaddr(a, table, index))
+      entries.push({ level: table.level, pfn, index, vaddr, a: hex(x, 16), b: hex(y, 16) })
+    }
+  }
+  return { entries, entriesFound }
 }
 
 const hasStartInfo = ({ boot }: Domain): boolean => 'startInfo' in boot && boot.startInfo !== undefined

@@ -5,7 +5,18 @@
  * Gotcha: it explains what the guest holds, not what we would have written: a field somebody changed is shown as it is.
  */
 import { START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
-import { PTE_ACCESSED, PTE_DIRTY, PTE_GLOBAL, PTE_PRESENT, PTE_PSE, PTE_RW, PTE_USER } from '../abi/x86.js'
+import {
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_GLOBAL,
+  PTE_NX,
+  PTE_PCD,
+  PTE_PRESENT,
+  PTE_PSE,
+  PTE_PWT,
+  PTE_RW,
+  PTE_USER,
+} from '../abi/x86.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
@@ -22,7 +33,8 @@ export interface FieldOrigin {
   readonly from: string
 }
 
-const ORIGINS: Readonly<Record<string, string>> = {
+/** What each field of start_info was made of. */
+export const START_INFO_ORIGINS: Readonly<Record<string, string>> = {
   magic: `the ABI: ${START_INFO_MAGIC.x86_64} or ${START_INFO_MAGIC.x86_32p}`,
   nr_pages: 'memory / 4096',
   shared_info: 'machine address of shared_info, assigned outside the guest (its frame << 12)',
@@ -58,7 +70,7 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   for (const field of struct.fieldNames) {
     const offset = struct.offsetOf(field)
     add('(padding)', end, offset - end, 'alignment of the next field: zero')
-    add(field, offset, struct.sizeOf(field as never), ORIGINS[field] ?? '')
+    add(field, offset, struct.sizeOf(field as never), START_INFO_ORIGINS[field] ?? '')
   }
   add('(padding)', end, struct.size - end, 'alignment of the struct: zero')
   add('(rest of the page)', struct.size, PAGE_SIZE - struct.size, "zero, or a dom0's console block")
@@ -81,6 +93,8 @@ const FLAGS: readonly [number, string][] = [
   [PTE_PRESENT, 'present'],
   [PTE_RW, 'rw'],
   [PTE_USER, 'user'],
+  [PTE_PWT, 'pwt'],
+  [PTE_PCD, 'pcd'],
   [PTE_ACCESSED, 'accessed'],
   [PTE_DIRTY, 'dirty'],
   [PTE_PSE, 'pse'],
@@ -90,23 +104,48 @@ const FLAGS: readonly [number, string][] = [
 /** The flags of an entry by name. */
 export function showFlags(entry: bigint): string {
   const names = FLAGS.filter(([bit]) => entry & BigInt(bit)).map(([, name]) => name)
-  if (entry >> 63n) names.push('nx')
+  if (entry & PTE_NX) names.push('nx')
   return names.join(' ') || 'none'
 }
+
+/** Where an entry leads: to a table or a page of the guest, to a frame that is not the guest's, or nowhere. */
+export interface EntryOrigin {
+  readonly leads: 'table' | 'page' | 'foreign' | 'absent'
+  /** The guest's frame, where it is one. */
+  readonly pfn?: Pfn
+  /** Why it looks as it does, in a few words. */
+  readonly why: string
+}
+
+/** Where an entry of a table of that level leads, and why it looks as it does. */
+export function entryOrigin(domain: Domain, level: number, entry: bigint): EntryOrigin {
+  if (!(entry & BigInt(PTE_PRESENT))) {
+    return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, though not zero' }
+  }
+  const pfn = entryPfn(domain, entry)
+  if (pfn === undefined) return { leads: 'foreign', why: 'its frame is no frame of the guest' }
+  if (level > 1 && !(level < 4 && entry & BigInt(PTE_PSE))) {
+    return { leads: 'table', pfn, why: `names the L${level - 1} table that goes on from here` }
+  }
+  const table = domain.pageType(pfn).level
+  if (table > 0) {
+    const why = entry & BigInt(PTE_RW) ? `writable, though it is an L${table} table` : tableIsReadOnly(table)
+    return { leads: 'page', pfn, why }
+  }
+  return { leads: 'page', pfn, why: level === 1 ? 'maps a page' : `maps a large page of ${level === 2 ? 2 : 1024} MiB` }
+}
+
+const tableIsReadOnly = (level: number): string => `read-only because it is an L${level} table`
 
 /** What an entry translates, where it leads, and why it looks as it does. */
 export function explainEntry(domain: Domain, table: TablePage, index: number): string {
   const entry = table.entries[index] ?? 0n
   const vaddr = hex(entryVaddr(domain, table, index), domain.abi === 'x86_64' ? 16 : 8)
   const where = `L${table.level}[${index}] ${vaddr} = ${hex(entry)}`
-  if (!(entry & BigInt(PTE_PRESENT))) {
-    return `${where}: not present, ${entry === 0n ? 'nothing is mapped there' : 'though not zero'}`
-  }
-  const pfn = entryPfn(domain, entry)
+  const { leads, pfn, why } = entryOrigin(domain, table.level, entry)
+  if (leads === 'absent') return entry === 0n ? `${where}: not present, ${why}` : `${where}: ${why}`
   if (pfn === undefined) return `${where}: mfn ${hex((entry >> 12n) & 0xffffffffffn)}, which is no frame of the guest`
   const target = `pfn ${hex(pfn)} (${showFrame(domain, pfn)}), ${showFlags(entry)}`
-  if (table.level > 1 && !(entry & BigInt(PTE_PSE))) return `${where}: the L${table.level - 1} table in ${target}`
-  const { level } = domain.pageType(pfn)
-  const why = level > 0 && !(entry & BigInt(PTE_RW)) ? `; read-only because it is an L${level} table` : ''
-  return `${where}: ${target}${why}`
+  if (leads === 'table') return `${where}: the L${table.level - 1} table in ${target}`
+  return `${where}: ${target}${domain.pageType(pfn).level > 0 ? `; ${why}` : ''}`
 }

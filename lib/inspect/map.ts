@@ -1,120 +1,99 @@
 /**
- * map: the layout of a guest, physical beside virtual, out of its own page tables.
+ * map: the layout of a guest as text, physical beside virtual, out of its own page tables.
  *
- * Source: ../guest/table-reader.ts; xen/include/public/xen.h, "Start-of-day memory layout".
- * Gotcha: the virtual side is read back from the tables, never from the regions: what is shown is what the guest sees.
+ * Source: map-model.ts.
+ * Gotcha: no line is wider than a terminal's 80 columns, whatever names a file has.
  */
-import { PTE_PRESENT, PTE_RW } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
-import { entryPfn, entryVaddr, pageTables } from '../guest/table-reader.js'
-import { translate } from '../guest/translate.js'
-import { hex, PAGE_SIZE, type Pfn, showSize, type Vaddr } from '../units.js'
-import { explainEntry, explainStartInfo, regionAt } from './explain.js'
-import type { Json } from './json.js'
-import { table } from './table.js'
+import { walkPageTables } from '../guest/table-reader.js'
+import { pagingLevels, translate } from '../guest/translate.js'
+import { hex, PAGE_SIZE, paddrOf, showSize, type Vaddr } from '../units.js'
+import { explainEntry } from './explain.js'
+import type { StructMap } from './fields.js'
+import { describeMap, type GuestMap } from './map-model.js'
+import { fold, foldedTable, table } from './table.js'
 
-/** Virtual pages that lead to frames that follow one another, of one region, with the same access. */
-export interface MappedRun {
-  readonly vaddr: Vaddr
-  readonly pages: number
-  readonly pfn: Pfn
-  readonly writable: boolean
-  /** Name of the region, or `free`. */
-  readonly region: string
-}
-
-/** The virtual address space of a guest, in order of address. */
-export function mappedRuns(domain: Domain): MappedRun[] {
-  const runs: MappedRun[] = []
-  for (const page of pageTables(domain)) {
-    if (page.level !== 1) continue
-    page.entries.forEach((entry, index) => {
-      if (!(entry & BigInt(PTE_PRESENT))) return
-      const pfn = entryPfn(domain, entry)
-      if (pfn === undefined) return
-      const vaddr = entryVaddr(domain, page, index)
-      const writable = (entry & BigInt(PTE_RW)) !== 0n
-      const region = regionAt(domain, pfn)?.name ?? 'free'
-      const last = runs.at(-1)
-      const follows =
-        last?.region === region &&
-        last.writable === writable &&
-        last.pfn + last.pages === pfn &&
-        last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr
-      if (last && follows) runs[runs.length - 1] = { ...last, pages: last.pages + 1 }
-      else runs.push({ vaddr, pages: 1, pfn, writable, region })
-    })
-  }
-  return runs
-}
-
-/** The layout as JSON. */
-export function describeMap(domain: Domain): { readonly [key: string]: Json } {
-  return {
-    physical: domain.regions.map(({ name, pfn, pages }) => ({ name, pfn, pages })),
-    virtual: mappedRuns(domain).map((run) => ({ ...run, vaddr: hex(run.vaddr) })),
-    tables: [...pageTables(domain)].map((page) => ({
-      level: page.level,
-      pfn: page.pfn,
-      vaddr: hex(page.vaddr),
-      present: page.entries.reduce((sum, entry) => sum + Number(entry & 1n), 0),
-    })),
-    startInfo: explainStartInfo(domain).map(({ bytes, ...rest }) => ({
-      ...rest,
-      bytes: Buffer.from(bytes).toString('hex'),
-    })),
-  }
-}
+/** Characters of a region's name that a line has room for. */
+const NAME_WIDTH = 24
+const clip = (name: string): string => (name.length > NAME_WIDTH ? `${name.slice(0, NAME_WIDTH - 3)}...` : name)
+const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
+const left = ({ found, listed }: { found: number; listed: number }, what: string): string[] =>
+  found > listed ? [`  and ${found - listed} more ${what}`] : []
 
 /** The layout for people. */
 export function mapText(domain: Domain): string[] {
-  const digits = domain.abi === 'x86_64' ? 16 : 8
-  const physical = domain.regions.map(({ name, pfn, pages }) => [
-    hex(pfn * PAGE_SIZE, 9),
-    hex((pfn + pages) * PAGE_SIZE, 9),
-    showSize(pages * PAGE_SIZE),
-    name,
+  const map = describeMap(domain)
+  const { guest, physical, bounds } = map
+  const ranges = physical.map(({ name, pfn, pages, kind, data }) => [
+    hex(paddrOf(pfn), 9),
+    hex(paddrOf(pfn + pages), 9),
+    sizeOf(pages),
+    kind === 'unnamed' ? `unnamed, ${sizeOf(data)} in use` : clip(name),
   ])
-  const end = domain.regions.reduce((last, { pfn, pages }) => Math.max(last, pfn + pages), 0)
-  const { endPfn } = domain.memory
-  if (end < endPfn) {
-    physical.push([hex(end * PAGE_SIZE, 9), hex(endPfn * PAGE_SIZE, 9), showSize((endPfn - end) * PAGE_SIZE), 'free'])
-  }
-  const virtual = mappedRuns(domain).map((run) => [
-    hex(run.vaddr, digits),
-    hex(run.pfn * PAGE_SIZE, 9),
-    showSize(run.pages * PAGE_SIZE),
-    run.writable ? 'rw' : 'r-',
-    run.region,
+  return [
+    ...fold(`guest ${guest.name}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}, p2m ${guest.p2m}`, 80),
+    '',
+    'physical memory',
+    ...table(['start', 'end', '>size', 'region'], ranges),
+    ...left(bounds.physical, 'ranges'),
+    '',
+    ...virtualText(map),
+    ...map.structs.flatMap(structText),
+  ]
+}
+
+function virtualText(map: GuestMap): string[] {
+  const { paging, virtual, bounds } = map
+  const digits = paging.levels === 4 ? 16 : 8
+  const large = virtual.some(({ pageSize }) => pageSize > PAGE_SIZE)
+  const rows = virtual.map((run) => [
+    hex(BigInt(run.vaddr), digits),
+    hex(paddrOf(run.pfn), 9),
+    sizeOf(run.pages),
+    run.access,
+    ...(large ? [showSize(run.pageSize).replace('iB', '').replace(' ', '')] : []),
+    clip(run.region),
   ])
-  const tables = [...pageTables(domain)]
-  const levels = [4, 3, 2, 1]
+  if (paging.fault !== null) return ['virtual memory', ...fold(paging.fault, 76).map((line) => `  ${line}`)]
+  return [
+    paging.levels === 0 ? 'virtual memory: paging is off' : 'virtual memory, as the page tables have it',
+    ...table(['vaddr', 'paddr', '>size', 'access', ...(large ? ['>page'] : []), 'region'], rows),
+    ...left(bounds.virtual, 'runs'),
+    ...tablesText(map),
+  ]
+}
+
+function tablesText({ paging, tables, bounds }: GuestMap): string[] {
+  if (paging.top === null) return []
+  const counts = [4, 3, 2, 1]
     .map((level) => ({ level, count: tables.filter((page) => page.level === level).length }))
     .filter(({ count }) => count > 0)
-  const origins = explainStartInfo(domain).filter(({ field }) => !field.startsWith('('))
-  return [
-    'physical memory',
-    ...table(['start', 'end', '>size', 'region'], physical),
-    '',
-    'virtual memory, as the page tables have it',
-    ...table(['vaddr', 'paddr', '>size', 'access', 'region'], virtual),
-    '',
-    `page tables  ${levels.map(({ level, count }) => `${count} L${level}`).join(', ')}; top at pfn ${hex(tables[0]?.pfn ?? 0)}`,
-    '',
-    'start_info, field by field',
-    ...table(
-      ['>offset', '>bytes', 'field', 'from'],
-      origins.map(({ offset, length, field, from }) => [hex(offset, 3), String(length), field, from]),
-    ),
-  ]
+    .map(({ level, count }) => `${count} L${level}`)
+  const { found, listed } = bounds.tables
+  const all = found > listed ? `, ${found - listed} more` : ''
+  const more = bounds.complete ? '' : ' and further ones'
+  return ['', `page tables  ${counts.join(', ')}${all}${more}; top at pfn ${hex(paging.top)}`]
+}
+
+function structText({ name, paddr, fields }: StructMap): string[] {
+  // A structure of hundreds of fields that are zero says most by those that are not.
+  const set = fields.filter(({ value }) => !['0x0', 'zero', '""'].includes(value))
+  const rows = (fields.length > 60 ? set : fields).map((field) => [
+    hex(field.offset, 3),
+    clip(field.name),
+    field.note === '' ? field.value : `${field.value}  ${field.note}`,
+  ])
+  return ['', `${name} at ${paddr}`, ...foldedTable(['>offset', 'field', 'value, and what it is'], rows)]
 }
 
 /** The walk of one virtual address, each entry explained. */
 export function walkText(domain: Domain, vaddr: Vaddr): string[] {
-  const bits = domain.abi === 'x86_64' ? 48 : 32
   const found = translate(domain, vaddr)
+  if (pagingLevels(domain) === 0)
+    return ['paging is off', found ? `physical ${hex(found.paddr)}` : 'no memory of the guest']
+  const bits = pagingLevels(domain) === 4 ? 48 : 32
   const lines = [`cr3 ${hex(domain.vcpus[0]?.cr3 ?? 0n)}`]
-  for (const page of pageTables(domain)) {
+  for (const page of walkPageTables(domain)) {
     const shift = 12n + 9n * BigInt(page.level - 1)
     const from = BigInt.asUintN(bits, vaddr) - BigInt.asUintN(bits, page.vaddr)
     if (from < 0n || from >= 512n << shift) continue

@@ -16,6 +16,39 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
   })
 }
 
+/** Columns of a terminal. */
+const TERMINAL_WIDTH = 80
+
+/** The same, its last column folded at words so that no line is longer than a terminal is wide. */
+export function foldedTable(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  indent = '  ',
+): string[] {
+  const last = headings.length - 1
+  const widths = headings
+    .slice(0, last)
+    .map((heading, i) => Math.max(heading.replace(/^>/, '').length, ...rows.map((row) => (row[i] ?? '').length)))
+  const room = Math.max(20, TERMINAL_WIDTH - widths.reduce((sum, width) => sum + width + 2, indent.length))
+  const folded = rows.flatMap((row) =>
+    fold(row[last] ?? '', room).map((line, i) =>
+      i === 0 ? [...row.slice(0, last), line] : [...headings.slice(0, last).map(() => ''), line],
+    ),
+  )
+  return table(headings, folded, indent)
+}
+
+/** Text in lines of at most `width`, broken between words, or in a word that is longer than a line. */
+export function fold(text: string, width: number): string[] {
+  const lines = ['']
+  for (const word of text.split(' ').flatMap((one) => one.match(new RegExp(`.{1,${width}}`, 'gsu')) ?? [''])) {
+    const line = lines.at(-1) ?? ''
+    if (line !== '' && line.length + 1 + word.length > width) lines.push(word)
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
+  }
+  return lines
+}
+
 /** Lines of `name value` pairs. */
 export function pairs(rows: readonly (readonly [string, string])[], indent = '  '): string[] {
   const width = Math.max(0, ...rows.map(([name]) => name.length))

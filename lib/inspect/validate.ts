@@ -19,7 +19,7 @@ import {
 } from '../abi/xen-mmu.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, requirePv } from '../guest/domain.js'
-import { entryPfn, entryVaddr, pageTables, type TablePage } from '../guest/table-reader.js'
+import { entryPfn, entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
 
@@ -41,8 +41,10 @@ export const PV_MMU_RULES = {
   'stack-not-writable': 'the stack is mapped writable',
   'start-info-not-mapped': 'start_info is mapped where the register says',
 } as const
+/** One of the rules of Xen's PV MMU that `validate` applies: a key of PV_MMU_RULES. */
 export type PvMmuRule = keyof typeof PV_MMU_RULES
 
+/** A page-table entry that Xen would refuse, and why. */
 export interface Violation {
   readonly rule: PvMmuRule
   /** What is wrong, both values in it. */
@@ -91,7 +93,7 @@ class Validator {
   }
 
   run(): readonly Violation[] {
-    for (const table of pageTables(this.#domain)) {
+    for (const table of walkPageTables(this.#domain)) {
       this.#tables.push(table)
       this.#checkType(table)
     }

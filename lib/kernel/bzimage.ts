@@ -30,6 +30,10 @@ export type SetupFields = {
   readonly [K in keyof SetupHeaderFields as Since[K] extends 0x200 ? never : K]?: SetupHeaderFields[K]
 }
 
+/**
+ * What a bzImage's setup header says, checked against the file; offsets and lengths are bytes of the file. Source:
+ * Linux Documentation/arch/x86/boot.rst.
+ */
 export interface BzImage {
   /** Boot protocol version, 0x20f for 2.15. */
   readonly protocol: number

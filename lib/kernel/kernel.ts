@@ -4,8 +4,8 @@
  * Source: Linux Documentation/arch/x86/boot.rst, the System V ABI, xen/include/public/elfnote.h.
  * Gotcha: names lie (a vmlinux.bin may be a bzImage): only the content decides.
  */
-import { createHash } from 'node:crypto'
 import { DomainBuilderError } from '../errors.js'
+import { crypto } from '../lazy.js'
 import { logKernel, logPayload } from '../log.js'
 import { checkedInteger, hex, showSize } from '../units.js'
 import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
@@ -16,6 +16,7 @@ import { type CodecName, decode, sniffCodec } from './payload.js'
 import { bzImageElf, type Decompress, decompressFile, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
+/** What a kernel file says. Absent is undefined, never a magic number. */
 export interface Kernel {
   /** The outermost thing the file is; a codec's name where the whole file is compressed. */
   readonly container: 'elf' | 'bzImage' | CodecName
@@ -34,6 +35,7 @@ export interface Kernel {
 /** What readKernel is at: each is told before it begins, and may come again for a bzImage in a compressed file. */
 export type KernelStep = 'decompress' | 'parse'
 
+/** Bounds, cancellation and progress of readKernel. */
 export interface ReadKernelOptions {
   /** Most bytes that a payload may decompress to, default 1 GiB. */
   readonly maxBytes?: number
@@ -111,4 +113,4 @@ async function readContent(
   })
 }
 
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+const sha256 = (bytes: Uint8Array): string => crypto().createHash('sha256').update(bytes).digest('hex')

@@ -13,6 +13,7 @@ import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
 import type { ElfImage } from './elf.js'
 
+/** An ELF note as the file has it. */
 export interface ElfNote {
   /** Exactly as in the file, without its NUL. */
   readonly owner: string

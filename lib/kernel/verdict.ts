@@ -16,8 +16,10 @@ import { pvhKernel } from './pvh-kernel.js'
 
 /** Best first: what `auto` would choose. */
 export const VERDICT_TYPES = ['pv', 'pvh', 'linux'] as const
+/** A way to boot. */
 export type VerdictType = (typeof VERDICT_TYPES)[number]
 
+/** Whether a kernel can boot in one way; if not, the one cause. */
 export type Verdict =
   | {
       readonly type: VerdictType

@@ -12,8 +12,10 @@ import { checkedInteger, hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type R
 import type { CommonConfig } from './config.js'
 
 const SUBARCHES = { pc: HARDWARE_SUBARCH.PC, lguest: HARDWARE_SUBARCH.LGUEST, xen: HARDWARE_SUBARCH.XEN } as const
+/** hardware_subarch of boot_params, by name. */
 export type Subarch = keyof typeof SUBARCHES
 const RINGS = [0, 1, 3] as const
+/** Privilege level at which a guest is entered. */
 export type Ring = (typeof RINGS)[number]
 
 /** A node of the chain that boot_params.setup_data begins. */
@@ -23,6 +25,7 @@ export interface SetupDataNode {
   readonly data: Uint8Array
 }
 
+/** What a guest of the Linux boot protocol is given besides; addresses are bytes. */
 export interface LinuxConfig extends CommonConfig {
   /** Default: 64 where the kernel claims it, else 32, else 16, which is through its setup code and needs a BIOS. */
   readonly entry?: 16 | 32 | 64

@@ -11,8 +11,10 @@ import { checkedInteger, type Paddr, type Range } from '../units.js'
 import type { CommonConfig } from './config.js'
 
 export const PVH_PLATFORMS = ['xen', 'pc'] as const
+/** Who will run a PVH guest: Xen, or a VMM that is a PC. */
 export type PvhPlatform = (typeof PVH_PLATFORMS)[number]
 
+/** What a PVH guest is given besides; addresses are bytes. */
 export interface PvhConfig extends CommonConfig {
   /** Who will run the guest: Xen (default), or a VMM that enters kernels at PHYS32_ENTRY. */
   readonly platform?: PvhPlatform

@@ -5,8 +5,8 @@
  * Gotcha: what is compressed has no random access, so it is decompressed into memory, within a bound. The bytes that
  * come out of a compressor differ between zlib's versions; what they decompress to does not.
  */
-import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import { DomainBuilderError } from '../errors.js'
+import { zlib } from '../lazy.js'
 
 /** Bytes that a compressed snapshot may decompress to: it is held in memory. */
 export const DECOMPRESSED_MAX = 2 ** 31
@@ -30,7 +30,7 @@ const OS_UNKNOWN = 255
 export function* gzipped(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   for (const chunk of chunks) {
     if (chunk.length === 0) continue
-    const member = gzipSync(chunk, { level: constants.Z_BEST_SPEED })
+    const member = zlib().gzipSync(chunk, { level: zlib().constants.Z_BEST_SPEED })
     member[OS_AT] = OS_UNKNOWN
     yield member
   }
@@ -39,7 +39,7 @@ export function* gzipped(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
 /** The first bytes of what a gzip file holds; fewer, or none, where it is damaged. */
 export function peekGzip(bytes: Uint8Array): Uint8Array {
   try {
-    return gunzipSync(bytes.subarray(0, PEEKED), { finishFlush: constants.Z_SYNC_FLUSH })
+    return zlib().gunzipSync(bytes.subarray(0, PEEKED), { finishFlush: zlib().constants.Z_SYNC_FLUSH })
   } catch {
     return new Uint8Array(0)
   }
@@ -48,7 +48,7 @@ export function peekGzip(bytes: Uint8Array): Uint8Array {
 /** All of it. @throws DomainBuilderError `payload-damaged`, or `payload-too-large` above `limit` bytes. */
 export function gunzip(bytes: Uint8Array, limit = DECOMPRESSED_MAX): Uint8Array {
   try {
-    return gunzipSync(bytes, { maxOutputLength: limit })
+    return zlib().gunzipSync(bytes, { maxOutputLength: limit })
   } catch (cause) {
     if (cause instanceof RangeError) {
       throw new DomainBuilderError('payload-too-large', 'gzip: the snapshot decompresses to too much', {

@@ -4,8 +4,8 @@
  * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
  * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
  */
-import { createHash } from 'node:crypto'
 import type { Domain, PvBoot, PvhBoot } from '../guest/domain.js'
+import { crypto } from '../lazy.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
 import { JsonValue } from './json.js'
 
@@ -18,7 +18,7 @@ const MAX_KIB = 2 ** 42
  * is for values made as one likes.
  */
 export function domainUuid(domain: Domain<PvBoot | PvhBoot>): string {
-  const hash = createHash('sha256')
+  const hash = crypto().createHash('sha256')
   hash.update(JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]))
   const { boot } = domain
   const startInfo = boot.kind === 'start_info' ? paddrOf(boot.startInfo.pfn) : boot.hvmStartInfo

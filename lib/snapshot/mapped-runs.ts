@@ -6,7 +6,7 @@
  */
 import { PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
-import { entryPfn, entryVaddr, pageTables } from '../guest/table-reader.js'
+import { entryPfn, entryVaddr, walkPageTables } from '../guest/table-reader.js'
 import { pagingLevels } from '../guest/translate.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
@@ -21,7 +21,7 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
   const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []
   if (pagingLevels(domain) === 0) return runs
   let last: { vaddr: Vaddr; pfn: Pfn; pages: number } | undefined
-  for (const table of pageTables(domain)) {
+  for (const table of walkPageTables(domain)) {
     for (let index = 0; index < table.entries.length; index++) {
       const entry = table.entries[index] as bigint
       if (!(entry & BigInt(PTE_PRESENT))) continue

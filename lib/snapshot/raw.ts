@@ -13,6 +13,7 @@ import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from '
 import { JsonValue } from './json.js'
 import type { ByteSource } from './source.js'
 
+/** `format` of a sidecar of the raw format. */
 export const RAW_FORMAT = 'xen-domain-builder/raw'
 
 /** Bounds on lists in a sidecar: far above what any guest has, far below what hurts. */

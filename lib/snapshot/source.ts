@@ -6,6 +6,7 @@
  */
 import { DomainBuilderError } from '../errors.js'
 
+/** A file of `size` bytes that can be read at any place. */
 export interface ByteSource {
   /** Bytes. */
   readonly size: number

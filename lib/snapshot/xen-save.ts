@@ -38,6 +38,7 @@ import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, 
 import { type ByteSource, readAhead } from './source.js'
 import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
 
+/** How a save file of xl is written. */
 export interface XlOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3

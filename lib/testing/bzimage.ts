@@ -21,6 +21,7 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import { alignUp } from '../units.js'
 
+/** What buildBzImage puts together; sizes and offsets are bytes. */
 export interface BzImageSpec {
   /** A compressed ELF, an ELF as it is, or whatever the test wants there. */
   readonly payload: Uint8Array

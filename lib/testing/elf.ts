@@ -50,6 +50,7 @@ type Overrides<S> = {
   readonly [K in keyof Infer<S>]?: Infer<S>[K] extends Uint8Array ? Uint8Array : number | bigint
 }
 
+/** A program header and its bytes. */
 export interface SegmentSpec {
   /** Default PT_LOAD. */
   readonly type?: number
@@ -68,6 +69,7 @@ export interface SegmentSpec {
   readonly header?: Overrides<typeof Phdr64>
 }
 
+/** A section, named and typed as in <elf.h>. */
 export interface SectionSpec {
   readonly name: string
   /** Default SHT_PROGBITS. */
@@ -83,6 +85,7 @@ export interface SectionSpec {
   readonly header?: Overrides<typeof Shdr64>
 }
 
+/** What buildElf puts together; sizes, addresses and alignments are bytes. */
 export interface ElfSpec {
   readonly class: 32 | 64
   /** Default: EM_386 or EM_X86_64 by the class. */

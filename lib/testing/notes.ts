@@ -15,6 +15,7 @@ import { alignUp, hex } from '../units.js'
  */
 export type NoteDesc = number | bigint | string | Uint8Array | readonly number[]
 
+/** A note to be written. */
 export interface NoteSpec {
   /** Default: `Xen`. */
   readonly owner?: string

@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import type { Command } from '../../lib/cli/command.js'
+import { helpText } from '../../lib/cli/help.js'
 import { buildElf, xenNotes } from '../../lib/testing/index.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 
@@ -160,6 +162,53 @@ t.test('told to stop, it leaves nothing behind', async (t) => {
   t.same(readdirSync(path.dirname(image)), [])
 })
 
+t.test('build --config: the guest of an xl.cfg, its options overridden, keys that are for others named', (t) => {
+  const cfg = file(
+    'guest.cfg',
+    `kernel = "${kernel}"\nmemory = 0x10\nvcpus = 2\nname = "g"\nroot = "/dev/xvda"\nextra = "ro"\ndisk = ['a']\n`,
+  )
+  const ran = xdb(['build', '--config', cfg, '-o', file('cfg.img'), '--json'])
+  t.equal(ran.code, 0, ran.err)
+  t.match(ran.err, /not for a builder: disk\n$/)
+  t.same((JSON.parse(ran.out) as { unused: string[] }).unused, ['disk'])
+  xdb([
+    'build',
+    kernel,
+    '-o',
+    file('same.img'),
+    '--type',
+    'pv',
+    '--memory',
+    '16',
+    '--vcpus',
+    '2',
+    '--name',
+    'g',
+    '--cmdline',
+    'root=/dev/xvda ro',
+  ])
+  t.ok(readFileSync(file('cfg.img')).equals(readFileSync(file('same.img'))), 'as if the options had said it')
+  const over = xdb(['build', '--config', cfg, '-o', file('over.img'), '--memory', '8'])
+  t.equal(over.code, 0, over.err)
+  t.equal(statSync(file('over.img')).size, 8 * 2 ** 20)
+  for (const [text, message] of [
+    ['memory = "x"\n', /bad-config: xl.cfg memory: expected a whole number, found 'x'/],
+    ['kernel = ["x"]\n', /expected one value, found a list/],
+    ['type = "hvm"\n', /expected pv or pvh/],
+    ['memory 5\n', /line 1, column 8/],
+  ] as const) {
+    const refused = xdb(['build', kernel, '--config', file('bad.cfg', text), '-o', file('bad.img')])
+    t.equal(refused.code, 1)
+    t.match(refused.err, message)
+  }
+  t.equal(
+    xdb(['build', '--config', file('none.cfg', 'memory = 8\n'), '-o', file('bad.img')]).code,
+    2,
+    'no kernel anywhere',
+  )
+  t.end()
+})
+
 t.test('usage: exit 2', async (t) => {
   const cases = [
     [],
@@ -190,6 +239,25 @@ t.test('--help and --version', async (t) => {
     t.match(one.out, new RegExp(`^Usage: xen-domain-builder ${name}`))
   }
 })
+
+t.test(
+  '--help has every option of the table once, with its words, in lines that a terminal has room for',
+  async (t) => {
+    for (const file of readdirSync(path.dirname(MAIN)).filter((name) => name.endsWith('.js') && name !== 'main.js')) {
+      const { command } = (await import(path.join(path.dirname(MAIN), file))) as { command?: Command }
+      if (!command) continue
+      const lines = helpText('xdb', command)
+      t.equal(lines[0], `Usage: xdb ${command.usage}`)
+      for (const line of lines.slice(2)) t.ok(line.length <= 130, line)
+      const listed = lines.flatMap((line) => /^ {2}(?:-\w, )?--([a-z0-9-]+)/.exec(line)?.[1] ?? [])
+      t.same(listed.toSorted(), Object.keys(command.options).toSorted(), file)
+      for (const [name, { type, value, choices = [] }] of Object.entries(command.options)) {
+        t.equal(value === undefined, type === 'boolean', `--${name} names its value if it has one`)
+        for (const word of choices) t.match(lines.join('\n'), word)
+      }
+    }
+  },
+)
 
 t.test('DEBUG tells the story of a build', async (t) => {
   const ran = spawnSync(process.execPath, [MAIN, 'build', kernel, '-o', file('story.img'), '--memory', '16'], {

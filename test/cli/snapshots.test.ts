@@ -131,6 +131,29 @@ t.test('diff names what differs', async (t) => {
   )
 })
 
+t.test('diff of two kernels, and of what cannot be compared', async (t) => {
+  writeFileSync(file('kernel2'), pvKernelFile({ notes: { MOD_START_PFN: 1, GUEST_OS: 'other' } }))
+  t.same(xdb(['diff', kernel, kernel]), { code: 0, out: Buffer.alloc(0), err: '' })
+  const { code, out } = xdb(['diff', kernel, file('kernel2')])
+  t.equal(code, 1)
+  t.match(out.toString(), /^note Xen GUEST_OS: test \| other$/m)
+  const json = JSON.parse(xdb(['diff', kernel, file('kernel2'), '--json']).out.toString()) as { fields: unknown[] }
+  t.ok(json.fields.length > 1)
+  t.match(xdb(['diff', kernel, file('guest.xl')]), { code: 2, err: /is a kernel, .* a snapshot/ })
+})
+
+t.test('map draws, by the name of its output', async (t) => {
+  for (const [name, begins] of [
+    ['map.svg', '<svg xmlns'],
+    ['map.html', '<!doctype html>'],
+  ] as const) {
+    t.match(xdb(['map', file('guest.xl'), '-o', file(name)]), { code: 0, err: '' })
+    t.ok(readFileSync(file(name), 'utf8').startsWith(begins))
+  }
+  t.match(xdb(['map', file('guest.xl'), '-o', file('map.pdf')]), { code: 2, err: /\.svg or \.html/ })
+  t.equal(xdb(['map', file('guest.xl'), '-o', file('map.svg'), '--at', '0x0']).code, 2)
+})
+
 t.test('zstd is read', async (t) => {
   if (!(await requirePeer(t, () => findCommand('zstd', 'zstd')))) return
   t.equal(spawnSync('zstd', ['-q', '-f', file('guest.xl'), '-o', file('guest.xl.zst')]).status, 0)

@@ -17,13 +17,13 @@ import {
   type LinuxBoot,
   type LinuxConfig,
   openRaw,
-  pageTables,
   rawSidecar,
   readBootParams,
   readKernel,
   readStartInfo,
   readVirtual,
   translate,
+  walkPageTables,
 } from '../../lib/index.js'
 import { type BzImageSpec, buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
@@ -98,7 +98,7 @@ t.test('the 32-bit entry is what boot.rst says', async (t) => {
   ])
   t.equal(translate(domain, 0x1234n)?.paddr, 0x1234, 'an address is itself')
   t.equal(translate(domain, 0xa0000n), undefined, 'there is no memory in the hole')
-  t.same([...pageTables(domain)], [])
+  t.same([...walkPageTables(domain)], [])
 })
 
 t.test('the 64-bit entry finds everything at its own address', async (t) => {

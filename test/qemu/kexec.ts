@@ -14,7 +14,7 @@ import { findCommand } from '../peer/command.js'
 import { findKernel } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { findQemu, runQemu, withDirectory } from './harness.js'
+import { findQemu, LINUX_CMDLINE, runQemu, withDirectory } from './harness.js'
 import { findBusybox, ramdisk } from './ramdisk.js'
 
 /** What a first kernel is made of. */
@@ -54,7 +54,7 @@ export function runByKexec(first: FirstKernel, domain: Domain, cmdline = ''): Pr
     return runQemu([
       ...['-machine', 'pc', '-accel', 'tcg', '-m', FIRST_MEMORY, '-nodefaults', '-no-user-config', '-no-reboot'],
       ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-kernel', first.kernel, '-initrd', initrd],
-      ...['-append', `console=ttyS0 quiet nokaslr panic=-1 ${cmdline}`.trim()],
+      ...['-append', `${LINUX_CMDLINE} quiet ${cmdline}`.trim()],
     ])
   })
 }

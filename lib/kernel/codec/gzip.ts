@@ -5,7 +5,7 @@
  * Gotcha: zlib.gunzip gathers chunks and then joins them, which holds the output twice; so the chunks go straight into
  * memory that grows in place.
  */
-import { createGunzip } from 'node:zlib'
+import { zlib } from '../../lazy.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, Source } from './source.js'
 
@@ -14,7 +14,7 @@ const CHUNK = 2 ** 17
 export async function decodeGzip(bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
   const source: Source = new Source('gzip', bytes, bounds)
   const output = new GrowingBytes(source)
-  const stream = createGunzip({ chunkSize: CHUNK })
+  const stream = zlib().createGunzip({ chunkSize: CHUNK })
   stream.end(bytes)
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) output.append(chunk)

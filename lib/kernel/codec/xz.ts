@@ -5,7 +5,7 @@
  * Filters: LZMA2, alone or after the x86 one, which is what Linux's scripts/xz_wrap.sh uses on x86.
  * Gotcha: the x86 filter changes bytes that later matches refer to, so it runs over a block only when all of it is there.
  */
-import { createHash } from 'node:crypto'
+import { crypto } from '../../lazy.js'
 import { hex } from '../../units.js'
 import { crc32 } from './crc.js'
 import { LzmaMachine } from './lzma-machine.js'
@@ -128,7 +128,7 @@ function decodeBlock(source: Source, machine: LzmaMachine, check: Check, number:
   } else if (check.name === 'CRC64') {
     source.check(block, check.name, machine.crc('CRC64', from), view.getBigUint64(0, true), storedAt)
   } else if (check.name === 'SHA-256') {
-    const computed = createHash('sha256').update(output).digest('hex')
+    const computed = crypto().createHash('sha256').update(output).digest('hex')
     source.check(
       block,
       check.name,

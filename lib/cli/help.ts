@@ -1,0 +1,58 @@
+/**
+ * What --help prints of a command, made of its table of options.
+ *
+ * Source: the layout of the GNU coding standards, https://www.gnu.org/prep/standards/html_node/_002d_002dhelp.html
+ * Gotcha: the table is the one place where an option is written down; nothing here knows an option by its name.
+ */
+import type { Command, Option } from './command.js'
+
+const WIDTH = 110
+const COLUMN = 24
+
+/** The lines of one command's help, behind "Usage: ". */
+export function helpText(program: string, { usage, help, options }: Command): string[] {
+  const entries = Object.entries(options)
+  const groups = new Set([undefined, ...entries.map(([, { group }]) => group)])
+  return [
+    `Usage: ${program} ${usage}`,
+    '',
+    ...help.split('\n').flatMap((line) => wrap(line, WIDTH)),
+    ...(entries.length > 0 ? [''] : []),
+    ...[...groups].flatMap((group) => [
+      ...(group === undefined ? [] : [`${group}:`]),
+      ...entries.filter(([, option]) => option.group === group).flatMap(([name, option]) => optionLines(name, option)),
+    ]),
+  ]
+}
+
+/** The option as it is typed: -o, --output FILE. */
+export function optionWords(name: string, { short, value }: Option): string {
+  return `${short ? `-${short}, ` : ''}--${name}${value === undefined ? '' : ` ${value}`}`
+}
+
+/** What an option means: the words it may be, then its own text. */
+export function optionMeaning({ choices, help }: Option): string {
+  if (!choices) return help
+  return `${choices.join(', ')}${help.startsWith('(') || help === '' ? ' ' : ': '}${help}`.trimEnd()
+}
+
+function optionLines(name: string, option: Option): string[] {
+  const words = `  ${optionWords(name, option)}`
+  const [first = '', ...more] = wrap(optionMeaning(option), WIDTH - COLUMN)
+  const indented = more.map((line) => ' '.repeat(COLUMN) + line)
+  if (words.length > COLUMN - 2) return [words, ' '.repeat(COLUMN) + first, ...indented]
+  return [words.padEnd(COLUMN) + first, ...indented]
+}
+
+/** Breaks a text between words. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line)
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, line]
+}

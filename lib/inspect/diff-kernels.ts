@@ -1,0 +1,65 @@
+/**
+ * diffKernels: what differs between two kernel files: container, headers, notes, setup header, and the segments' bytes.
+ *
+ * Source: describe.ts, whose names these are; our own design.
+ * Gotcha: notes are told apart by owner and type, not by their place in the file; segments by their order.
+ */
+import type { Kernel } from '../kernel/kernel.js'
+import { hex } from '../units.js'
+import { describeKernel, describeNote } from './describe.js'
+import type { Difference } from './diff.js'
+import type { Json } from './json.js'
+import { printable } from './table.js'
+
+/** Values by their full names: `elf.segments[0].vaddr`. */
+function flatten(value: Json, name: string, into: Map<string, string>): void {
+  if (typeof value !== 'object' || value === null) into.set(name, String(value))
+  else if (Array.isArray(value)) {
+    if (value.every((one) => typeof one !== 'object')) into.set(name, value.join(' '))
+    else for (const [i, one] of value.entries()) flatten(one, `${name}[${i}]`, into)
+  } else for (const [key, one] of Object.entries(value)) flatten(one, name === '' ? key : `${name}.${key}`, into)
+}
+
+/** What a kernel says, name by name; notes by owner and type, counted where several share both. */
+function facts(kernel: Kernel): Map<string, string> {
+  const { notes: _notes, ...rest } = describeKernel(kernel)
+  const all = new Map<string, string>()
+  flatten(rest, '', all)
+  for (const note of kernel.notes) {
+    const { owner, type, value } = describeNote(note)
+    const name = `note ${owner} ${type}`
+    let free = name
+    for (let i = 2; all.has(free); i++) free = `${name} (${i})`
+    all.set(free, value)
+  }
+  return all
+}
+
+/** The differences, in the order in which `inspect` has the values; none between files that are the same. */
+export function diffKernels(a: Kernel, b: Kernel): readonly Difference[] {
+  const [x, y] = [facts(a), facts(b)]
+  const out: Difference[] = []
+  for (const name of new Set([...x.keys(), ...y.keys()])) {
+    const [first, second] = [x.get(name) ?? 'none', y.get(name) ?? 'none']
+    if (first !== second) out.push({ what: printable(name), a: printable(first), b: printable(second) })
+  }
+  return [...out, ...segmentDifferences(a, b)]
+}
+
+/** Segments of the same place in the list whose bytes are not the same, as far as both have any. */
+function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<Difference> {
+  if (a === undefined || b === undefined) return
+  for (let i = 0; i < Math.min(a.segments.length, b.segments.length); i++) {
+    const bytesOf = ({ bytes, segments }: typeof a): Uint8Array => {
+      const { offset = 0, filesz = 0 } = segments[i] ?? {}
+      return bytes.subarray(offset, offset + filesz)
+    }
+    const [x, y] = [bytesOf(a), bytesOf(b)]
+    const length = Math.min(x.length, y.length)
+    if (Buffer.compare(x.subarray(0, length), y.subarray(0, length)) === 0) continue
+    let first = 0
+    while (x[first] === y[first]) first++
+    const show = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(first, first + 8)).toString('hex')
+    yield { what: `elf.segments[${i}] from byte ${hex(first)} on`, a: show(x), b: show(y) }
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * physicalRanges: every frame of a guest in exactly one named range, in order; what lies between regions included.
+ *
+ * Source: our own design: regions as they were placed, over the guest's ranges of memory.
+ * Gotcha: regions out of a stranger's file may overlap or lie outside: the first placed has the frame, the rest is cut off.
+ */
+import type { Domain } from '../guest/domain.js'
+import type { Pfn } from '../units.js'
+import { printable } from './table.js'
+
+/** Frames that follow one another and share a name. */
+export type PhysicalRange = {
+  /** The region's; `free` where nothing was ever put, `unnamed` where there is data that no region claims. */
+  readonly name: string
+  readonly pfn: Pfn
+  readonly pages: number
+  readonly kind: 'region' | 'free' | 'unnamed'
+  /** Pages of it that something was placed in or written to. */
+  readonly data: number
+}
+
+/** Starts and ends of regions and of memory, sorted, each once. */
+function boundaries(domain: Domain): Pfn[] {
+  const all = new Set<Pfn>()
+  for (const { start, end } of domain.memory.ranges) all.add(start).add(end)
+  for (const { pfn, pages } of domain.regions) all.add(pfn).add(pfn + pages)
+  return [...all].sort((a, b) => a - b)
+}
+
+/** For each stretch between two boundaries the region that has it: the one that was placed first. */
+function owners(domain: Domain, bounds: readonly Pfn[]): (number | undefined)[] {
+  const at = new Map(bounds.map((pfn, i) => [pfn, i]))
+  const owner: (number | undefined)[] = new Array(bounds.length)
+  // Where a stretch is taken, the next that may be free: no region passes over the same stretch twice.
+  const next = bounds.map((_, i) => i)
+  const free = (i: number): number => {
+    let found = i
+    while ((next[found] ?? found) !== found) found = next[found] as number
+    for (let walk = i; walk !== found; ) {
+      const after = next[walk] as number
+      next[walk] = found
+      walk = after
+    }
+    return found
+  }
+  domain.regions.forEach(({ pfn, pages }, region) => {
+    const end = at.get(pfn + pages) ?? 0
+    for (let i = free(at.get(pfn) ?? 0); i < end; i = free(i)) {
+      owner[i] = region
+      next[i] = i + 1
+    }
+  })
+  return owner
+}
+
+/** The guest's frames as ranges, in order; what is no memory of the guest's lies between them. */
+export function physicalRanges(domain: Domain): PhysicalRange[] {
+  const bounds = boundaries(domain)
+  const owner = owners(domain, bounds)
+  const placed = [...domain.memory.pages()]
+  const out: (Omit<PhysicalRange, 'pages' | 'data'> & { pages: number; data: number; region: number | undefined })[] =
+    []
+  let run = 0
+  bounds.slice(0, -1).forEach((pfn, i) => {
+    const end = bounds[i + 1] as Pfn
+    if (!domain.memory.has(pfn)) return
+    while (run < placed.length && (placed[run]?.pfn ?? 0) + (placed[run]?.pages ?? 0) <= pfn) run++
+    let data = 0
+    for (let r = run; r < placed.length && (placed[r]?.pfn ?? 0) < end; r++) {
+      const { pfn: from, pages } = placed[r] as (typeof placed)[number]
+      data += Math.min(end, from + pages) - Math.max(pfn, from)
+    }
+    const region = owner[i]
+    const last = out.at(-1)
+    if (last && last.region === region && last.pfn + last.pages === pfn) {
+      last.pages += end - pfn
+      last.data += data
+    } else out.push({ name: '', kind: 'region', pfn, pages: end - pfn, data, region })
+  })
+  return out.map(({ region, pfn, pages, data }) => {
+    const named = region === undefined ? undefined : domain.regions[region]
+    const kind = named ? 'region' : data > 0 ? 'unnamed' : 'free'
+    return { name: named ? printable(named.name) : kind, pfn, pages, kind, data }
+  })
+}
+
+/** How many ranges begin at or before a frame: by halves, since a guest may have many. */
+export function rangesUpTo(ranges: readonly PhysicalRange[], pfn: Pfn): number {
+  let low = 0
+  let high = ranges.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((ranges[middle] as PhysicalRange).pfn <= pfn) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** The index of the range that a frame lies in, or -1. */
+export function rangeOf(ranges: readonly PhysicalRange[], pfn: Pfn): number {
+  const index = rangesUpTo(ranges, pfn) - 1
+  const range = ranges[index]
+  return range && pfn < range.pfn + range.pages ? index : -1
+}

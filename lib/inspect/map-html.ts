@@ -1,0 +1,181 @@
+/**
+ * map as one HTML page that holds all it needs: no network, no other file, and it works from file://.
+ *
+ * Source: https://html.spec.whatwg.org/ and https://www.w3.org/TR/CSP3/ (the page allows itself its own script alone).
+ * Gotcha: the script is the text of a function that the compiler checked with all the others; its hash is in the policy,
+ * so that nothing that a snapshot's names could smuggle in would run.
+ */
+import { createHash } from 'node:crypto'
+import type { Domain } from '../guest/domain.js'
+import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
+import { escapeText, scriptJson } from './escape.js'
+import { mapClient, type PageData } from './map-client.js'
+import { layoutFigure, NARROW, WIDE } from './map-figure.js'
+import { describeMap, type GuestMap } from './map-model.js'
+import { FIGURE_STYLE, PAGE_STYLE, PALETTE } from './map-style.js'
+import { figureSvg } from './map-svg.js'
+
+/** The bits of a page-table entry (Intel SDM vol. 3, table 4-19 and its neighbours). */
+const BITS: PageData['bits'] = [
+  [63, 1, 'NX', 'no instruction is fetched through it'],
+  [59, 4, 'PK', 'protection key, or free for software'],
+  [52, 7, 'AVL', 'free for software'],
+  [12, 40, 'frame', 'the machine frame'],
+  [9, 3, 'AVL', 'free for software'],
+  [8, 1, 'G', 'global: kept when cr3 changes'],
+  [7, 1, 'PS', 'a large page, at L2 and L3; PAT at L1'],
+  [6, 1, 'D', 'dirty: was written through'],
+  [5, 1, 'A', 'accessed: was used'],
+  [4, 1, 'PCD', 'not cached'],
+  [3, 1, 'PWT', 'written through the cache'],
+  [2, 1, 'US', 'user mode may use it'],
+  [1, 1, 'RW', 'may be written'],
+  [0, 1, 'P', 'present'],
+]
+
+/** The layout of a guest as one page. The same guest gives the same bytes. */
+export function mapHtml(domain: Domain): string {
+  const map = describeMap(domain)
+  const { guest } = map
+  const script = `(${mapClient.toString()})()`
+  const hash = createHash('sha256').update(script).digest('base64')
+  const title = escapeText(guest.name)
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}: memory map</title>
+<style>${PALETTE}${FIGURE_STYLE}${PAGE_STYLE}</style>
+</head>
+<body>
+<header>
+<h1>${title}</h1>
+${facts(map)}
+<form id="search" role="search">
+<label for="address">Address, physical or virtual, or a region’s name
+<input id="address" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="0x1000000"></label>
+<button type="submit">Look up</button>
+</form>
+<div id="found" role="status" aria-live="polite"></div>
+<noscript><p>Without scripts this page shows the drawing and the lists; the tables, the search and the bytes need them.</p></noscript>
+</header>
+<main>
+<section aria-labelledby="layout">
+<h2 id="layout">Layout</h2>
+<p class="soft">${layoutNote(map)}</p>
+${figureSvg(map, layoutFigure(map, WIDE), 'w', 'wide')}
+${figureSvg(map, layoutFigure(map, NARROW), 'n', 'narrow')}
+</section>
+${tablesSection(map)}
+${structsSection(map)}
+${runsSection(map)}
+</main>
+<footer>${boundsNote(map)}</footer>
+<script type="application/json" id="data">${scriptJson({ map, bits: BITS } satisfies PageData)}</script>
+<script>${script}</script>
+</body>
+</html>
+`
+}
+
+const pagingName = (levels: number): string => ({ 4: 'four levels', 3: 'PAE, three levels' })[levels] ?? 'off'
+
+function facts({ guest, registers, paging }: GuestMap): string {
+  const said = [
+    ['type', `${guest.type}, ${guest.abi}`],
+    ['memory', `${showSize(guest.bytes)}, ${guest.pages} pages`],
+    ['p2m', guest.p2m],
+    ['paging', pagingName(paging.levels)],
+  ].map(([name, value]) => `<li><b>${name}</b><span class="mono">${escapeText(value ?? '')}</span></li>`)
+  const leads = Object.entries(registers).map(([name, value]) =>
+    name === 'cr3'
+      ? `<li><b>cr3</b><span class="mono">${value}</span></li>`
+      : `<li><b>${name}</b><button type="button" data-search="${value}">${value}</button></li>`,
+  )
+  return `<ul class="facts">${[...said, ...leads].join('')}</ul>`
+}
+
+function layoutNote({ paging }: GuestMap): string {
+  const scale = 'Heights go by the logarithm of the size; a torn edge is a stretch without memory or mapping.'
+  const bands =
+    paging.levels === 0
+      ? 'Paging is off: an address means itself.'
+      : 'Bands join what is mapped to the frames behind it.'
+  return `${bands} ${scale} Choose a box to look its address up.`
+}
+
+function tablesSection({ paging, bounds }: GuestMap): string {
+  const { found, listed } = bounds.tables
+  const left = found > listed ? ` ${found - listed} of ${found} tables are not embedded in this page.` : ''
+  const body =
+    paging.top === null
+      ? `<p>${escapeText(paging.fault ?? 'Paging is off: there are no page tables in force.')}</p>`
+      : `<p class="soft">From cr3 down to one entry’s bits. Arrow keys move and open, Enter opens and closes. Entries that follow one another in the same way are one line until it is opened.${left}</p>
+<div class="split">
+<div class="list"><ul id="tree" role="tree" aria-label="Page tables"></ul></div>
+<div id="entry" class="stay" role="region" aria-label="Entry" aria-live="polite"></div>
+</div>`
+  const hidden = paging.top === null ? '<ul id="tree" role="tree" aria-label="Page tables" hidden></ul>' : ''
+  return `<section aria-labelledby="tables">
+<h2 id="tables">Page tables</h2>
+${body}${hidden}
+</section>`
+}
+
+function structsSection({ structs }: GuestMap): string {
+  if (structs.length === 0) return ''
+  const tabs = structs.map(
+    ({ name }, i) =>
+      `<button type="button" role="tab" id="tab-${i}" aria-controls="struct">${escapeText(name)}</button>`,
+  )
+  return `<section aria-labelledby="boot">
+<h2 id="boot">Boot information</h2>
+<div role="tablist" aria-labelledby="boot">${tabs.join('')}</div>
+<div id="struct" role="tabpanel"></div>
+</section>`
+}
+
+/** Rows of the lists; beyond that the drawing and the search say more than a list would. */
+const MAX_ROWS = 256
+
+function runsSection({ physical, virtual, paging, bounds }: GuestMap): string {
+  const digits = paging.levels === 4 ? 16 : 8
+  const button = (address: string): string => `<button type="button" data-search="${address}">${address}</button>`
+  const left = physical
+    .slice(0, MAX_ROWS)
+    .map(({ name, pfn, pages }) => [button(hex(paddrOf(pfn), 9)), showSize(pages * PAGE_SIZE), escapeText(name)])
+  const right = virtual
+    .slice(0, MAX_ROWS)
+    .map(({ vaddr, pfn, pages, access, region }) => [
+      `${button(hex(BigInt(vaddr), digits))}<br><span class="soft">${hex(paddrOf(pfn), 9)} ${access}</span>`,
+      showSize(pages * PAGE_SIZE),
+      escapeText(region),
+    ])
+  return `<section aria-labelledby="lists">
+<h2 id="lists">Lists</h2>
+<div class="split">
+${list('Physical', ['start', 'size', 'region'], left, bounds.physical.found)}
+${list('Virtual', ['address, physical, access', 'size', 'region'], right, bounds.virtual.found)}
+</div>
+</section>`
+}
+
+function list(caption: string, heads: readonly string[], rows: readonly (readonly string[])[], found: number): string {
+  const cell = (tag: string, text: string, i: number) => `<${tag}${i === 1 ? ' class="n"' : ''}>${text}</${tag}>`
+  const more = found > rows.length ? `<p class="soft">and ${found - rows.length} more</p>` : ''
+  return `<div class="wrap"><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
+    .map((row) => `<tr>${row.map((text, i) => cell('td', text, i)).join('')}</tr>`)
+    .join('')}</tbody></table>${more}</div>`
+}
+
+function boundsNote({ bounds }: GuestMap): string {
+  const said = (['physical', 'virtual', 'tables'] as const).map((name) => {
+    const { found, listed } = bounds[name]
+    const what = { physical: 'physical ranges', virtual: 'virtual runs', tables: 'page tables' }[name]
+    return found > listed ? `${listed} of ${found} ${what}` : `all ${found} ${what}`
+  })
+  const rest = bounds.complete ? '' : ' There are more tables than were gone through: what is counted is a part.'
+  return `This page holds ${said.join(', ')}.${rest} Read back from the guest’s own memory by xen-domain-builder.`
+}

@@ -1,0 +1,136 @@
+/**
+ * mappedRuns: the virtual address space of a guest as its own page tables have it, merged into runs.
+ *
+ * Source: Intel SDM vol. 3, 4.5 and 4.6 (access rights: every level must grant what is to be allowed).
+ * Gotcha: a table that is reached by several ways is gone through once, by the first of them.
+ */
+import { PTE_NX, PTE_PRESENT, PTE_PSE, PTE_RW, X86_32_VADDR_BITS } from '../abi/x86.js'
+import type { Domain } from '../guest/domain.js'
+import { type TablePage, walkPageTables } from '../guest/table-reader.js'
+import { pagingLevels } from '../guest/translate.js'
+import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import { type PhysicalRange, physicalRanges, rangeOf, rangesUpTo } from './frames.js'
+
+/** Virtual pages that lead to frames that follow one another, of one region, with the same access. */
+export interface MappedRun {
+  readonly vaddr: Vaddr
+  /** Of 4 KiB, whatever they are mapped with. */
+  readonly pages: number
+  readonly pfn: Pfn
+  readonly writable: boolean
+  readonly executable: boolean
+  /** Bytes that one entry maps: 4 KiB, 2 MiB or 1 GiB. */
+  readonly pageSize: number
+  /** Name of the region; `free` or `unnamed` where the frames are in none. */
+  readonly region: string
+}
+
+/** Pages that one entry of a leaf maps: 1, 2^9 or 2^18. */
+const pagesOf = (level: number): number => 2 ** (9 * (level - 1))
+
+/** Collects runs, page by page or large page by large page, in order of address. */
+export class RunCollector {
+  readonly runs: MappedRun[] = []
+  readonly #domain: Domain
+  readonly #ranges: readonly PhysicalRange[]
+  readonly #pae: boolean
+  /** The range that the last run lies in. */
+  #range = -1
+
+  constructor(domain: Domain, ranges: readonly PhysicalRange[]) {
+    this.#domain = domain
+    this.#ranges = ranges
+    this.#pae = pagingLevels(domain) === 3
+  }
+
+  /** The pages that a table maps itself; the tables that it names are not looked at. */
+  add(table: TablePage): void {
+    if (table.level === 4 || (this.#pae && table.level === 3)) return
+    const { level, entries, path } = table
+    // PAE's L3 has no such bits for the processor; Xen writes them set.
+    const above = path.filter((step) => !(this.#pae && step.level === 3))
+    const writable = above.every(({ entry }) => entry & BigInt(PTE_RW))
+    const executable = !path.some(({ entry }) => entry & PTE_NX)
+    const bytes = BigInt(pagesOf(level)) * BigInt(PAGE_SIZE)
+    // Halves of entries, as numbers: a bigint for each would take ten times as long.
+    const words = new Uint32Array(entries.buffer, entries.byteOffset, entries.length * 2)
+    for (let index = 0; index < entries.length; index++) {
+      const low = words[2 * index] as number
+      if (!(low & PTE_PRESENT) || (level > 1 && !(low & PTE_PSE))) continue
+      const high = words[2 * index + 1] as number
+      const mfn = (high & 0xfffff) * 2 ** 20 + (low >>> 12)
+      // Bit 12 of a large page's entry is PAT.
+      const pfn = this.#domain.p2m.pfn(level > 1 ? mfn - (mfn % pagesOf(level)) : mfn)
+      if (pfn === undefined) continue
+      const access = { writable: writable && (low & PTE_RW) !== 0, executable: executable && high >>> 31 === 0 }
+      this.#pages(table.vaddr + BigInt(index) * bytes, pfn, pagesOf(level), access)
+    }
+  }
+
+  /** Frames from `pfn` on, seen at `vaddr`, range by range; those that are not the guest's are left out. */
+  #pages(vaddr: Vaddr, pfn: Pfn, pages: number, access: Pick<MappedRun, 'writable' | 'executable'>): void {
+    const end = pfn + pages
+    let at = pfn
+    while (at < end) {
+      const known = this.#ranges[this.#range]
+      const inKnown = known !== undefined && at >= known.pfn && at < known.pfn + known.pages
+      const index = inKnown ? this.#range : rangeOf(this.#ranges, at)
+      const range = this.#ranges[index]
+      if (range === undefined) {
+        // A large page may reach over a hole: what lies behind it is still mapped.
+        at = Math.min(end, this.#ranges[rangesUpTo(this.#ranges, at)]?.pfn ?? end)
+        continue
+      }
+      const to = Math.min(end, range.pfn + range.pages)
+      const from = vaddr + BigInt(at - pfn) * BigInt(PAGE_SIZE)
+      this.#append(
+        { vaddr: from, pages: to - at, pfn: at, ...access, pageSize: pages * PAGE_SIZE, region: range.name },
+        index,
+      )
+      at = to
+    }
+  }
+
+  #append(run: MappedRun, range: number): void {
+    const last = this.runs.at(-1)
+    const follows =
+      last !== undefined &&
+      range === this.#range &&
+      last.pfn + last.pages === run.pfn &&
+      last.writable === run.writable &&
+      last.executable === run.executable &&
+      last.pageSize === run.pageSize &&
+      last.vaddr + BigInt(last.pages) * BigInt(PAGE_SIZE) === run.vaddr
+    this.#range = range
+    if (last && follows) this.runs[this.runs.length - 1] = { ...last, pages: last.pages + run.pages }
+    else this.runs.push(run)
+  }
+
+  /** Without paging an address means itself: what of the memory 32 bits can reach. */
+  addUnpaged(): void {
+    const end = 2 ** X86_32_VADDR_BITS / PAGE_SIZE
+    for (const { pfn, pages, name } of this.#ranges) {
+      if (pfn >= end) return
+      this.runs.push({
+        vaddr: BigInt(pfn) * BigInt(PAGE_SIZE),
+        pages: Math.min(pages, end - pfn),
+        pfn,
+        writable: true,
+        executable: true,
+        pageSize: PAGE_SIZE,
+        region: name,
+      })
+    }
+  }
+}
+
+/**
+ * The virtual address space of a guest, in order of address; where paging is off, its memory at its own addresses.
+ * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
+ */
+export function mappedRuns(domain: Domain): MappedRun[] {
+  const collector = new RunCollector(domain, physicalRanges(domain))
+  if (pagingLevels(domain) === 0) collector.addUnpaged()
+  else for (const table of walkPageTables(domain)) collector.add(table)
+  return collector.runs
+}

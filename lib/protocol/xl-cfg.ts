@@ -1,0 +1,155 @@
+/**
+ * xl.cfg, the file that xl takes a guest from: its grammar, and what of it a builder can use.
+ *
+ * Source: xl.cfg(5); the rules of Xen's tools/libs/util/libxlu_cfg_l.l and libxlu_cfg_y.y (the meanings, not the code).
+ * Gotcha: xl refuses every \x escape and drops the characters of octal ones; both are refused here.
+ */
+import { DomainBuilderError } from '../errors.js'
+
+/** What a key is set to; xl keeps numbers as the text they were written as. */
+export type XlCfgValue = string | readonly XlCfgValue[]
+
+/** Characters of a file, and lists within lists: far more than any guest needs. */
+const MAX_TEXT = 1 << 20
+const MAX_DEPTH = 16
+
+/** One token at a place; a string has lost its quotes. The order is the lexer's: an unclosed quote matches none. */
+const TOKEN =
+  /(?<blank>[ \t]+)|(?<ident>[a-z][_0-9a-z]*)|(?<number>[0-9][0-9a-fx]*)|(?<mark>\+=|[,[\]=;])|(?<newline>\n|#[^\n]*\n)|(?<string>'(?:[^'\\\n]|\\[^\n])*'|"(?:[^"\\\n]|\\[^\n])*")/y
+
+type TokenKind = 'ident' | 'number' | 'mark' | 'newline' | 'string' | 'end'
+
+interface Token {
+  readonly kind: TokenKind
+  readonly text: string
+  readonly at: number
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  v: '\v',
+  '\\': '\\',
+  "'": "'",
+  '"': '"',
+}
+
+/**
+ * Reads the text of an xl.cfg: every key with its last value, += joined to what was there.
+ *
+ * @throws DomainBuilderError `bad-config` with line and column for what xl's own parser refuses, `\x` and octal escapes,
+ *   a text of more than 1 MiB, and lists nested more than 16 deep.
+ */
+export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
+  if (text.length > MAX_TEXT) {
+    throw new DomainBuilderError('bad-config', 'the xl.cfg is too long', {
+      expected: `at most ${MAX_TEXT} characters`,
+      found: `${text.length}`,
+    })
+  }
+  const tokens = new Tokens(text)
+  const settings = new Map<string, XlCfgValue>()
+  for (;;) {
+    const key = tokens.next()
+    if (key.kind === 'end') return settings
+    if (key.kind === 'newline' || key.text === ';') continue
+    if (key.kind !== 'ident') tokens.refuse(key, 'a key')
+    const operator = tokens.next()
+    if (operator.kind !== 'mark' || (operator.text !== '=' && operator.text !== '+='))
+      tokens.refuse(operator, '= or +=')
+    const value = readValue(tokens, 0)
+    const before = operator.text === '+=' ? settings.get(key.text) : undefined
+    if (before === undefined) settings.set(key.text, value)
+    else if (typeof before === 'string' && typeof value === 'string') settings.set(key.text, before + value)
+    else if (typeof before !== 'string' && typeof value !== 'string') settings.set(key.text, [...before, ...value])
+    else tokens.refuse(key, `the kind of value that ${key.text} has already`)
+    const end = tokens.next()
+    if (end.kind === 'end') return settings
+    if (end.kind !== 'newline' && end.text !== ';') tokens.refuse(end, 'the end of the line, or ;')
+  }
+}
+
+function readValue(tokens: Tokens, depth: number): XlCfgValue {
+  const token = tokens.next()
+  if (token.kind === 'number' || token.kind === 'string') return token.text
+  if (token.kind !== 'mark' || token.text !== '[' || depth === MAX_DEPTH) {
+    tokens.refuse(token, depth === MAX_DEPTH ? `lists at most ${MAX_DEPTH} deep` : 'a string, a number or [')
+  }
+  const values: XlCfgValue[] = []
+  tokens.skipLines()
+  while (!tokens.takes(']')) {
+    values.push(readValue(tokens, depth + 1))
+    tokens.skipLines()
+    if (tokens.takes(']')) break
+    if (!tokens.takes(',')) tokens.refuse(tokens.next(), ', or ]')
+    tokens.skipLines()
+  }
+  return values
+}
+
+/** The text, token by token, one looked at ahead. */
+class Tokens {
+  readonly #text: string
+  #at = 0
+  #ahead: Token | undefined
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  next(): Token {
+    const token = this.#ahead ?? this.#read()
+    this.#ahead = undefined
+    return token
+  }
+
+  /** Whether the next token is this mark; it is taken then. */
+  takes(mark: string): boolean {
+    this.#ahead ??= this.#read()
+    const found = this.#ahead.kind === 'mark' && this.#ahead.text === mark
+    if (found) this.#ahead = undefined
+    return found
+  }
+
+  skipLines(): void {
+    do this.#ahead ??= this.#read()
+    while (this.#ahead.kind === 'newline' && this.next())
+  }
+
+  refuse({ kind, text, at }: Token, expected: string): never {
+    const found = kind === 'end' ? 'the end' : kind === 'newline' ? 'the end of the line' : `'${text.slice(0, 40)}'`
+    const before = this.#text.slice(0, at).split('\n')
+    const place = `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`
+    throw new DomainBuilderError('bad-config', `xl.cfg ${place}`, { expected, found })
+  }
+
+  #read(): Token {
+    for (;;) {
+      const at = this.#at
+      if (at === this.#text.length) return { kind: 'end', text: '', at }
+      TOKEN.lastIndex = at
+      const groups = TOKEN.exec(this.#text)?.groups
+      if (!groups) {
+        const rest = { kind: 'string', text: this.#text.slice(at, at + 20).split('\n', 1)[0] ?? '', at } as const
+        this.refuse(rest, this.#text[at] === '#' ? 'a newline behind the comment' : "xl.cfg's syntax")
+      }
+      this.#at = TOKEN.lastIndex
+      for (const kind of ['ident', 'number', 'mark', 'newline', 'string'] as const) {
+        const text = groups[kind]
+        if (text !== undefined) return { kind, text: kind === 'string' ? this.#dequote(text, at) : text, at }
+      }
+    }
+  }
+
+  #dequote(quoted: string, at: number): string {
+    return quoted.slice(1, -1).replace(/\\(.)/gs, (typed, letter: string, index: number) => {
+      const meant = ESCAPES[letter]
+      if (meant !== undefined) return meant
+      return this.refuse({ kind: 'string', text: typed, at: at + 1 + index }, 'one of \\a \\b \\f \\n \\r \\t \\v \\\\')
+    })
+  }
+}

@@ -1,0 +1,26 @@
+/**
+ * docs/errors.md has every error code, with the cause that the code itself gives and a cure.
+ *
+ * Source: ../lib/errors.ts.
+ * Gotcha: the cause is compared word for word, so that the page cannot drift from the library.
+ */
+import { readFileSync } from 'node:fs'
+import * as path from 'node:path'
+import t from 'tap'
+import { ERROR_CODES } from '../lib/errors.js'
+import { projectRoot } from './peer/paths.js'
+
+t.test('every code, its cause and a cure', (t) => {
+  const page = readFileSync(path.join(projectRoot, 'docs/errors.md'), 'utf8')
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$/gm)].map(([, code, cause, cure]) => ({
+    code,
+    cause,
+    cure,
+  }))
+  t.same(
+    rows.map(({ code, cause }) => [code, cause]),
+    Object.entries(ERROR_CODES),
+  )
+  for (const { code, cure = '' } of rows) t.ok(cure.length > 10, `${code} has a cure`)
+  t.end()
+})

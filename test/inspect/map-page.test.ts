@@ -1,0 +1,187 @@
+/**
+ * The page of map in a real browser: searched, gone through by keyboard, and nothing cut off or overlapping.
+ *
+ * Source: Debian's chromium, driven over the DevTools protocol.
+ * Gotcha: a drawing's words are measured as they are drawn: whether they fit depends on the browser's own faces.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { type Domain, mapHtml } from '../../lib/index.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
+import { GUESTS, hostile } from './map-guests.js'
+
+const FLAGS =
+  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-map-'))
+let browser: Browser | undefined
+t.teardown(async () => {
+  await browser?.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function launch(t: Test): Promise<Browser | undefined> {
+  if (!(await requirePeer(t, () => findCommand('chromium', 'chromium')))) return undefined
+  browser ??= await chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS.split(' ') })
+  return browser
+}
+
+let count = 0
+/** The page of a guest as a file on disk; whatever it complains of, or asks the network for, fails the test. */
+async function open(t: Test, domain: Domain, width = 1280, scheme: 'light' | 'dark' = 'light'): Promise<Page> {
+  const file = path.join(folder, `${count++}.html`)
+  writeFileSync(file, mapHtml(domain))
+  const page = await (browser as Browser).newPage({ viewport: { width, height: 900 }, colorScheme: scheme })
+  page.on('pageerror', (error) => t.fail(error.message))
+  page.on('console', (message) => t.fail(message.text()))
+  page.on('dialog', (dialog) => t.fail(`a script of the guest's ran: ${dialog.message()}`))
+  page.on('request', (request) => {
+    if (!request.url().startsWith('file:')) t.fail(`asks for ${request.url()}`)
+  })
+  await page.goto(pathToFileURL(file).href)
+  return page
+}
+
+/** The words of an element as they are seen. */
+const words = async (page: Page, selector: string): Promise<string> =>
+  (await page.locator(selector).allInnerTexts()).join(' ')
+
+/** What is cut off, or lies over something else, in words. */
+const faults = (page: Page): Promise<string[]> =>
+  page.evaluate(() => {
+    const out: string[] = []
+    const { clientWidth, scrollWidth } = document.documentElement
+    if (scrollWidth > clientWidth) out.push(`the page is ${scrollWidth} wide`)
+    const seen = (at: Element) => at.getClientRects().length > 0
+    for (const at of document.querySelectorAll('body *')) {
+      if (!seen(at)) continue
+      const { left, right } = at.getBoundingClientRect()
+      if (left < -0.5 || right > clientWidth + 0.5) out.push(`${at.tagName} ${at.className} leaves the page`)
+      if (
+        at instanceof HTMLElement &&
+        at.tagName !== 'INPUT' &&
+        at.scrollWidth > at.clientWidth + 1 &&
+        at.clientWidth > 0
+      )
+        out.push(`${at.tagName} ${at.className} is ${at.scrollWidth} in ${at.clientWidth}`)
+    }
+    // The words of a drawing lie within their box and not over each other.
+    for (const box of document.querySelectorAll('.figure .box')) {
+      if (!seen(box)) continue
+      const outer = (box.querySelector('.body') ?? box).getBoundingClientRect()
+      const words = [...box.querySelectorAll('text')].map((word) => word.getBoundingClientRect())
+      for (const word of words) {
+        if (word.left < outer.left - 1 || word.right > outer.right + 1 || word.bottom > outer.bottom + 2)
+          out.push(`words leave the box ${box.textContent}`)
+      }
+      words.forEach((a, i) => {
+        for (const b of words.slice(i + 1)) {
+          const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3
+          if (!apart) out.push(`words overlap in ${box.textContent}`)
+        }
+      })
+    }
+    // Neighbours in the flow of the page.
+    for (const parent of document.querySelectorAll('body, header, main, section, .split, form, .facts, .row, tr')) {
+      const boxes = [...parent.children].filter(seen).map((at) => ({ at, box: at.getBoundingClientRect() }))
+      boxes.forEach(({ at, box: a }, i) => {
+        for (const { at: other, box: b } of boxes.slice(i + 1)) {
+          if (a.right > b.left + 1 && b.right > a.left + 1 && a.bottom > b.top + 1 && b.bottom > a.top + 1)
+            out.push(`${at.tagName} ${at.className} overlaps ${other.tagName} ${other.className}`)
+        }
+      })
+    }
+    return [...new Set(out)].slice(0, 8)
+  })
+
+t.test('nothing is cut off or overlaps, whatever the guest, width and colours', async (t) => {
+  if (!(await launch(t))) return
+  for (const [name, make] of Object.entries(GUESTS)) {
+    const domain = await make()
+    for (const [width, scheme] of [
+      [1280, 'light'],
+      [1280, 'dark'],
+      [400, 'light'],
+      [400, 'dark'],
+    ] as const) {
+      const page = await open(t, width === 400 && scheme === 'dark' ? hostile(domain) : domain, width, scheme)
+      t.same(await faults(page), [], `${name} at ${width}, ${scheme}`)
+      const paper = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
+      t.equal(paper, scheme === 'dark' ? 'rgb(19, 23, 28)' : 'rgb(251, 250, 246)')
+      await page.close()
+    }
+  }
+})
+
+t.test('an address is searched, and its way through the tables followed, by keyboard', async (t) => {
+  if (!(await launch(t))) return
+  const page = await open(t, await (GUESTS.pv64 as () => Promise<Domain>)(), 400)
+  const search = async (text: string): Promise<string> => {
+    await page.fill('#address', text)
+    await page.press('#address', 'Enter')
+    return words(page, '#found')
+  }
+  const said = await search('0xffffffff80101234')
+  t.match(said, /physical 0x101234, kernel\+0x1/)
+  for (const level of [4, 3, 2, 1]) t.match(said, new RegExp(`L${level}\\[\\d+\\]`))
+  t.match(await search('0x101234'), /kernel, 0x1234 bytes into it[\s\S]*0xffffffff80101234/, 'and back')
+  t.match(await search('0x1000000000000'), /Not canonical/)
+  t.match(await search('0xffffffff00000000'), /is not mapped/)
+  t.match(await search('kernel'), /0x100000: pfn 0x100, kernel/)
+  t.match(await search('nonsense'), /Neither an address/)
+  await search('0xffffffff80101234')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  t.match(await words(page, '#entry h3'), /^L\d\[\d+\] = 0x[0-9a-f]{16}$/, 'the step is shown bit by bit')
+  t.match(await page.evaluate(() => document.activeElement?.getAttribute('role')), 'treeitem')
+  await page.close()
+})
+
+t.test('page tables from cr3 down to bits, by arrow keys', async (t) => {
+  if (!(await launch(t))) return
+  for (const [name, levels] of [
+    ['pv64', 4],
+    ['pv32', 3],
+  ] as const) {
+    const page = await open(t, await (GUESTS[name] as () => Promise<Domain>)())
+    await page.focus('[role=treeitem]')
+    await page.keyboard.press('End')
+    let text = ''
+    for (let step = 0; step < 40 && !text.startsWith('L1['); step++) {
+      await page.keyboard.press('ArrowRight')
+      text = await words(page, '#entry h3')
+    }
+    t.match(text, /^L1\[\d+\] = 0x[0-9a-f]{16}$/, `${name}: ${levels} levels down`)
+    t.match(await words(page, '#entry'), /RW\s+[01]\s+may be written/)
+    t.ok(await page.evaluate(() => document.activeElement?.matches(':focus-visible')), 'the focus is seen')
+    const deep = await page.evaluate(() => document.querySelectorAll('[aria-expanded=true]').length)
+    await page.keyboard.press('Home')
+    await page.keyboard.press('ArrowLeft')
+    t.ok((await page.evaluate(() => document.querySelectorAll('[aria-expanded=true]').length)) < deep, 'and closed')
+    await page.close()
+  }
+})
+
+t.test('a field and its bytes light up together', async (t) => {
+  if (!(await launch(t))) return
+  for (const [name, struct] of [
+    ['pv64', 'start_info'],
+    ['linux, paging off', 'boot_params'],
+    ['pvh', 'hvm_start_info'],
+  ] as const) {
+    const page = await open(t, await (GUESTS[name] as () => Promise<Domain>)())
+    t.equal(await words(page, '[role=tab][aria-selected=true]'), struct)
+    const rows = page.locator('.fields tbody tr:not([hidden])')
+    await rows.first().focus()
+    await page.keyboard.press('ArrowDown')
+    t.ok((await page.locator('.hex b.lit').count()) > 0, `${name}: its bytes`)
+    t.equal(await page.locator('tr.lit').count(), 1, 'and its row')
+    await page.close()
+  }
+})

@@ -1,0 +1,102 @@
+/**
+ * The package as npm packs it, in a fresh TypeScript project of each module resolution, and from CommonJS.
+ *
+ * Source: https://www.typescriptlang.org/docs/handbook/modules/reference.html; https://nodejs.org/api/packages.html.
+ * Gotcha: the projects lie outside this one, so that nothing is found that was not packed.
+ */
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { projectRoot } from './peer/paths.js'
+
+const dir = mkdtempSync(join(tmpdir(), 'xen-domain-builder-package-'))
+process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+const run = (command: string, ...args: readonly string[]) => spawnSync(command, args, { cwd: dir, encoding: 'utf8' })
+
+const PROGRAM = `import { buildDomain, DomainBuilderError, readKernel, readStartInfo, type Domain } from 'xen-domain-builder'
+import { assertStartInfo, buildElf, xenNotes } from 'xen-domain-builder/testing'
+async function main(): Promise<void> {
+  const notes = xenNotes({ XEN_VERSION: 'xen-3.0', LOADER: 'generic', VIRT_BASE: 0xffffffff80000000n })
+  const segments = [{ paddr: 0x100000, vaddr: 0xffffffff80100000n, data: new Uint8Array(64).fill(0x90) }]
+  const image: Uint8Array = buildElf({ class: 64, entry: 0xffffffff80100000n, segments, notes })
+  const guest: Domain = buildDomain(await readKernel(image), { type: 'pv', memory: 32 * 2 ** 20 })
+  assertStartInfo(guest, { nr_pages: 0x2000n })
+  try {
+    xenNotes({}) && buildElf({ class: 64, entry: 0, segments: [], notes: [{ type: 'ENTRY', desc: -1 }] })
+  } catch (error) {
+    console.log(error instanceof DomainBuilderError, readStartInfo(guest).nr_pages)
+  }
+}
+main()
+`
+
+test('npm pack, unpacked, is used under each module resolution', async (t) => {
+  const packed = spawnSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', dir], {
+    cwd: projectRoot,
+    encoding: 'utf8',
+  })
+  t.equal(packed.status, 0)
+  t.equal(run('tar', 'xzf', packed.stdout.trim()).status, 0)
+  mkdirSync(join(dir, 'node_modules'))
+  cpSync(join(dir, 'package'), join(dir, 'node_modules/xen-domain-builder'), { recursive: true })
+  for (const name of ['elfy', 'endian-reader', 'buffer-layout', 'debug', 'ms', '@types', 'undici-types']) {
+    symlinkSync(join(projectRoot, 'node_modules', name), join(dir, 'node_modules', name))
+  }
+  const tsc = join(projectRoot, 'node_modules/typescript/bin/tsc')
+  const common = ['--strict', '--target', 'es2022', '--types', 'node', '--outDir']
+  for (const [out, type, module, resolution] of [
+    ['nodenext', 'module', 'nodenext', 'nodenext'],
+    ['node16', 'module', 'node16', 'node16'],
+    ['bundler', 'module', 'esnext', 'bundler'],
+    ['require', 'commonjs', 'nodenext', 'nodenext'],
+  ] as const) {
+    writeFileSync(join(dir, 'package.json'), JSON.stringify({ type }))
+    writeFileSync(join(dir, 'use.ts'), PROGRAM)
+    const built = run(
+      process.execPath,
+      tsc,
+      ...common,
+      out,
+      '--module',
+      module,
+      '--moduleResolution',
+      resolution,
+      'use.ts',
+    )
+    t.equal(built.stdout, '', `${out}: no complaint of tsc`)
+    if (type === 'commonjs') t.match(readFileSync(join(dir, out, 'use.js'), 'utf8'), /require\("xen-domain-builder"\)/)
+    const used = run(process.execPath, join(out, 'use.js'))
+    t.equal(used.stdout, 'true 8192n\n', `${out}: it runs ${used.stderr.split('\n')[0]}`)
+  }
+  const dynamic = run(process.execPath, '-e', "import('xen-domain-builder').then((m) => console.log(m.PAGE_SIZE))")
+  t.equal(dynamic.stdout, '4096\n')
+  const command = run(process.execPath, 'node_modules/xen-domain-builder/dist/package/cli/main.js', '--version')
+  t.match(command.stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+test('publint has nothing to say', async (t) => {
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    ['node_modules/publint/src/cli.js', '--strict', '--pack', 'npm'],
+    {
+      cwd: projectRoot,
+      encoding: 'utf8',
+      env: { ...process.env, npm_config_ignore_scripts: 'true' },
+    },
+  )
+  t.equal(status, 0, stdout)
+})
+
+test('it works under the other releases of Node that it names', async (t) => {
+  for (const release of ['22', '24']) {
+    const file = join(dir, 'require/use.js')
+    const used = spawnSync('npx', ['-y', `node@${release}`, file], { cwd: dir, encoding: 'utf8', timeout: 120_000 })
+    if (used.stdout === '' && /npm error|ENOTFOUND|ETARGET/.test(used.stderr) && process.env.CI !== 'true') {
+      t.pass(`Node ${release}`, { skip: `npx cannot fetch node@${release}` })
+      continue
+    }
+    t.equal(used.stdout, 'true 8192n\n', `Node ${release} ${used.stderr.split('\n')[0]}`)
+  }
+})
