@@ -48,6 +48,8 @@ try {
   writeFileSync(file('vmlinux'), elf.bytes)
   const kernelMiB = elf.bytes.length / MiB
   const rounds = Array.from({ length: ROUNDS }, () => {
+    // A file of that name would have to be thrown away first, and ext4 then puts the new one on the disk when it is closed.
+    rmSync(file('guest.xl'), { force: true })
     const write = measured('write', file('vmlinux'), file('guest.xl'))
     const cp = copy(file('guest.xl'), file('copy.xl'))
     rmSync(file('copy.xl'))

@@ -22,6 +22,7 @@ import { DomainBuilderError } from '../errors.js'
 import { hex, overlaps, PAGE_SIZE, type Paddr, type Pfn, pagesFor, pfnOf, type Range, type Vaddr } from '../units.js'
 import type { PageTableFrames } from './domain.js'
 import { setEntry } from './page-tables.js'
+import { throughWords } from './words.js'
 
 /** Bytes of virtual addresses that lead to physical ones in a row. */
 export interface LinearMapping {
@@ -105,14 +106,15 @@ export class LinearTables {
 
   /** Writes the tables in the frames [pfn, pfn + out.length / 4096) into `out`. */
   fill(pfn: Pfn, out: Uint8Array): void {
-    const words = new Uint32Array(out.length / 4)
-    for (let done = 0; done * PAGE_SIZE < out.length; done++) {
-      const run = this.#runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
-      if (!run) continue
-      const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
-      this.#fillTable(run.level, run.index + pfn + done - run.pfn, table)
-    }
-    out.set(new Uint8Array(words.buffer))
+    out.fill(0)
+    throughWords(out, (words) => {
+      for (let done = 0; done * PAGE_SIZE < out.length; done++) {
+        const run = this.#runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
+        if (!run) continue
+        const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
+        this.#fillTable(run.level, run.index + pfn + done - run.pfn, table)
+      }
+    })
   }
 
   #fillTable(level: number, index: number, table: Uint32Array): void {

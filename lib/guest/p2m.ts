@@ -6,6 +6,7 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { checkedInteger, FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
+import { throughWords } from './words.js'
 
 /** A pair of functions, pfn to mfn and back; nothing is materialised. */
 export interface P2m {
@@ -230,17 +231,16 @@ export function p2mListBytes(pages: number, entryBytes: 4 | 8): number {
 export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: number, out: Uint8Array): void {
   const first = offset / entryBytes
   const count = Math.max(0, Math.min(out.length / entryBytes, pages - first))
-  const words = new Uint32Array(count * (entryBytes / 4))
-  if (entryBytes === 4) {
-    for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? 0xffffffff
-  } else {
-    for (let i = 0; i < count; i++) {
-      const mfn = p2m.mfn(first + i)
-      words[2 * i] = mfn === undefined ? 0xffffffff : mfn
-      words[2 * i + 1] = mfn === undefined ? 0xffffffff : mfn / 2 ** 32
+  throughWords(out, (words) => {
+    if (entryBytes === 4) {
+      for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? 0xffffffff
+    } else {
+      for (let i = 0; i < count; i++) {
+        const mfn = p2m.mfn(first + i)
+        words[2 * i] = mfn === undefined ? 0xffffffff : mfn
+        words[2 * i + 1] = mfn === undefined ? 0xffffffff : mfn / 2 ** 32
+      }
     }
-  }
-  const bytes = new Uint8Array(words.buffer)
-  out.set(bytes)
-  out.fill(0, bytes.length)
+  })
+  out.fill(0, count * entryBytes)
 }

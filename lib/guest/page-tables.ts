@@ -11,6 +11,7 @@ import { logTables } from '../log.js'
 import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { PageTableFrames } from './domain.js'
 import { mfnOf, type P2m } from './p2m.js'
+import { throughWords } from './words.js'
 
 /** What Xen's builder puts into entries that name a table, PAE's L3 included. */
 const TABLE_FLAGS = PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY
@@ -138,14 +139,15 @@ export class PageTables {
 
   /** Writes the tables in the frames [pfn, pfn + out.length / 4096) into `out`, which may hold anything before. */
   fill(p2m: P2m, pfn: Pfn, out: Uint8Array): void {
-    const words = new Uint32Array(out.length / 4)
-    for (let done = 0; done * PAGE_SIZE < out.length; done++) {
-      const run = this.runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
-      if (!run) continue
-      const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
-      this.#fillTable(p2m, run.level, run.index + pfn + done - run.pfn, table)
-    }
-    out.set(new Uint8Array(words.buffer))
+    out.fill(0)
+    throughWords(out, (words) => {
+      for (let done = 0; done * PAGE_SIZE < out.length; done++) {
+        const run = this.runs.find((r) => pfn + done >= r.pfn && pfn + done < r.pfn + r.count)
+        if (!run) continue
+        const table = words.subarray((done * PAGE_SIZE) / 4, ((done + 1) * PAGE_SIZE) / 4)
+        this.#fillTable(p2m, run.level, run.index + pfn + done - run.pfn, table)
+      }
+    })
   }
 
   #fillTable(p2m: P2m, level: number, index: number, table: Uint32Array): void {

@@ -15,6 +15,7 @@ import type { Domain, PvBoot } from './domain.js'
 import { GuestMemory } from './memory.js'
 import { fillP2mList, makeP2m, type P2m } from './p2m.js'
 import type { Vcpu } from './vcpu.js'
+import { throughWords } from './words.js'
 
 /** Regions that hold the guest's own list of machine frames. */
 export const P2M_REGION = 'p2m'
@@ -44,7 +45,7 @@ export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
   for (const run of boot.pageTables.runs) {
     memory.generate(paddrOf(run.pfn), run.pages * PAGE_SIZE, (offset, out) => {
       domain.memory.readInto(paddrOf(run.pfn) + offset, out)
-      rewriteTables(domain, run.level, run.pfn + offset / PAGE_SIZE, out)
+      throughWords(out, (words) => rewriteTables(domain, run.level, run.pfn + offset / PAGE_SIZE, words))
     })
   }
   let listed = 0
@@ -69,15 +70,8 @@ function pfnOfMfn(domain: Domain, mfn: Mfn, what: string): Pfn {
   return pfn
 }
 
-/** Tables as pairs of u32: a BigUint64Array would make a bigint of each entry. */
-function rewriteTables(domain: Domain, level: number, first: Pfn, out: Uint8Array): void {
-  if (out.byteOffset % 4 !== 0) {
-    const aligned = out.slice()
-    rewriteTables(domain, level, first, aligned)
-    out.set(aligned)
-    return
-  }
-  const words = new Uint32Array(out.buffer, out.byteOffset, out.length / 4)
+/** Tables as pairs of u32. */
+function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32Array): void {
   const xens = level === 4 ? HYPERVISOR_L4_SLOTS : { start: 0, end: 0 }
   for (let at = 0; at < words.length; at += 2) {
     const low = words[at] as number

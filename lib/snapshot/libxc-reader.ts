@@ -15,6 +15,7 @@ import {
   LIBXC_RECORD,
   LIBXC_VERSIONS,
   type LibxcRecordName,
+  PAGES_PER_RECORD,
   PageData,
   PFINFO_PFN_MASK_HIGH,
   PFINFO_SHIFT_HIGH,
@@ -89,6 +90,8 @@ class Reader {
   readonly #source: ByteSource
   readonly #seen = new Set<string>()
   readonly #pages = new PageIndex()
+  /** The entries of one record; only a stranger's are more. */
+  readonly #entries = new Uint32Array(2 * PAGES_PER_RECORD)
   readonly #records: KeptRecord[] = []
   #at: number
   #pv = false
@@ -241,24 +244,30 @@ class Reader {
     if (count === 0) refuse(record, 'it has no pages')
     const entriesAt = record.body + PageData.size
     requireLength(record, PageData.size + 8 * count, true)
-    const bytes = readBytes(this.#source, entriesAt, 8 * count, 'PAGE_DATA record')
-    const entries = new Uint32Array(bytes.buffer)
-    let dataAt = entriesAt + bytes.length
-    for (let i = 0; i < count; i++) {
+    const entries = count <= PAGES_PER_RECORD ? this.#entries.subarray(0, 2 * count) : new Uint32Array(2 * count)
+    this.#source.readInto(entriesAt, new Uint8Array(entries.buffer, 0, 8 * count))
+    let dataAt = entriesAt + 8 * count
+    for (let i = 0; i < count; ) {
+      const low = entries[2 * i] as number
       const high = entries[2 * i + 1] as number
+      // Nearly all pages follow one another and are of one type: they are taken together.
+      let next = i + 1
+      while (next < count && entries[2 * next + 1] === high && entries[2 * next] === low + next - i) next++
       const type = high >>> PFINFO_SHIFT_HIGH
       const pfnHigh = high & ((1 << PFINFO_SHIFT_HIGH) - 1)
       if (!isKnownType(type))
         refuse(record, `page ${i} has an unknown type`, { expected: 'a PFINFO type', found: hex(type) })
-      const pfn = pfnHigh * 2 ** 32 + (entries[2 * i] as number)
-      if (pfnHigh > PFINFO_PFN_MASK_HIGH || pfn > this.#p2mEnd) {
-        refuse(record, `page ${i} lies outside the guest`, {
+      const pfn = pfnHigh * 2 ** 32 + low
+      const pages = next - i
+      if (pfnHigh > PFINFO_PFN_MASK_HIGH || pfn + pages - 1 > this.#p2mEnd) {
+        refuse(record, `page ${next - 1} lies outside the guest`, {
           expected: `a pfn up to ${hex(this.#p2mEnd)}`,
-          found: hex(pfn),
+          found: hex(pfn + pages - 1),
         })
       }
-      this.#pages.add(pfn, type, dataAt)
-      if (hasData(type)) dataAt += PAGE_SIZE
+      this.#pages.add(pfn, pages, type, dataAt)
+      if (hasData(type)) dataAt += pages * PAGE_SIZE
+      i = next
     }
     const length = dataAt - record.body
     if (length !== record.length) {

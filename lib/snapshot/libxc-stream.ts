@@ -24,7 +24,7 @@ import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { alignUp, hex, PAGE_SHIFT, type Pfn } from '../units.js'
+import { alignUp, PAGE_SHIFT, type Pfn } from '../units.js'
 import { dataRuns } from './data-pages.js'
 import { pageDataRecords } from './page-data.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
@@ -143,11 +143,3 @@ export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3): Genera
     libxc('END'),
   )
 }
-
-/** For messages: `PAGE_DATA record`. */
-export function recordName(type: number): string {
-  const known = Object.entries(LIBXC_RECORD).find(([, value]) => value === type)
-  return known ? known[0] : `unknown (${hex(type)})`
-}
-
-export { DOMAIN_TYPE_X86_HVM, DOMAIN_TYPE_X86_PV }

@@ -37,22 +37,22 @@ export class PageIndex {
   #type = new Uint8Array(INITIAL_RUNS)
   #count = 0
 
-  /** Notes one page; offset is ignored for a type without data. */
-  add(pfn: Pfn, type: number, offset: number): void {
+  /** Notes pages that follow one another, in the guest and in the file; offset is ignored for a type without data. */
+  add(pfn: Pfn, pages: number, type: number, offset: number): void {
     const last = this.#count - 1
     const data = hasData(type)
     if (last >= 0 && this.#type[last] === type) {
-      const pages = this.#pages[last] as number
-      const follows = (this.#pfn[last] as number) + pages === pfn
-      if (follows && (!data || (this.#offset[last] as number) + pages * PAGE_SIZE === offset)) {
-        this.#pages[last] = pages + 1
+      const before = this.#pages[last] as number
+      const follows = (this.#pfn[last] as number) + before === pfn
+      if (follows && (!data || (this.#offset[last] as number) + before * PAGE_SIZE === offset)) {
+        this.#pages[last] = before + pages
         return
       }
     }
     if (this.#count === this.#pfn.length) this.#grow()
     const at = this.#count++
     this.#pfn[at] = pfn
-    this.#pages[at] = 1
+    this.#pages[at] = pages
     this.#type[at] = type
     this.#offset[at] = data ? offset : NO_DATA
   }
@@ -148,19 +148,15 @@ export class PageIndex {
       const run = owner[i] as number
       const start = ends[i] as number
       const pages = (ends[i + 1] as number) - start
-      if (run >= 0 && pages > 0) sorted.#append(this.#run(run), start, pages)
+      if (run < 0 || pages === 0) continue
+      const { pfn, type, offset = 0 } = this.#run(run)
+      sorted.add(start, pages, type, offset + (start - pfn) * PAGE_SIZE)
     }
     this.#pfn = sorted.#pfn
     this.#pages = sorted.#pages
     this.#offset = sorted.#offset
     this.#type = sorted.#type
     this.#count = sorted.#count
-  }
-
-  #append(of: PageRun, pfn: Pfn, pages: number): void {
-    this.add(pfn, of.type, (of.offset ?? 0) + (pfn - of.pfn) * PAGE_SIZE)
-    const last = this.#count - 1
-    this.#pages[last] = (this.#pages[last] as number) + pages - 1
   }
 }
 

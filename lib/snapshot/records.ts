@@ -40,15 +40,27 @@ export function readBytes(source: ByteSource, offset: number, length: number, wh
   return bytes
 }
 
+type Names = Readonly<Record<string, number>>
+/** Each table of names turned round, once: a large guest has a hundred thousand records. */
+const turned = new WeakMap<Names, ReadonlyMap<number, string>>()
+
+function nameOf(type: number, names: Names): string {
+  let byType = turned.get(names)
+  if (!byType) {
+    byType = new Map(Object.entries(names).map(([name, value]) => [value, name]))
+    turned.set(names, byType)
+  }
+  return byType.get(type) ?? `unknown (${hex(type)})`
+}
+
 /**
  * The record at an offset.
  * @param names of the types there are; a name in a message is all they are for.
  */
-export function recordAt(source: ByteSource, offset: number, names: Readonly<Record<string, number>>): StreamRecord {
+export function recordAt(source: ByteSource, offset: number, names: Names): StreamRecord {
   const header = RecordHeader.decode(readBytes(source, offset, RecordHeader.size, 'record header'))
   const { type, body_length: length } = header
-  const known = Object.entries(names).find(([, value]) => value === type)
-  const name = known?.[0] ?? `unknown (${hex(type)})`
+  const name = nameOf(type, names)
   const body = offset + RecordHeader.size
   const end = body + alignUp(length, RECORD_ALIGN)
   if (length > RECORD_LENGTH_MAX) {

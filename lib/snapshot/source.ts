@@ -25,6 +25,30 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
   }
 }
 
+/** Bytes that readAhead() fetches at a time. */
+const AHEAD_BYTES = 128 << 10
+
+/** The same source, for whoever goes through it from front to back in small steps: one read for many of them. */
+export function readAhead(source: ByteSource): ByteSource {
+  const window = new Uint8Array(AHEAD_BYTES)
+  let start = 0
+  let end = 0
+  return {
+    size: source.size,
+    readInto(offset, out) {
+      if (out.length > AHEAD_BYTES / 2 || offset + out.length > source.size) return source.readInto(offset, out)
+      if (offset < start || offset + out.length > end) {
+        end = start
+        const length = Math.min(AHEAD_BYTES, source.size - offset)
+        source.readInto(offset, window.subarray(0, length))
+        start = offset
+        end = offset + length
+      }
+      out.set(window.subarray(offset - start, offset - start + out.length))
+    },
+  }
+}
+
 /** @throws DomainBuilderError `truncated` unless [offset, offset + length) lies within `size`. */
 export function requireBytes(size: number, offset: number, length: number): void {
   if (offset < 0 || offset + length > size) {

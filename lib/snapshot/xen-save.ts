@@ -35,7 +35,7 @@ import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-read
 import { concat, libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
-import type { ByteSource } from './source.js'
+import { type ByteSource, readAhead } from './source.js'
 import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
 
 /** How a save file of xl is written. */
@@ -130,11 +130,12 @@ function introduction(config: string): Uint8Array {
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
  */
 export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot> {
-  const { config, offset } = readXlHeader(source)
+  const ahead = readAhead(source)
+  const { config, offset } = readXlHeader(ahead)
   const settings = within({ name: 'domain configuration', offset: XL_MAGIC.length + XlHeader.size }, () =>
     config === undefined ? undefined : readConfig(config),
   )
-  const { stream, emulators } = readLibxl(source, offset)
+  const { stream, emulators } = readLibxl(ahead, offset)
   if (stream.pv) return openPv(source, stream, emulators, config, settings)
   if (settings?.type === 'hvm') {
     throw new DomainBuilderError('bad-snapshot', 'the guest is no PV or PVH guest', {
