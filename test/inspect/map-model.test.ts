@@ -62,7 +62,8 @@ t.test('read back from every format, the virtual view is the same', async (t) =>
       memory: 2 ** 24,
     })
     const seen = (map: ReturnType<typeof describeMap>) => map.virtual.reduce((sum, { pages }) => sum + pages, 0)
-    for (const format of FORMATS) {
+    // QEMU and kexec start no guest that needs Xen.
+    for (const format of FORMATS.filter((one) => one !== 'qemu' && one !== 'kexec')) {
       const back = THROUGH[format](domain)
       t.equal(seen(describeMap(back)), seen(describeMap(domain)), `${elfClass} ${format}`)
       t.match(mapHtml(back), /start_info/)
