@@ -86,7 +86,6 @@ checkInXen(
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
-    restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
