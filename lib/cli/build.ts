@@ -55,7 +55,7 @@ export const command: Command = {
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [0, 1],
+  operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')

@@ -4,11 +4,19 @@
  * Source: ../snapshot/open.ts, ./output.ts.
  * Gotcha: the format comes from --format, else from the output's name: .img raw, .xl xl, .core elf-core, .kexec kexec.
  */
-import { type Command, text, UsageError } from './command.js'
+import { type Command, oneOf, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
 import { compressionOf, compressOption, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
 
 const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core', kexec: 'kexec' }
+
+function byName(output: string): Format {
+  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
+  const format = Object.hasOwn(BY_NAME, ending) ? BY_NAME[ending] : undefined
+  if (!format)
+    throw new UsageError(`the name '${output}' does not say the format: give --format (${FORMATS.join(', ')})`)
+  return format
+}
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
@@ -25,14 +33,11 @@ export const command: Command = {
     },
     compress: compressOption,
   },
-  operands: [1, 1],
+  operands: [{ name: 'SNAPSHOT', file: true }],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('convert needs -o FILE')
-    const given = text(values, 'format')
-    const format =
-      given === undefined ? BY_NAME[/\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
-    if (!format) throw new UsageError(`--format is ${FORMATS.join(', ')}; not '${given ?? ''}'`)
+    const format = text(values, 'format') === undefined ? byName(output) : oneOf(values, 'format', FORMATS, 'raw')
     if (output === '-' && filesOf(format) > 1)
       throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
