@@ -23,7 +23,7 @@ export const command: Command = {
   usage: `completion ${SHELLS.join('|')}`,
   help: `Prints a script that completes commands, options, values and file names at Tab. To have it in every new shell:
 bash: echo 'source <(xdb completion bash)' >> ~/.bashrc
-zsh:  echo 'source <(xdb completion zsh)' >> ~/.zshrc   (behind the line with compinit)
+zsh:  echo 'source <(xdb completion zsh)' >> ~/.zshrc  # after compinit
 fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
   options: {},
   operands: [{ name: 'SHELL', choices: SHELLS }],

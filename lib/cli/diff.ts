@@ -11,8 +11,7 @@ import { openAny } from './input.js'
 
 export const command: Command = {
   usage: 'diff A B',
-  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries,
-pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
+  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
   options: {},
   operands: [
     { name: 'A', file: true },
