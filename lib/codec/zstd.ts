@@ -4,7 +4,7 @@
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878; names are its names. Dictionaries are not for kernels.
  * Gotcha: Linux compresses from a pipe, so the frame of a real kernel does not say how large its content is.
  */
-import { hex } from '../../units.js'
+import { hex } from '../units.js'
 import { compileLater } from './block-machine.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, Source } from './source.js'

@@ -4,8 +4,8 @@
  * Source: our own rule, lib/errors.ts: each refusal names what was expected, what was found, and the file offset.
  * Gotcha: `size` comes from the file and is only ever checked. It may lower the ceiling, never cause an allocation.
  */
-import { DomainBuilderError } from '../../errors.js'
-import { hex } from '../../units.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
 
 export interface Bounds {
   /** Bytes the output may have. */

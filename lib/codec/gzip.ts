@@ -5,7 +5,7 @@
  * Gotcha: zlib.gunzip gathers chunks and then joins them, which holds the output twice; so the chunks go straight into
  * memory that grows in place.
  */
-import { zlib } from '../../lazy.js'
+import { zlib } from '../lazy.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, Source } from './source.js'
 
