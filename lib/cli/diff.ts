@@ -22,7 +22,7 @@ pages; or between two kernels: headers, notes, setup header, segments. Exit code
     let lines: readonly string[]
     let found: unknown
     if ('domain' in x && 'domain' in y) {
-      const diff = diffDomains(x.domain, y.domain)
+      const diff = diffDomains(x.domain, y.domain, { onProgress: (part) => progress.say('comparing', part) })
       same = diff.fields.length + diff.pages.length === 0
       lines = diffText(diff)
       found = diff
