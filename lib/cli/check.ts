@@ -9,9 +9,9 @@ import { describeNote, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { bootVerdicts, VERDICT_TYPES } from '../kernel/verdict.js'
-import { PAGE_SIZE, showSize } from '../units.js'
+import { PAGE_SIZE } from '../units.js'
+import { breathe } from '../work.js'
 import { type Command, type Invocation, Refused, text, UsageError } from './command.js'
-import { breathe } from './files.js'
 import { openAny } from './input.js'
 import { reportViolations } from './validate.js'
 
@@ -54,9 +54,8 @@ function checkKernel(kernel: Kernel, type: string | undefined, { json, print, pr
 async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
   const { json, print, progress } = invocation
   let bytes = 0
-  for (const chunk of domain.memory.chunks()) {
+  for (const chunk of domain.memory.chunks({ onProgress: (part) => progress.say('reading', part) })) {
     bytes += chunk.bytes.length
-    progress.say(`reading ${showSize(bytes)}`)
     await breathe()
   }
   if (domain.type === 'pv') return reportViolations(domain, invocation)

@@ -24,7 +24,7 @@ export const command: Command = {
     let lines: readonly string[]
     let found: unknown
     if ('domain' in x && 'domain' in y) {
-      const diff = diffDomains(x.domain, y.domain)
+      const diff = diffDomains(x.domain, y.domain, { onProgress: (part) => progress.say('comparing', part) })
       same = diff.fields.length + diff.pages.length === 0
       lines = diffText(diff)
       found = diff
