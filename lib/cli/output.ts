@@ -56,7 +56,8 @@ export const formatOption = {
 
 /** The format asked for, or else the one that the output's name says, if it says one. */
 export function formatFor(values: Values, output: string): Format | undefined {
-  const named = BY_ENDING[/\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? '']
+  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
+  const named = Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
   return text(values, 'format') === undefined ? named : oneOf(values, 'format', FORMATS, 'raw')
 }
 
