@@ -27,12 +27,9 @@ Of a snapshot it reads every page, and of a PV guest it says whether Xen would a
       help: 'of a kernel: only this one counts (default: any of them)',
     },
   },
-  operands: [1, 1],
+  operands: [{ name: 'FILE', file: true }],
   async run(invocation) {
     const type = text(invocation.values, 'type')
-    if (type !== undefined && !VERDICT_TYPES.some((known) => known === type)) {
-      throw new UsageError(`--type is ${VERDICT_TYPES.join(', ')}; not '${type}'`)
-    }
     const [name] = invocation.positionals
     const found = await openAny(name as string, invocation.progress)
     if ('kernel' in found) return checkKernel(found.kernel, type, invocation)

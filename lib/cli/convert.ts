@@ -16,12 +16,13 @@ export const command: Command = {
     format: formatOption,
     compress: compressOption,
   },
-  operands: [1, 1],
+  operands: [{ name: 'SNAPSHOT', file: true }],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('convert needs -o FILE')
     const format = formatFor(values, output)
-    if (!format) throw new UsageError(`${output} does not say in which format: give --format ${FORMATS.join(', ')}`)
+    if (!format)
+      throw new UsageError(`the name '${output}' does not say the format: give --format (${FORMATS.join(', ')})`)
     if (output === '-' && filesOf(format) > 1)
       throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)

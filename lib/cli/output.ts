@@ -56,8 +56,9 @@ export const formatOption = {
 
 /** The format asked for, or else the one that the output's name says, if it says one. */
 export function formatFor(values: Values, output: string): Format | undefined {
-  const named = BY_ENDING[/\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? '']
-  return text(values, 'format') === undefined ? named : oneOf(values, 'format', FORMATS, 'raw')
+  if (text(values, 'format') !== undefined) return oneOf(values, 'format', FORMATS, 'raw')
+  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
+  return Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
 }
 
 /** --compress of every command that writes a snapshot. */
@@ -73,12 +74,11 @@ export const filesOf = (format: Format): number => (format in FILES ? FILES[form
 
 /**
  * Whether a snapshot is to be compressed: because it was asked for, or because the output's name says so.
- * @throws UsageError for a compression we do not write, or a format of several files.
+ * @throws UsageError for a name that ends in a compression we do not write, or a format of several files.
  */
 export function compressionOf(asked: string | undefined, format: Format, output: string): boolean {
   if (output.endsWith('.zst')) throw new UsageError('zstd is read, not written; use .gz, or pipe through zstd(1)')
-  if (asked !== undefined && asked !== 'gzip') throw new UsageError(`--compress is gzip; not '${asked}'`)
-  const compress = asked === 'gzip' || output.endsWith('.gz')
+  const compress = asked !== undefined || output.endsWith('.gz')
   if (compress && filesOf(format) > 1) throw new UsageError(`${format} is several files, which are not compressed`)
   return compress
 }
