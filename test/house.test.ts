@@ -16,6 +16,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   '.': 0,
   abi: 1,
   asm: 1,
+  codec: 1,
   kernel: 2,
   guest: 2,
   testing: 3,

@@ -5,9 +5,9 @@
  * Gotcha: a raw image is recognised by the sidecar beside it, since guest memory has no magic of its own.
  */
 import * as path from 'node:path'
+import { decodeZstd } from '../codec/zstd.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { decodeZstd } from '../kernel/codec/zstd.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
 import { DECOMPRESSED_MAX, gunzip, peekGzip, sniffCompression } from '../snapshot/compressed.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
