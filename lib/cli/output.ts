@@ -56,9 +56,9 @@ export const formatOption = {
 
 /** The format asked for, or else the one that the output's name says, if it says one. */
 export function formatFor(values: Values, output: string): Format | undefined {
+  if (text(values, 'format') !== undefined) return oneOf(values, 'format', FORMATS, 'raw')
   const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
-  const named = Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
-  return text(values, 'format') === undefined ? named : oneOf(values, 'format', FORMATS, 'raw')
+  return Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
 }
 
 /** --compress of every command that writes a snapshot. */

@@ -5,8 +5,7 @@
  * Gotcha: zlib.gunzip gathers chunks and then joins them, which holds the output twice; so the chunks go straight into
  * memory that grows in place.
  */
-import { pipeline, Readable } from 'node:stream'
-import { zlib } from '../lazy.js'
+import { stream as streams, zlib } from '../lazy.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, type Pull, Source } from './source.js'
 
@@ -33,6 +32,7 @@ export async function* gzipPieces(pull: Pull, bounds: Bounds): AsyncGenerator<Ui
   const source: Source = new Source('gzip', new Uint8Array(0), bounds)
   const stream = zlib().createGunzip({ chunkSize: CHUNK })
   // What goes wrong on the way in comes out of the stream as well.
+  const { pipeline, Readable } = streams()
   pipeline(Readable.from(pulled(pull)), stream, () => {})
   let left = source.ceiling
   try {

@@ -132,6 +132,20 @@ t.test('each is one line, on standard error alone, and nothing is written or cha
   t.same(state(), before)
 })
 
+t.test('paths in an xl.cfg are taken from where the command runs, as by xl', async (t) => {
+  put('folder/guest.cfg', 'kernel = "kernel"\nmemory = 16\n')
+  t.match(xdb(['build', '--config', 'folder/guest.cfg', '-o', 'x.img', '--quiet']), { code: 0, err: '' })
+  put('folder/near.cfg', 'kernel = "near"\n')
+  put('folder/near')
+  t.match(xdb(['build', '--config', 'folder/near.cfg', '-o', 'x.img']), {
+    code: 1,
+    err: [
+      'folder/near.cfg: near lies beside this file; paths in it are taken from where the command runs\n',
+      'xen-domain-builder: cannot-read: near: no such file or directory\n',
+    ].join(''),
+  })
+})
+
 t.test(
   'a file that may not be read, a folder that may not be written',
   { skip: process.getuid?.() !== 0 && 'not root' },
@@ -180,7 +194,8 @@ t.test('what is suggested, and what is not', async (t) => {
     ['mem', 'memory'],
     ['zzz', undefined],
     ['', undefined],
-    ['b', undefined],
+    ['b', 'build'],
+    ['m', undefined],
     ['m'.repeat(100_000), undefined],
   ] as const) {
     t.equal(closest(typed, words), meant, typed.slice(0, 20))
