@@ -22,7 +22,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { COMMANDS } from '../../lib/cli/commands.js'
 import { closest } from '../../lib/closest.js'
-import { pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-mistakes-'))
@@ -179,6 +179,20 @@ t.test('standard output that is closed, full or not read', async (t) => {
   t.match(shell('set -o pipefail; "$0" "$1" map guest.img | head -1'), { status: 0, stderr: '' })
   t.match(shell('"$0" "$1" inspect missing 2>&-'), { status: 1, stdout: '' })
   t.match(shell('"$0" "$1" inspect - <&-'), { status: 1, stderr: /it is empty\n$/ })
+})
+
+t.test('run where there is no QEMU', async (t) => {
+  put('linux', linuxKernelFile())
+  t.equal(xdb(['build', 'linux', '-o', 'q', '--type', 'linux', '--format', 'qemu', '--memory', '32']).err, '')
+  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', 'PATH=/nowhere', process.execPath, MAIN, 'run', 'q'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  t.equal(
+    ran.stderr,
+    'xen-domain-builder: cannot-read: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
+  )
+  t.equal(ran.status, 1)
 })
 
 t.test('what is suggested, and what is not', async (t) => {
