@@ -20,6 +20,7 @@ export {
   type DomainAbi,
   type DomainType,
   type GrantEntry,
+  type HvmBoot,
   type HvmParam,
   type KernelOrigin,
   type LinuxBoot,

@@ -12,8 +12,11 @@ import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
 import type { Vcpu } from './vcpu.js'
 
-/** The boot convention, as xl.cfg(5) has it in `type`; linux is the Linux boot protocol. */
-export type DomainType = 'pv' | 'pvh' | 'linux'
+/**
+ * The boot convention, as xl.cfg(5) has it in `type`; linux is the Linux boot protocol. An hvm guest begins in a firmware
+ * of its own, with nothing for a builder to do: there are only those that Xen saved.
+ */
+export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
 export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 
@@ -113,6 +116,13 @@ export interface PvhBoot {
   readonly hvmParams: readonly HvmParam[]
 }
 
+/** Of an HVM guest: none that was built. Its firmware found out by itself, and where it is now is the guest's own affair. */
+export interface HvmBoot {
+  readonly kind: 'firmware'
+  /** By index. */
+  readonly hvmParams: readonly HvmParam[]
+}
+
 /** A record of a save file that is kept as it was found. */
 export interface SavedRecord {
   /** Its name in the stream's specification. */
@@ -129,7 +139,7 @@ export interface SavedState {
 }
 
 /** Boot information, by the boot convention: `kind` tells which. */
-export type BootInfo = PvBoot | LinuxBoot | PvhBoot
+export type BootInfo = PvBoot | LinuxBoot | PvhBoot | HvmBoot
 
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
 export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {

@@ -20,7 +20,7 @@ import {
   X86PvVcpu,
 } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
@@ -126,10 +126,10 @@ export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generato
 }
 
 /**
- * A PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
+ * An HVM or PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
  * A chunk is valid until the next one is asked for.
  */
-export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3): Generator<Uint8Array> {
+export function* libxcHvmStream(domain: Domain<PvhBoot | HvmBoot>, version: 2 | 3): Generator<Uint8Array> {
   yield concat(
     headers(DOMAIN_TYPE_X86_HVM, version),
     ...saved(domain, STATIC_RECORDS),
