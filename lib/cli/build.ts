@@ -92,6 +92,15 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
+function typeOf(values: Values, otherwise: (typeof TYPES)[number]): (typeof TYPES)[number] {
+  if (text(values, 'type') === 'hvm') {
+    throw new UsageError(
+      '--type hvm: a firmware starts an HVM guest, so there is none to build; xl save makes the files',
+    )
+  }
+  return oneOf(values, 'type', TYPES, otherwise)
+}
+
 /** What the options say, and where they are silent the file. */
 function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
@@ -105,7 +114,7 @@ function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig
   const linux = readLinux(values)
   return {
     ...guest?.config,
-    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    type: typeOf(values, guest?.config.type ?? 'auto'),
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),

@@ -187,7 +187,9 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
   }
 }
 
-function kernelLine({ kernel }: Domain): string {
+function kernelLine(domain: Domain): string {
+  const { kernel } = domain
+  if (domain.type === 'hvm') return 'kernel   not known: a firmware started this guest'
   if (!kernel) return 'kernel   not known: another toolstack built this guest'
   return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
 }
@@ -207,9 +209,7 @@ export function domainText(domain: Domain): string[] {
     `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
     kernelLine(domain),
     '',
-    'regions',
-    ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),
-    '',
+    ...(regions.length > 0 ? ['regions', ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions), ''] : []),
     ...bootText(domain),
   ]
   for (const vcpu of domain.vcpus) {
