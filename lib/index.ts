@@ -32,6 +32,7 @@ export {
   type SavedRecord,
   type SavedState,
   type SharedPage,
+  type TableFramesRun,
 } from './guest/domain.js'
 export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'

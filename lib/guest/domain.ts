@@ -53,26 +53,34 @@ export interface PageTableFrames {
   readonly top: Pfn
   /** All of them. */
   readonly pages: number
-  readonly runs: readonly { readonly level: number; readonly pfn: Pfn; readonly pages: number }[]
+  readonly runs: readonly TableFramesRun[]
 }
 
-type TableFrames = PageTableFrames['runs']
+/** Frames that follow one another and hold tables of one level. */
+export interface TableFramesRun {
+  readonly level: number
+  readonly pfn: Pfn
+  readonly pages: number
+  /** Each is held by the guest itself, as the top one always is: a guest that has run pins the tables of its processes. */
+  readonly pinned?: true
+}
 
-const sortedRuns = (tables: PageTableFrames): TableFrames => [...tables.runs].sort((a, b) => a.pfn - b.pfn)
+const sortedRuns = (tables: PageTableFrames): readonly TableFramesRun[] =>
+  [...tables.runs].sort((a, b) => a.pfn - b.pfn)
 
 /** A guest that has run may have a hundred thousand runs of tables: searched by halves. */
-function typeAmong(sorted: TableFrames, top: Pfn, pfn: Pfn): PageType {
+function typeAmong(sorted: readonly TableFramesRun[], top: Pfn, pfn: Pfn): PageType {
   let low = 0
   let high = sorted.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    const run = sorted[middle] as TableFrames[number]
+    const run = sorted[middle] as TableFramesRun
     if (run.pfn + run.pages > pfn) high = middle
     else low = middle + 1
   }
-  const run = sorted[low]
-  const level = run && pfn >= run.pfn ? run.level : 0
-  return { level: level as PageType['level'], pinned: pfn === top }
+  const found = sorted[low]
+  const run = found && pfn >= found.pfn ? found : undefined
+  return { level: (run?.level ?? 0) as PageType['level'], pinned: pfn === top || run?.pinned === true }
 }
 
 /** Boot information of a Xen PV guest. */

@@ -132,6 +132,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
         pages: run.at('pages').integer(1, FRAMES_MAX),
+        ...(run.at('pinned').present && run.at('pinned').boolean() ? { pinned: true } : {}),
       })),
   }
 }

@@ -22,7 +22,7 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
@@ -303,14 +303,15 @@ function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): Save
   return [...kept.map(({ name, body }) => ({ name, body })), ...emulators]
 }
 
-function tableRuns(stream: LibxcStream): { level: number; pfn: number; pages: number }[] {
-  const runs: { level: number; pfn: number; pages: number }[] = []
+function tableRuns(stream: LibxcStream): TableFramesRun[] {
+  const runs: TableFramesRun[] = []
   for (const { pfn, pages } of stream.pages.runs()) {
-    const { level } = stream.pages.pageType(pfn)
+    const { level, pinned } = stream.pages.pageType(pfn)
     if (level === 0) continue
     const last = runs.at(-1)
-    if (last?.level === level && last.pfn + last.pages === pfn) last.pages += pages
-    else runs.push({ level, pfn, pages })
+    if (last?.level === level && (last.pinned === true) === pinned && last.pfn + last.pages === pfn) {
+      runs[runs.length - 1] = { ...last, pages: last.pages + pages }
+    } else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
   }
   return runs
 }
