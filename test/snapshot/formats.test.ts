@@ -52,7 +52,7 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
   // The note's owner misspelt: a stranger's file, of which only what xl itself writes is left.
   const bytes = Buffer.from(bytesOf(writeXenCore(built)))
   bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
-  const foreign = openSnapshot(bytesSource(bytes))
+  const foreign = await openSnapshot(bytesSource(bytes))
   t.same(foreign.vcpus, built.vcpus)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
   t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
@@ -76,7 +76,7 @@ t.test('a p2m list that lies in pieces keeps its order, and tables their pins, i
   t.equal(file[entry], 1 << 4, 'the type is in the top bits')
   file[entry] = (1 | PFINFO_PINNED) << 4
 
-  const guest = openSnapshot(bytesSource(file))
+  const guest = await openSnapshot(bytesSource(file))
   t.same(guest.pageType(table), { level: 1, pinned: true })
   t.same(
     guest.regions.filter(({ name }) => name === 'p2m').map(({ pfn }) => pfn),

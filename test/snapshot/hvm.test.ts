@@ -20,7 +20,6 @@ import {
   diffDomains,
   domainText,
   mapText,
-  openSnapshot,
   openXl,
   PAGE_SIZE,
   readVirtual,
@@ -34,7 +33,7 @@ import { bytesOf, THROUGH } from '../fixtures/snapshots.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findVerifyStream } from '../peer/verify-stream.js'
 
-const open = (file = hvmSaveFile()): Domain => openSnapshot(bytesSource(file))
+const open = (file = hvmSaveFile()): Domain => openXl(bytesSource(file))
 const recordOf = (guest: Domain, name: string): Uint8Array =>
   guest.saved?.records.find((record) => record.name === name)?.body ?? new Uint8Array(0)
 
