@@ -18,7 +18,7 @@ import { type Command, oneOf, text, texts, UsageError, type Values } from './com
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, compressOption, FORMATS, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, compressOption, ENDINGS, FORMATS, filesOf, formatByName, writeSnapshot } from './output.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -39,7 +39,12 @@ export const command: Command = {
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
     type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
-    format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
+    format: {
+      type: 'string',
+      value: 'FORMAT',
+      choices: FORMATS,
+      help: `(default by OUT's ending: ${ENDINGS}; else raw)`,
+    },
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
@@ -59,7 +64,7 @@ export const command: Command = {
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    const format = oneOf(values, 'format', FORMATS, 'raw')
+    const format = oneOf(values, 'format', FORMATS, formatByName(output) ?? 'raw')
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.

@@ -2,13 +2,11 @@
  * convert SNAPSHOT -o OUT: one snapshot format into another.
  *
  * Source: ../snapshot/open.ts, ./output.ts.
- * Gotcha: the format comes from --format, else from the output's name: .img raw, .xl xl, .core elf-core, .kexec kexec.
+ * Gotcha: without --format the output's name must say what it is to be: there is no default.
  */
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { compressionOf, compressOption, FORMATS, type Format, filesOf, writeSnapshot } from './output.js'
-
-const BY_NAME: Readonly<Record<string, Format>> = { img: 'raw', xl: 'xl', save: 'xl', core: 'elf-core', kexec: 'kexec' }
+import { compressionOf, compressOption, ENDINGS, FORMATS, filesOf, formatByName, writeSnapshot } from './output.js'
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
@@ -19,9 +17,7 @@ export const command: Command = {
       type: 'string',
       value: 'FORMAT',
       choices: FORMATS,
-      help: `(default by OUT's ending: ${Object.entries(BY_NAME)
-        .map(([ending, format]) => `.${ending} ${format}`)
-        .join(', ')})`,
+      help: `(default by OUT's ending: ${ENDINGS})`,
     },
     compress: compressOption,
   },
@@ -30,8 +26,7 @@ export const command: Command = {
     const output = text(values, 'output')
     if (!output) throw new UsageError('convert needs -o FILE')
     const given = text(values, 'format')
-    const format =
-      given === undefined ? BY_NAME[/\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''] : FORMATS.find((f) => f === given)
+    const format = given === undefined ? formatByName(output) : FORMATS.find((f) => f === given)
     if (!format) throw new UsageError(`--format is ${FORMATS.join(', ')}; not '${given ?? ''}'`)
     if (output === '-' && filesOf(format) > 1)
       throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)

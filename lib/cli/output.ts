@@ -34,6 +34,26 @@ export const FORMATS = [
 ] as const
 export type Format = (typeof FORMATS)[number]
 
+/** What a name's ending says that the file is to be. */
+const BY_ENDING: Readonly<Record<string, Format>> = {
+  img: 'raw',
+  xl: 'xl',
+  save: 'xl',
+  core: 'elf-core',
+  kexec: 'kexec',
+}
+
+/** The endings, as --help lists them. */
+export const ENDINGS = Object.entries(BY_ENDING)
+  .map(([ending, format]) => `.${ending} ${format}`)
+  .join(', ')
+
+/** The format that an output's name says, whether or not it is compressed; undefined where it says none. */
+export function formatByName(output: string): Format | undefined {
+  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
+  return Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
+}
+
 /** --compress of every command that writes a snapshot. */
 export const compressOption = {
   type: 'string',
