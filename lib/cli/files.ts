@@ -13,8 +13,9 @@ import { type ByteSource, requireBytes } from '../snapshot/source.js'
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
 const MAX_INPUT = 4 * 2 ** 30
 
+/** What the system said, without the code before it, and the call and path behind it that Node adds. */
 const reason = (error: unknown): string =>
-  error instanceof Error ? error.message.replace(/^[A-Z]+: /, '') : String(error)
+  error instanceof Error ? error.message.replace(/^[A-Z]+: (.*?), \w+(?: '.*)?$/, '$1') : String(error)
 
 const cannotRead = (name: string, cause: unknown): DomainBuilderError =>
   new DomainBuilderError('cannot-read', `${name}: ${reason(cause)}`, { cause })
