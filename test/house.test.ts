@@ -79,6 +79,20 @@ t.test('each package has one door', async (t) => {
   t.same(wrong, [])
 })
 
+t.test('what takes a while to load is loaded when it is used', async (t) => {
+  const wrong = sources('lib')
+    .filter((file) => folderOf(file) !== 'cli' && file !== 'lib/lazy.ts')
+    .flatMap((file) => {
+      const text = readFileSync(path.join(root, file), 'utf8')
+      return [...text.matchAll(/^import (?!type).*'(node:[^']+)'/gm)].map(
+        ([, specifier]) => `${file} imports ${specifier}`,
+      )
+    })
+    // Node has loaded that one itself.
+    .filter((found) => !found.endsWith(' node:util'))
+  t.same(wrong, [])
+})
+
 t.test('only the command line touches files and the process', async (t) => {
   const wrong = sources('lib')
     .filter((file) => folderOf(file) !== 'cli')

@@ -76,6 +76,17 @@ test('npm pack, unpacked, is used under each module resolution', async (t) => {
   t.match(command.stdout, /^\d+\.\d+\.\d+\n$/)
 })
 
+test('importing the library opens two files, and nothing of Node that takes a while', async (t) => {
+  const importsOf = (file: string) =>
+    [...readFileSync(join(projectRoot, 'dist/package', file), 'utf8').matchAll(/ from "([^"]+)";$/gm)].map(
+      ([, of]) => of,
+    )
+  const [shared = '', ...others] = importsOf('index.js')
+  t.match(shared, /^\.\/shared\//)
+  t.same(others, [])
+  t.same(importsOf(shared), ['node:module'])
+})
+
 test('publint has nothing to say', async (t) => {
   const { stdout, status } = spawnSync(
     process.execPath,

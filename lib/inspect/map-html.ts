@@ -5,8 +5,8 @@
  * Gotcha: the script is the text of a function that the compiler checked with all the others; its hash is in the policy,
  * so that nothing that a snapshot's names could smuggle in would run.
  */
-import { createHash } from 'node:crypto'
 import type { Domain } from '../guest/domain.js'
+import { crypto } from '../lazy.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import { escapeText, scriptJson } from './escape.js'
 import { mapClient, type PageData } from './map-client.js'
@@ -38,7 +38,7 @@ export function mapHtml(domain: Domain): string {
   const map = describeMap(domain)
   const { guest } = map
   const script = `(${mapClient.toString()})()`
-  const hash = createHash('sha256').update(script).digest('base64')
+  const hash = crypto().createHash('sha256').update(script).digest('base64')
   const title = escapeText(guest.name)
   return `<!doctype html>
 <html lang="en">

@@ -5,6 +5,7 @@ export const PAGES = {
   'docs/snapshots.md': 'test/docs/guides.test.ts',
   'docs/unit-tests.md': 'test/docs/guides.test.ts',
   'docs/commands.md': 'test/docs/guides.test.ts',
+  'docs/xl-cfg.md': 'test/docs/guides.test.ts',
   'docs/errors.md': 'test/docs/guides.test.ts',
   'docs/running.md': 'test/qemu/docs.qemu.ts',
 } as const satisfies Readonly<Record<string, string>>
