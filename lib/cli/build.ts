@@ -18,7 +18,7 @@ import { type Command, oneOf, text, texts, UsageError, type Values } from './com
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, compressOption, FORMATS, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -39,7 +39,7 @@ export const command: Command = {
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
     type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
-    format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
+    format: { ...formatOption, help: formatOption.help.replace(')', ', any other raw)') },
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
@@ -55,11 +55,11 @@ export const command: Command = {
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [0, 1],
+  operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    const format = oneOf(values, 'format', FORMATS, 'raw')
+    const format = formatFor(values, output) ?? 'raw'
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
@@ -68,10 +68,11 @@ export const command: Command = {
     const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
     const file = text(values, 'config')
     const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
+    if (file !== undefined && guest) tell(file, guest)
     const kernelName = positionals[0] ?? guest?.kernel
-    if (kernelName === undefined) throw new UsageError('build needs a KERNEL, or --config FILE with one')
-    const unused = guest?.unused ?? []
-    if (unused.length > 0) process.stderr.write(`${file}: not for a builder: ${unused.join(', ')}\n`)
+    if (kernelName === undefined) {
+      throw new UsageError(guest ? `${file} names no kernel: give a KERNEL` : 'build needs a KERNEL, or --config FILE')
+    }
     const config = { ...machine, ...readConfig(values, guest), ...restorable }
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
@@ -79,10 +80,23 @@ export const command: Command = {
     progress.end()
     if (output === '-') return
     if (json)
-      print(JSON.stringify({ output, format, ...(guest ? { unused } : {}), ...describeDomain(domain) }, null, 2))
+      print(JSON.stringify({ output, format, ...(guest ? said(guest) : {}), ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
+}
+
+const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
+
+/** What the user should know of the file: a line of each kind that there is. */
+function tell(file: string, { unused, unknown, warnings }: XlCfgGuest): void {
+  const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
+  const lines = [
+    ...warnings,
+    ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
+    ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
+  ]
+  for (const line of lines) process.stderr.write(`${file}: ${line}\n`)
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {

@@ -11,10 +11,12 @@ import { openAny } from './input.js'
 
 export const command: Command = {
   usage: 'diff A B',
-  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries,
-pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
+  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
   options: {},
-  operands: [2, 2],
+  operands: [
+    { name: 'A', file: true },
+    { name: 'B', file: true },
+  ],
   async run({ positionals, json, print, progress }) {
     const [a = '', b = ''] = positionals
     const [x, y] = [await openAny(a, progress), await openAny(b, progress)]
@@ -22,7 +24,7 @@ pages; or between two kernels: headers, notes, setup header, segments. Exit code
     let lines: readonly string[]
     let found: unknown
     if ('domain' in x && 'domain' in y) {
-      const diff = diffDomains(x.domain, y.domain)
+      const diff = diffDomains(x.domain, y.domain, { onProgress: (part) => progress.say('comparing', part) })
       same = diff.fields.length + diff.pages.length === 0
       lines = diffText(diff)
       found = diff

@@ -18,7 +18,7 @@ export const command: Command = {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the ELF; - is standard output' },
     relocs: { type: 'string', value: 'FILE', help: 'the relocation table that follows it in a Linux payload' },
   },
-  operands: [1, 1],
+  operands: [{ name: 'KERNEL', file: true }],
   async run({ values, positionals, json, print, progress }) {
     const [name = ''] = positionals
     const output = text(values, 'output')

@@ -5,9 +5,10 @@
  * Gotcha: an output is written beside its final name, so that the rename stays within one file system.
  */
 import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { DomainBuilderError } from '../errors.js'
+import { inBlocks, isZero, type Scratch } from '../snapshot/scratch.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
 
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
@@ -75,6 +76,41 @@ function readSome(fd: number, into: Uint8Array): number {
   }
 }
 
+/**
+ * An input as a source that is read piece by piece: a file where it is, anything else out of a scratch file that it is put
+ * into first. It stays open until the process ends.
+ * @throws DomainBuilderError `cannot-read`.
+ */
+export function inputSource(name: string): ByteSource {
+  if (name !== '-' && isRegular(name)) return fileSource(name)
+  try {
+    const fd = name === '-' ? 0 : fs.openSync(name, 'r')
+    if (fs.fstatSync(fd).isDirectory()) throw new Error('is a directory')
+    return spooled(fd)
+  } catch (cause) {
+    throw cause instanceof DomainBuilderError ? cause : cannotRead(name === '-' ? 'standard input' : name, cause)
+  }
+}
+
+function spooled(fd: number): ByteSource {
+  const scratch = scratchFile()
+  const piece = new Uint8Array(1 << 20)
+  let size = 0
+  for (;;) {
+    const count = readSome(fd, piece)
+    if (count === 0) break
+    scratch.writeAt(piece.subarray(0, count), size)
+    size += count
+  }
+  return {
+    size,
+    readInto(offset, out) {
+      requireBytes(size, offset, out.length)
+      scratch.readInto(offset, out)
+    },
+  }
+}
+
 /** A file as a source that is read piece by piece; it stays open until the process ends. */
 export function fileSource(name: string): ByteSource {
   try {
@@ -84,11 +120,7 @@ export function fileSource(name: string): ByteSource {
       size,
       readInto(offset, out) {
         requireBytes(size, offset, out.length)
-        for (let done = 0; done < out.length; ) {
-          const count = fs.readSync(fd, out, done, out.length - done, offset + done)
-          if (count === 0) throw cannotRead(name, new Error('became shorter while it was read'))
-          done += count
-        }
+        if (readAt(fd, out, offset) < out.length) throw cannotRead(name, new Error('became shorter while it was read'))
       },
     }
   } catch (cause) {
@@ -96,8 +128,50 @@ export function fileSource(name: string): ByteSource {
   }
 }
 
+/** Reads until `out` is full or the file ends; says how many bytes there were. */
+function readAt(fd: number, out: Uint8Array, offset: number): number {
+  for (let done = 0; ; ) {
+    const count = done < out.length ? fs.readSync(fd, out, done, out.length - done, offset + done) : 0
+    if (count === 0) return done
+    done += count
+  }
+}
+
+/**
+ * A file without a name, where TMPDIR says, for what may be longer than memory: blocks of zeros are holes in it, and it is
+ * gone with the process.
+ * @throws DomainBuilderError `cannot-write`, now or when it is written.
+ */
+export function scratchFile(): Scratch {
+  const name = path.join(tmpdir(), `xen-domain-builder.${process.pid}.tmp`)
+  const trying = <T>(act: () => T): T => {
+    try {
+      return act()
+    } catch (cause) {
+      throw cannotWrite(name, cause)
+    }
+  }
+  const file = trying(() => {
+    const fd = fs.openSync(name, 'wx+', 0o600)
+    fs.rmSync(name)
+    return output(fd)
+  })
+  return {
+    writeAt(bytes, offset) {
+      let done = 0
+      for (const { part } of inBlocks(bytes, offset)) {
+        if (!isZero(part)) trying(() => file.writeAt(part, offset + done))
+        done += part.length
+      }
+    },
+    readInto(offset, out) {
+      out.fill(0, readAt(file.fd, out, offset))
+    },
+  }
+}
+
 /** Whether there is a file of that name that can be read at any place. */
-export const isRegular = (name: string): boolean => fs.statSync(name, { throwIfNoEntry: false })?.isFile() === true
+const isRegular = (name: string): boolean => fs.statSync(name, { throwIfNoEntry: false })?.isFile() === true
 
 /** Whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
@@ -186,16 +260,4 @@ function output(fd: number): Output {
       fs.ftruncateSync(fd, size)
     },
   }
-}
-
-/** Milliseconds of work between two breaths. */
-const BREATH_INTERVAL = 50
-let lastBreath = 0
-
-/** Lets signals and timers have their turn, when it is time. */
-export async function breathe(): Promise<void> {
-  const now = Date.now()
-  if (now - lastBreath < BREATH_INTERVAL) return
-  lastBreath = now
-  await setImmediate()
 }

@@ -104,8 +104,10 @@ export function readLinux(values: Values): Partial<LinuxConfig> {
   const ranges = (name: string) => texts(values, name).map((given) => range(given, name))
   const [reserve, memmap] = [ranges('reserve'), ranges('memmap')]
   return {
-    ...present('entry', () => ({ entry: Number(oneOf(values, 'entry', ['16', '32', '64'], '64')) as 16 | 32 | 64 })),
-    ...present('image', () => ({ image: oneOf(values, 'image', ['bzImage', 'vmlinux'], 'bzImage') })),
+    ...present('entry', () => ({
+      entry: Number(oneOf(values, 'entry', linuxOptions.entry.choices, '64')) as 16 | 32 | 64,
+    })),
+    ...present('image', () => ({ image: oneOf(values, 'image', linuxOptions.image.choices, 'bzImage') })),
     ...present('load-address', (given) => ({ loadAddress: address(given, 'load-address') })),
     ...present('virtual-offset', (given) => ({ virtualOffset: BigInt(address(given, 'virtual-offset')) })),
     ...present('ramdisk-address', (given) => ({ ramdiskAddress: address(given, 'ramdisk-address') })),
@@ -113,8 +115,8 @@ export function readLinux(values: Values): Partial<LinuxConfig> {
     ...present('within', (given) => ({ within: range(given, 'within') })),
     ...(memmap.length > 0 ? { memmap } : {}),
     ...present('elfcorehdr', (given) => ({ elfcorehdr: readInput(given) })),
-    ...present('subarch', () => ({ subarch: oneOf(values, 'subarch', ['pc', 'lguest', 'xen'], 'pc') })),
+    ...present('subarch', () => ({ subarch: oneOf(values, 'subarch', linuxOptions.subarch.choices, 'pc') })),
     ...(values.paging === true ? { paging: true } : {}),
-    ...present('ring', () => ({ ring: Number(oneOf(values, 'ring', ['0', '1', '3'], '0')) as Ring })),
+    ...present('ring', () => ({ ring: Number(oneOf(values, 'ring', linuxOptions.ring.choices, '0')) as Ring })),
   }
 }

@@ -35,6 +35,6 @@ export function readPvh(values: Values): Partial<PvhConfig> {
   return {
     ...(given('platform') ? { platform: oneOf(values, 'platform', PVH_PLATFORMS, 'xen') } : {}),
     ...(given('acpi') ? { acpi: oneOf(values, 'acpi', ACPI, 'none') } : {}),
-    ...(given('start-info') ? { startInfoVersion: oneOf(values, 'start-info', ['0', '1'], '1') === '0' ? 0 : 1 } : {}),
+    ...(given('start-info') ? { startInfoVersion: text(values, 'start-info') === '0' ? 0 : 1 } : {}),
   }
 }

@@ -19,7 +19,10 @@ export const command: Command = {
   help: `Starts a snapshot that build --format qemu wrote, its console on standard output.
 What follows -- goes to ${QEMU} as it is, behind our own options. Exit code 0 when the guest ends by itself.`,
   options: {},
-  operands: [1, 64],
+  operands: [
+    { name: 'SNAPSHOT', file: true },
+    { name: 'QEMU-OPTION', repeated: true },
+  ],
   async run({ positionals, progress }) {
     const [name = '', ...more] = positionals
     const domain = await openDomain(name, progress)

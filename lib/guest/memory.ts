@@ -8,6 +8,7 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { alignDown, alignUp, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf, type Range, showRange } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 
 /**
  * Makes bytes on demand: fills all of `out` with what lies `offset` bytes into what was placed. Both are whole pages.
@@ -145,13 +146,19 @@ export class GuestMemory {
   /**
    * Every byte that something was placed at, in order, in pieces: placed and written bytes as views of up to any size,
    * generated ones in a buffer that the next piece reuses.
+   * @throws the signal's reason.
    */
-  *chunks(): Iterable<Chunk> {
+  *chunks(options: WorkOptions = {}): Iterable<Chunk> {
+    const work = new Work(
+      this.#extents.reduce((sum, { start, end }) => sum + end - start, 0),
+      options,
+    )
     let buffer: Uint8Array | undefined
     for (const extent of this.#extents) {
       const length = extent.end - extent.start
       if (typeof extent.source !== 'function') {
         yield { paddr: extent.start, bytes: extent.source.subarray(extent.at, extent.at + length) }
+        work.step(length)
         continue
       }
       buffer ??= new Uint8Array(CHUNK_BYTES)
@@ -159,6 +166,7 @@ export class GuestMemory {
         const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, length - done))
         fillPart(extent.source, extent.at + done, bytes)
         yield { paddr: extent.start + done, bytes }
+        work.step(bytes.length)
       }
     }
   }

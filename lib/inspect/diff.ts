@@ -11,6 +11,7 @@ import type { Domain } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { regionAt, showFlags } from './explain.js'
 import { structMaps } from './fields.js'
 import { printable } from './table.js'
@@ -56,10 +57,11 @@ const CHUNK_PAGES = 256
 /**
  * What differs between two guests: registers, fields of the boot structures, regions, page-table entries, pages.
  * Holes that both have are not read, and tables are compared by entry only where their pages differ.
- * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read.
+ * Progress is told of the bytes compared.
+ * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read; the signal's reason.
  */
-export function diffDomains(a: Domain, b: Domain): DomainDiff {
-  const pages = pageDifferences(a, b)
+export function diffDomains(a: Domain, b: Domain, options: WorkOptions = {}): DomainDiff {
+  const pages = pageDifferences(a, b, options)
   return { fields: [...fieldDifferences(a, b)], ...entryDifferences(a, b, pages), pages }
 }
 
@@ -205,18 +207,29 @@ function* touched(a: Domain, b: Domain): Iterable<{ pfn: Pfn; pages: number }> {
   }
 }
 
-function pageDifferences(a: Domain, b: Domain): PageDifference[] {
+function pageDifferences(a: Domain, b: Domain, options: WorkOptions): PageDifference[] {
   const out: { pfn: Pfn; pages: number; region: string; firstByte: number }[] = []
   const buffers = [new Uint8Array(CHUNK_PAGES * PAGE_SIZE), new Uint8Array(CHUNK_PAGES * PAGE_SIZE)] as const
   const load = (domain: Domain, pfn: Pfn, pages: number, buffer: Uint8Array): Uint8Array => {
-    const bytes = buffer.subarray(0, pages * PAGE_SIZE).fill(0)
+    const bytes = buffer.subarray(0, pages * PAGE_SIZE)
+    if (domain.memory.covers(paddrOf(pfn), bytes.length)) {
+      domain.memory.readInto(paddrOf(pfn), bytes)
+      return bytes
+    }
+    bytes.fill(0)
     for (let i = 0; i < pages; i++) {
       if (!domain.memory.has(pfn + i)) continue
       domain.memory.readInto(paddrOf(pfn + i), bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
     }
     return bytes
   }
-  for (const { pfn, pages } of touched(a, b)) {
+  const runs = [...touched(a, b)]
+  const work = new Work(
+    runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0),
+    options,
+  )
+  for (const { pfn, pages } of runs) {
+    work.step(pages * PAGE_SIZE)
     const [x, y] = [load(a, pfn, pages, buffers[0]), load(b, pfn, pages, buffers[1])]
     if (Buffer.compare(x, y) === 0) continue
     for (let i = 0; i < pages; i++) {

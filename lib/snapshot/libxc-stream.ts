@@ -25,6 +25,7 @@ import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SHIFT, type Pfn } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { dataRuns } from './data-pages.js'
 import { pageDataRecords } from './page-data.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
@@ -113,9 +114,9 @@ function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
  * A PV guest whose frames are pfns (asPfns). A chunk is valid until the next one is asked for.
  * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say.
  */
-export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generator<Uint8Array> {
+export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3, options: WorkOptions): Generator<Uint8Array> {
   yield pvIntroduction(domain, version)
-  yield* pageDataRecords(domain, dataRuns(domain))
+  yield* pageDataRecords(domain, dataRuns(domain), options)
   yield concat(
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('SHARED_INFO', domain.boot.sharedInfo),
@@ -129,13 +130,13 @@ export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generato
  * A PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
  * A chunk is valid until the next one is asked for.
  */
-export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3): Generator<Uint8Array> {
+export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3, options: WorkOptions): Generator<Uint8Array> {
   yield concat(
     headers(DOMAIN_TYPE_X86_HVM, version),
     ...saved(domain, STATIC_RECORDS),
     ...(version === 3 ? [libxc('STATIC_DATA_END')] : []),
   )
-  yield* pageDataRecords(domain, dataRuns(domain))
+  yield* pageDataRecords(domain, dataRuns(domain), options)
   yield concat(
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('HVM_PARAMS', encodeHvmParams(domain.boot.hvmParams)),

@@ -14,6 +14,7 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, LOW_HOLE, pcMemoryUpTo } from '../guest/memory-map.js'
 import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { elfHeader, loadHeader } from './elf-file.js'
 import { openGuest, openRanges } from './guest-json.js'
@@ -38,7 +39,7 @@ export interface QemuSnapshot {
   /** Bytes of the memory file. */
   readonly size: number
   /** The memory file's pieces, in order of offset, made as they are asked for; between them the file is zero. */
-  pieces(): Iterable<Piece>
+  pieces(options?: WorkOptions): Iterable<Piece>
   /** 65536 bytes, or an option ROM of whole 512 bytes for a guest that is entered in real mode. */
   readonly rom: Uint8Array
   /** To be written as JSON, to FILE.json; ARCHITECTURE.md, "The qemu format". */
@@ -80,10 +81,10 @@ export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
       },
       qemu: { rom: `${file}.rom`, command: ['qemu-system-x86_64', ...qemuArguments(domain, file)] },
     },
-    *pieces() {
+    *pieces(options = {}) {
       yield { offset: 0, bytes: elfHeaders(segments, vcpu.registers.rip) }
       let at = 0
-      for (const { paddr, bytes } of domain.memory.chunks()) {
+      for (const { paddr, bytes } of domain.memory.chunks(options)) {
         // Chunks come in order, and never reach from one run of pages into another.
         let segment = segments[at]
         while (segment && paddr >= paddrOf(segment.pfn + segment.pages)) segment = segments[++at]

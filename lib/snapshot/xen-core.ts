@@ -29,8 +29,9 @@ import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { dataRuns } from './data-pages.js'
+import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
   elfHeader,
@@ -62,8 +63,11 @@ interface SectionPlan {
   readonly align: number
 }
 
-/** A guest as a dump-core file, in chunks; each is valid until the next one is asked for. */
-export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
+/**
+ * A guest as a dump-core file, in chunks; each is valid until the next one is asked for. Progress is told of its pages.
+ * @throws the signal's reason.
+ */
+export function* writeXenCore(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
   const runs = dataRuns(domain)
   const pages = runs.reduce((sum, run) => sum + run.pages, 0)
   const notes = concat(...coreNotes(domain, pages).map(encodeNote))
@@ -137,21 +141,8 @@ export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
   yield* frameList(domain, runs)
   written += pages * entryBytes
   yield upTo(listIndex + 1)
-  yield* pageContents(domain, runs)
+  yield* pageContents(domain, runs, new Work(bytesOf(runs), options))
   yield names.table
-}
-
-/** Memory of the runs, in order, in chunks that share one buffer. */
-export function* pageContents(domain: Domain, runs: readonly Run[]): Generator<Uint8Array> {
-  const buffer = new Uint8Array(4 << 20)
-  const most = buffer.length / PAGE_SIZE
-  for (const { pfn, pages } of runs) {
-    for (let done = 0; done < pages; done += most) {
-      const chunk = buffer.subarray(0, Math.min(most, pages - done) * PAGE_SIZE)
-      domain.memory.readInto(paddrOf(pfn + done), chunk)
-      yield chunk
-    }
-  }
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {

@@ -30,6 +30,7 @@ import { readStartInfo } from '../guest/start-info.js'
 import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
 import { concat, libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
@@ -38,8 +39,8 @@ import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, 
 import { type ByteSource, readAhead } from './source.js'
 import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
 
-/** How a save file of xl is written. */
-export interface XlOptions {
+/** How a save file of xl is written; progress is told of the records that hold its pages. */
+export interface XlOptions extends WorkOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3
   /** Default: made from the guest's content. */
@@ -58,7 +59,7 @@ export function isXl(start: Uint8Array): boolean {
 
 /**
  * A guest as the bytes of a save file, in chunks; each is valid until the next one is asked for.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break; the signal's reason.
  */
 export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
   const guest = restorable(domain)
@@ -66,7 +67,9 @@ export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uin
   const version = options.version ?? 3
   logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
   yield introduction(config)
-  yield* isPvh(guest) ? libxcHvmStream(guest, version) : libxcPvStream(guest as Domain<PvBoot>, version)
+  yield* isPvh(guest)
+    ? libxcHvmStream(guest, version, options)
+    : libxcPvStream(guest as Domain<PvBoot>, version, options)
   const emulators = (guest.saved?.records ?? []).flatMap(({ name, body }) =>
     LIBXL_RECORDS.filter((known) => known === name).map((known) => record(LIBXL_RECORD[known], body)),
   )

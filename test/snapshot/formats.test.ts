@@ -24,7 +24,7 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
   // The note's owner misspelt: a stranger's file, of which only what xl itself writes is left.
   const bytes = Buffer.from(bytesOf(writeXenCore(built)))
   bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
-  const foreign = openSnapshot(bytesSource(bytes))
+  const foreign = await openSnapshot(bytesSource(bytes))
   t.same(foreign.vcpus, built.vcpus)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
   t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
