@@ -7,6 +7,7 @@
  * Gotcha: all are frame numbers but IDENT_PT, which is an address.
  */
 
+/** HVM_PARAM_*, by name: those that a builder sets. All values are frame numbers but IDENT_PT's, an address, and ports. */
 export const HVM_PARAM = {
   STORE_PFN: 1,
   STORE_EVTCHN: 2,
@@ -19,6 +20,7 @@ export const HVM_PARAM = {
   MONITOR_RING_PFN: 28,
   SHARING_RING_PFN: 29,
 } as const
+/** A parameter of HVM_PARAM, by its name. */
 export type HvmParamName = keyof typeof HVM_PARAM
 
 /** The special pages end here, in the order of SPECIAL_PAGES. */
