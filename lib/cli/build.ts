@@ -97,7 +97,7 @@ export const command: Command = {
 /** @throws UsageError for an option that this type of guest has no use for: it would be passed over without a word. */
 function requireMeant(values: Values, type: Domain['type']): void {
   for (const [name, { types }] of Object.entries<Option>(command.options)) {
-    if (values[name] === undefined || !types || types.includes(type)) continue
+    if (values[name] === undefined || !types || types.some((one) => one === type)) continue
     throw new UsageError(`--${name} is for --type ${types.join(' and ')}; this guest is ${type}`)
   }
 }
