@@ -98,7 +98,7 @@ export const command: Command = {
 /** @throws UsageError for an option that this type of guest has no use for: it would be passed over without a word. */
 function requireMeant(values: Values, type: Domain['type']): void {
   for (const [name, { types }] of Object.entries<Option>(command.options)) {
-    if (values[name] === undefined || !types || types.includes(type)) continue
+    if (values[name] === undefined || !types || types.some((one) => one === type)) continue
     throw new UsageError(`--${name} is for --type ${types.join(' and ')}; this guest is ${type}`)
   }
 }
@@ -129,6 +129,15 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
+function typeOf(values: Values, otherwise: (typeof TYPES)[number]): (typeof TYPES)[number] {
+  if (text(values, 'type') === 'hvm') {
+    throw new UsageError(
+      '--type hvm: a firmware starts an HVM guest, so there is none to build; xl save makes the files',
+    )
+  }
+  return oneOf(values, 'type', TYPES, otherwise)
+}
+
 /** What the options say, and where they are silent the file. */
 function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
@@ -142,7 +151,7 @@ function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig
   const linux = readLinux(values)
   return {
     ...guest?.config,
-    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    type: typeOf(values, guest?.config.type ?? 'auto'),
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),
