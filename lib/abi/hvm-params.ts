@@ -7,6 +7,7 @@
  * Gotcha: what ends in PFN is a frame number; IDENT_PT and VM_GENERATION_ID_ADDR are addresses.
  */
 
+/** HVM_PARAM_*, by name: those that a builder sets. All values are frame numbers but IDENT_PT's, an address, and ports. */
 export const HVM_PARAM = {
   CALLBACK_IRQ: 0,
   STORE_PFN: 1,
@@ -35,6 +36,7 @@ export const HVM_PARAM = {
   VM86_TSS_SIZED: 37,
   MCA_CAP: 38,
 } as const
+/** A parameter of HVM_PARAM, by its name. */
 export type HvmParamName = keyof typeof HVM_PARAM
 
 /** The special pages end here, in the order of SPECIAL_PAGES. */

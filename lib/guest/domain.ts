@@ -29,30 +29,41 @@ export interface PageType {
 
 /** Where the kernel came from, for people and sidecars. */
 export interface KernelOrigin {
+  /** `elf`, `bzImage`, or the codec of a file that is compressed as a whole. */
   readonly container: string
+  /** How the ELF was compressed, where it was. */
   readonly codec?: string
+  /** Of the file as it was given, hex. */
   readonly sha256: string
 }
 
 /** A page the guest shares with a backend through the grant table. */
 export interface GrantEntry {
+  /** Index in the grant table. */
   readonly ref: number
+  /** The domain that may use the page. */
   readonly domid: number
+  /** The page, as the guest counts frames. */
   readonly pfn: Pfn
+  /** Its machine frame. */
   readonly mfn: Mfn
 }
 
 /** A ring page and the event channel that goes with it. */
 export interface SharedPage {
+  /** The page, as the guest counts frames. */
   readonly pfn: Pfn
+  /** The guest's end of the event channel, a port. */
   readonly evtchn: number
 }
 
 /** Frames that hold the guest's page tables. */
 export interface PageTableFrames {
+  /** Frame of the top table, as the guest counts them. */
   readonly top: Pfn
   /** All of them. */
   readonly pages: number
+  /** Tables of one level in frames that follow one another. */
   readonly runs: readonly TableFramesRun[]
 }
 
@@ -86,15 +97,20 @@ function typeAmong(sorted: readonly TableFramesRun[], top: Pfn, pfn: Pfn): PageT
 /** Boot information of a Xen PV guest. */
 export interface PvBoot {
   readonly kind: 'start_info'
+  /** Where start_info lies: its frame, and the virtual address that %rsi or %esi has. */
   readonly startInfo: { readonly pfn: Pfn; readonly vaddr: Vaddr }
   /** The bytes of shared_info's page; it lies in a frame of Xen's, not in the guest's memory. */
   readonly sharedInfo: Uint8Array
+  /** The machine frame of shared_info. */
   readonly sharedInfoMfn: Mfn
   /** Pages shared with the backends and their event channels; a dom0 has none. */
   readonly xenstore?: SharedPage
   readonly console?: SharedPage
+  /** Entries of the grant table that the toolstack writes before the guest starts. */
   readonly grants: readonly GrantEntry[]
+  /** Frames that hold the initial page tables. */
   readonly pageTables: PageTableFrames
+  /** Those that the kernel and the builder agreed on. */
   readonly features: readonly FeatureName[]
 }
 
@@ -111,6 +127,7 @@ export interface LinuxBoot {
 
 /** A parameter that the toolstack sets for an HVM or PVH guest (HVM_PARAM_*). */
 export interface HvmParam {
+  /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has those that a builder sets. */
   readonly index: number
   readonly value: bigint
 }

@@ -39,7 +39,11 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
   return [HvmSaveDescriptor.encode({ typecode, instance, length: body.length }), body]
 }
 
-/** The bytes of an HVM_CONTEXT record. */
+/**
+ * A PVH guest's vcpus as XEN_DOMCTL_sethvmcontext takes them, and an HVM_CONTEXT record of a save file has them: records
+ * from HEADER to END.
+ * @throws DomainBuilderError `bad-range` for a register that its field cannot hold.
+ */
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
   const mtrr = { ...zeroMtrr(), msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }

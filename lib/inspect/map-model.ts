@@ -18,14 +18,17 @@ import { type TableMap, tableMap } from './table-entries.js'
 
 /** A run of the virtual address space. */
 export type VirtualRun = {
+  /** Of the first page; hex. */
   readonly vaddr: string
   /** Of 4 KiB. */
   readonly pages: number
+  /** Of the first page, as the guest counts frames. */
   readonly pfn: number
   /** Such as `rw-` or `r-x`: what every level of the tables grants. */
   readonly access: string
   /** Bytes that one entry maps. */
   readonly pageSize: number
+  /** Name of the region; `free` or `unnamed` where the frames are in none. */
   readonly region: string
 }
 

@@ -23,6 +23,12 @@ export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly ty
 export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'linux' }): Domain<LinuxBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
+  if (typeof config !== 'object' || config === null) {
+    throw new DomainBuilderError('bad-config', 'a guest has to be described', {
+      expected: 'at least its memory',
+      found: typeof config,
+    })
+  }
   const { type: asked = 'auto' } = config
   const type = asked === 'auto' ? best(kernel, config) : asked
   if (type === 'pv') return buildPv(kernel, config)

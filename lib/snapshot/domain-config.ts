@@ -4,6 +4,7 @@
  * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
  * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
  */
+import { DomainBuilderError } from '../errors.js'
 import type { BootInfo, Domain, HvmBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import { crypto } from '../lazy.js'
 import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
@@ -12,6 +13,7 @@ import { JsonValue } from './json.js'
 /** Vcpus that libxl can describe. */
 const MAX_VCPUS = 4096
 const MAX_KIB = 2 ** 42
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /**
  * A UUID out of what makes this guest this guest, so that the same guest has the same one: version 8 of RFC 9562, which
@@ -34,8 +36,17 @@ function startInfoOf(boot: BootInfo): Paddr | undefined {
   return boot.kind === 'hvm_start_info' ? boot.hvmStartInfo : undefined
 }
 
-/** What xl needs to make the domain that the stream is restored into. */
+/**
+ * What xl needs to make the domain that the stream is restored into.
+ * @throws DomainBuilderError `bad-config` for a uuid that is none.
+ */
 export function domainConfig(domain: Domain<PvBoot | PvhBoot | HvmBoot>, uuid = domainUuid(domain)): string {
+  if (!UUID.test(uuid)) {
+    throw new DomainBuilderError('bad-config', 'no uuid', {
+      expected: 'such as 123e4567-e89b-12d3-a456-426614174000',
+      found: `'${uuid}'`,
+    })
+  }
   const kib = (bytes: number): number => Math.ceil(bytes / 1024)
   const config = {
     c_info: { type: domain.type, name: domain.name, uuid },

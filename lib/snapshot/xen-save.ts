@@ -59,12 +59,18 @@ export function isXl(start: Uint8Array): boolean {
 
 /**
  * A guest as the bytes of a save file, in chunks; each is valid until the next one is asked for.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break; the signal's reason.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or options that say nothing; the signal's reason.
  */
 export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
   const guest = restorable(domain)
   const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
-  const version = options.version ?? 3
+  const { version = 3 } = options
+  if (version !== 2 && version !== 3) {
+    throw new DomainBuilderError('bad-config', 'no such libxc stream', {
+      expected: 'version 2 or 3',
+      found: String(version),
+    })
+  }
   logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
   yield introduction(config)
   yield* isHvmOrPvh(guest)

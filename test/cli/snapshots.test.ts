@@ -84,7 +84,8 @@ t.test(
       const ran = xdb(args)
       t.equal(ran.code, code, args.join(' '))
       t.match(ran.err, why)
-      t.equal(ran.err.trimEnd().split('\n').length, 1, 'one line')
+      // A usage error says where there is help, on a line of its own.
+      t.equal(ran.err.trimEnd().split('\n').length, code, 'one line')
     }
     refused(['validate', saved], 1, /bad-config: only a PV guest has page tables that Xen validates: .* found hvm\n$/)
     for (const format of ['qemu', 'kexec'])
@@ -94,10 +95,36 @@ t.test(
         /does-not-fit: the guest needs Xen: .* found hvm\n/,
       )
     t.notOk(existsSync(file('no')))
-    refused(['build', kernel, '-o', file('no'), '--type', 'hvm'], 2, /--type hvm: a firmware starts an HVM guest/)
+    refused(
+      ['build', kernel, '-o', file('no'), '--type', 'hvm'],
+      2,
+      /--type is one of pv, pvh, linux, auto; not 'hvm': a firmware starts an HVM guest, /,
+    )
     t.end()
   },
 )
+
+t.test("the output's ending says the format, of build as of convert", (t) => {
+  const image = file('by-name.img')
+  t.equal(xdb(['build', kernel, '-o', image, ...asked]).code, 0)
+  for (const [ending, format] of [
+    ['xl', 'xl'],
+    ['xl.gz', 'xl'],
+    ['core', 'elf-core'],
+    ['kexec.img', 'raw'],
+    ['constructor', 'raw'],
+  ] as const) {
+    const name = file(`by-name.${ending}`)
+    const built = xdb(['build', kernel, '-o', name, '--json', ...asked])
+    t.equal(built.code, 0, built.err)
+    t.equal((JSON.parse(built.out.toString()) as { format: string }).format, format, ending)
+    t.equal(existsSync(`${name}.json`), format === 'raw')
+  }
+  const said = xdb(['build', kernel, '-o', file('said.xl'), '--json', '--format', 'xen-core', ...asked])
+  t.match(said.out.toString(), /"format": "xen-core"/)
+  t.equal(xdb(['convert', image, '-o', file('constructor')]).code, 2, 'convert has no default')
+  t.end()
+})
 
 t.test('check: a sound snapshot, one that is cut, one whose page tables Xen would not take', (t) => {
   const sound = file('sound.xl')
