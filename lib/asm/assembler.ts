@@ -22,8 +22,11 @@ import { hex } from '../units.js'
 
 /** A general register, by its number and the bytes of it that are meant. */
 export interface Register {
+  /** Intel's. */
   readonly name: string
+  /** Its number in ModRM and REX, 0 to 15. */
   readonly code: number
+  /** Bytes. */
   readonly size: 1 | 4 | 8
 }
 
@@ -32,7 +35,9 @@ export interface Memory {
   readonly base?: Register
   readonly index?: Register
   readonly scale?: 1 | 2 | 4 | 8
+  /** Bytes. */
   readonly disp?: number
+  /** A name that label() gave. */
   readonly label?: string
 }
 

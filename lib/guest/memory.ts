@@ -28,13 +28,17 @@ interface Extent {
 
 /** Pages, one behind the other, that hold data. */
 export interface Run {
+  /** The first frame. */
   readonly pfn: Pfn
+  /** How many follow one another, of 4096 bytes. */
   readonly pages: number
 }
 
 /** A piece of memory as a reader gets it: valid until the next piece is asked for. */
 export interface Chunk {
+  /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
+  /** A view of what was placed, of any length; of what is generated at most 1 MiB, which the next chunk overwrites. */
   readonly bytes: Uint8Array
 }
 
@@ -55,7 +59,7 @@ export class GuestMemory {
     this.ranges = typeof ranges === 'number' ? [{ start: 0, end: ranges }] : ranges
   }
 
-  /** Frames present. */
+  /** How many frames the guest has, of 4096 bytes. */
   get pageCount(): number {
     return this.ranges.reduce((sum, range) => sum + range.end - range.start, 0)
   }
@@ -236,7 +240,7 @@ export class GuestMemory {
   }
 
   #checkRange(paddr: Paddr, length: number): void {
-    if (this.covers(paddr, length)) return
+    if (length >= 0 && this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
       expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
       found: showRange({ start: paddr, end: paddr + length }),

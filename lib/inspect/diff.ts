@@ -20,35 +20,49 @@ import { printable } from './table.js'
 export interface Difference {
   /** Such as `vcpu 0 rip`, `start_info.flags`, `memory`. */
   readonly what: string
+  /** As the first has it, for people: numbers in hex. */
   readonly a: string
+  /** As the second has it. */
   readonly b: string
 }
 
 /** Runs of pages that differ, with the region and the first differing byte. */
 export interface PageDifference {
+  /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
+  /** How many that follow one another differ, of 4096 bytes. */
   readonly pages: number
+  /** Name of the region they lie in, in the first guest or else the second; `free memory` in neither. */
   readonly region: string
+  /** Bytes from the start of the first page to the first that differs. */
   readonly firstByte: number
 }
 
 /** An entry of a page table that both guests have in the same frame and at the same level. */
 export interface EntryDifference {
+  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
+  /** Frame of the table, as the guest counts them. */
   readonly pfn: Pfn
+  /** Of the entry in its table, 0 to 511. */
   readonly index: number
   /** What it translates. */
   readonly vaddr: string
+  /** As the first has it: all 64 bits, hex. */
   readonly a: string
+  /** As the second has it. */
   readonly b: string
 }
 
 /** Everything that two guests do not have in common; all lists empty where they are the same. */
 export interface DomainDiff {
+  /** Registers, boot information, names, sizes: whatever has a name. */
   readonly fields: readonly Difference[]
   /** The first of them; `entriesFound` says how many there are. */
   readonly entries: readonly EntryDifference[]
+  /** Page-table entries that differ, listed or not. */
   readonly entriesFound: number
+  /** Pages of ordinary memory that differ, in runs, by region. */
   readonly pages: readonly PageDifference[]
 }
 

@@ -18,14 +18,17 @@ import { type TableMap, tableMap } from './table-entries.js'
 
 /** A run of the virtual address space. */
 export type VirtualRun = {
+  /** Of the first page; hex. */
   readonly vaddr: string
   /** Of 4 KiB. */
   readonly pages: number
+  /** Of the first page, as the guest counts frames. */
   readonly pfn: number
   /** Such as `rw-` or `r-x`: what every level of the tables grants. */
   readonly access: string
   /** Bytes that one entry maps. */
   readonly pageSize: number
+  /** Name of the region; `free` or `unnamed` where the frames are in none. */
   readonly region: string
 }
 
@@ -120,8 +123,8 @@ function registersOf(domain: Domain): GuestMap['registers'] {
   const [vcpu] = domain.vcpus
   if (vcpu === undefined) return {}
   const { rip, rsp, rsi, rbx } = vcpu.registers
-  // Where the boot information is found: a PVH guest by ebx, every other by esi.
-  const info = domain.type === 'pvh' ? { rbx } : { rsi }
+  // Where the boot information is found: a PVH guest by ebx, every other by esi; an HVM guest has none.
+  const info = domain.type === 'hvm' ? {} : domain.type === 'pvh' ? { rbx } : { rsi }
   const named = Object.entries({ rip, rsp, ...info, cr3: vcpu.cr3 }).filter(([, value]) => value !== 0n)
   const narrow = domain.abi !== 'x86_64' || pagingOff(domain)
   return Object.fromEntries(named.map(([name, value]) => [narrow ? name.replace(/^r/, 'e') : name, hex(value)]))

@@ -9,7 +9,17 @@ import type { Infer } from '../abi/struct.js'
 import { DomainBuilderError } from '../errors.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
-import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+import {
+  checkedInteger,
+  checkedList,
+  hex,
+  type Mfn,
+  PADDR_MAX,
+  PAGE_SIZE,
+  type Paddr,
+  type Pfn,
+  type Range,
+} from '../units.js'
 import type { LinuxConfig } from './linux-config.js'
 import type { Module } from './modules.js'
 import type { PvhConfig } from './pvh-config.js'
@@ -132,7 +142,7 @@ export function guestMemory(memory: number, ranges: readonly Range<Paddr>[] | un
   let end = 0
   let sum = 0
   const frames: Range<Pfn>[] = []
-  for (const range of ranges) {
+  for (const range of checkedList(ranges, 'vmemranges')) {
     const { start } = range
     checkedInteger(start, 'start of a memory range', end, PADDR_MAX)
     end = checkedInteger(range.end, 'end of a memory range', start + PAGE_SIZE, PADDR_MAX)

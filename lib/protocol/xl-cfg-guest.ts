@@ -11,7 +11,9 @@ import { builderKeys, otherKeys } from './xl-cfg-keys.js'
 
 /** What of a file a builder uses. Paths are as written: xl takes them from the folder it is started in. */
 export interface XlCfgGuest {
+  /** Path as the file has it. */
   readonly kernel?: string
+  /** Path as the file has it. */
   readonly ramdisk?: string
   /** In the words and units of `DomainConfig`: bytes, vcpus. */
   readonly config: {

@@ -25,6 +25,7 @@ import { bootRom } from './qemu-rom.js'
 import { type RawSidecar, rawSidecar } from './raw.js'
 import { type ByteSource, requireBytes } from './source.js'
 
+/** `format` of the qemu format's sidecar, by which it is told from the raw format's. */
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
 /** Bytes of a file, and where in it they begin. */

@@ -12,6 +12,7 @@ import { damagedCase } from './damaged.js'
 import { documentedCase } from './documented.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
+import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
@@ -89,6 +90,8 @@ checkInXen(
     restoredLinuxTwice('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
+    savedFirmwareCase('hvm-firmware'),
+    savedBiosCase('hvm-bios'),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),
