@@ -21,6 +21,7 @@ export {
   type DomainAbi,
   type DomainType,
   type GrantEntry,
+  type HvmBoot,
   type HvmParam,
   type KernelOrigin,
   type LinuxBoot,
@@ -32,6 +33,7 @@ export {
   type SavedRecord,
   type SavedState,
   type SharedPage,
+  type TableFramesRun,
 } from './guest/domain.js'
 export { decodeHvmContext, encodeHvmContext } from './guest/hvm-context.js'
 export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'

@@ -6,7 +6,7 @@
  */
 import type { Option, Options } from '../lib/cli/command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from '../lib/cli/commands.js'
-import { optionMeaning } from '../lib/cli/help.js'
+import { optionGroup, optionMeaning } from '../lib/cli/help.js'
 
 /** The day the text here was last looked over: a page has a date, and a build has no clock. */
 const DATE = '2026-11-25'
@@ -29,7 +29,7 @@ const optionWords = (name: string, { short, value }: Option): string =>
 
 const listed = (options: Options, group: string | undefined): string[] =>
   Object.entries(options)
-    .filter(([, option]) => option.group === group)
+    .filter(([, option]) => optionGroup(option) === group)
     .flatMap(([name, option]) => ['.TP', optionWords(name, option), ...sentences(optionMeaning(option))])
 
 /** Text in lines, each sentence on one of its own, as roff wants it. */
@@ -37,7 +37,7 @@ const sentences = (text: string): string[] => text.split(/(?<=\.) (?=[A-Z])/).ma
 
 function commandSection({ name, command }: NamedCommand): string[] {
   const { usage, help, options } = command
-  const groups = new Set(Object.values(options).flatMap(({ group }) => group ?? []))
+  const groups = new Set(Object.values(options).flatMap((option) => optionGroup(option) ?? []))
   const [first = '', ...more] = help.split('\n')
   return [
     `.SS ${name}`,

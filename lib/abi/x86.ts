@@ -56,6 +56,8 @@ export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+/** Page tables of five levels. */
+export const CR4_LA57 = 1 << 12
 export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10

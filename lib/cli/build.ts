@@ -5,6 +5,7 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
@@ -14,7 +15,7 @@ import type { LinuxConfig } from '../protocol/linux-config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
+import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
@@ -46,11 +47,17 @@ export const command: Command = {
     ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
     cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
     name: { type: 'string', value: 'NAME', help: 'default "guest"' },
-    features: { type: 'string', value: 'LIST', help: 'features to ask of the kernel, joined with |' },
+    features: {
+      type: 'string',
+      value: 'LIST',
+      help: 'features to ask of the kernel, joined with |',
+      types: ['pv'],
+    },
     p2m: {
       type: 'string',
       value: 'SPEC',
       help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+      types: ['pv'],
     },
     ...pvhOptions,
     ...linuxOptions,
@@ -76,6 +83,7 @@ export const command: Command = {
     const config = { ...machine, ...readConfig(values, guest), ...restorable }
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
+    requireMeant(values, domain.type)
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
@@ -84,6 +92,14 @@ export const command: Command = {
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
+}
+
+/** @throws UsageError for an option that this type of guest has no use for: it would be passed over without a word. */
+function requireMeant(values: Values, type: Domain['type']): void {
+  for (const [name, { types }] of Object.entries<Option>(command.options)) {
+    if (values[name] === undefined || !types || types.some((one) => one === type)) continue
+    throw new UsageError(`--${name} is for --type ${types.join(' and ')}; this guest is ${type}`)
+  }
 }
 
 const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
@@ -106,6 +122,15 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
+function typeOf(values: Values, otherwise: (typeof TYPES)[number]): (typeof TYPES)[number] {
+  if (text(values, 'type') === 'hvm') {
+    throw new UsageError(
+      '--type hvm: a firmware starts an HVM guest, so there is none to build; xl save makes the files',
+    )
+  }
+  return oneOf(values, 'type', TYPES, otherwise)
+}
+
 /** What the options say, and where they are silent the file. */
 function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
@@ -119,7 +144,7 @@ function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig
   const linux = readLinux(values)
   return {
     ...guest?.config,
-    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    type: typeOf(values, guest?.config.type ?? 'auto'),
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),

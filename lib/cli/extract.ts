@@ -25,6 +25,7 @@ export const command: Command = {
     const relocsOutput = text(values, 'relocs')
     if (!output) throw new UsageError('extract needs -o FILE')
     if (output === '-' && json) throw new UsageError('standard output has room for the ELF or for JSON: give -o a name')
+    if (relocsOutput === output) throw new UsageError(`-o and --relocs are both '${output}'`)
     if (relocsOutput === '-') throw new UsageError('--relocs needs a name')
     const kernel = await openKernel(name, progress)
     if (kernel.elf === undefined) {

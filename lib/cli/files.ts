@@ -10,32 +10,54 @@ import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import { inBlocks, isZero, type Scratch } from '../snapshot/scratch.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
+import { UsageError } from './command.js'
 
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
 const MAX_INPUT = 4 * 2 ** 30
 
+/** What the system said, without the code before it, and the call and path behind it that Node adds. */
 const reason = (error: unknown): string =>
-  error instanceof Error ? error.message.replace(/^[A-Z]+: /, '') : String(error)
+  error instanceof Error ? error.message.replace(/^[A-Z]+: (.*?), \w+(?: '.*)?$/, '$1') : String(error)
 
 const cannotRead = (name: string, cause: unknown): DomainBuilderError =>
-  new DomainBuilderError('cannot-read', `${name}: ${reason(cause)}`, { cause })
+  new DomainBuilderError('cannot-read', `${name === '' ? "''" : name}: ${reason(cause)}`, { cause })
 
 /** What is said of an output that could not be written. */
 export const cannotWrite = (name: string, cause: unknown): DomainBuilderError =>
   new DomainBuilderError('cannot-write', `${name}: ${reason(cause)}`, { cause })
 
-/** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
-export function readInput(name: string): Uint8Array {
-  let fd: number | undefined
+/** What was read so far: no output may take its place, and standard input can be read once. */
+const inputs = new Set<string>()
+const identity = ({ dev, ino }: fs.Stats): string => `${dev}:${ino}`
+
+/** @throws DomainBuilderError `cannot-read`; UsageError for - where it stood for another input already. */
+function openInput(name: string): number {
+  if (name === '-') {
+    if (inputs.has(name)) throw new UsageError('- stands for two inputs, and standard input can be read once')
+    inputs.add(name)
+    return 0
+  }
   try {
-    fd = name === '-' ? 0 : fs.openSync(name, 'r')
+    const fd = fs.openSync(name, 'r')
     const stat = fs.fstatSync(fd)
     if (stat.isDirectory()) throw new Error('is a directory')
+    inputs.add(identity(stat))
+    return fd
+  } catch (cause) {
+    throw cannotRead(name, cause)
+  }
+}
+
+/** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
+export function readInput(name: string): Uint8Array {
+  const fd = openInput(name)
+  try {
+    const stat = fs.fstatSync(fd)
     return stat.isFile() && stat.size > 0 ? readRegular(fd, stat.size) : readStream(fd)
   } catch (cause) {
     throw cannotRead(name === '-' ? 'standard input' : name, cause)
   } finally {
-    if (fd) fs.closeSync(fd)
+    if (fd !== 0) fs.closeSync(fd)
   }
 }
 
@@ -83,9 +105,8 @@ function readSome(fd: number, into: Uint8Array): number {
  */
 export function inputSource(name: string): ByteSource {
   if (name !== '-' && isRegular(name)) return fileSource(name)
+  const fd = openInput(name)
   try {
-    const fd = name === '-' ? 0 : fs.openSync(name, 'r')
-    if (fs.fstatSync(fd).isDirectory()) throw new Error('is a directory')
     return spooled(fd)
   } catch (cause) {
     throw cause instanceof DomainBuilderError ? cause : cannotRead(name === '-' ? 'standard input' : name, cause)
@@ -113,18 +134,14 @@ function spooled(fd: number): ByteSource {
 
 /** A file as a source that is read piece by piece; it stays open until the process ends. */
 export function fileSource(name: string): ByteSource {
-  try {
-    const fd = fs.openSync(name, 'r')
-    const { size } = fs.fstatSync(fd)
-    return {
-      size,
-      readInto(offset, out) {
-        requireBytes(size, offset, out.length)
-        if (readAt(fd, out, offset) < out.length) throw cannotRead(name, new Error('became shorter while it was read'))
-      },
-    }
-  } catch (cause) {
-    throw cause instanceof DomainBuilderError ? cause : cannotRead(name, cause)
+  const fd = openInput(name)
+  const { size } = fs.fstatSync(fd)
+  return {
+    size,
+    readInto(offset, out) {
+      requireBytes(size, offset, out.length)
+      if (readAt(fd, out, offset) < out.length) throw cannotRead(name, new Error('became shorter while it was read'))
+    },
   }
 }
 
@@ -171,7 +188,7 @@ export function scratchFile(): Scratch {
 }
 
 /** Whether there is a file of that name that can be read at any place. */
-const isRegular = (name: string): boolean => fs.statSync(name, { throwIfNoEntry: false })?.isFile() === true
+const isRegular = (name: string): boolean => fs.existsSync(name) && fs.statSync(name).isFile()
 
 /** Whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
@@ -188,6 +205,20 @@ export interface Output {
   truncate(size: number): void
 }
 
+/** @throws DomainBuilderError `cannot-write` for a name that no output can be given. */
+function requireFree(name: string): void {
+  const refuse = (why: string): never => {
+    throw cannotWrite(name, new Error(why))
+  }
+  const folder = path.dirname(name)
+  if (!fs.existsSync(folder) || !fs.statSync(folder).isDirectory()) refuse(`there is no directory ${folder}`)
+  if (!fs.existsSync(name)) return
+  const stat = fs.statSync(name)
+  if (stat.isDirectory()) refuse('is a directory')
+  if (!stat.isFile()) refuse('is no regular file; -o - writes to standard output')
+  if (inputs.has(identity(stat))) refuse('is an input, which is never changed')
+}
+
 /**
  * Writes files that all appear together: each under a temporary name beside its own, renamed when all are complete.
  * Nothing is left behind when `write` throws, a name cannot be had or the process is told to stop, which it says and then
@@ -198,6 +229,7 @@ export async function writeOutputs(
   names: readonly string[],
   write: (outputs: readonly Output[]) => Promise<void>,
 ): Promise<void> {
+  names.forEach(requireFree)
   const temporary = names.map((name) => path.join(path.dirname(name), `.${path.basename(name)}.${process.pid}.tmp`))
   const opened: number[] = []
   const renamed: string[] = []

@@ -21,9 +21,16 @@ export async function openKernel(name: string, progress: Progress): Promise<Kern
   return decoded(name, readInput(name), progress)
 }
 
-/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel. */
+/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for what is neither. */
 export async function openDomain(name: string, progress: Progress): Promise<Domain> {
-  const found = await openAny(name, progress)
+  const found = await openAny(name, progress).catch((error: unknown) => {
+    if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
+    throw new DomainBuilderError('unknown-format', `${name} is no snapshot`, {
+      expected: `one of those that build writes (a raw or qemu one is known by the ${name}.json beside it)`,
+      ...(error.found === undefined ? {} : { found: error.found }),
+      cause: error,
+    })
+  })
   if ('domain' in found) return found.domain
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }

@@ -47,8 +47,14 @@ async function main(argv: readonly string[]): Promise<void> {
   if (values.version) return print(version())
   const least = command.operands.filter(({ optional, repeated }) => !optional && !repeated).length
   const most = command.operands.some(({ repeated }) => repeated) ? Number.POSITIVE_INFINITY : command.operands.length
-  if (positionals.length < least || positionals.length > most)
-    throw new UsageError(`usage: ${PROGRAM} ${command.usage}`)
+  if (positionals.length < least) {
+    throw new UsageError(
+      `${name} needs ${command.operands[positionals.length]?.name}; usage: ${PROGRAM} ${command.usage}`,
+    )
+  }
+  if (positionals.length > most) {
+    throw new UsageError(`'${positionals[most]}' is one too many; usage: ${PROGRAM} ${command.usage}`)
+  }
   const progress = new Progress(process.stderr.isTTY === true && values.quiet !== true)
   try {
     await command.run({ values, positionals, json: values.json === true, progress, print })

@@ -12,8 +12,11 @@ import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
 import type { Vcpu } from './vcpu.js'
 
-/** The boot convention, as xl.cfg(5) has it in `type`; linux is the Linux boot protocol. */
-export type DomainType = 'pv' | 'pvh' | 'linux'
+/**
+ * The boot convention, as xl.cfg(5) has it in `type`; linux is the Linux boot protocol. An hvm guest begins in a firmware
+ * of its own, with nothing for a builder to do: there are only those that Xen saved.
+ */
+export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
 export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 
@@ -62,26 +65,34 @@ export interface PageTableFrames {
   /** All of them. */
   readonly pages: number
   /** Tables of one level in frames that follow one another. */
-  readonly runs: readonly { readonly level: number; readonly pfn: Pfn; readonly pages: number }[]
+  readonly runs: readonly TableFramesRun[]
 }
 
-type TableFrames = PageTableFrames['runs']
+/** Frames that follow one another and hold tables of one level. */
+export interface TableFramesRun {
+  readonly level: number
+  readonly pfn: Pfn
+  readonly pages: number
+  /** Each is held by the guest itself, as the top one always is: a guest that has run pins the tables of its processes. */
+  readonly pinned?: true
+}
 
-const sortedRuns = (tables: PageTableFrames): TableFrames => [...tables.runs].sort((a, b) => a.pfn - b.pfn)
+const sortedRuns = (tables: PageTableFrames): readonly TableFramesRun[] =>
+  [...tables.runs].sort((a, b) => a.pfn - b.pfn)
 
 /** A guest that has run may have a hundred thousand runs of tables: searched by halves. */
-function typeAmong(sorted: TableFrames, top: Pfn, pfn: Pfn): PageType {
+function typeAmong(sorted: readonly TableFramesRun[], top: Pfn, pfn: Pfn): PageType {
   let low = 0
   let high = sorted.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    const run = sorted[middle] as TableFrames[number]
+    const run = sorted[middle] as TableFramesRun
     if (run.pfn + run.pages > pfn) high = middle
     else low = middle + 1
   }
-  const run = sorted[low]
-  const level = run && pfn >= run.pfn ? run.level : 0
-  return { level: level as PageType['level'], pinned: pfn === top }
+  const found = sorted[low]
+  const run = found && pfn >= found.pfn ? found : undefined
+  return { level: (run?.level ?? 0) as PageType['level'], pinned: pfn === top || run?.pinned === true }
 }
 
 /** Boot information of a Xen PV guest. */
@@ -135,6 +146,13 @@ export interface PvhBoot {
   readonly hvmParams: readonly HvmParam[]
 }
 
+/** Of an HVM guest: none that was built. Its firmware found out by itself, and where it is now is the guest's own affair. */
+export interface HvmBoot {
+  readonly kind: 'firmware'
+  /** By index. */
+  readonly hvmParams: readonly HvmParam[]
+}
+
 /** A record of a save file that is kept as it was found. */
 export interface SavedRecord {
   /** Its name in the stream's specification. */
@@ -152,7 +170,7 @@ export interface SavedState {
 }
 
 /** Boot information, by the boot convention: `kind` tells which. */
-export type BootInfo = PvBoot | LinuxBoot | PvhBoot
+export type BootInfo = PvBoot | LinuxBoot | PvhBoot | HvmBoot
 
 /** Only Xen, and only of a PV guest, asks what a frame is used for: in any other every frame is ordinary. */
 export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {

@@ -7,6 +7,7 @@
  */
 import {
   CR0_PG,
+  CR4_LA57,
   CR4_PAE,
   EFER_LME,
   PTE_ADDR_MASK,
@@ -64,13 +65,20 @@ const OFFSET_BITS = 12n
 /**
  * Levels of page tables between an address and its page, as vcpu 0 starts: 4, 3 (PAE), or 0 where paging is off.
  * A PV guest's own control registers say nothing of it: there Xen's are in force.
- * @throws DomainBuilderError `not-mapped` for tables of two levels, which nothing we read has.
+ * @throws DomainBuilderError `not-mapped` for tables of two levels or of five, which we do not walk.
  */
 export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   if (domain.type === 'pv') return domain.abi === 'x86_64' ? 4 : 3
   const { cr0, cr4, efer } = domain.vcpus[0] ?? { cr0: 0n, cr4: 0n, efer: 0n }
   if ((cr0 & BigInt(CR0_PG)) === 0n) return 0
-  if (cr4 & BigInt(CR4_PAE)) return efer & BigInt(EFER_LME) ? 4 : 3
+  if (cr4 & BigInt(CR4_PAE)) {
+    if (!(efer & BigInt(EFER_LME))) return 3
+    if (!(cr4 & BigInt(CR4_LA57))) return 4
+    throw new DomainBuilderError('not-mapped', 'the guest has page tables of five levels', {
+      expected: 'cr4.LA57 clear',
+      found: hex(cr4),
+    })
+  }
   throw new DomainBuilderError('not-mapped', 'the guest has page tables of two levels', {
     expected: 'cr4.PAE set',
     found: hex(cr4),

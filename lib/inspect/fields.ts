@@ -277,6 +277,7 @@ export function structMaps(domain: Domain): StructMap[] {
     const { hvmStartInfo } = boot
     return hvmStartInfo === undefined ? [] : attempt(() => hvmStartInfoMaps(domain, hvmStartInfo))
   }
+  if (boot.kind === 'firmware') return []
   const { startInfo } = boot
   const layout: Layout = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
   return [

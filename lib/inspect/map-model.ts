@@ -133,8 +133,8 @@ function registersOf(domain: Domain): GuestMap['registers'] {
   const [vcpu] = domain.vcpus
   if (vcpu === undefined) return {}
   const { rip, rsp, rsi, rbx } = vcpu.registers
-  // Where the boot information is found: a PVH guest by ebx, every other by esi.
-  const info = domain.type === 'pvh' ? { rbx } : { rsi }
+  // Where the boot information is found: a PVH guest by ebx, every other by esi; an HVM guest has none.
+  const info = domain.type === 'hvm' ? {} : domain.type === 'pvh' ? { rbx } : { rsi }
   const named = Object.entries({ rip, rsp, ...info, cr3: vcpu.cr3 }).filter(([, value]) => value !== 0n)
   const narrow = domain.abi !== 'x86_64' || pagingOff(domain)
   return Object.fromEntries(named.map(([name, value]) => [narrow ? name.replace(/^r/, 'e') : name, hex(value)]))

@@ -35,7 +35,7 @@ export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
   if (type === 'pvh') return buildPvh(kernel, config)
   if (type === 'linux') return buildLinux(kernel, config)
   throw new DomainBuilderError('bad-config', 'type cannot be built', {
-    expected: 'pv, pvh, linux or auto',
+    expected: 'pv, pvh, linux or auto: an hvm guest starts in firmware',
     found: `'${String(type)}'`,
   })
 }

@@ -55,6 +55,28 @@ t.test('a guest through every format is the same guest', async (t) => {
   }
 })
 
+t.test("the output's ending says the format, of build as of convert", (t) => {
+  const image = file('by-name.img')
+  t.equal(xdb(['build', kernel, '-o', image, ...asked]).code, 0)
+  for (const [ending, format] of [
+    ['xl', 'xl'],
+    ['xl.gz', 'xl'],
+    ['core', 'elf-core'],
+    ['kexec.img', 'raw'],
+    ['constructor', 'raw'],
+  ] as const) {
+    const name = file(`by-name.${ending}`)
+    const built = xdb(['build', kernel, '-o', name, '--json', ...asked])
+    t.equal(built.code, 0, built.err)
+    t.equal((JSON.parse(built.out.toString()) as { format: string }).format, format, ending)
+    t.equal(existsSync(`${name}.json`), format === 'raw')
+  }
+  const said = xdb(['build', kernel, '-o', file('said.xl'), '--json', '--format', 'xen-core', ...asked])
+  t.match(said.out.toString(), /"format": "xen-core"/)
+  t.equal(xdb(['convert', image, '-o', file('constructor')]).code, 2, 'convert has no default')
+  t.end()
+})
+
 t.test('check: a sound snapshot, one that is cut, one whose page tables Xen would not take', (t) => {
   const sound = file('sound.xl')
   t.equal(xdb(['build', kernel, '-o', sound, '--format', 'xl', ...asked]).code, 0)

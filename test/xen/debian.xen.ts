@@ -11,6 +11,7 @@ import { checkInXen } from './check.js'
 import { damagedCase } from './damaged.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
+import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
@@ -87,6 +88,8 @@ checkInXen(
     restoredLinuxTwice('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
+    savedFirmwareCase('hvm-firmware'),
+    savedBiosCase('hvm-bios'),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),
