@@ -48,7 +48,7 @@ export type Dom0Console =
 
 /** What a Xen PV guest is given besides; each default is what an offline build assigns. */
 export interface PvConfig extends CommonConfig {
-  /** Features asked of the kernel, as in xl's builder: names joined with "|". */
+  /** Features asked of the kernel: names of XENFEAT that a FEATURES string can hold, joined with "|". Default: none. */
   readonly features?: string
   /** Default identity. */
   readonly p2m?: P2mSpec
