@@ -4,6 +4,7 @@
  * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
+import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
@@ -16,7 +17,7 @@ import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
-import { readInput } from './files.js'
+import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
 import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
@@ -111,9 +112,15 @@ function requireMeant(values: Values, type: Domain['type']): void {
 const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
 
 /** What the user should know of the file: a line of each kind that there is. */
-function tell(file: string, { unused, unknown, warnings }: XlCfgGuest): void {
+function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
+  const beside = [kernel, ramdisk].find(
+    (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
+  )
   const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
   const lines = [
+    ...(beside === undefined
+      ? []
+      : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
     ...warnings,
     ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
     ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
