@@ -40,7 +40,13 @@ export const command: Command = {
       value: 'FILE',
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
-    type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
+    type: {
+      type: 'string',
+      value: 'TYPE',
+      choices: TYPES,
+      never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
+      help: "(default auto: the kernel's best)",
+    },
     format: { ...formatOption, help: formatOption.help.replace(')', ', any other raw)') },
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
@@ -129,15 +135,6 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-function typeOf(values: Values, otherwise: (typeof TYPES)[number]): (typeof TYPES)[number] {
-  if (text(values, 'type') === 'hvm') {
-    throw new UsageError(
-      '--type hvm: a firmware starts an HVM guest, so there is none to build; xl save makes the files',
-    )
-  }
-  return oneOf(values, 'type', TYPES, otherwise)
-}
-
 /** What the options say, and where they are silent the file. */
 function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
   const vcpus = wholeNumber(values, 'vcpus')
@@ -151,7 +148,7 @@ function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig
   const linux = readLinux(values)
   return {
     ...guest?.config,
-    type: typeOf(values, guest?.config.type ?? 'auto'),
+    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),

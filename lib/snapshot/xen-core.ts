@@ -20,6 +20,7 @@ import {
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
 import { XEN_ELFNOTE } from '../abi/elfnote.js'
+import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory, type Run } from '../guest/memory.js'
@@ -353,10 +354,33 @@ function openForeign(
   return withinElf(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
-/** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */
+/**
+ * The frame of start_info: where a guest that has not run finds it, or the one that a suspended guest gave to Xen. A guest
+ * that runs says it nowhere; it keeps the page, which its magic shows. 0, where nothing is to be found, is refused later.
+ */
 function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
   const { rsi, rdx } = vcpu?.registers ?? { rsi: 0n, rdx: 0n }
   const mapped = translate(domain, rsi)
-  if (mapped) return pfnOf(mapped.paddr)
-  return domain.p2m.pfn(Number(BigInt.asUintN(40, rdx))) ?? 0
+  const said = [mapped ? pfnOf(mapped.paddr) : undefined, domain.p2m.pfn(Number(BigInt.asUintN(40, rdx)))]
+  const isThere = startInfoSought(domain)
+  return said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn)) ?? found(domain, isThere) ?? 0
+}
+
+/** Whether a page begins as start_info does: the magic, NUL to its field's end, and a number of pages. */
+function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
+  const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
+  field.set(magic)
+  const start = new Uint8Array(field.length)
+  return (pfn) => {
+    memory.readInto(paddrOf(pfn), start)
+    return start.every((byte, i) => byte === field[i])
+  }
+}
+
+function found({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | undefined {
+  for (const { pfn, pages } of memory.pages()) {
+    for (let i = 0; i < pages; i++) if (isThere(pfn + i)) return pfn + i
+  }
+  return undefined
 }

@@ -40,6 +40,12 @@ t.test('what the tests of pages leave out is listed, and nothing besides', (t) =
   t.end()
 })
 
+t.test('every example has a way in', (t) => {
+  const told = pages.map(readPage).join('\n')
+  for (const name of readdirSync(join(projectRoot, 'examples'))) t.ok(told.includes(name), name)
+  t.end()
+})
+
 t.test('every link leads somewhere', (t) => {
   const wrong: string[] = []
   for (const page of pages) {

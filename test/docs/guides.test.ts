@@ -1,10 +1,11 @@
 /** The guides, each typed from its first line to its last in a folder with the package and the files that it names. */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import t from 'tap'
 import { patternBytes } from '../../lib/testing/index.js'
 import { findKernel } from '../peer/kernels.js'
+import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findRegistry } from './package.js'
 import { checkPage, projectIn } from './page.js'
@@ -18,6 +19,7 @@ t.test('the guides', async (t) => {
   if (vmlinuz === undefined || (await requirePeer(t, findRegistry)) === undefined) return
   const directory = mkdtempSync(join(tmpdir(), 'xen-domain-builder-guides-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  symlinkSync(projectRoot, join(directory, 'xen-domain-builder'))
   const project = projectIn(join(directory, 'project'), vmlinuz)
   writeFileSync(join(project, 'initrd.img'), patternBytes(1 << 20))
   for (const guide of GUIDES.filter((name) => only === undefined || name.includes(only))) {

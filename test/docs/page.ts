@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { fetchedKernels } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
-import { blocksOf, isForServer } from './blocks.js'
+import { type Block, blocksOf, isForServer } from './blocks.js'
 import { runsElsewhere } from './elsewhere.js'
 import { installInto } from './package.js'
 import { type Typed, typeBlocks } from './session.js'
@@ -77,17 +77,18 @@ function typeFinding(directory: string, files: readonly string[]): Finding {
   return { name: `tsc ${files.join(' ')}`, ...(status === 0 ? {} : { wrong: stdout }) }
 }
 
-/**
- * Everything of a page that is typed here, in a directory that has the package.
- * @param start where its first line is typed, if not there.
- */
-export function findingsOf(
-  markdown: string,
+interface Findings {
+  readonly findings: readonly Finding[]
+  readonly typed: readonly Typed[]
+}
+
+/** What holds of these blocks, typed in a directory that has the package. @param start where the first line is typed. */
+export function findingsOfBlocks(
+  blocks: readonly Block[],
   directory: string,
   exact: boolean,
-  start = directory,
-): { readonly findings: readonly Finding[]; readonly typed: readonly Typed[] } {
-  const blocks = blocksOf(markdown).filter((block) => !isForServer(block) && !runsElsewhere(block))
+  start?: string,
+): Findings {
   const typed = typeBlocks(blocks, directory, start)
   const files = blocks.flatMap((block) => (block.kind === 'file' ? [block.name] : []))
   const words = new Set(typed.flatMap(({ command }) => command.split(/\s+/)))
@@ -99,6 +100,12 @@ export function findingsOf(
     ...(programs.length > 0 ? [typeFinding(directory, programs)] : []),
   ]
   return { findings, typed }
+}
+
+/** The same of all of a page that is for this machine. */
+export function findingsOf(markdown: string, directory: string, exact: boolean, start?: string): Findings {
+  const blocks = blocksOf(markdown).filter((block) => !isForServer(block) && !runsElsewhere(block))
+  return findingsOfBlocks(blocks, directory, exact, start)
 }
 
 /** Writes what came out where the page shows all of it. */
@@ -113,7 +120,7 @@ function rewrite(page: string, typed: readonly Typed[]): void {
 }
 
 /** The same as assertions, one for each finding. */
-export function checkPage(t: Test, page: string, directory: string, start = directory): void {
+export function checkPage(t: Test, page: string, directory: string, start?: string): void {
   const { findings, typed } = findingsOf(readPage(page), directory, isKernelOfThePages(), start)
   if (process.env.DOCS_WRITE === '1') rewrite(page, typed)
   for (const { name, wrong } of findings) {

@@ -17,6 +17,7 @@ import { requirePv } from '../../lib/guest/domain.js'
 import {
   buildDomain,
   bytesSource,
+  type Domain,
   openSnapshot,
   readKernel,
   readVirtual,
@@ -25,6 +26,13 @@ import {
 } from '../../lib/index.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
+
+/** The note's owner misspelt: a stranger's file, of which only what xl itself writes is left. */
+function strangersCore(domain: Domain): Buffer {
+  const bytes = Buffer.from(bytesOf(writeXenCore(domain)))
+  bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
+  return bytes
+}
 
 /** Offset of the body of the first record of that type, in a file of xl's that was just written. */
 function bodyOf(file: Buffer, type: number): number {
@@ -49,15 +57,34 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
     t.same(read.kernel, built.kernel)
     t.equal(read.p2m.mfn(5), 104)
   }
-  // The note's owner misspelt: a stranger's file, of which only what xl itself writes is left.
-  const bytes = Buffer.from(bytesOf(writeXenCore(built)))
-  bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
-  const foreign = await openSnapshot(bytesSource(bytes))
+  const foreign = await openSnapshot(bytesSource(strangersCore(built)))
   t.same(foreign.vcpus, built.vcpus)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
   t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
   const si = requirePv(built).startInfo.vaddr
   t.same(readVirtual(foreign, si, 14), readVirtual(built, si, 14))
+})
+
+t.test('a core of a guest that runs: its registers have moved on, start_info is found by its magic', async (t) => {
+  const kernel = await readKernel(pvKernelFile())
+  const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, p2m: { offset: 99 } })
+  const [first, ...others] = built.vcpus
+  if (first === undefined) return t.fail('a guest has a vcpu')
+  const run = (rsi: bigint): Domain => {
+    const registers = { ...first.registers, rsi, rdx: 0x4000000000000000n }
+    return { ...built, vcpus: [{ ...first, registers }, ...others] }
+  }
+  // A register may be anything: another mapped page, or no address.
+  for (const rsi of [first.registers.rip & ~0xfffn, 0x1234n]) {
+    const bytes = strangersCore(run(rsi))
+    const { pfn, vaddr } = requirePv(await openSnapshot(bytesSource(bytes))).startInfo
+    t.same({ pfn, vaddr }, requirePv(built).startInfo)
+    bytes.write('xen-0.0', bytes.indexOf('xen-3.0-x86_64\0\0\0'), 'latin1')
+    await t.rejects(openSnapshot(bytesSource(bytes)), {
+      code: 'bad-snapshot',
+      message: /start_info has the wrong magic/,
+    })
+  }
 })
 
 t.test('a p2m list that lies in pieces keeps its order, and tables their pins, in every format', async (t) => {

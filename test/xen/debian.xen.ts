@@ -9,6 +9,7 @@ import { kernelPath } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { checkInXen } from './check.js'
 import { damagedCase } from './damaged.js'
+import { documentedCase } from './documented.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { savedBiosCase, savedFirmwareCase } from './hvm.js'
@@ -48,7 +49,7 @@ const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB
 
 checkInXen(
   'debian',
-  ['grub-x86_64-xen-halts', 'gnumach-amd64'],
+  ['grub-x86_64-xen-halts', 'gnumach-amd64', 'debian-amd64'],
   [
     {
       name: 'hello-create',
@@ -78,6 +79,7 @@ checkInXen(
     restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
     restoredFile('example-restored', exampleFile, 'nr_pages', /^hello from start_info, nr_pages=0x8000\n$/),
+    documentedCase(),
     damagedCase('damaged', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
     restoredLinuxTwice('linux-restored', linux),
