@@ -13,7 +13,7 @@ import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
-import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
+import { restoredCase, restoredFile, restoredLinux, restoredLinuxRead, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -79,13 +79,15 @@ checkInXen(
     restoredFile('example-restored', exampleFile, 'nr_pages', /^hello from start_info, nr_pages=0x8000\n$/),
     damagedCase('damaged', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
-    restoredLinuxTwice('linux-restored', linux),
-    restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
+    restoredLinuxRead('linux-restored', linux),
+    restoredLinuxRead('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-96m', { ...linux, memoryMiB: 96, vcpus: 2 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
-    restoredLinuxTwice('pvh-restored', pvh),
+    restoredLinuxRead('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
+    restoredLinuxRead('pvh-restored-4', { ...pvh, vcpus: 4 }),
+    restoredLinuxTwice('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     {
       name: 'hello-saved-unrun',
