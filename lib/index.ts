@@ -8,18 +8,20 @@
  */
 export type { BootParamsFields, SetupHeaderFields } from './abi/boot-params.js'
 export { type FeatureName, XENFEAT } from './abi/features.js'
+export { HVM_PARAM, type HvmParamName } from './abi/hvm-params.js'
 export type { HvmStartInfoFields } from './abi/hvm-start-info.js'
 export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail } from './errors.js'
 export type { AcpiProfile } from './guest/acpi.js'
 export { type AcpiTable, readAcpi } from './guest/acpi-reader.js'
 export type { Region } from './guest/allocator.js'
-export { readBootParams } from './guest/boot-params.js'
+export { readBootParams, readCommandLine } from './guest/boot-params.js'
 export {
   type BootInfo,
   type Domain,
   type DomainAbi,
   type DomainType,
   type GrantEntry,
+  type HvmBoot,
   type HvmParam,
   type KernelOrigin,
   type LinuxBoot,
@@ -31,11 +33,13 @@ export {
   type SavedRecord,
   type SavedState,
   type SharedPage,
+  type TableFramesRun,
 } from './guest/domain.js'
+export { decodeHvmContext, encodeHvmContext } from './guest/hvm-context.js'
 export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
 export type { P2m, P2mRange, P2mSpec } from './guest/p2m.js'
-export { encodePvContext } from './guest/pv-context.js'
+export { decodePvContext, encodePvContext } from './guest/pv-context.js'
 export { readStartInfo, type StartInfo } from './guest/start-info.js'
 export { entryPfn, entryVaddr, type TablePage, walkPageTables } from './guest/table-reader.js'
 export { readVirtual, type Translation, topTable, translate, type Walkable, type WalkStep } from './guest/translate.js'
@@ -71,17 +75,22 @@ export { bootVerdicts, type Verdict, type VerdictType } from './kernel/verdict.j
 export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
 export type { CommonConfig, Dom0Console, DomainConfig, PvConfig } from './protocol/config.js'
+export { hypercallPage } from './protocol/hypercall-page.js'
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
 export type { Module } from './protocol/modules.js'
 export type { PvhConfig, PvhPlatform } from './protocol/pvh-config.js'
 export { parseXlCfg, type XlCfgValue } from './protocol/xl-cfg.js'
 export { readXlCfg, type XlCfgGuest } from './protocol/xl-cfg-guest.js'
-export { writeElfCore } from './snapshot/elf-core.js'
-export { writeKexec } from './snapshot/kexec.js'
-export { openSnapshot, sniffSnapshot } from './snapshot/open.js'
+export { openElfCore, writeElfCore } from './snapshot/elf-core.js'
+export { openKexec, writeKexec } from './snapshot/kexec.js'
+export { type OpenOptions, openSnapshot, type SnapshotFormat, sniffSnapshot } from './snapshot/open.js'
+export { openQemu, type Piece, QEMU_FORMAT, type QemuSnapshot, qemuArguments, qemuSnapshot } from './snapshot/qemu.js'
+export { bootRom } from './snapshot/qemu-rom.js'
 export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'
+export { memoryScratch, type Scratch } from './snapshot/scratch.js'
 export { type ByteSource, bytesSource } from './snapshot/source.js'
-export { writeXenCore } from './snapshot/xen-core.js'
+export { openXenCore, writeXenCore } from './snapshot/xen-core.js'
 export { openXl, writeXl, type XlOptions } from './snapshot/xen-save.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
+export type { Part, WorkOptions } from './work.js'

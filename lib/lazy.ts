@@ -20,4 +20,5 @@ export function lazy<T>(make: () => T): () => T {
 
 /** Node's own libraries that take a while to load. */
 export const crypto = lazy(() => require('node:crypto') as typeof import('node:crypto'))
+export const stream = lazy(() => require('node:stream') as typeof import('node:stream'))
 export const zlib = lazy(() => require('node:zlib') as typeof import('node:zlib'))

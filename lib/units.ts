@@ -25,7 +25,9 @@ export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
 
 /** Half-open range: start is in it, end is not. */
 export interface Range<T> {
+  /** The first that is in it. */
   readonly start: T
+  /** The first behind it. */
   readonly end: T
 }
 
@@ -88,6 +90,12 @@ export function checkedInteger(value: unknown, what: string, min: number, max: n
   return value
 }
 
+/** A caller's list. @throws DomainBuilderError `bad-config` for anything else. */
+export function checkedList<T>(value: readonly T[], what: string): readonly T[] {
+  if (Array.isArray(value)) return value
+  throw new DomainBuilderError('bad-config', `${what} cannot be used`, { expected: 'a list', found: typeof value })
+}
+
 const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
 
 /**
@@ -95,7 +103,7 @@ const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 **
  * @throws DomainBuilderError `bad-config` for anything else, or above 2^52 bytes.
  */
 export function parseSize(text: string): number {
-  const match = /^(\d{1,16}(?:\.\d{1,6})?)\s*([BKMGT]?)(?:i?B)?$/i.exec(text.trim())
+  const match = /^(\d{1,16}(?:\.\d{1,6})?)\s*([BKMGT]?)(?:i?B)?$/i.exec(String(text).trim())
   const bytes = match ? Number(match[1]) * (SIZE_UNITS[(match[2] || 'M').toUpperCase()] ?? Number.NaN) : Number.NaN
   if (!Number.isSafeInteger(bytes) || bytes > PADDR_MAX) {
     throw new DomainBuilderError('bad-config', 'not a memory size', {

@@ -16,6 +16,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   '.': 0,
   abi: 1,
   asm: 1,
+  codec: 1,
   kernel: 2,
   guest: 2,
   testing: 3,
@@ -75,6 +76,20 @@ t.test('each package has one door', async (t) => {
       if (doors && !doors.includes(file)) wrong.push(`${file} imports ${specifier}`)
     }
   }
+  t.same(wrong, [])
+})
+
+t.test('what takes a while to load is loaded when it is used', async (t) => {
+  const wrong = sources('lib')
+    .filter((file) => folderOf(file) !== 'cli' && file !== 'lib/lazy.ts')
+    .flatMap((file) => {
+      const text = readFileSync(path.join(root, file), 'utf8')
+      return [...text.matchAll(/^import (?!type).*'(node:[^']+)'/gm)].map(
+        ([, specifier]) => `${file} imports ${specifier}`,
+      )
+    })
+    // Node has loaded that one itself.
+    .filter((found) => !found.endsWith(' node:util'))
   t.same(wrong, [])
 })
 

@@ -9,6 +9,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
+import { packInto } from './docs/package.js'
 import { projectRoot } from './peer/paths.js'
 
 const dir = mkdtempSync(join(tmpdir(), 'xen-domain-builder-package-'))
@@ -33,12 +34,7 @@ main()
 `
 
 test('npm pack, unpacked, is used under each module resolution', async (t) => {
-  const packed = spawnSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', dir], {
-    cwd: projectRoot,
-    encoding: 'utf8',
-  })
-  t.equal(packed.status, 0)
-  t.equal(run('tar', 'xzf', packed.stdout.trim()).status, 0)
+  t.equal(run('tar', 'xzf', packInto(dir)).status, 0)
   mkdirSync(join(dir, 'node_modules'))
   cpSync(join(dir, 'package'), join(dir, 'node_modules/xen-domain-builder'), { recursive: true })
   for (const name of ['elfy', 'endian-reader', 'buffer-layout', 'debug', 'ms', '@types', 'undici-types']) {
@@ -74,6 +70,17 @@ test('npm pack, unpacked, is used under each module resolution', async (t) => {
   t.equal(dynamic.stdout, '4096\n')
   const command = run(process.execPath, 'node_modules/xen-domain-builder/dist/package/cli/main.js', '--version')
   t.match(command.stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+test('importing the library opens two files, and nothing of Node that takes a while', async (t) => {
+  const importsOf = (file: string) =>
+    [...readFileSync(join(projectRoot, 'dist/package', file), 'utf8').matchAll(/ from "([^"]+)";$/gm)].map(
+      ([, of]) => of,
+    )
+  const [shared = '', ...others] = importsOf('index.js')
+  t.match(shared, /^\.\/shared\//)
+  t.same(others, [])
+  t.same(importsOf(shared), ['node:module'])
 })
 
 test('publint has nothing to say', async (t) => {

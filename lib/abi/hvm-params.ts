@@ -4,21 +4,39 @@
  *
  * Source: xen/include/public/hvm/params.h; the pages' places, tools/libs/guest/xg_dom_x86.c (X86_HVM_*_SPECIAL_*), and
  * xen/include/public/hvm/e820.h and libxl's ACPI_INFO_PHYSICAL_ADDRESS for the hole below 4 GiB.
- * Gotcha: all are frame numbers but IDENT_PT, which is an address.
+ * Gotcha: what ends in PFN is a frame number; IDENT_PT and VM_GENERATION_ID_ADDR are addresses.
  */
 
+/** HVM_PARAM_*, by name: those that a builder sets. All values are frame numbers but IDENT_PT's, an address, and ports. */
 export const HVM_PARAM = {
+  CALLBACK_IRQ: 0,
   STORE_PFN: 1,
   STORE_EVTCHN: 2,
   IOREQ_PFN: 5,
   BUFIOREQ_PFN: 6,
+  VIRIDIAN: 9,
+  TIMER_MODE: 10,
+  HPET_ENABLED: 11,
   IDENT_PT: 12,
+  ACPI_S_STATE: 14,
+  VM86_TSS: 15,
+  VPT_ALIGN: 16,
   CONSOLE_PFN: 17,
   CONSOLE_EVTCHN: 18,
+  ACPI_IOPORTS_LOCATION: 19,
   PAGING_RING_PFN: 27,
   MONITOR_RING_PFN: 28,
   SHARING_RING_PFN: 29,
+  TRIPLE_FAULT_REASON: 31,
+  IOREQ_SERVER_PFN: 32,
+  NR_IOREQ_SERVER_PAGES: 33,
+  VM_GENERATION_ID_ADDR: 34,
+  ALTP2M: 35,
+  X87_FIP_WIDTH: 36,
+  VM86_TSS_SIZED: 37,
+  MCA_CAP: 38,
 } as const
+/** A parameter of HVM_PARAM, by its name. */
 export type HvmParamName = keyof typeof HVM_PARAM
 
 /** The special pages end here, in the order of SPECIAL_PAGES. */

@@ -9,7 +9,29 @@ import { bytes, pad, struct, u16, u32, u64 } from './struct.js'
 
 export const HvmSaveDescriptor = struct('hvm_save_descriptor', 8, { typecode: u16, instance: u16, length: u32 })
 
-export const HVM_SAVE_CODE = { END: 0, HEADER: 1, CPU: 2, LAPIC: 5, MTRR: 14 } as const
+export const HVM_SAVE_CODE = {
+  END: 0,
+  HEADER: 1,
+  CPU: 2,
+  PIC: 3,
+  IOAPIC: 4,
+  LAPIC: 5,
+  LAPIC_REGS: 6,
+  PCI_IRQ: 7,
+  ISA_IRQ: 8,
+  PCI_LINK: 9,
+  PIT: 10,
+  RTC: 11,
+  HPET: 12,
+  PMTIMER: 13,
+  MTRR: 14,
+  VIRIDIAN_DOMAIN: 15,
+  CPU_XSAVE: 16,
+  VIRIDIAN_VCPU: 17,
+  VMCE_VCPU: 18,
+  TSC_ADJUST: 19,
+  CPU_MSR: 20,
+} as const
 
 export const HVM_FILE_MAGIC = 0x54381286
 export const HVM_FILE_VERSION = 1

@@ -56,6 +56,8 @@ export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+/** Page tables of five levels. */
+export const CR4_LA57 = 1 << 12
 export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
@@ -83,7 +85,10 @@ export const PDE_4M_ENTRIES = 1024
 export const OPTION_ROM_MAGIC = 0xaa55
 export const OPTION_ROM_BLOCK = 512
 
-/** Where a 64 KiB ROM lies that has the processor's first instruction, RESET_VECTOR bytes into it, in 16-bit mode. */
-export const ROM_START = 0xffff0000
+/**
+ * Where the last 64 KiB of a PC's ROM are seen below 1 MiB. The processor's first instruction, RESET_VECTOR bytes into them
+ * and in 16-bit mode, comes from where they end at 4 GiB.
+ */
+export const ROM_START = 0xf0000
 export const ROM_BYTES = 0x10000
 export const RESET_VECTOR = 0xfff0

@@ -22,17 +22,25 @@ import { hex } from '../units.js'
 
 /** A general register, by its number and the bytes of it that are meant. */
 export interface Register {
+  /** Intel's. */
   readonly name: string
+  /** Its number in ModRM and REX, 0 to 15. */
   readonly code: number
+  /** Bytes. */
   readonly size: 1 | 4 | 8
 }
 
 /** A memory operand: [base + index * scale + disp], or the place of a label. */
 export interface Memory {
+  /** Register. */
   readonly base?: Register
+  /** Register; not esp or rsp. */
   readonly index?: Register
+  /** Of the index; default 1. */
   readonly scale?: 1 | 2 | 4 | 8
+  /** Bytes. */
   readonly disp?: number
+  /** A name that label() gave. */
   readonly label?: string
 }
 

@@ -18,6 +18,7 @@ export class SystemAssembler extends Assembler {
   wrmsr = (): this => this.bytes(0x0f, 0x30)
 
   lgdt = (from: Memory): this => this.operation([0x0f, 0x01], 2, from)
+  lidt = (from: Memory): this => this.operation([0x0f, 0x01], 3, from)
   sgdt = (to: Memory): this => this.operation([0x0f, 0x01], 0, to)
   sidt = (to: Memory): this => this.operation([0x0f, 0x01], 1, to)
   /** Machine status: the low half of cr0, which any level may read. */

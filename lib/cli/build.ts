@@ -4,7 +4,9 @@
  * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
+import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
@@ -14,11 +16,11 @@ import type { LinuxConfig } from '../protocol/linux-config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, oneOf, text, texts, UsageError, type Values } from './command.js'
-import { readInput } from './files.js'
+import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
+import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, compressOption, FORMATS, filesOf, writeSnapshot } from './output.js'
+import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -38,28 +40,40 @@ export const command: Command = {
       value: 'FILE',
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
-    type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
-    format: { type: 'string', value: 'FORMAT', choices: FORMATS, help: '(default raw)' },
+    type: {
+      type: 'string',
+      value: 'TYPE',
+      choices: TYPES,
+      never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
+      help: "(default auto: the kernel's best)",
+    },
+    format: { ...formatOption, help: formatOption.help.replace(')', ', any other raw)') },
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
     ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
     cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
     name: { type: 'string', value: 'NAME', help: 'default "guest"' },
-    features: { type: 'string', value: 'LIST', help: 'features to ask of the kernel, joined with |' },
+    features: {
+      type: 'string',
+      value: 'LIST',
+      help: 'features to ask of the kernel, joined with |',
+      types: ['pv'],
+    },
     p2m: {
       type: 'string',
       value: 'SPEC',
       help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+      types: ['pv'],
     },
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [0, 1],
+  operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
-    const format = oneOf(values, 'format', FORMATS, 'raw')
+    const format = formatFor(values, output) ?? 'raw'
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
@@ -68,21 +82,50 @@ export const command: Command = {
     const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
     const file = text(values, 'config')
     const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
+    if (file !== undefined && guest) tell(file, guest)
     const kernelName = positionals[0] ?? guest?.kernel
-    if (kernelName === undefined) throw new UsageError('build needs a KERNEL, or --config FILE with one')
-    const unused = guest?.unused ?? []
-    if (unused.length > 0) process.stderr.write(`${file}: not for a builder: ${unused.join(', ')}\n`)
+    if (kernelName === undefined) {
+      throw new UsageError(guest ? `${file} names no kernel: give a KERNEL` : 'build needs a KERNEL, or --config FILE')
+    }
     const config = { ...machine, ...readConfig(values, guest), ...restorable }
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
+    requireMeant(values, domain.type)
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
     if (json)
-      print(JSON.stringify({ output, format, ...(guest ? { unused } : {}), ...describeDomain(domain) }, null, 2))
+      print(JSON.stringify({ output, format, ...(guest ? said(guest) : {}), ...describeDomain(domain) }, null, 2))
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
+}
+
+/** @throws UsageError for an option that this type of guest has no use for: it would be passed over without a word. */
+function requireMeant(values: Values, type: Domain['type']): void {
+  for (const [name, { types }] of Object.entries<Option>(command.options)) {
+    if (values[name] === undefined || !types || types.some((one) => one === type)) continue
+    throw new UsageError(`--${name} is for --type ${types.join(' and ')}; this guest is ${type}`)
+  }
+}
+
+const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
+
+/** What the user should know of the file: a line of each kind that there is. */
+function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
+  const beside = [kernel, ramdisk].find(
+    (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
+  )
+  const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
+  const lines = [
+    ...(beside === undefined
+      ? []
+      : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
+    ...warnings,
+    ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
+    ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
+  ]
+  for (const line of lines) process.stderr.write(`${file}: ${line}\n`)
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {

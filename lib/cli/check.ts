@@ -9,9 +9,9 @@ import { describeNote, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { bootVerdicts, VERDICT_TYPES } from '../kernel/verdict.js'
-import { PAGE_SIZE, showSize } from '../units.js'
+import { PAGE_SIZE } from '../units.js'
+import { breathe } from '../work.js'
 import { type Command, type Invocation, Refused, text, UsageError } from './command.js'
-import { breathe } from './files.js'
 import { openAny } from './input.js'
 import { reportViolations } from './validate.js'
 
@@ -27,12 +27,9 @@ Of a snapshot it reads every page, and of a PV guest it says whether Xen would a
       help: 'of a kernel: only this one counts (default: any of them)',
     },
   },
-  operands: [1, 1],
+  operands: [{ name: 'FILE', file: true }],
   async run(invocation) {
     const type = text(invocation.values, 'type')
-    if (type !== undefined && !VERDICT_TYPES.some((known) => known === type)) {
-      throw new UsageError(`--type is ${VERDICT_TYPES.join(', ')}; not '${type}'`)
-    }
     const [name] = invocation.positionals
     const found = await openAny(name as string, invocation.progress)
     if ('kernel' in found) return checkKernel(found.kernel, type, invocation)
@@ -57,9 +54,8 @@ function checkKernel(kernel: Kernel, type: string | undefined, { json, print, pr
 async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
   const { json, print, progress } = invocation
   let bytes = 0
-  for (const chunk of domain.memory.chunks()) {
+  for (const chunk of domain.memory.chunks({ onProgress: (part) => progress.say('reading', part) })) {
     bytes += chunk.bytes.length
-    progress.say(`reading ${showSize(bytes)}`)
     await breathe()
   }
   if (domain.type === 'pv') return reportViolations(domain, invocation)

@@ -25,23 +25,39 @@ export interface Option {
   readonly multiple?: boolean
   /** What it means, in a line or two; "may be given more than once" is said here too. */
   readonly help: string
-  /** The name of its value, such as FILE; none for a boolean. */
+  /** The name of its value; none for a boolean. FILE is the name of a file, which shells complete. */
   readonly value?: string
   /** The words that the value can be, when there are only a few. */
   readonly choices?: readonly string[]
+  /** Words that are none of them though one might think so, and why. */
+  readonly never?: Readonly<Record<string, string>>
   /** The heading it is listed under, when it is not for every use of the command. */
   readonly group?: string
+  /** The types of guest that it is for, when it is not for all; they are listed apart. */
+  readonly types?: readonly ('pv' | 'pvh' | 'linux')[]
 }
 
 export type Options = Readonly<Record<string, Option>>
+
+/** One operand: its word in the usage line, and what a shell can complete it to. */
+export interface Operand {
+  readonly name: string
+  /** It is the name of a file. */
+  readonly file?: boolean
+  /** The words that it can be, when there are only a few. */
+  readonly choices?: readonly string[]
+  readonly optional?: boolean
+  /** Any number of them, none as well. */
+  readonly repeated?: boolean
+}
 
 export interface Command {
   readonly options: Options
   /** What it does, in a sentence or two: --help prints it between the usage line and the options. */
   readonly help: string
   readonly usage: string
-  /** Least and most operands. */
-  readonly operands: readonly [number, number]
+  /** In the order they are typed in. */
+  readonly operands: readonly Operand[]
   run(invocation: Invocation): Promise<void>
 }
 
@@ -63,10 +79,8 @@ export function texts(values: Values, name: string): readonly string[] {
   return Array.isArray(value) ? value : []
 }
 
-/** An option that is one of a few words. */
-export function oneOf<const T extends string>(values: Values, name: string, allowed: readonly T[], otherwise: T): T {
-  const given = text(values, name) ?? otherwise
-  const found = allowed.find((value) => value === given)
-  if (!found) throw new UsageError(`--${name} is ${allowed.join(', ')}; not '${given}'`)
-  return found
+/** An option that is one of its choices, which is checked when the arguments are parsed. */
+export function oneOf<const T extends string>(values: Values, name: string, choices: readonly T[], otherwise: T): T {
+  const given = text(values, name)
+  return choices.find((choice) => choice === given) ?? otherwise
 }

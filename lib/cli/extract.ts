@@ -18,13 +18,14 @@ export const command: Command = {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the ELF; - is standard output' },
     relocs: { type: 'string', value: 'FILE', help: 'the relocation table that follows it in a Linux payload' },
   },
-  operands: [1, 1],
+  operands: [{ name: 'KERNEL', file: true }],
   async run({ values, positionals, json, print, progress }) {
     const [name = ''] = positionals
     const output = text(values, 'output')
     const relocsOutput = text(values, 'relocs')
     if (!output) throw new UsageError('extract needs -o FILE')
     if (output === '-' && json) throw new UsageError('standard output has room for the ELF or for JSON: give -o a name')
+    if (relocsOutput === output) throw new UsageError(`-o and --relocs are both '${output}'`)
     if (relocsOutput === '-') throw new UsageError('--relocs needs a name')
     const kernel = await openKernel(name, progress)
     if (kernel.elf === undefined) {

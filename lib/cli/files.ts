@@ -5,36 +5,59 @@
  * Gotcha: an output is written beside its final name, so that the rename stays within one file system.
  */
 import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { DomainBuilderError } from '../errors.js'
+import { inBlocks, isZero, type Scratch } from '../snapshot/scratch.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
+import { UsageError } from './command.js'
 
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
 const MAX_INPUT = 4 * 2 ** 30
 
+/** What the system said, without the code before it, and the call and path behind it that Node adds. */
 const reason = (error: unknown): string =>
-  error instanceof Error ? error.message.replace(/^[A-Z]+: /, '') : String(error)
+  error instanceof Error ? error.message.replace(/^[A-Z]+: (.*?), \w+(?: '.*)?$/, '$1') : String(error)
 
 const cannotRead = (name: string, cause: unknown): DomainBuilderError =>
-  new DomainBuilderError('cannot-read', `${name}: ${reason(cause)}`, { cause })
+  new DomainBuilderError('cannot-read', `${name === '' ? "''" : name}: ${reason(cause)}`, { cause })
 
 /** What is said of an output that could not be written. */
 export const cannotWrite = (name: string, cause: unknown): DomainBuilderError =>
   new DomainBuilderError('cannot-write', `${name}: ${reason(cause)}`, { cause })
 
-/** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
-export function readInput(name: string): Uint8Array {
-  let fd: number | undefined
+/** What was read so far: no output may take its place, and standard input can be read once. */
+const inputs = new Set<string>()
+const identity = ({ dev, ino }: fs.Stats): string => `${dev}:${ino}`
+
+/** @throws DomainBuilderError `cannot-read`; UsageError for - where it stood for another input already. */
+function openInput(name: string): number {
+  if (name === '-') {
+    if (inputs.has(name)) throw new UsageError('- stands for two inputs, and standard input can be read once')
+    inputs.add(name)
+    return 0
+  }
   try {
-    fd = name === '-' ? 0 : fs.openSync(name, 'r')
+    const fd = fs.openSync(name, 'r')
     const stat = fs.fstatSync(fd)
     if (stat.isDirectory()) throw new Error('is a directory')
+    inputs.add(identity(stat))
+    return fd
+  } catch (cause) {
+    throw cannotRead(name, cause)
+  }
+}
+
+/** The bytes of a file, or of standard input for "-". @throws DomainBuilderError `cannot-read`. */
+export function readInput(name: string): Uint8Array {
+  const fd = openInput(name)
+  try {
+    const stat = fs.fstatSync(fd)
     return stat.isFile() && stat.size > 0 ? readRegular(fd, stat.size) : readStream(fd)
   } catch (cause) {
     throw cannotRead(name === '-' ? 'standard input' : name, cause)
   } finally {
-    if (fd) fs.closeSync(fd)
+    if (fd !== 0) fs.closeSync(fd)
   }
 }
 
@@ -75,29 +98,97 @@ function readSome(fd: number, into: Uint8Array): number {
   }
 }
 
+/**
+ * An input as a source that is read piece by piece: a file where it is, anything else out of a scratch file that it is put
+ * into first. It stays open until the process ends.
+ * @throws DomainBuilderError `cannot-read`.
+ */
+export function inputSource(name: string): ByteSource {
+  if (name !== '-' && isRegular(name)) return fileSource(name)
+  const fd = openInput(name)
+  try {
+    return spooled(fd)
+  } catch (cause) {
+    throw cause instanceof DomainBuilderError ? cause : cannotRead(name === '-' ? 'standard input' : name, cause)
+  }
+}
+
+function spooled(fd: number): ByteSource {
+  const scratch = scratchFile()
+  const piece = new Uint8Array(1 << 20)
+  let size = 0
+  for (;;) {
+    const count = readSome(fd, piece)
+    if (count === 0) break
+    scratch.writeAt(piece.subarray(0, count), size)
+    size += count
+  }
+  return {
+    size,
+    readInto(offset, out) {
+      requireBytes(size, offset, out.length)
+      scratch.readInto(offset, out)
+    },
+  }
+}
+
 /** A file as a source that is read piece by piece; it stays open until the process ends. */
 export function fileSource(name: string): ByteSource {
-  try {
-    const fd = fs.openSync(name, 'r')
-    const { size } = fs.fstatSync(fd)
-    return {
-      size,
-      readInto(offset, out) {
-        requireBytes(size, offset, out.length)
-        for (let done = 0; done < out.length; ) {
-          const count = fs.readSync(fd, out, done, out.length - done, offset + done)
-          if (count === 0) throw cannotRead(name, new Error('became shorter while it was read'))
-          done += count
-        }
-      },
+  const fd = openInput(name)
+  const { size } = fs.fstatSync(fd)
+  return {
+    size,
+    readInto(offset, out) {
+      requireBytes(size, offset, out.length)
+      if (readAt(fd, out, offset) < out.length) throw cannotRead(name, new Error('became shorter while it was read'))
+    },
+  }
+}
+
+/** Reads until `out` is full or the file ends; says how many bytes there were. */
+function readAt(fd: number, out: Uint8Array, offset: number): number {
+  for (let done = 0; ; ) {
+    const count = done < out.length ? fs.readSync(fd, out, done, out.length - done, offset + done) : 0
+    if (count === 0) return done
+    done += count
+  }
+}
+
+/**
+ * A file without a name, where TMPDIR says, for what may be longer than memory: blocks of zeros are holes in it, and it is
+ * gone with the process.
+ * @throws DomainBuilderError `cannot-write`, now or when it is written.
+ */
+export function scratchFile(): Scratch {
+  const name = path.join(tmpdir(), `xen-domain-builder.${process.pid}.tmp`)
+  const trying = <T>(act: () => T): T => {
+    try {
+      return act()
+    } catch (cause) {
+      throw cannotWrite(name, cause)
     }
-  } catch (cause) {
-    throw cause instanceof DomainBuilderError ? cause : cannotRead(name, cause)
+  }
+  const file = trying(() => {
+    const fd = fs.openSync(name, 'wx+', 0o600)
+    fs.rmSync(name)
+    return output(fd)
+  })
+  return {
+    writeAt(bytes, offset) {
+      let done = 0
+      for (const { part } of inBlocks(bytes, offset)) {
+        if (!isZero(part)) trying(() => file.writeAt(part, offset + done))
+        done += part.length
+      }
+    },
+    readInto(offset, out) {
+      out.fill(0, readAt(file.fd, out, offset))
+    },
   }
 }
 
 /** Whether there is a file of that name that can be read at any place. */
-export const isRegular = (name: string): boolean => fs.statSync(name, { throwIfNoEntry: false })?.isFile() === true
+const isRegular = (name: string): boolean => fs.existsSync(name) && fs.statSync(name).isFile()
 
 /** Whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
@@ -114,6 +205,20 @@ export interface Output {
   truncate(size: number): void
 }
 
+/** @throws DomainBuilderError `cannot-write` for a name that no output can be given. */
+function requireFree(name: string): void {
+  const refuse = (why: string): never => {
+    throw cannotWrite(name, new Error(why))
+  }
+  const folder = path.dirname(name)
+  if (!fs.existsSync(folder) || !fs.statSync(folder).isDirectory()) refuse(`there is no directory ${folder}`)
+  if (!fs.existsSync(name)) return
+  const stat = fs.statSync(name)
+  if (stat.isDirectory()) refuse('is a directory')
+  if (!stat.isFile()) refuse('is no regular file; -o - writes to standard output')
+  if (inputs.has(identity(stat))) refuse('is an input, which is never changed')
+}
+
 /**
  * Writes files that all appear together: each under a temporary name beside its own, renamed when all are complete.
  * Nothing is left behind when `write` throws, a name cannot be had or the process is told to stop, which it says and then
@@ -124,6 +229,7 @@ export async function writeOutputs(
   names: readonly string[],
   write: (outputs: readonly Output[]) => Promise<void>,
 ): Promise<void> {
+  names.forEach(requireFree)
   const temporary = names.map((name) => path.join(path.dirname(name), `.${path.basename(name)}.${process.pid}.tmp`))
   const opened: number[] = []
   const renamed: string[] = []
@@ -186,16 +292,4 @@ function output(fd: number): Output {
       fs.ftruncateSync(fd, size)
     },
   }
-}
-
-/** Milliseconds of work between two breaths. */
-const BREATH_INTERVAL = 50
-let lastBreath = 0
-
-/** Lets signals and timers have their turn, when it is time. */
-export async function breathe(): Promise<void> {
-  const now = Date.now()
-  if (now - lastBreath < BREATH_INTERVAL) return
-  lastBreath = now
-  await setImmediate()
 }

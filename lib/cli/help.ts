@@ -12,7 +12,7 @@ const COLUMN = 24
 /** The lines of one command's help, behind "Usage: ". */
 export function helpText(program: string, { usage, help, options }: Command): string[] {
   const entries = Object.entries(options)
-  const groups = new Set([undefined, ...entries.map(([, { group }]) => group)])
+  const groups = new Set([undefined, ...entries.map(([, option]) => optionGroup(option))])
   return [
     `Usage: ${program} ${usage}`,
     '',
@@ -20,10 +20,15 @@ export function helpText(program: string, { usage, help, options }: Command): st
     ...(entries.length > 0 ? [''] : []),
     ...[...groups].flatMap((group) => [
       ...(group === undefined ? [] : [`${group}:`]),
-      ...entries.filter(([, option]) => option.group === group).flatMap(([name, option]) => optionLines(name, option)),
+      ...entries
+        .filter(([, option]) => optionGroup(option) === group)
+        .flatMap(([name, option]) => optionLines(name, option)),
     ]),
   ]
 }
+
+/** The heading that an option is listed under, when it is not for every guest. */
+export const optionGroup = ({ types }: Option): string | undefined => types && `For --type ${types.join(' and ')}`
 
 /** The option as it is typed: -o, --output FILE. */
 export function optionWords(name: string, { short, value }: Option): string {

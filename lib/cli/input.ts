@@ -7,15 +7,13 @@
 import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { decodeZstd } from '../kernel/codec/zstd.js'
 import { type Kernel, readKernel } from '../kernel/kernel.js'
-import { DECOMPRESSED_MAX, gunzip, peekGzip, sniffCompression } from '../snapshot/compressed.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
-import { bytesSource } from '../snapshot/source.js'
+import type { ByteSource } from '../snapshot/source.js'
 import { showSize } from '../units.js'
-import { exists, fileSource, isRegular, readInput } from './files.js'
+import { exists, fileSource, inputSource, readInput, scratchFile } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, saying so on a terminal: decompression takes a moment. */
@@ -23,9 +21,16 @@ export async function openKernel(name: string, progress: Progress): Promise<Kern
   return decoded(name, readInput(name), progress)
 }
 
-/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel. */
+/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for what is neither. */
 export async function openDomain(name: string, progress: Progress): Promise<Domain> {
-  const found = await openAny(name, progress)
+  const found = await openAny(name, progress).catch((error: unknown) => {
+    if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
+    throw new DomainBuilderError('unknown-format', `${name} is no snapshot`, {
+      expected: `one of those that build writes (a raw or qemu one is known by the ${name}.json beside it)`,
+      ...(error.found === undefined ? {} : { found: error.found }),
+      cause: error,
+    })
+  })
   if ('domain' in found) return found.domain
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
@@ -47,13 +52,15 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
   if (name !== '-' && exists(`${name}.json`)) {
     return { domain: openSidecar(Buffer.from(readInput(`${name}.json`)).toString(), name) }
   }
-  // A pipe is read once, and whole; a file piece by piece, since a guest's may be larger than what memory there is.
-  const source = name === '-' || !isRegular(name) ? undefined : fileSource(name)
-  if (source && sniffSnapshot(source)) return { domain: openSnapshot(source) }
-  const bytes = readInput(name)
-  if (!source && sniffSnapshot(bytesSource(bytes))) return { domain: openSnapshot(bytesSource(bytes)) }
-  const inside = compressedSnapshot(bytes)
-  if (inside) return { domain: openSnapshot(bytesSource(inside)) }
+  const source = inputSource(name)
+  if (await sniffSnapshot(source)) {
+    const domain = await openSnapshot(source, {
+      scratch: scratchFile(),
+      onProgress: (part) => progress.say(`decompressing ${name}`, part),
+    })
+    return { domain }
+  }
+  const bytes = wholeOf(source)
   if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
     const text = Buffer.from(bytes).toString()
     const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
@@ -62,13 +69,20 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
   return { kernel: await decoded(name, bytes, progress) }
 }
 
-/** What a compressed file holds, if that is a snapshot: a kernel may be compressed as well. */
-function compressedSnapshot(bytes: Uint8Array): Uint8Array | undefined {
-  const compression = sniffCompression(bytes)
-  if (compression === 'gzip') return sniffSnapshot(bytesSource(peekGzip(bytes))) ? gunzip(bytes) : undefined
-  if (compression !== 'zstd') return undefined
-  const held = decodeZstd(bytes, { limit: DECOMPRESSED_MAX }).bytes
-  return sniffSnapshot(bytesSource(held)) ? held : undefined
+/** No kernel is larger. */
+const KERNEL_MAX = 4 * 2 ** 30
+
+/** All of a source, which is no snapshot. @throws DomainBuilderError `not-a-kernel` where it is too long to be one. */
+function wholeOf(source: ByteSource): Uint8Array {
+  if (source.size > KERNEL_MAX) {
+    throw new DomainBuilderError('not-a-kernel', 'the file is too long for a kernel, and no snapshot that we know', {
+      expected: `at most ${KERNEL_MAX} bytes`,
+      found: `${source.size}`,
+    })
+  }
+  const bytes = new Uint8Array(source.size)
+  source.readInto(0, bytes)
+  return bytes
 }
 
 function decoded(name: string, bytes: Uint8Array, progress: Progress): Promise<Kernel> {

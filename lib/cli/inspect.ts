@@ -12,7 +12,7 @@ export const command: Command = {
   usage: 'inspect FILE',
   help: 'Says what a kernel or a snapshot holds: container, codec, ELF segments and notes; regions, vcpus, boot information.',
   options: {},
-  operands: [1, 1],
+  operands: [{ name: 'FILE', file: true }],
   async run({ positionals, json, print, progress }) {
     const found = await openAny(positionals[0] as string, progress)
     progress.end()

@@ -35,7 +35,7 @@ export const command: Command = {
     },
     at: { type: 'string', value: 'VADDR', help: 'the walk of one virtual address, each entry explained' },
   },
-  operands: [1, 1],
+  operands: [{ name: 'SNAPSHOT', file: true }],
   async run({ values, positionals, json, print, progress }) {
     const at = text(values, 'at')
     const output = text(values, 'output')

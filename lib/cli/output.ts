@@ -14,13 +14,14 @@ import { rawSidecar } from '../snapshot/raw.js'
 import { writeXenCore } from '../snapshot/xen-core.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import { PAGE_SIZE } from '../units.js'
-import { type Option, UsageError } from './command.js'
-import { breathe, writeOutputs, writeStandardOutput } from './files.js'
+import { breathe, type Part, type WorkOptions } from '../work.js'
+import { type Option, oneOf, text, UsageError, type Values } from './command.js'
+import { writeOutputs, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Formats that are one stream of bytes. */
 const STREAMS = {
-  xl: (domain: Domain) => writeXl(domain),
+  xl: (domain: Domain, options: WorkOptions) => writeXl(domain, options),
   'xen-core': writeXenCore,
   'elf-core': writeElfCore,
   kexec: writeKexec,
@@ -33,6 +34,32 @@ export const FORMATS = [
   ...(Object.keys(STREAMS) as (keyof typeof STREAMS)[]),
 ] as const
 export type Format = (typeof FORMATS)[number]
+
+/** What an output's ending says of its format. */
+const BY_ENDING: Readonly<Record<string, Format>> = {
+  img: 'raw',
+  xl: 'xl',
+  save: 'xl',
+  core: 'elf-core',
+  kexec: 'kexec',
+}
+
+/** --format of every command that writes a snapshot. */
+export const formatOption = {
+  type: 'string',
+  value: 'FORMAT',
+  choices: FORMATS,
+  help: `(default by OUT's ending: ${Object.entries(BY_ENDING)
+    .map(([ending, format]) => `.${ending} ${format}`)
+    .join(', ')})`,
+} as const satisfies Option
+
+/** The format asked for, or else the one that the output's name says, if it says one. */
+export function formatFor(values: Values, output: string): Format | undefined {
+  if (text(values, 'format') !== undefined) return oneOf(values, 'format', FORMATS, 'raw')
+  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
+  return Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
+}
 
 /** --compress of every command that writes a snapshot. */
 export const compressOption = {
@@ -47,12 +74,11 @@ export const filesOf = (format: Format): number => (format in FILES ? FILES[form
 
 /**
  * Whether a snapshot is to be compressed: because it was asked for, or because the output's name says so.
- * @throws UsageError for a compression we do not write, or a format of several files.
+ * @throws UsageError for a name that ends in a compression we do not write, or a format of several files.
  */
 export function compressionOf(asked: string | undefined, format: Format, output: string): boolean {
   if (output.endsWith('.zst')) throw new UsageError('zstd is read, not written; use .gz, or pipe through zstd(1)')
-  if (asked !== undefined && asked !== 'gzip') throw new UsageError(`--compress is gzip; not '${asked}'`)
-  const compress = asked === 'gzip' || output.endsWith('.gz')
+  const compress = asked !== undefined || output.endsWith('.gz')
   if (compress && filesOf(format) > 1) throw new UsageError(`${format} is several files, which are not compressed`)
   return compress
 }
@@ -67,14 +93,14 @@ export async function writeSnapshot(
 ): Promise<void> {
   if (format === 'raw') return writeRaw(domain, output, progress)
   if (format === 'qemu') return writeQemu(domain, output, progress)
-  const chunks = compress ? gzipped(STREAMS[format](domain)) : STREAMS[format](domain)
+  const stream = STREAMS[format](domain, { onProgress: (part) => progress.say(`writing ${output}`, part) })
+  const chunks = compress ? gzipped(stream) : stream
   if (output === '-') return writeStandardOutput(chunks)
   await writeOutputs([output], async ([file]) => {
     let done = 0
     for (const chunk of chunks) {
       file?.writeAt(chunk, done)
       done += chunk.length
-      progress.say(`writing ${output}, ${Math.floor(done / 2 ** 20)} MiB`)
       await breathe()
     }
   })
@@ -82,15 +108,12 @@ export async function writeSnapshot(
 
 /** The image, sparse, and its sidecar. */
 async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const total = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
   const sidecar = rawSidecar(domain, path.basename(output))
   await writeOutputs([output, `${output}.json`], async ([image, json]) => {
     image?.truncate(domain.memory.endPfn * PAGE_SIZE)
-    let done = 0
-    for (const { paddr, bytes } of domain.memory.chunks()) {
+    const onProgress = (part: Part) => progress.say(`writing ${output}`, part)
+    for (const { paddr, bytes } of domain.memory.chunks({ onProgress })) {
       image?.writeAt(bytes, paddr)
-      done += bytes.length
-      progress.say(`writing ${output}`, { done, total })
       await breathe()
     }
     json?.writeAt(sidecarText(sidecar), 0)
@@ -102,9 +125,9 @@ async function writeQemu(domain: Domain, output: string, progress: Progress): Pr
   const snapshot = qemuSnapshot(domain, path.basename(output))
   await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
     memory?.truncate(snapshot.size)
-    for (const { offset, bytes } of snapshot.pieces()) {
+    const onProgress = (part: Part) => progress.say(`writing ${output}`, part)
+    for (const { offset, bytes } of snapshot.pieces({ onProgress })) {
       memory?.writeAt(bytes, offset)
-      progress.say(`writing ${output}`, { done: offset, total: snapshot.size })
       await breathe()
     }
     rom?.writeAt(snapshot.rom, 0)

@@ -5,6 +5,8 @@
  * Gotcha: decompression runs without a break, so a phase is shown before it begins.
  */
 
+import type { Part } from '../work.js'
+
 /** Milliseconds before anything is shown: short work stays silent. */
 const PATIENCE = 150
 
@@ -19,7 +21,7 @@ export class Progress {
   }
 
   /** Says what happens now; `done` of `total`, when that can be told. `long`: show it at once. */
-  say(what: string, part?: { done: number; total: number }, long = false): void {
+  say(what: string, part?: Part, long = false): void {
     if (!this.#on) return
     const now = Date.now()
     if (!long && (now - this.#started < PATIENCE || now - this.#last < 50)) return

@@ -9,7 +9,7 @@ import { PVH_PLATFORMS, type PvhConfig } from '../protocol/pvh-config.js'
 import { type Options, oneOf, text, type Values } from './command.js'
 
 const ACPI = [...ACPI_PROFILES, 'none'] as const
-const group = 'For --type pvh'
+const types = ['pvh'] as const
 
 export const pvhOptions = {
   platform: {
@@ -17,15 +17,15 @@ export const pvhOptions = {
     value: 'WHO',
     choices: PVH_PLATFORMS,
     help: 'who will run it (default xen; with --format qemu or kexec pc)',
-    group,
+    types,
   },
-  acpi: { type: 'string', value: 'PROFILE', choices: ACPI, help: "(default: the platform's)", group },
+  acpi: { type: 'string', value: 'PROFILE', choices: ACPI, help: "(default: the platform's)", types },
   'start-info': {
     type: 'string',
     value: 'N',
     choices: ['0', '1'],
     help: 'version of hvm_start_info (default 1)',
-    group,
+    types,
   },
 } as const satisfies Options
 
@@ -35,6 +35,6 @@ export function readPvh(values: Values): Partial<PvhConfig> {
   return {
     ...(given('platform') ? { platform: oneOf(values, 'platform', PVH_PLATFORMS, 'xen') } : {}),
     ...(given('acpi') ? { acpi: oneOf(values, 'acpi', ACPI, 'none') } : {}),
-    ...(given('start-info') ? { startInfoVersion: oneOf(values, 'start-info', ['0', '1'], '1') === '0' ? 0 : 1 } : {}),
+    ...(given('start-info') ? { startInfoVersion: text(values, 'start-info') === '0' ? 0 : 1 } : {}),
   }
 }

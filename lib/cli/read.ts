@@ -25,7 +25,7 @@ export const command: Command = {
   options: {
     virtual: { type: 'boolean', help: "ADDRESS is virtual: found through the guest's own page tables" },
   },
-  operands: [3, 3],
+  operands: [{ name: 'SNAPSHOT', file: true }, { name: 'ADDRESS' }, { name: 'LENGTH' }],
   async run({ values, positionals, json, print, progress }) {
     const [file = '', at = '', count = ''] = positionals
     const address = integer(at, 'ADDRESS')

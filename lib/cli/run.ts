@@ -19,7 +19,10 @@ export const command: Command = {
   help: `Starts a snapshot that build --format qemu wrote, its console on standard output.
 What follows -- goes to ${QEMU} as it is, behind our own options. Exit code 0 when the guest ends by itself.`,
   options: {},
-  operands: [1, 64],
+  operands: [
+    { name: 'SNAPSHOT', file: true },
+    { name: 'QEMU-OPTION', repeated: true },
+  ],
   async run({ positionals, progress }) {
     const [name = '', ...more] = positionals
     const domain = await openDomain(name, progress)
@@ -41,8 +44,9 @@ function start(args: readonly string[]): Promise<number> {
     const qemu = spawn(QEMU, args, { stdio: 'inherit' })
     const stop = (signal: NodeJS.Signals) => qemu.kill(signal)
     process.on('SIGINT', stop).on('SIGTERM', stop)
-    qemu.on('error', (cause) => {
-      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${cause.message}`, { cause }))
+    qemu.on('error', (cause: NodeJS.ErrnoException) => {
+      const why = cause.code === 'ENOENT' ? 'it is not installed, or not in PATH' : cause.message
+      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${why}`, { cause }))
     })
     qemu.on('close', (status) => {
       process.off('SIGINT', stop).off('SIGTERM', stop)

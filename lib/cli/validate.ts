@@ -13,7 +13,7 @@ export const command: Command = {
   usage: 'validate SNAPSHOT',
   help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its way from cr3.",
   options: {},
-  operands: [1, 1],
+  operands: [{ name: 'SNAPSHOT', file: true }],
   async run(invocation) {
     reportViolations(await openDomain(invocation.positionals[0] as string, invocation.progress), invocation)
   },

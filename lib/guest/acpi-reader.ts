@@ -11,8 +11,11 @@ import type { GuestMemory } from './memory.js'
 
 /** A table that the RSDP leads to: where it lies (bytes) and what it holds. */
 export interface AcpiTable {
+  /** Four letters, such as `FACP`; eight and a space for the RSDP. */
   readonly signature: string
+  /** Guest-physical address, in bytes. */
   readonly paddr: Paddr
+  /** The whole table, header and all; a copy. */
   readonly bytes: Uint8Array
   /** Whether all its bytes add up to 0 (modulo 256); a FACS's need not. */
   readonly checksumOk: boolean

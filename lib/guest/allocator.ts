@@ -11,8 +11,11 @@ import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
 
 /** A named part of the guest. */
 export interface Region {
+  /** Such as `kernel`, `p2m`, `start_info`, `page_tables`. */
   readonly name: string
+  /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
+  /** Of 4096 bytes. */
   readonly pages: number
   /** Virtual address of its first page in the initial page tables; absent where it is not mapped. */
   readonly vaddr?: Vaddr

@@ -39,7 +39,11 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
   return [HvmSaveDescriptor.encode({ typecode, instance, length: body.length }), body]
 }
 
-/** The bytes of an HVM_CONTEXT record. */
+/**
+ * A PVH guest's vcpus as XEN_DOMCTL_sethvmcontext takes them, and an HVM_CONTEXT record of a save file has them: records
+ * from HEADER to END.
+ * @throws DomainBuilderError `bad-range` for a register that its field cannot hold.
+ */
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
   const mtrr = { ...zeroMtrr(), msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
@@ -86,24 +90,36 @@ function cpuOf(vcpu: Vcpu): Cpu {
   }
 }
 
+/** A selector's field has 32 bits, of which Xen takes these. */
+const SELECTOR_MASK = 0xffff
 /** More vcpus than Xen gives any guest. */
 const MAX_VCPUS = 4096
 
+/** A record of an HVM context: what it is of, and whose. */
+export interface HvmRecord {
+  /** One of HVM_SAVE_CODE, or one that a later Xen added. */
+  readonly typecode: number
+  /** The vcpu's number, or which of several devices. */
+  readonly instance: number
+  readonly body: Uint8Array
+}
+
+const wrong = (what: string, expected: string, found: string): never => {
+  throw new DomainBuilderError('bad-snapshot', `HVM context: ${what}`, { expected, found })
+}
+
+// Where the context lies in a file is not known here, so that no offset is said.
+function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
+  const left = from.length - at
+  if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
+  return layout.decode(from, at)
+}
+
 /**
- * The vcpus that an HVM context has CPU records of, by number; everything else in it is passed over.
+ * The records of an HVM context between its header and its end, in their order.
  * @throws DomainBuilderError `bad-snapshot` for records that do not follow one another to the end.
  */
-export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
-  const wrong = (what: string, expected: string, found: string): never => {
-    throw new DomainBuilderError('bad-snapshot', `HVM context: ${what}`, { expected, found })
-  }
-  // Where the context lies in a file is not known here, so that no offset is said.
-  const decode = <T>(layout: Struct<T>, from: Uint8Array, at = 0): T => {
-    const left = from.length - at
-    if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
-    return layout.decode(from, at)
-  }
-  const vcpus = new Map<number, Vcpu>()
+export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
   for (let at = 0; ; ) {
     const { typecode, instance, length } = decode(HvmSaveDescriptor, bytes, at)
     const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
@@ -112,16 +128,27 @@ export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
     at += HvmSaveDescriptor.size + length
     if (typecode === HVM_SAVE_CODE.END) {
       if (at !== bytes.length) wrong('it goes on behind its end', `${at} bytes`, `${bytes.length}`)
-      return vcpus
+      return
     }
     if (typecode === HVM_SAVE_CODE.HEADER) {
       const { magic } = decode(HvmSaveHeader, body)
       if (magic !== HVM_FILE_MAGIC) wrong('its header has the wrong magic', hex(HVM_FILE_MAGIC), hex(magic))
-    } else if (typecode === HVM_SAVE_CODE.CPU) {
-      if (instance >= MAX_VCPUS) wrong('no such vcpu', `below ${MAX_VCPUS}`, `${instance}`)
-      vcpus.set(instance, vcpuOf(instance, decode(HvmHwCpu, body)))
-    }
+    } else yield { typecode, instance, body }
   }
+}
+
+/**
+ * The vcpus that an HVM context has CPU records of, by number; everything else in it is passed over.
+ * @throws DomainBuilderError `bad-snapshot` for records that do not follow one another to the end.
+ */
+export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
+  const vcpus = new Map<number, Vcpu>()
+  for (const { typecode, instance, body } of hvmRecords(bytes)) {
+    if (typecode !== HVM_SAVE_CODE.CPU) continue
+    if (instance >= MAX_VCPUS) wrong('no such vcpu', `below ${MAX_VCPUS}`, `${instance}`)
+    vcpus.set(instance, vcpuOf(instance, decode(HvmHwCpu, body)))
+  }
+  return vcpus
 }
 
 function vcpuOf(id: number, cpu: Cpu): Vcpu {
@@ -130,7 +157,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
   const state = (name: Segment): SegmentState => {
     const descriptor = { base: cpu[`${name}_base`], limit: cpu[`${name}_limit`], attributes: cpu[`${name}_arbytes`] }
     const empty = descriptor.base === 0n && descriptor.limit === 0 && descriptor.attributes === 0
-    return { selector: cpu[`${name}_sel`], ...(empty ? {} : { descriptor }) }
+    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...(empty ? {} : { descriptor }) }
   }
   const segments = {
     cs: state('cs'),

@@ -21,6 +21,7 @@ import type { GuestMemory } from './memory.js'
 
 /** A module as the guest finds it; an absent command line is empty. */
 export interface FoundModule extends Infer<typeof HvmModlistEntry> {
+  /** Text that cmdline_paddr points to. */
   readonly cmdline: string
 }
 
@@ -29,11 +30,15 @@ export interface FoundModule extends Infer<typeof HvmModlistEntry> {
  * them.
  */
 export interface FoundHvmStartInfo {
+  /** Guest-physical address of hvm_start_info. */
   readonly paddr: Paddr
   /** Version 0 has no memory map: those fields are 0. */
   readonly fields: HvmStartInfoFields
+  /** Empty where there is none. */
   readonly cmdline: string
+  /** In the order of the list; addresses and sizes in bytes. */
   readonly modules: readonly FoundModule[]
+  /** In the order of the table; addresses and sizes in bytes, `type` as in e820. */
   readonly memmap: readonly Infer<typeof HvmMemmapTableEntry>[]
 }
 

@@ -8,7 +8,18 @@
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, pfnOf, type Range, showRange } from '../units.js'
+import {
+  checkedList,
+  hex,
+  overlaps,
+  PADDR_MAX,
+  PAGE_SIZE,
+  type Paddr,
+  type Pfn,
+  pfnOf,
+  type Range,
+  showRange,
+} from '../units.js'
 
 /** Half-open; `type` is one of E820_TYPE. */
 export interface MapEntry extends Range<Paddr> {
@@ -161,7 +172,7 @@ function checkRanges<R extends Range<Paddr>>(ranges: readonly R[], kind: string)
       found: `${ranges.length}`,
     })
   }
-  const sorted = [...ranges].sort((a, b) => a.start - b.start)
+  const sorted = [...checkedList(ranges, kind)].sort((a, b) => a.start - b.start)
   sorted.forEach((range, i) => {
     const { start, end } = range
     if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end <= start || end > PADDR_MAX) {

@@ -8,6 +8,7 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { alignDown, alignUp, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf, type Range, showRange } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 
 /**
  * Makes bytes on demand: fills all of `out` with what lies `offset` bytes into what was placed. Both are whole pages.
@@ -27,13 +28,17 @@ interface Extent {
 
 /** Pages, one behind the other, that hold data. */
 export interface Run {
+  /** The first frame. */
   readonly pfn: Pfn
+  /** How many follow one another, of 4096 bytes. */
   readonly pages: number
 }
 
 /** A piece of memory as a reader gets it: valid until the next piece is asked for. */
 export interface Chunk {
+  /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
+  /** A view of what was placed, of any length; of what is generated at most 1 MiB, which the next chunk overwrites. */
   readonly bytes: Uint8Array
 }
 
@@ -54,7 +59,7 @@ export class GuestMemory {
     this.ranges = typeof ranges === 'number' ? [{ start: 0, end: ranges }] : ranges
   }
 
-  /** Frames present. */
+  /** How many frames the guest has, of 4096 bytes. */
   get pageCount(): number {
     return this.ranges.reduce((sum, range) => sum + range.end - range.start, 0)
   }
@@ -145,13 +150,19 @@ export class GuestMemory {
   /**
    * Every byte that something was placed at, in order, in pieces: placed and written bytes as views of up to any size,
    * generated ones in a buffer that the next piece reuses.
+   * @throws the signal's reason.
    */
-  *chunks(): Iterable<Chunk> {
+  *chunks(options: WorkOptions = {}): Iterable<Chunk> {
+    const work = new Work(
+      this.#extents.reduce((sum, { start, end }) => sum + end - start, 0),
+      options,
+    )
     let buffer: Uint8Array | undefined
     for (const extent of this.#extents) {
       const length = extent.end - extent.start
       if (typeof extent.source !== 'function') {
         yield { paddr: extent.start, bytes: extent.source.subarray(extent.at, extent.at + length) }
+        work.step(length)
         continue
       }
       buffer ??= new Uint8Array(CHUNK_BYTES)
@@ -159,6 +170,7 @@ export class GuestMemory {
         const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, length - done))
         fillPart(extent.source, extent.at + done, bytes)
         yield { paddr: extent.start + done, bytes }
+        work.step(bytes.length)
       }
     }
   }
@@ -228,7 +240,7 @@ export class GuestMemory {
   }
 
   #checkRange(paddr: Paddr, length: number): void {
-    if (this.covers(paddr, length)) return
+    if (length >= 0 && this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
       expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
       found: showRange({ start: paddr, end: paddr + length }),

@@ -22,8 +22,11 @@ export interface P2m {
 
 /** Frames that follow one another on both sides. */
 export interface P2mRange {
+  /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
+  /** The machine frame behind it. */
   readonly mfn: Mfn
+  /** How many follow one another on both sides. */
   readonly pages: number
 }
 

@@ -26,7 +26,11 @@ const zero32 = lazy((): Context32 => VcpuGuestContext32.decode(new Uint8Array(Vc
 
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
 
-/** 5168 (x86_64) or 2800 (x86_32p) bytes. */
+/**
+ * A PV vcpu as XEN_DOMCTL_setvcpucontext takes it: struct vcpu_guest_context, with machine frames in it.
+ * @returns 5168 bytes (x86_64) or 2800 (x86_32p).
+ * @throws DomainBuilderError `bad-range` for a register that its field cannot hold.
+ */
 export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Array {
   const { registers: r, segments: s, pv } = vcpu
   const selectors = Object.fromEntries(Object.entries(s).map(([name, { selector }]) => [name, selector])) as Record<

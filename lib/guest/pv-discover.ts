@@ -115,10 +115,11 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
     const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? { vaddr: guess } : {}
     return { name, pfn, pages, ...vaddr, ...(extra.bytes === undefined ? {} : { bytes: extra.bytes }) }
   }
+  // The list goes on from one of its regions to the next, wherever they lie: a guest that has run made it anew.
+  const list = contiguous(p2mFrames ?? listedP2m(domain, fields)).map((run) => region('p2m', run.pfn, run.pages))
   const out = [region('start_info', boot.startInfo.pfn, 1)]
   if (boot.xenstore) out.push(region('xenstore', boot.xenstore.pfn, 1))
   if (boot.console) out.push(region('console', boot.console.pfn, 1))
-  for (const run of contiguous(p2mFrames ?? listedP2m(domain, fields))) out.push(region('p2m', run.pfn, run.pages))
   for (const run of boot.pageTables.runs) {
     const last = out.at(-1)
     if (last?.name === 'page_tables' && last.pfn + last.pages === run.pfn) {
@@ -132,7 +133,9 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
     const whole = bytes === pages * PAGE_SIZE
     out.push(region('ramdisk', module.pfn, pages, { vaddr: fields.mod_start, ...(whole ? {} : { bytes }) }))
   }
-  return out.sort((a, b) => a.pfn - b.pfn)
+  out.sort((a, b) => a.pfn - b.pfn)
+  const behind = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
+  return out.toSpliced(behind < 0 ? out.length : behind, 0, ...list)
 }
 
 /** The frames of the list at mfn_list, as far as they are mapped. */

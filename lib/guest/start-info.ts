@@ -22,7 +22,7 @@ const NUMBERS: readonly string[] = ['flags', 'store_evtchn', 'console_evtchn']
  */
 export function readStartInfo(domain: Domain): StartInfo {
   const is64 = domain.abi === 'x86_64'
-  const startInfo = domain.boot.kind === 'hvm_start_info' ? undefined : domain.boot.startInfo
+  const startInfo = 'startInfo' in domain.boot ? domain.boot.startInfo : undefined
   if (startInfo === undefined) {
     throw new DomainBuilderError('bad-config', 'the guest has no start_info', {
       expected: 'a PV guest, or one whose hardware_subarch_data points to it',

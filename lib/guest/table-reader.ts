@@ -12,7 +12,9 @@ import { pagingLevels, topTable, type WalkStep } from './translate.js'
 
 /** A page table as the guest has it. */
 export interface TablePage {
+  /** Frame of the table, as the guest counts them. */
   readonly pfn: Pfn
+  /** 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
   /** Virtual address that its entry 0 translates. */
   readonly vaddr: Vaddr

@@ -7,6 +7,7 @@
  */
 import {
   CR0_PG,
+  CR4_LA57,
   CR4_PAE,
   EFER_LME,
   PTE_ADDR_MASK,
@@ -19,7 +20,7 @@ import {
   X86_64_VADDR_BITS,
 } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
+import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 
 /** What of a guest a walk needs. */
@@ -27,21 +28,29 @@ export type Walkable = Pick<Domain, 'type' | 'abi' | 'memory' | 'p2m' | 'vcpus'>
 
 /** One entry on the way from cr3 to the page. */
 export interface WalkStep {
+  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
   /** Frame of the table. */
   readonly pfn: Pfn
   /** Index of the entry in it, 0 to 511. */
   readonly index: number
+  /** All 64 bits, as they lie in the table. */
   readonly entry: bigint
 }
 
 /** Where a virtual address leads, and how it is found there. */
 export interface Translation {
+  /** What was asked for. */
   readonly vaddr: Vaddr
+  /** The byte it leads to, guest-physical. */
   readonly paddr: Paddr
+  /** The 4 KiB frame of that byte, as the guest counts them. */
   readonly pfn: Pfn
+  /** The machine frame that the last entry names: the first one of a large page. */
   readonly mfn: Mfn
+  /** Every level grants it. */
   readonly writable: boolean
+  /** Every level grants it to ring 3. */
   readonly user: boolean
   /** Bytes of the page: 4 KiB, 2 MiB or 1 GiB. */
   readonly pageSize: number
@@ -56,13 +65,20 @@ const OFFSET_BITS = 12n
 /**
  * Levels of page tables between an address and its page, as vcpu 0 starts: 4, 3 (PAE), or 0 where paging is off.
  * A PV guest's own control registers say nothing of it: there Xen's are in force.
- * @throws DomainBuilderError `not-mapped` for tables of two levels, which nothing we read has.
+ * @throws DomainBuilderError `not-mapped` for tables of two levels or of five, which we do not walk.
  */
 export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   if (domain.type === 'pv') return domain.abi === 'x86_64' ? 4 : 3
   const { cr0, cr4, efer } = domain.vcpus[0] ?? { cr0: 0n, cr4: 0n, efer: 0n }
   if ((cr0 & BigInt(CR0_PG)) === 0n) return 0
-  if (cr4 & BigInt(CR4_PAE)) return efer & BigInt(EFER_LME) ? 4 : 3
+  if (cr4 & BigInt(CR4_PAE)) {
+    if (!(efer & BigInt(EFER_LME))) return 3
+    if (!(cr4 & BigInt(CR4_LA57))) return 4
+    throw new DomainBuilderError('not-mapped', 'the guest has page tables of five levels', {
+      expected: 'cr4.LA57 clear',
+      found: hex(cr4),
+    })
+  }
   throw new DomainBuilderError('not-mapped', 'the guest has page tables of two levels', {
     expected: 'cr4.PAE set',
     found: hex(cr4),
@@ -137,12 +153,15 @@ function readEntry(domain: Walkable, table: Pfn, index: number): bigint {
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
 }
 
+/** Far more than anyone reads at once, and no more than Node 20 can hold. */
+const READ_MAX = 2 ** 32 - 1
+
 /**
  * A copy of `length` bytes by virtual address, page by page.
- * @throws DomainBuilderError `not-mapped` naming the first address that leads nowhere.
+ * @throws DomainBuilderError `not-mapped` naming the first address that leads nowhere; `bad-config` for no length.
  */
 export function readVirtual(domain: Walkable, vaddr: Vaddr, length: number): Uint8Array {
-  const out = new Uint8Array(length)
+  const out = new Uint8Array(checkedInteger(length, 'length (bytes)', 0, READ_MAX))
   for (let done = 0; done < length; ) {
     const at = vaddr + BigInt(done)
     const found = translate(domain, at)

@@ -33,6 +33,7 @@ export type SegmentRegister = (typeof SEGMENT_REGISTERS)[number]
 
 /** What a segment register holds: the selector and, where the guest's own GDT does not say it, the hidden part. */
 export interface SegmentState {
+  /** 16 bits: index, table, privilege level. */
   readonly selector: number
   /** Hidden part; absent for PV, whose segments are Xen's flat ones. */
   readonly descriptor?: Descriptor
@@ -40,6 +41,7 @@ export interface SegmentState {
 
 /** The hidden part of a segment register. */
 export interface Descriptor {
+  /** Linear address of the segment's first byte. */
   readonly base: bigint
   /** The last byte's offset. */
   readonly limit: number
@@ -49,26 +51,37 @@ export interface Descriptor {
 
 /** General registers, instruction pointer and flags, each of 64 bits. */
 export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
+  /** The first instruction, a virtual address. */
   readonly rip: Vaddr
+  /** As the register holds it; bit 1 reads as one whatever it is here. */
   readonly rflags: bigint
 }
 
 /** A processor at the first instant of its guest. */
 export interface Vcpu {
+  /** Xen's vcpu number, from 0. */
   readonly id: number
   /** Whether it runs at the guest's first instant; the others wait until the guest starts them. */
   readonly online: boolean
+  /** General registers, rip and rflags. */
   readonly registers: Registers
+  /** Selectors, and descriptors where they are not Xen's. */
   readonly segments: Readonly<Record<SegmentRegister, SegmentState>>
   /** Task register, where the protocol fixes one. */
   readonly tr?: SegmentState
   /** Where the guest's own GDT lies, where the protocol says that there is one. `limit`: the last byte's offset. */
   readonly gdtr?: { readonly base: Vaddr; readonly limit: number }
+  /** Control registers as they hold them. */
   readonly cr0: bigint
+  /** The machine frame of the top table, shifted; a PAE guest of Xen's has the high bits folded into the low twelve. */
   readonly cr3: bigint
+  /** As the register holds it. */
   readonly cr4: bigint
+  /** As the register holds it (MSR 0xc0000080). */
   readonly efer: bigint
+  /** As the register holds it. */
   readonly dr6: bigint
+  /** As the register holds it. */
   readonly dr7: bigint
   /** What only a Xen PV vcpu has. */
   readonly pv?: {

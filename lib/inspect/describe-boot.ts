@@ -2,15 +2,18 @@
  * describeBoot: the boot information of a guest, whichever kind it has, as JSON and as text for people.
  *
  * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params); PVH's is in
- * describe-pvh.ts.
+ * describe-pvh.ts, and what an HVM guest has in describe-hvm.ts.
  * Gotcha: fields are read out of the guest's memory, so what is shown is what the guest will find.
  */
 import type { SetupHeaderFields } from '../abi/boot-params.js'
+import { DomainBuilderError } from '../errors.js'
 import { readBootParams, readCommandLine } from '../guest/boot-params.js'
 import type { Domain, LinuxBoot } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
+import { pagingLevels, topTable } from '../guest/translate.js'
 import { inRealMode } from '../guest/vcpu.js'
 import { hex } from '../units.js'
+import { describeHvmParams, hvmParamsText } from './describe-hvm.js'
 import { describePvh, pvhText } from './describe-pvh.js'
 import type { Json } from './json.js'
 import { memoryMapText } from './memory-map-text.js'
@@ -20,6 +23,7 @@ import { pairs } from './table.js'
 export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
   const { boot } = domain
   if (boot.kind === 'hvm_start_info') return describePvh(domain, boot)
+  if (boot.kind === 'firmware') return { hvmParams: describeHvmParams(boot.hvmParams) }
   const { startInfo, pageTables } = boot
   const fields = () =>
     Object.entries(readStartInfo(domain)).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
@@ -56,7 +60,8 @@ const setFields = (hdr: SetupHeaderFields): [string, number | bigint][] =>
 export function bootText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
   const { boot } = domain
-  if (boot.kind === 'hvm_start_info') return [...pvhText(domain, boot), 'paging is off']
+  if (boot.kind === 'hvm_start_info') return [...pvhText(domain, boot), pagingText(domain)]
+  if (boot.kind === 'firmware') return [...hvmParamsText(boot.hvmParams), pagingText(domain)]
   const lines = boot.kind === 'boot_params' ? bootParamsText(domain, boot) : []
   if (boot.startInfo) {
     const fields = Object.entries(readStartInfo(domain)).map(([name, value]): [string, string] => [
@@ -69,6 +74,17 @@ export function bootText(domain: Domain): string[] {
   const { pageTables: tables } = boot
   lines.push(tables ? `page tables  ${tables.pages} pages, top at pfn ${hex(tables.top)}` : 'paging is off')
   return lines
+}
+
+/** What vcpu 0's registers say of paging, where no boot information says it. */
+function pagingText(domain: Domain): string {
+  try {
+    const levels = pagingLevels(domain)
+    return levels === 0 ? 'paging is off' : `page tables  ${levels} levels, top at pfn ${hex(topTable(domain))}`
+  } catch (error) {
+    if (error instanceof DomainBuilderError) return error.message
+    throw error
+  }
 }
 
 function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {

@@ -1,22 +1,17 @@
 /**
- * The boot information of a PVH guest, as JSON and as text: hvm_start_info, its lists, the ACPI tables, HVM parameters.
+ * The boot information of a PVH guest, as JSON and as text: hvm_start_info, its lists, the ACPI tables.
  *
  * Source: xen/include/public/arch-x86/hvm/start_info.h; ACPI specification 6.5, chapter 5.
  * Gotcha: all of it is read out of the guest's memory, so what is shown is what the guest will find.
  */
-import { HVM_PARAM } from '../abi/hvm-params.js'
 import { type AcpiTable, readAcpi } from '../guest/acpi-reader.js'
 import type { Domain, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { hex, showSize } from '../units.js'
+import { describeHvmParams, hvmParamsText } from './describe-hvm.js'
 import type { Json } from './json.js'
 import { memoryMapText } from './memory-map-text.js'
 import { pairs, table } from './table.js'
-
-const PARAM_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
-  Object.entries(HVM_PARAM).map(([name, index]) => [index, name]),
-)
-const paramName = (index: number): string => PARAM_NAMES[index] ?? `parameter ${index}`
 
 const tablesOf = (domain: Domain, rsdp: bigint): AcpiTable[] =>
   rsdp === 0n ? [] : readAcpi(domain.memory, Number(rsdp))
@@ -25,7 +20,7 @@ const hexed = (values: object): [string, Json][] =>
   Object.entries(values).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
 
 export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: string]: Json } {
-  const hvmParams = Object.fromEntries(boot.hvmParams.map(({ index, value }) => [paramName(index), hex(value)]))
+  const hvmParams = describeHvmParams(boot.hvmParams)
   if (boot.hvmStartInfo === undefined) return { hvmParams }
   const { paddr, fields, cmdline, modules, memmap } = readHvmStartInfo(domain)
   return {
@@ -48,12 +43,7 @@ export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: str
 
 /** The same for people; of a guest that has run, its parameters. */
 export function pvhText(domain: Domain, boot: PvhBoot): string[] {
-  const lines = boot.hvmStartInfo === undefined ? [] : startInfoText(domain)
-  if (boot.hvmParams.length > 0) {
-    const rows = boot.hvmParams.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
-    lines.push('HVM parameters', ...pairs(rows), '')
-  }
-  return lines
+  return [...(boot.hvmStartInfo === undefined ? [] : startInfoText(domain)), ...hvmParamsText(boot.hvmParams)]
 }
 
 function startInfoText(domain: Domain): string[] {

@@ -28,6 +28,7 @@ import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.
 import type { XenParams } from '../kernel/xen-params.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
 import { bootText, describeBoot } from './describe-boot.js'
+import { describeSaved, savedText } from './describe-hvm.js'
 import { describeLinux, linuxText } from './describe-linux.js'
 import type { Json } from './json.js'
 import { pairs, printable, table } from './table.js'
@@ -181,11 +182,14 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
       ]),
     })),
     ...describeBoot(domain),
+    ...describeSaved(domain),
     p2m: domain.p2m.name,
   }
 }
 
-function kernelLine({ kernel }: Domain): string {
+function kernelLine(domain: Domain): string {
+  const { kernel } = domain
+  if (domain.type === 'hvm') return 'kernel   not known: a firmware started this guest'
   if (!kernel) return 'kernel   not known: another toolstack built this guest'
   return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
 }
@@ -205,9 +209,7 @@ export function domainText(domain: Domain): string[] {
     `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
     kernelLine(domain),
     '',
-    'regions',
-    ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions),
-    '',
+    ...(regions.length > 0 ? ['regions', ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions), ''] : []),
     ...bootText(domain),
   ]
   for (const vcpu of domain.vcpus) {
@@ -223,7 +225,8 @@ export function domainText(domain: Domain): string[] {
       .map((name) => [name, vcpu[name]] as const)
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
     lines.push('', `vcpu ${vcpu.id}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
-    lines.push(`  ${selectors}; every other register 0`)
+    // A guest that has run has more of them, in the records that are kept.
+    lines.push(domain.saved ? `  ${selectors}` : `  ${selectors}; every other register 0`)
   }
-  return lines
+  return [...lines, ...savedText(domain)]
 }

@@ -1,5 +1,6 @@
 /**
- * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page.
+ * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page,
+ * and in what is kept of a guest as it was saved.
  *
  * Source: our own design; names are those of the ABI.
  * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, holes in both
@@ -11,6 +12,7 @@ import type { Domain } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { regionAt, showFlags } from './explain.js'
 import { structMaps } from './fields.js'
 import { printable } from './table.js'
@@ -19,35 +21,49 @@ import { printable } from './table.js'
 export interface Difference {
   /** Such as `vcpu 0 rip`, `start_info.flags`, `memory`. */
   readonly what: string
+  /** As the first has it, for people: numbers in hex. */
   readonly a: string
+  /** As the second has it. */
   readonly b: string
 }
 
 /** Runs of pages that differ, with the region and the first differing byte. */
 export interface PageDifference {
+  /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
+  /** How many that follow one another differ, of 4096 bytes. */
   readonly pages: number
+  /** Name of the region they lie in, in the first guest or else the second; `free memory` in neither. */
   readonly region: string
+  /** Bytes from the start of the first page to the first that differs. */
   readonly firstByte: number
 }
 
 /** An entry of a page table that both guests have in the same frame and at the same level. */
 export interface EntryDifference {
+  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
+  /** Frame of the table, as the guest counts them. */
   readonly pfn: Pfn
+  /** Of the entry in its table, 0 to 511. */
   readonly index: number
   /** What it translates. */
   readonly vaddr: string
+  /** As the first has it: all 64 bits, hex. */
   readonly a: string
+  /** As the second has it. */
   readonly b: string
 }
 
 /** Everything that two guests do not have in common; all lists empty where they are the same. */
 export interface DomainDiff {
+  /** Registers, boot information, names, sizes: whatever has a name. */
   readonly fields: readonly Difference[]
   /** The first of them; `entriesFound` says how many there are. */
   readonly entries: readonly EntryDifference[]
+  /** Page-table entries that differ, listed or not. */
   readonly entriesFound: number
+  /** Pages of ordinary memory that differ, in runs, by region. */
   readonly pages: readonly PageDifference[]
 }
 
@@ -56,10 +72,11 @@ const CHUNK_PAGES = 256
 /**
  * What differs between two guests: registers, fields of the boot structures, regions, page-table entries, pages.
  * Holes that both have are not read, and tables are compared by entry only where their pages differ.
- * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read.
+ * Progress is told of the bytes compared.
+ * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read; the signal's reason.
  */
-export function diffDomains(a: Domain, b: Domain): DomainDiff {
-  const pages = pageDifferences(a, b)
+export function diffDomains(a: Domain, b: Domain, options: WorkOptions = {}): DomainDiff {
+  const pages = pageDifferences(a, b, options)
   return { fields: [...fieldDifferences(a, b)], ...entryDifferences(a, b, pages), pages }
 }
 
@@ -104,6 +121,36 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
   yield* structDifferences(a, b)
   yield* regionDifferences(a, b)
+  yield* keptDifferences(a, b)
+}
+
+/** What is kept as it was saved, by name: the configuration, and every record in its order. */
+function keptParts({ saved }: Domain): Map<string, Uint8Array> {
+  const parts = new Map<string, Uint8Array>()
+  if (saved?.config !== undefined) parts.set('configuration', new Uint8Array(Buffer.from(saved.config)))
+  const counts = new Map<string, number>()
+  for (const { name, body } of saved?.records ?? []) {
+    const before = counts.get(name) ?? 0
+    counts.set(name, before + 1)
+    parts.set(before === 0 ? name : `${name} ${before}`, body)
+  }
+  return parts
+}
+
+/** Of what is kept, nobody but who wrote it knows the meaning: sizes, and where the first other byte is. */
+function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
+  const [ours, others] = [keptParts(a), keptParts(b)]
+  for (const name of new Set([...ours.keys(), ...others.keys()])) {
+    const [x, y] = [ours.get(name), others.get(name)]
+    if (x && y && Buffer.compare(x, y) === 0) continue
+    const show = (bytes: Uint8Array | undefined): string => (bytes ? `${bytes.length} bytes` : 'none')
+    const first = x && y ? x.findIndex((byte, i) => byte !== y[i]) : -1
+    yield {
+      what: `kept ${printable(name)}`,
+      a: show(x),
+      b: `${show(y)}${first < 0 ? '' : `, others from ${hex(first)} on`}`,
+    }
+  }
 }
 
 /** Regions of one name that lie elsewhere or have another size, where the name is only one region's. */
@@ -205,18 +252,29 @@ function* touched(a: Domain, b: Domain): Iterable<{ pfn: Pfn; pages: number }> {
   }
 }
 
-function pageDifferences(a: Domain, b: Domain): PageDifference[] {
+function pageDifferences(a: Domain, b: Domain, options: WorkOptions): PageDifference[] {
   const out: { pfn: Pfn; pages: number; region: string; firstByte: number }[] = []
   const buffers = [new Uint8Array(CHUNK_PAGES * PAGE_SIZE), new Uint8Array(CHUNK_PAGES * PAGE_SIZE)] as const
   const load = (domain: Domain, pfn: Pfn, pages: number, buffer: Uint8Array): Uint8Array => {
-    const bytes = buffer.subarray(0, pages * PAGE_SIZE).fill(0)
+    const bytes = buffer.subarray(0, pages * PAGE_SIZE)
+    if (domain.memory.covers(paddrOf(pfn), bytes.length)) {
+      domain.memory.readInto(paddrOf(pfn), bytes)
+      return bytes
+    }
+    bytes.fill(0)
     for (let i = 0; i < pages; i++) {
       if (!domain.memory.has(pfn + i)) continue
       domain.memory.readInto(paddrOf(pfn + i), bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
     }
     return bytes
   }
-  for (const { pfn, pages } of touched(a, b)) {
+  const runs = [...touched(a, b)]
+  const work = new Work(
+    runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0),
+    options,
+  )
+  for (const { pfn, pages } of runs) {
+    work.step(pages * PAGE_SIZE)
     const [x, y] = [load(a, pfn, pages, buffers[0]), load(b, pfn, pages, buffers[1])]
     if (Buffer.compare(x, y) === 0) continue
     for (let i = 0; i < pages; i++) {

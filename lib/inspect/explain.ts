@@ -28,8 +28,11 @@ export interface FieldOrigin {
   readonly field: string
   /** Bytes from the start of the page. */
   readonly offset: number
+  /** Bytes. */
   readonly length: number
+  /** Its bytes as they lie in memory; a copy. */
   readonly bytes: Uint8Array
+  /** Where the value comes from, for people. */
   readonly from: string
 }
 
@@ -110,6 +113,7 @@ export function showFlags(entry: bigint): string {
 
 /** Where an entry leads: to a table or a page of the guest, to a frame that is not the guest's, or nowhere. */
 export interface EntryOrigin {
+  /** To a table of the guest, a page of it, a frame that is not the guest's, or nowhere. */
   readonly leads: 'table' | 'page' | 'foreign' | 'absent'
   /** The guest's frame, where it is one. */
   readonly pfn?: Pfn

@@ -47,7 +47,9 @@ export type FieldMap = {
   readonly name: string
   /** Bytes from the start of the structure. */
   readonly offset: number
+  /** Bytes. */
   readonly length: number
+  /** For people: text in quotes, numbers in hex. */
   readonly value: string
   /** What it is, or where it came from; the names of the bits that are set. Empty where the name says all. */
   readonly note: string
@@ -55,10 +57,13 @@ export type FieldMap = {
 
 /** A structure beside its bytes. */
 export type StructMap = {
+  /** Such as `start_info`. */
   readonly name: string
+  /** Guest-physical address of its first byte, hex. */
   readonly paddr: string
   /** Hex, two digits a byte. */
   readonly bytes: string
+  /** By offset. */
   readonly fields: readonly FieldMap[]
 }
 
@@ -272,6 +277,7 @@ export function structMaps(domain: Domain): StructMap[] {
     const { hvmStartInfo } = boot
     return hvmStartInfo === undefined ? [] : attempt(() => hvmStartInfoMaps(domain, hvmStartInfo))
   }
+  if (boot.kind === 'firmware') return []
   const { startInfo } = boot
   const layout: Layout = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
   return [

@@ -12,8 +12,11 @@ import { printable } from './table.js'
 export type PhysicalRange = {
   /** The region's; `free` where nothing was ever put, `unnamed` where there is data that no region claims. */
   readonly name: string
+  /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
+  /** Of 4096 bytes. */
   readonly pages: number
+  /** A region, or what lies between regions. */
   readonly kind: 'region' | 'free' | 'unnamed'
   /** Pages of it that something was placed in or written to. */
   readonly data: number

@@ -5,8 +5,8 @@
  * Gotcha: the script is the text of a function that the compiler checked with all the others; its hash is in the policy,
  * so that nothing that a snapshot's names could smuggle in would run.
  */
-import { createHash } from 'node:crypto'
 import type { Domain } from '../guest/domain.js'
+import { crypto } from '../lazy.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import { escapeText, scriptJson } from './escape.js'
 import { mapClient, type PageData } from './map-client.js'
@@ -38,7 +38,7 @@ export function mapHtml(domain: Domain): string {
   const map = describeMap(domain)
   const { guest } = map
   const script = `(${mapClient.toString()})()`
-  const hash = createHash('sha256').update(script).digest('base64')
+  const hash = crypto().createHash('sha256').update(script).digest('base64')
   const title = escapeText(guest.name)
   return `<!doctype html>
 <html lang="en">
@@ -157,13 +157,14 @@ function runsSection({ physical, virtual, paging, bounds }: GuestMap): string {
 <h2 id="lists">Lists</h2>
 <div class="split">
 ${list('Physical', ['start', 'size', 'region'], left, bounds.physical.found)}
-${list('Virtual', ['address, physical, access', 'size', 'region'], right, bounds.virtual.found)}
+${list('Virtual', ['address,<br>physical, access', 'size', 'region'], right, bounds.virtual.found)}
 </div>
 </section>`
 }
 
 function list(caption: string, heads: readonly string[], rows: readonly (readonly string[])[], found: number): string {
-  const cell = (tag: string, text: string, i: number) => `<${tag}${i === 1 ? ' class="n"' : ''}>${text}</${tag}>`
+  const classes = ['w', 'n', '']
+  const cell = (tag: string, text: string, i: number) => `<${tag} class="${classes[i]}">${text}</${tag}>`
   const more = found > rows.length ? `<p class="soft">and ${found - rows.length} more</p>` : ''
   return `<div class="wrap"><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
     .map((row) => `<tr>${row.map((text, i) => cell('td', text, i)).join('')}</tr>`)

@@ -18,22 +18,31 @@ import { type TableMap, tableMap } from './table-entries.js'
 
 /** A run of the virtual address space. */
 export type VirtualRun = {
+  /** Of the first page; hex. */
   readonly vaddr: string
   /** Of 4 KiB. */
   readonly pages: number
+  /** Of the first page, as the guest counts frames. */
   readonly pfn: number
   /** Such as `rw-` or `r-x`: what every level of the tables grants. */
   readonly access: string
   /** Bytes that one entry maps. */
   readonly pageSize: number
+  /** Name of the region; `free` or `unnamed` where the frames are in none. */
   readonly region: string
 }
 
 /** How much there is, and how much of it is listed. */
-export type Bound = { readonly found: number; readonly listed: number }
+export type Bound = {
+  /** All there are. */
+  readonly found: number
+  /** Those that are listed. */
+  readonly listed: number
+}
 
 /** The layout of a guest. Addresses are hex strings, frames and counts numbers. */
 export type GuestMap = {
+  /** What the guest is; memory in pages of 4096 bytes, and in bytes. */
   readonly guest: {
     readonly name: string
     readonly type: string
@@ -46,6 +55,7 @@ export type GuestMap = {
   readonly registers: { readonly [name: string]: string }
   /** Every frame of the guest in one range, in order. */
   readonly physical: readonly PhysicalRange[]
+  /** Of vcpu 0. */
   readonly paging: {
     /** 4, 3 (PAE), or 0 where paging is off. */
     readonly levels: number
@@ -54,10 +64,13 @@ export type GuestMap = {
     /** Why the tables cannot be read, where they cannot. */
     readonly fault: string | null
   }
+  /** What the tables map, in order of address. */
   readonly virtual: readonly VirtualRun[]
   /** Every table once, the top first, then level by level. */
   readonly tables: readonly TableMap[]
+  /** start_info, boot_params, hvm_start_info: those that the guest has. */
   readonly structs: readonly StructMap[]
+  /** How much there is, and how much of it is listed above. */
   readonly bounds: {
     readonly physical: Bound
     readonly virtual: Bound
@@ -120,8 +133,8 @@ function registersOf(domain: Domain): GuestMap['registers'] {
   const [vcpu] = domain.vcpus
   if (vcpu === undefined) return {}
   const { rip, rsp, rsi, rbx } = vcpu.registers
-  // Where the boot information is found: a PVH guest by ebx, every other by esi.
-  const info = domain.type === 'pvh' ? { rbx } : { rsi }
+  // Where the boot information is found: a PVH guest by ebx, every other by esi; an HVM guest has none.
+  const info = domain.type === 'hvm' ? {} : domain.type === 'pvh' ? { rbx } : { rsi }
   const named = Object.entries({ rip, rsp, ...info, cr3: vcpu.cr3 }).filter(([, value]) => value !== 0n)
   const narrow = domain.abi !== 'x86_64' || pagingOff(domain)
   return Object.fromEntries(named.map(([name, value]) => [narrow ? name.replace(/^r/, 'e') : name, hex(value)]))

@@ -13,11 +13,15 @@ import { type PhysicalRange, physicalRanges, rangeOf, rangesUpTo } from './frame
 
 /** Virtual pages that lead to frames that follow one another, of one region, with the same access. */
 export interface MappedRun {
+  /** Of the first page. */
   readonly vaddr: Vaddr
   /** Of 4 KiB, whatever they are mapped with. */
   readonly pages: number
+  /** Of the first page, as the guest counts frames; the others follow it. */
   readonly pfn: Pfn
+  /** Every level of the tables grants it. */
   readonly writable: boolean
+  /** No level of the tables has NX. */
   readonly executable: boolean
   /** Bytes that one entry maps: 4 KiB, 2 MiB or 1 GiB. */
   readonly pageSize: number

@@ -13,26 +13,33 @@ import { type PhysicalRange, rangeOf } from './frames.js'
 
 /** Entries from `index` on, each naming the frame `step` behind the one before; flags and reason are the same. */
 export type EntryRun = {
+  /** Of the first entry in its table, 0 to 511. */
   readonly index: number
+  /** Entries. */
   readonly count: number
   /** The first, all 64 bits. */
   readonly entry: string
   /** Frames between what one entry names and the next; 0 in a run of one, or where all are the same. */
   readonly step: number
+  /** To a table of the guest, a page of it, a frame that is not the guest's, or nowhere. */
   readonly leads: EntryOrigin['leads']
   /** The guest's frame that the first one names; null where it is none. */
   readonly pfn: number | null
+  /** For people. */
   readonly why: string
 }
 
 /** A page table of the guest. */
 export type TableMap = {
+  /** 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
+  /** Frame of the table, as the guest counts them. */
   readonly pfn: number
   /** Virtual address that its entry 0 translates. */
   readonly vaddr: string
   /** Entries whose present bit is set. */
   readonly present: number
+  /** Entries that are not zero, in runs that follow one rule, by index. */
   readonly runs: readonly EntryRun[]
 }
 

@@ -37,6 +37,7 @@ export type SetupFields = {
 export interface BzImage {
   /** Boot protocol version, 0x20f for 2.15. */
   readonly protocol: number
+  /** The setup header, C names; fields that its protocol does not have yet are undefined. */
   readonly header: SetupFields
   /** Bytes of boot sector and setup code: where the protected-mode code begins. */
   readonly setupBytes: number

@@ -13,16 +13,25 @@ import { hex } from '../units.js'
 export interface Section {
   /** Its number in the header table, which sh_link counts in. */
   readonly index: number
+  /** Out of the table of section names; empty where there is none. */
   readonly name: string
+  /** sh_type: SHT_PROGBITS 1, SHT_NOTE 7, ... */
   readonly type: number
+  /** sh_flags, SHF_* bits. */
   readonly flags: bigint
+  /** sh_addr: where it lies in memory, if it does. */
   readonly addr: bigint
+  /** sh_offset, bytes from the start of the ELF. */
   readonly offset: number
   /** Bytes; an SHT_NOBITS section has none of them in the file. Exact for any section inside of the file. */
   readonly size: number
+  /** sh_link: index of the section that belongs to it. */
   readonly link: number
+  /** sh_info: what it says depends on the type. */
   readonly info: number
+  /** sh_addralign, bytes. */
   readonly align: bigint
+  /** sh_entsize, bytes of an entry where it is a table. */
   readonly entsize: bigint
   /** File offset of the header itself. */
   readonly headerOffset: number

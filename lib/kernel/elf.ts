@@ -28,27 +28,35 @@ export type { Section } from './elf-sections.js'
 
 /** One program header, fields as in the file. */
 export interface Segment {
+  /** p_type: PT_LOAD 1, PT_NOTE 4, ... */
   readonly type: number
   /** PF_X | PF_W | PF_R. */
   readonly flags: number
   /** Bytes from the start of the ELF; offset + filesz lies within the file unless filesz is 0. */
   readonly offset: number
+  /** p_vaddr. */
   readonly vaddr: bigint
+  /** p_paddr, bytes: where the segment is loaded. */
   readonly paddr: bigint
   /** Bytes; filesz <= memsz for every PT_LOAD. */
   readonly filesz: number
+  /** p_memsz, bytes in memory; what is beyond filesz is zero. */
   readonly memsz: bigint
+  /** p_align, bytes. */
   readonly align: bigint
 }
 
 /** An ELF: its header, segments and sections, every u64 exact. Source: the System V ABI, chapters 4 and 5. */
 export interface ElfImage {
+  /** Bits: ELFCLASS32 or ELFCLASS64. */
   readonly class: 32 | 64
   /** e_type: ET_EXEC, ET_DYN, ... */
   readonly type: number
   /** e_machine: EM_386 or EM_X86_64. */
   readonly machine: number
+  /** e_entry. */
   readonly entry: bigint
+  /** In the order of the file. */
   readonly segments: readonly Segment[]
   /** Headers whose range lies within the file; empty where the file has none or they are damaged. */
   readonly sections: readonly Section[]

@@ -19,6 +19,7 @@ export interface ElfNote {
   readonly owner: string
   /** The owner is Xen's name in 4 bytes, NUL included: the only spelling whose types are Xen's. */
   readonly isXen: boolean
+  /** n_type: XEN_ELFNOTE_* where the owner is Xen. */
   readonly type: number
   /** Name of the type where the owner is Xen and we know it, e.g. ENTRY. */
   readonly name?: string
@@ -30,6 +31,7 @@ export interface ElfNote {
   readonly missing?: number
   /** File offset of the note's header. */
   readonly offset: number
+  /** What led to it: a program header, or a section header where no program header did. */
   readonly from: 'PT_NOTE' | 'SHT_NOTE'
 }
 

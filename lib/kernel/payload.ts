@@ -6,18 +6,19 @@
  * Gotcha: the payload of a bzImage ends with the decompressed size, a u32 that is no part of the stream, unless it is
  * gzip, which has its own. Strip it first, and pass it as `size`: it is checked, never believed.
  */
+
+import { decodeBzip2 } from '../codec/bzip2.js'
+import { decodeGzip } from '../codec/gzip.js'
+import { decodeLz4 } from '../codec/lz4.js'
+import { decodeLzma } from '../codec/lzma.js'
+import { decodeLzo } from '../codec/lzo.js'
+import { type Bounds, type Decoded, Source } from '../codec/source.js'
+import { decodeXz } from '../codec/xz.js'
+import { decodeZstd } from '../codec/zstd.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
-import { decodeBzip2 } from './codec/bzip2.js'
-import { decodeGzip } from './codec/gzip.js'
-import { decodeLz4 } from './codec/lz4.js'
-import { decodeLzma } from './codec/lzma.js'
-import { decodeLzo } from './codec/lzo.js'
-import { type Bounds, type Decoded, Source } from './codec/source.js'
-import { decodeXz } from './codec/xz.js'
-import { decodeZstd } from './codec/zstd.js'
 
-export type { Bounds, Decoded } from './codec/source.js'
+export type { Bounds, Decoded } from '../codec/source.js'
 
 interface Codec {
   readonly magic: readonly number[]

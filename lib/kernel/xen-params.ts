@@ -16,29 +16,45 @@ export { parseFeatures } from './feature-string.js'
 
 /** Raw claims of the file; defaults and checks are pv-kernel.ts's and pvh-kernel.ts's business. */
 export interface XenParams {
+  /** What they were read from. The comments below give the notes' names; a __xen_guest string has keys of its own. */
   readonly source: 'PT_NOTE' | 'SHT_NOTE' | '__xen_guest'
+  /** GUEST_OS. */
   readonly guestOs?: string
+  /** GUEST_VERSION. */
   readonly guestVersion?: string
+  /** XEN_VERSION; PV kernels say `xen-3.0`. */
   readonly xenVersion?: string
+  /** LOADER; PV kernels say `generic`. */
   readonly loader?: string
+  /** VIRT_BASE: the virtual address of physical 0. */
   readonly virtBase?: bigint
+  /** ENTRY, a virtual address. */
   readonly entry?: bigint
+  /** HYPERCALL_PAGE, the virtual address of a page for the hypervisor to fill. */
   readonly hypercallPage?: bigint
+  /** PADDR_OFFSET: what p_paddr counts from, bytes. */
   readonly paddrOffset?: bigint
+  /** INIT_P2M: the virtual address where the p2m is to be mapped. */
   readonly initP2m?: bigint
+  /** HV_START_LOW: the lowest virtual address that the hypervisor may have. */
   readonly hvStartLow?: bigint
   /** MOD_START_PFN is not zero: the ramdisk need not be mapped. */
   readonly modStartPfn: boolean
   /** 'yes' only from __xen_guest: PAE without extended cr3. */
   readonly pae: 'no' | 'yes' | 'extended-cr3' | 'bimodal'
+  /** BSD_SYMTAB: symbols are to be loaded behind the kernel. */
   readonly bsdSymtab: boolean
+  /** SUSPEND_CANCEL: a suspension that is called off returns to the guest. */
   readonly suspendCancel: boolean
   /** Feature words (bit numbers in abi/features.ts); required is a subset of supported. */
   readonly supported: number
+  /** What a FEATURES string marks with `!`. */
   readonly required: number
   /** A FEATURES entry with ! that nobody knows: the kernel cannot be started. */
   readonly unknownRequired?: string
+  /** PHYS32_ENTRY, the physical address of a PVH entry. */
   readonly physEntry?: number
+  /** PHYS32_RELOC: bytes to align to, and the range of physical addresses, `max` the last one. */
   readonly physReloc?: { readonly align?: number; readonly min?: number; readonly max?: number }
 }
 

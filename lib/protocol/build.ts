@@ -23,13 +23,19 @@ export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly ty
 export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'linux' }): Domain<LinuxBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
+  if (typeof config !== 'object' || config === null) {
+    throw new DomainBuilderError('bad-config', 'a guest has to be described', {
+      expected: 'at least its memory',
+      found: typeof config,
+    })
+  }
   const { type: asked = 'auto' } = config
   const type = asked === 'auto' ? best(kernel, config) : asked
   if (type === 'pv') return buildPv(kernel, config)
   if (type === 'pvh') return buildPvh(kernel, config)
   if (type === 'linux') return buildLinux(kernel, config)
   throw new DomainBuilderError('bad-config', 'type cannot be built', {
-    expected: 'pv, pvh, linux or auto',
+    expected: 'pv, pvh, linux or auto: an hvm guest starts in firmware',
     found: `'${String(type)}'`,
   })
 }

@@ -9,7 +9,17 @@ import type { Infer } from '../abi/struct.js'
 import { DomainBuilderError } from '../errors.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2mSpec } from '../guest/p2m.js'
-import { checkedInteger, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, type Range } from '../units.js'
+import {
+  checkedInteger,
+  checkedList,
+  hex,
+  type Mfn,
+  PADDR_MAX,
+  PAGE_SIZE,
+  type Paddr,
+  type Pfn,
+  type Range,
+} from '../units.js'
 import type { LinuxConfig } from './linux-config.js'
 import type { Module } from './modules.js'
 import type { PvhConfig } from './pvh-config.js'
@@ -20,6 +30,7 @@ export interface CommonConfig {
   readonly memory: number
   /** 1 to 128; all but the first wait for the guest to start them. Default 1. */
   readonly vcpus?: number
+  /** UTF-8 without NUL. Default empty. */
   readonly cmdline?: string
   /** One ramdisk, or several modules, with their command lines where they have any. The bytes are not copied. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Module)[]
@@ -37,7 +48,7 @@ export type Dom0Console =
 
 /** What a Xen PV guest is given besides; each default is what an offline build assigns. */
 export interface PvConfig extends CommonConfig {
-  /** Features asked of the kernel, as in xl's builder: names joined with "|". */
+  /** Features asked of the kernel: names of XENFEAT that a FEATURES string can hold, joined with "|". Default: none. */
   readonly features?: string
   /** Default identity. */
   readonly p2m?: P2mSpec
@@ -47,9 +58,11 @@ export interface PvConfig extends CommonConfig {
   readonly flags?: number
   /** Event channels: xenstore 1, console 2. */
   readonly storeEvtchn?: number
+  /** The guest's end of the console's event channel, a port; default 2. */
   readonly consoleEvtchn?: number
   /** Domains that serve xenstore and the console: 0. */
   readonly storeDomid?: number
+  /** The domain that serves the console; default 0. */
   readonly consoleDomid?: number
   /** Default: the frame after the last guest page. */
   readonly sharedInfoMfn?: Mfn
@@ -132,7 +145,7 @@ export function guestMemory(memory: number, ranges: readonly Range<Paddr>[] | un
   let end = 0
   let sum = 0
   const frames: Range<Pfn>[] = []
-  for (const range of ranges) {
+  for (const range of checkedList(ranges, 'vmemranges')) {
     const { start } = range
     checkedInteger(start, 'start of a memory range', end, PADDR_MAX)
     end = checkedInteger(range.end, 'end of a memory range', start + PAGE_SIZE, PADDR_MAX)

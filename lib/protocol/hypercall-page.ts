@@ -30,8 +30,11 @@ function slot(abi: PvAbi, number: number): number[] {
   return jumpedTo ? [...PUSH_RAX, ...movEax(number), ...INT_HYPERCALL] : [...movEax(number), ...INT_HYPERCALL, ...RET]
 }
 
-/** One page of slots, as the hypervisor fills it for a guest of that ABI. */
-export function hypercallPage(abi: PvAbi): Uint8Array {
+/**
+ * One page of slots, as the hypervisor fills it for a guest of that ABI: for whoever runs a guest without asking Xen to.
+ * @returns 4096 bytes.
+ */
+export function hypercallPage(abi: 'x86_64' | 'x86_32p'): Uint8Array {
   const page = new Uint8Array(PAGE_SIZE).fill(FILLER)
   for (let number = 0; number < PAGE_SIZE / HYPERCALL_SLOT_BYTES; number++) {
     page.set(slot(abi, number), number * HYPERCALL_SLOT_BYTES)

@@ -8,7 +8,17 @@
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
 import { CRASH_LOW_MEMORY, DEVICE_HOLE } from '../guest/memory-map.js'
-import { checkedInteger, hex, overlaps, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
+import {
+  checkedInteger,
+  checkedList,
+  hex,
+  overlaps,
+  PADDR_MAX,
+  PAGE_SIZE,
+  type Paddr,
+  type Range,
+  showRange,
+} from '../units.js'
 import type { CommonConfig } from './config.js'
 
 const SUBARCHES = { pc: HARDWARE_SUBARCH.PC, lguest: HARDWARE_SUBARCH.LGUEST, xen: HARDWARE_SUBARCH.XEN } as const
@@ -22,6 +32,7 @@ export type Ring = (typeof RINGS)[number]
 export interface SetupDataNode {
   /** SETUP_* */
   readonly type: number
+  /** The node's own bytes, without the header that leads to the next; not copied. */
   readonly data: Uint8Array
 }
 
@@ -61,6 +72,7 @@ export interface LinuxConfig extends CommonConfig {
   readonly paging?: boolean
   /** Privilege level to enter at, default 0. */
   readonly ring?: Ring
+  /** Nodes for the list that hdr.setup_data begins, in order. Default: none. */
   readonly setupData?: readonly SetupDataNode[]
 }
 
@@ -127,7 +139,7 @@ export function checkLinux(config: LinuxConfig): LinuxOptions {
       found: String(virtualOffset),
     })
   }
-  if (setupData.length > MAX_SETUP_DATA) {
+  if (checkedList(setupData, 'setupData').length > MAX_SETUP_DATA) {
     throw new DomainBuilderError('bad-config', 'too much setup_data', {
       expected: `at most ${MAX_SETUP_DATA} nodes`,
       found: `${setupData.length}`,

@@ -1,93 +1,168 @@
 /**
  * The guest that an xl.cfg describes, as far as a builder builds it.
  *
- * Source: xl.cfg(5); Xen's tools/xl/xl_parse.c (the meanings, not the code).
- * Gotcha: a guest without type and builder is a PV guest, as for xl; cmdline wins over root and extra.
+ * Source: xl.cfg(5); Xen's tools/xl/xl_parse.c (the meanings, not the code). docs/xl-cfg.md names the differences.
+ * Gotcha: a guest without type and builder is a PV guest, as for xl; cmdline, even an empty one, wins over root and extra.
  */
+import { closest } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
-import { parseXlCfg, type XlCfgValue } from './xl-cfg.js'
+import { readSettings, type XlCfgSetting } from './xl-cfg.js'
+import { builderKeys, otherKeys } from './xl-cfg-keys.js'
 
 /** What of a file a builder uses. Paths are as written: xl takes them from the folder it is started in. */
 export interface XlCfgGuest {
+  /** Path as the file has it. */
   readonly kernel?: string
+  /** Path as the file has it. */
   readonly ramdisk?: string
   /** In the words and units of `DomainConfig`: bytes, vcpus. */
   readonly config: {
     readonly type: 'pv' | 'pvh'
     readonly memory?: number
     readonly maxmem?: number
+    /** Those that the guest may have, maxvcpus. */
     readonly vcpus?: number
     readonly cmdline?: string
     readonly name?: string
     readonly features?: string
   }
-  /** Keys of the file that a builder has no use for (disk, vif, on_crash...), sorted; a misspelt key is among them. */
+  /** Keys that are for xl and not for a builder (disk, vif, on_crash...), sorted. */
   readonly unused: readonly string[]
+  /** Keys that nobody knows, sorted, and the key of xl.cfg that each is close to: xl passes over them in silence. */
+  readonly unknown: readonly { readonly key: string; readonly meant?: string }[]
+  /** What the file says that comes out otherwise than it looks, a sentence each. */
+  readonly warnings: readonly string[]
 }
 
-const USED = [
-  ...['kernel', 'ramdisk', 'cmdline', 'root', 'extra', 'memory', 'maxmem', 'vcpus', 'maxvcpus', 'type', 'builder'],
-  ...['name', 'features'],
-]
 const MIB = 2 ** 20
 
 /**
  * Reads the text of an xl.cfg into a guest.
  *
- * @throws DomainBuilderError `bad-config` for what `parseXlCfg` refuses, a value of the wrong kind, and `type = "hvm"`.
+ * @throws DomainBuilderError `bad-config` for what `parseXlCfg` refuses, a value of the wrong kind, what xl refuses of these
+ *   keys, and guests that start in something else than their kernel: `type = "hvm"`, `pvshim = 1`.
  */
 export function readXlCfg(text: string): XlCfgGuest {
-  const settings = parseXlCfg(text)
+  const settings = readSettings(text)
   const string = (key: string) => optionalString(settings, key)
   const count = (key: string) => optionalCount(settings, key)
-  const root = string('root')
-  const cmdline =
-    string('cmdline') ??
-    ([root === undefined ? undefined : `root=${root}`, string('extra')].filter(Boolean).join(' ') || undefined)
+  const type = guestType(string('type'), string('builder'))
+  if (type === 'pvh' && (count('pvshim') ?? 0) !== 0) {
+    refuse(
+      'pvshim',
+      "0: xl starts Xen's shim with this kernel as its module; build it as type pv",
+      `${count('pvshim')}`,
+    )
+  }
+  const kernel = string('kernel')
+  const firmware = string('firmware')
+  if (firmware !== undefined && firmware !== 'pvgrub32' && firmware !== 'pvgrub64') {
+    refuse('firmware', 'pvgrub32 or pvgrub64', `'${firmware}'`)
+  }
+  if (kernel !== undefined && firmware !== undefined) {
+    refuse('firmware', 'nothing beside kernel: it names another', `'${firmware}'`)
+  }
+  // Looked at even where cmdline wins: a list in its place is refused either way.
+  const line = rootAndExtra(string('root'), string('extra'))
   const memory = count('memory')
   const maxmem = count('maxmem')
   return {
-    ...defined({ kernel: string('kernel'), ramdisk: string('ramdisk') }),
+    ...defined({ kernel, ramdisk: string('ramdisk') }),
     config: {
-      type: guestType(string('type'), string('builder')),
+      type,
       ...defined({
-        memory: memory === undefined ? undefined : memory * MIB,
-        maxmem: maxmem === undefined ? undefined : maxmem * MIB,
-        vcpus: count('maxvcpus') ?? count('vcpus'),
-        cmdline,
+        // As xl has it: what is not said of the one is as much as the other.
+        memory: inBytes(memory ?? maxmem),
+        maxmem: inBytes(maxmem),
+        vcpus: vcpusOf(count('vcpus'), count('maxvcpus')),
+        cmdline: string('cmdline') ?? line,
         name: string('name'),
         features: string('features'),
       }),
     },
-    unused: [...settings.keys()].filter((key) => !USED.includes(key)).sort(),
+    ...sortKeys([...settings.keys()]),
+    warnings: warningsOf(settings, string),
   }
+}
+
+const inBytes = (mib: number | undefined): number | undefined => (mib === undefined ? undefined : mib * MIB)
+
+function rootAndExtra(root: string | undefined, extra: string | undefined): string | undefined {
+  return root === undefined ? extra : `root=${root}${extra === undefined ? '' : ` ${extra}`}`
+}
+
+/** How many the guest may have; 0 is as good as nothing said. */
+function vcpusOf(vcpus: number | undefined, maxvcpus: number | undefined): number | undefined {
+  if (maxvcpus && maxvcpus < (vcpus ?? 0)) refuse('maxvcpus', `at least vcpus, which is ${vcpus}`, `${maxvcpus}`)
+  return maxvcpus || vcpus || undefined
+}
+
+function sortKeys(keys: readonly string[]): Pick<XlCfgGuest, 'unused' | 'unknown'> {
+  const others = keys.filter((key) => !builderKeys().includes(key)).sort()
+  const known = [...builderKeys(), ...otherKeys()]
+  return {
+    unused: others.filter((key) => known.includes(key)),
+    unknown: others
+      .filter((key) => !known.includes(key))
+      .map((key) => ({ key, ...defined({ meant: closest(key, known) }) })),
+  }
+}
+
+function warningsOf(
+  settings: ReadonlyMap<string, XlCfgSetting>,
+  string: (key: string) => string | undefined,
+): readonly string[] {
+  const hidden = ['root', 'extra'].filter((key) => settings.has(key))
+  const bootloader = string('bootloader')
+  const firmware = string('firmware')
+  return [
+    ...(settings.has('cmdline') && hidden.length > 0
+      ? [`${hidden.join(' and ')} ${hidden.length > 1 ? 'are' : 'is'} not used beside cmdline`]
+      : []),
+    ...(bootloader === undefined
+      ? []
+      : [
+          `xl lets bootloader '${bootloader}' find the kernel on the guest's disk; here it is the kernel that is named`,
+        ]),
+    ...(firmware === undefined
+      ? []
+      : [`firmware '${firmware}' is a kernel that comes with xl; here it has to be named`]),
+    ...(settings.has('features') ? ['features are asked of the kernel; xl passes over that key'] : []),
+  ]
 }
 
 function guestType(type: string | undefined, builder: string | undefined): 'pv' | 'pvh' {
-  if (type === 'pv' || type === 'pvh') return type
-  if (type === undefined && (builder === undefined || builder === 'generic' || builder === 'linux')) return 'pv'
-  throw new DomainBuilderError('bad-config', type === undefined ? 'xl.cfg builder' : 'xl.cfg type', {
-    expected:
-      type === undefined ? 'generic: an hvm guest starts in firmware' : 'pv or pvh: an hvm guest starts in firmware',
-    found: `'${type ?? builder}'`,
-  })
+  if (builder !== undefined && builder !== 'generic' && builder !== 'hvm') refuse('builder', 'generic', `'${builder}'`)
+  const built = builder === 'generic' ? 'pv' : builder
+  if (type !== undefined && built !== undefined && type !== built) {
+    refuse('builder', `nothing that contradicts type '${type}'`, `'${builder}'`)
+  }
+  const meant = type ?? built ?? 'pv'
+  if (meant === 'pv' || meant === 'pvh') return meant
+  return refuse(
+    type === undefined ? 'builder' : 'type',
+    type === undefined ? 'generic: an hvm guest starts in firmware' : 'pv or pvh: an hvm guest starts in firmware',
+    `'${meant}'`,
+  )
 }
 
-function optionalString(settings: ReadonlyMap<string, XlCfgValue>, key: string): string | undefined {
-  const value = settings.get(key)
-  if (value === undefined || typeof value === 'string') return value
-  throw new DomainBuilderError('bad-config', `xl.cfg ${key}`, { expected: 'one value', found: 'a list' })
+function refuse(key: string, expected: string, found: string): never {
+  throw new DomainBuilderError('bad-config', `xl.cfg ${key}`, { expected, found })
+}
+
+function optionalString(settings: ReadonlyMap<string, XlCfgSetting>, key: string): string | undefined {
+  const value = settings.get(key)?.value
+  return value === undefined || typeof value === 'string' ? value : refuse(key, 'one value', 'a list')
 }
 
 /** A number as strtol reads it with base 0: 0x hex, 0 octal, else decimal. */
-function optionalCount(settings: ReadonlyMap<string, XlCfgValue>, key: string): number | undefined {
+function optionalCount(settings: ReadonlyMap<string, XlCfgSetting>, key: string): number | undefined {
   const given = optionalString(settings, key)
   if (given === undefined) return undefined
-  const octal = /^0[0-7]{1,15}$/.test(given)
-  if (!octal && !/^(0x[0-9a-f]{1,8}|0|[1-9]\d{0,9})$/i.test(given)) {
-    throw new DomainBuilderError('bad-config', `xl.cfg ${key}`, { expected: 'a whole number', found: `'${given}'` })
-  }
-  return octal ? Number.parseInt(given, 8) : Number(given)
+  if (settings.get(key)?.added) refuse(key, 'a number set by =', `'${given}' put together by +=`)
+  const [, octal, other] = /^\s*\+?(?:0([0-7]{1,14})|(0x[0-9a-f]{1,11}|0|[1-9]\d{0,12}))$/i.exec(given) ?? []
+  if (octal !== undefined) return Number.parseInt(octal, 8)
+  return other === undefined ? refuse(key, 'a whole number', `'${given}'`) : Number(other)
 }
 
 type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }

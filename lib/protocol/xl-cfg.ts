@@ -38,6 +38,12 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
 }
 
+/** A key's value, and whether the last word about it was +=, by which no number can be made. */
+export interface XlCfgSetting {
+  readonly value: XlCfgValue
+  readonly added: boolean
+}
+
 /**
  * Reads the text of an xl.cfg: every key with its last value, += joined to what was there.
  *
@@ -45,14 +51,19 @@ const ESCAPES: Readonly<Record<string, string>> = {
  *   a text of more than 1 MiB, and lists nested more than 16 deep.
  */
 export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
+  return new Map([...readSettings(text)].map(([key, { value }]) => [key, value]))
+}
+
+/** The same with what a reader of numbers must know besides. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
+export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   if (text.length > MAX_TEXT) {
     throw new DomainBuilderError('bad-config', 'the xl.cfg is too long', {
       expected: `at most ${MAX_TEXT} characters`,
       found: `${text.length}`,
     })
   }
-  const tokens = new Tokens(text)
-  const settings = new Map<string, XlCfgValue>()
+  const tokens: Tokens = new Tokens(text)
+  const settings = new Map<string, XlCfgSetting>()
   for (;;) {
     const key = tokens.next()
     if (key.kind === 'end') return settings
@@ -62,15 +73,21 @@ export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
     if (operator.kind !== 'mark' || (operator.text !== '=' && operator.text !== '+='))
       tokens.refuse(operator, '= or +=')
     const value = readValue(tokens, 0)
-    const before = operator.text === '+=' ? settings.get(key.text) : undefined
-    if (before === undefined) settings.set(key.text, value)
-    else if (typeof before === 'string' && typeof value === 'string') settings.set(key.text, before + value)
-    else if (typeof before !== 'string' && typeof value !== 'string') settings.set(key.text, [...before, ...value])
-    else tokens.refuse(key, `the kind of value that ${key.text} has already`)
+    const added = operator.text === '+='
+    const joined = join(added ? settings.get(key.text)?.value : undefined, value)
+    if (joined === undefined) tokens.refuse(key, `the kind of value that ${key.text} has already`)
+    settings.set(key.text, { value: joined, added })
     const end = tokens.next()
     if (end.kind === 'end') return settings
     if (end.kind !== 'newline' && end.text !== ';') tokens.refuse(end, 'the end of the line, or ;')
   }
+}
+
+/** What += makes of two values; undefined of a string and a list. */
+function join(before: XlCfgValue | undefined, value: XlCfgValue): XlCfgValue | undefined {
+  if (before === undefined) return value
+  if (typeof before === 'string' && typeof value === 'string') return before + value
+  return typeof before !== 'string' && typeof value !== 'string' ? [...before, ...value] : undefined
 }
 
 function readValue(tokens: Tokens, depth: number): XlCfgValue {

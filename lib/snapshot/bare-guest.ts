@@ -23,7 +23,7 @@ import { PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
  */
 export function requireBareGuest(domain: Domain, who: string): Vcpu {
   const [vcpu] = domain.vcpus
-  if (domain.type === 'pv' || vcpu === undefined) {
+  if (domain.type === 'pv' || domain.type === 'hvm' || vcpu === undefined) {
     throw new DomainBuilderError('does-not-fit', `the guest needs Xen: ${who} alone cannot run it`, {
       expected: 'pvh or linux',
       found: domain.type,

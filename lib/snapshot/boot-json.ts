@@ -8,7 +8,7 @@
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain, DomainType, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
+import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
@@ -22,6 +22,7 @@ const MAX_ENTRIES = 1 << 20
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
   if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
+  if (boot.kind === 'firmware') return { hvmParams: paramsJson(boot.hvmParams) }
   const { startInfo, pageTables } = boot
   const common = {
     ...(startInfo
@@ -57,8 +58,10 @@ const fields = (values: object) =>
     typeof value === 'bigint' || typeof value === 'number' ? hex(value) : value,
   ])
 
+const paramsJson = (params: readonly HvmParam[]) => params.map(({ index, value }) => ({ index, value: hex(value) }))
+
 function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
-  const params = { hvmParams: boot.hvmParams.map(({ index, value }) => ({ index, value: hex(value) })) }
+  const params = { hvmParams: paramsJson(boot.hvmParams) }
   if (boot.hvmStartInfo === undefined) return params
   const { paddr, fields: found, cmdline, modules, memmap } = readHvmStartInfo(domain)
   const entries = (list: readonly object[]) => list.map((entry) => Object.fromEntries(fields(entry)))
@@ -78,6 +81,7 @@ function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
 export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
   if (type === 'pv') return openPv(json, memory)
   if (type === 'pvh') return openPvh(json, memory)
+  if (type === 'hvm') return { kind: 'firmware', hvmParams: openParams(json) }
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
   return {
@@ -94,12 +98,15 @@ function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
     ...(json.at('hvmStartInfo').present
       ? { hvmStartInfo: openPaddr(json.at('hvmStartInfo').at('paddr'), memory) }
       : {}),
-    hvmParams: json
-      .at('hvmParams')
-      .list(MAX_ENTRIES)
-      .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() })),
+    hvmParams: openParams(json),
   }
 }
+
+const openParams = (json: JsonValue): HvmParam[] =>
+  json
+    .at('hvmParams')
+    .list(MAX_ENTRIES)
+    .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() }))
 
 /** The guest's memory has gaps; where what is there reaches into one, whoever reads it says so. */
 function openPaddr(json: JsonValue, memory: GuestMemory): number {
@@ -125,6 +132,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
         pages: run.at('pages').integer(1, FRAMES_MAX),
+        ...(run.at('pinned').present && run.at('pinned').boolean() ? { pinned: true } : {}),
       })),
   }
 }

@@ -1,25 +1,31 @@
 /**
- * Snapshots under gzip: written as they come, read whole.
+ * Snapshots under gzip, written and read, and under zstd, read: piece by piece in both directions.
  *
- * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; a file of several members is their concatenation.
- * Gotcha: what is compressed has no random access, so it is decompressed into memory, within a bound. The bytes that
- * come out of a compressor differ between zlib's versions; what they decompress to does not.
+ * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 8878, https://www.rfc-editor.org/rfc/rfc8878.
+ * Gotcha: what is compressed has no random access, so what it holds is kept in a Scratch. The bytes that come out of a
+ * compressor differ between zlib's versions; what they decompress to does not.
  */
-import { DomainBuilderError } from '../errors.js'
+import { gzipPieces } from '../codec/gzip.js'
+import type { Pull } from '../codec/source.js'
+import { zstdPieces } from '../codec/zstd.js'
 import { zlib } from '../lazy.js'
+import { breathe, Work, type WorkOptions } from '../work.js'
+import type { Scratch } from './scratch.js'
+import { type ByteSource, requireBytes } from './source.js'
 
-/** Bytes that a compressed snapshot may decompress to: it is held in memory. */
-export const DECOMPRESSED_MAX = 2 ** 31
+/** How a snapshot can be compressed. */
+export type Compression = 'gzip' | 'zstd'
 
-const GZIP_MAGIC = [0x1f, 0x8b] as const
-const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd] as const
-/** Compressed bytes that are enough to see what is in there. */
-export const PEEKED = 4096
+const MAGIC: Readonly<Record<Compression, readonly number[]>> = {
+  gzip: [0x1f, 0x8b],
+  zstd: [0x28, 0xb5, 0x2f, 0xfd],
+}
 
 /** The compression a file begins with. */
-export function sniffCompression(start: Uint8Array): 'gzip' | 'zstd' | undefined {
-  if (GZIP_MAGIC.every((byte, i) => start[i] === byte)) return 'gzip'
-  return ZSTD_MAGIC.every((byte, i) => start[i] === byte) ? 'zstd' : undefined
+export function sniffCompression(source: ByteSource): Compression | undefined {
+  const start = new Uint8Array(Math.min(source.size, 4))
+  source.readInto(0, start)
+  return (['gzip', 'zstd'] as const).find((name) => MAGIC[name].every((byte, i) => start[i] === byte))
 }
 
 /** Where a member's header says which system made it (OS), and that it does not matter (RFC 1952, 2.3.1). */
@@ -36,31 +42,67 @@ export function* gzipped(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   }
 }
 
-/** The first bytes of what a gzip file holds; fewer, or none, where it is damaged. */
-export function peekGzip(bytes: Uint8Array): Uint8Array {
-  try {
-    return zlib().gunzipSync(bytes.subarray(0, PEEKED), { finishFlush: zlib().constants.Z_SYNC_FLUSH })
-  } catch {
-    return new Uint8Array(0)
+/** No guest shrinks to less than this part of itself: gzip can do no better, and what claims to be zstd's is a bomb. */
+const PLAUSIBLE = { ratio: 1032, bytes: 2 ** 31 }
+
+/** What a file holds, in pieces. */
+function pieces(source: ByteSource, compression: Compression, pulled: (bytes: number) => void) {
+  let at = 0
+  const pull: Pull = (into) => {
+    const bytes = into.subarray(0, source.size - at)
+    source.readInto(at, bytes)
+    at += bytes.length
+    pulled(bytes.length)
+    return bytes.length
   }
+  const limit = Math.max(PLAUSIBLE.ratio * source.size, PLAUSIBLE.bytes)
+  return compression === 'gzip' ? gzipPieces(pull, { limit }) : zstdPieces(pull, { limit })
 }
 
-/** All of it. @throws DomainBuilderError `payload-damaged`, or `payload-too-large` above `limit` bytes. */
-export function gunzip(bytes: Uint8Array, limit = DECOMPRESSED_MAX): Uint8Array {
-  try {
-    return zlib().gunzipSync(bytes, { maxOutputLength: limit })
-  } catch (cause) {
-    if (cause instanceof RangeError) {
-      throw new DomainBuilderError('payload-too-large', 'gzip: the snapshot decompresses to too much', {
-        expected: `at most ${limit} bytes`,
-        offset: 0,
-        cause,
-      })
-    }
-    throw new DomainBuilderError('payload-damaged', 'gzip: the snapshot does not decompress', {
-      found: cause instanceof Error ? cause.message : String(cause),
-      offset: 0,
-      cause,
-    })
+/**
+ * The first bytes of what a file holds: at least `length`, unless there are fewer.
+ * @throws DomainBuilderError `payload-damaged`.
+ */
+export async function peekCompressed(
+  source: ByteSource,
+  compression: Compression,
+  length: number,
+): Promise<Uint8Array> {
+  const found: Uint8Array[] = []
+  let bytes = 0
+  for await (const piece of pieces(source, compression, () => {})) {
+    found.push(piece)
+    bytes += piece.length
+    if (bytes >= length) break
+  }
+  return Buffer.concat(found)
+}
+
+/**
+ * All of it, laid down in `scratch`. Progress is told in bytes of the compressed file.
+ * @throws DomainBuilderError `payload-damaged`, or `payload-too-large` for what no guest compresses to.
+ */
+export async function decompressInto(
+  source: ByteSource,
+  compression: Compression,
+  scratch: Scratch,
+  options: WorkOptions,
+): Promise<ByteSource> {
+  const work = new Work(source.size, options)
+  let pulled = 0
+  let size = 0
+  for await (const piece of pieces(source, compression, (bytes) => (pulled += bytes))) {
+    scratch.writeAt(piece, size)
+    size += piece.length
+    work.step(pulled)
+    pulled = 0
+    await breathe()
+  }
+  return {
+    size,
+    readInto(offset, out) {
+      requireBytes(size, offset, out.length)
+      scratch.readInto(offset, out)
+    },
   }
 }

@@ -4,24 +4,25 @@
  * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
  * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
  */
-import type { Domain, PvBoot, PvhBoot } from '../guest/domain.js'
+import { DomainBuilderError } from '../errors.js'
+import type { BootInfo, Domain, HvmBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import { crypto } from '../lazy.js'
-import { PAGE_SIZE, paddrOf } from '../units.js'
+import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
 import { JsonValue } from './json.js'
 
 /** Vcpus that libxl can describe. */
 const MAX_VCPUS = 4096
 const MAX_KIB = 2 ** 42
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /**
  * A UUID out of what makes this guest this guest, so that the same guest has the same one: version 8 of RFC 9562, which
  * is for values made as one likes.
  */
-export function domainUuid(domain: Domain<PvBoot | PvhBoot>): string {
+export function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
   const hash = crypto().createHash('sha256')
   hash.update(JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]))
-  const { boot } = domain
-  const startInfo = boot.kind === 'start_info' ? paddrOf(boot.startInfo.pfn) : boot.hvmStartInfo
+  const startInfo = startInfoOf(domain.boot)
   if (startInfo !== undefined) hash.update(domain.memory.read(startInfo, PAGE_SIZE))
   hash.update(domain.kernel?.sha256 ?? '')
   const bytes = hash.digest().subarray(0, 16)
@@ -30,8 +31,22 @@ export function domainUuid(domain: Domain<PvBoot | PvhBoot>): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
-/** What xl needs to make the domain that the stream is restored into. */
-export function domainConfig(domain: Domain<PvBoot | PvhBoot>, uuid = domainUuid(domain)): string {
+function startInfoOf(boot: BootInfo): Paddr | undefined {
+  if (boot.kind === 'start_info') return paddrOf(boot.startInfo.pfn)
+  return boot.kind === 'hvm_start_info' ? boot.hvmStartInfo : undefined
+}
+
+/**
+ * What xl needs to make the domain that the stream is restored into.
+ * @throws DomainBuilderError `bad-config` for a uuid that is none.
+ */
+export function domainConfig(domain: Domain<PvBoot | PvhBoot | HvmBoot>, uuid = domainUuid(domain)): string {
+  if (!UUID.test(uuid)) {
+    throw new DomainBuilderError('bad-config', 'no uuid', {
+      expected: 'such as 123e4567-e89b-12d3-a456-426614174000',
+      found: `'${uuid}'`,
+    })
+  }
   const kib = (bytes: number): number => Math.ceil(bytes / 1024)
   const config = {
     c_info: { type: domain.type, name: domain.name, uuid },
@@ -39,7 +54,7 @@ export function domainConfig(domain: Domain<PvBoot | PvhBoot>, uuid = domainUuid
       max_vcpus: domain.vcpus.length,
       avail_vcpus: domain.vcpus.map(({ id }) => id),
       max_memkb: kib(domain.maxmem),
-      // A PVH guest has special pages beside its memory.
+      // A PVH or HVM guest has special pages beside its memory.
       target_memkb: kib(Math.min(domain.maxmem, domain.memory.pageCount * PAGE_SIZE)),
       [`type.${domain.type}`]: {},
     },

@@ -23,8 +23,9 @@ import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SIZE, paddrOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { dataRuns } from './data-pages.js'
+import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
   elfHeader,
@@ -38,7 +39,6 @@ import {
 import { concat } from './libxc-stream.js'
 import { mappedRuns } from './mapped-runs.js'
 import type { ByteSource } from './source.js'
-import { pageContents } from './xen-core.js'
 
 /** Program headers for pages, at most; a running guest's memory is in more pieces than that. */
 const MAX_RUNS = 1 << 14
@@ -52,8 +52,11 @@ interface Segment {
   readonly at: number
 }
 
-/** A guest as an ELF core, in chunks; each is valid until the next one is asked for. */
-export function* writeElfCore(domain: Domain): Generator<Uint8Array> {
+/**
+ * A guest as an ELF core, in chunks; each is valid until the next one is asked for. Progress is told of its pages.
+ * @throws the signal's reason.
+ */
+export function* writeElfCore(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
   const is64 = domain.abi === 'x86_64'
@@ -80,7 +83,7 @@ export function* writeElfCore(domain: Domain): Generator<Uint8Array> {
     notes,
     new Uint8Array(contentsAt - notesAt - notes.length),
   )
-  yield* pageContents(domain, runs)
+  yield* pageContents(domain, runs, new Work(bytesOf(runs), options))
 }
 
 /** The runs with the smallest gaps closed, until there are few enough of them. */

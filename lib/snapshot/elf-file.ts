@@ -205,7 +205,7 @@ export function fileRange(
   at: number,
 ): { offset: number; length: number } {
   if (offset > BigInt(source.size) || length > BigInt(source.size) || offset + length > BigInt(source.size)) {
-    throw new DomainBuilderError('truncated', `ELF: ${what} lies beyond the end of the file`, {
+    throw new DomainBuilderError('truncated', `ELF: the file is too short for ${what}`, {
       expected: `at most ${source.size} bytes`,
       found: `${offset + length}`,
       offset: at,

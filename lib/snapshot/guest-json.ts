@@ -58,7 +58,7 @@ const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base6
  */
 export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
   json.at('version').oneOf(GUEST_JSON_VERSION)
-  const type = json.at('type').oneOf('pv', 'pvh', 'linux')
+  const type = json.at('type').oneOf('pv', 'pvh', 'hvm', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
   const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
   const boot = openBoot(json, type, memory)

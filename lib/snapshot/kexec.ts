@@ -13,9 +13,10 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
 import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { dataRuns } from './data-pages.js'
+import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
   elfHeader,
   encodeNote,
@@ -31,7 +32,6 @@ import type { JsonValue } from './json.js'
 import { concat } from './libxc-stream.js'
 import { purgatory } from './purgatory.js'
 import type { ByteSource } from './source.js'
-import { pageContents } from './xen-core.js'
 
 /** Bytes of the headers by which a file is known: the note follows the program headers, of which there are few. */
 export const KEXEC_SNIFFED =
@@ -50,9 +50,11 @@ interface Segment {
 
 /**
  * A guest as kexec segments, in chunks; each is valid until the next one is asked for.
- * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces.
+ * Progress is told of its pages.
+ * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces; the signal's
+ * reason.
  */
-export function* writeKexec(domain: Domain): Generator<Uint8Array> {
+export function* writeKexec(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
   const vcpu = requireBareGuest(domain, 'kexec')
   const guest = guestSegments(domain, KEXEC_SEGMENT_MAX - 1)
   const page = purgatoryPage(domain, guest)
@@ -85,9 +87,11 @@ export function* writeKexec(domain: Domain): Generator<Uint8Array> {
   })
   const pad = new Uint8Array(contentsAt - noteAt - note.length)
   yield concat(header, ...loads, noteHeader(noteAt, note.length), note, pad)
+  const contents = ({ pfn, filled }: Segment): Run[] => [{ pfn, pages: filled }]
+  const work = new Work(bytesOf(guest.flatMap(contents)), options)
   for (const segment of segments) {
     if (segment === own) yield code
-    else yield* pageContents(domain, [{ pfn: segment.pfn, pages: segment.filled }])
+    else yield* pageContents(domain, contents(segment), work)
   }
 }
 

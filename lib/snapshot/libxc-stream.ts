@@ -20,11 +20,12 @@ import {
   X86PvVcpu,
 } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SHIFT, type Pfn } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { dataRuns } from './data-pages.js'
 import { pageDataRecords } from './page-data.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
@@ -85,6 +86,22 @@ export function p2mFrames(domain: Domain): Pfn[] {
   return frames
 }
 
+/**
+ * The end of what is static: the policies, for whoever reads version 3.
+ * @throws DomainBuilderError `bad-config` for a guest that has policies, in version 2: they would be lost.
+ */
+function policies(domain: Domain, version: 2 | 3): Uint8Array[] {
+  if (version === 3) return [...saved(domain, STATIC_RECORDS), libxc('STATIC_DATA_END')]
+  const lost = domain.saved?.records.find(({ name }) => STATIC_RECORDS.includes(name))
+  if (lost) {
+    throw new DomainBuilderError('bad-config', 'Xen before 4.14 does not know what the guest was saved with', {
+      expected: 'version 3',
+      found: lost.name,
+    })
+  }
+  return []
+}
+
 /** The static part and everything before the pages, of a PV guest. */
 function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
   const is64 = domain.abi === 'x86_64'
@@ -94,8 +111,7 @@ function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
   return concat(
     headers(DOMAIN_TYPE_X86_PV, version),
     libxc('X86_PV_INFO', X86PvInfo.encode(info)),
-    ...saved(domain, STATIC_RECORDS),
-    ...(version === 3 ? [libxc('STATIC_DATA_END')] : []),
+    ...policies(domain, version),
     libxc('X86_PV_P2M_FRAMES', concat(range, new Uint8Array(frames.buffer))),
   )
 }
@@ -113,9 +129,9 @@ function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
  * A PV guest whose frames are pfns (asPfns). A chunk is valid until the next one is asked for.
  * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say.
  */
-export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generator<Uint8Array> {
+export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3, options: WorkOptions): Generator<Uint8Array> {
   yield pvIntroduction(domain, version)
-  yield* pageDataRecords(domain, dataRuns(domain))
+  yield* pageDataRecords(domain, dataRuns(domain), options)
   yield concat(
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('SHARED_INFO', domain.boot.sharedInfo),
@@ -126,16 +142,16 @@ export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Generato
 }
 
 /**
- * A PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
+ * An HVM or PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
  * A chunk is valid until the next one is asked for.
  */
-export function* libxcHvmStream(domain: Domain<PvhBoot>, version: 2 | 3): Generator<Uint8Array> {
-  yield concat(
-    headers(DOMAIN_TYPE_X86_HVM, version),
-    ...saved(domain, STATIC_RECORDS),
-    ...(version === 3 ? [libxc('STATIC_DATA_END')] : []),
-  )
-  yield* pageDataRecords(domain, dataRuns(domain))
+export function* libxcHvmStream(
+  domain: Domain<PvhBoot | HvmBoot>,
+  version: 2 | 3,
+  options: WorkOptions,
+): Generator<Uint8Array> {
+  yield concat(headers(DOMAIN_TYPE_X86_HVM, version), ...policies(domain, version))
+  yield* pageDataRecords(domain, dataRuns(domain), options)
   yield concat(
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('HVM_PARAMS', encodeHvmParams(domain.boot.hvmParams)),

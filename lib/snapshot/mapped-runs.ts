@@ -5,9 +5,11 @@
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
  */
 import { PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { entryPfn, entryVaddr, walkPageTables } from '../guest/table-reader.js'
-import { pagingLevels } from '../guest/translate.js'
+import { pagingLevels, topTable } from '../guest/translate.js'
+import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
 export interface MappedRun {
@@ -16,10 +18,24 @@ export interface MappedRun {
   readonly pages: number
 }
 
-/** In order of address; none where paging is off. At most `limit` of them: what a core has room for. */
+/** Whether vcpu 0 has page tables that can be walked: one that has run may have others, or a cr3 of no frame of its own. */
+function hasTables(domain: Domain): boolean {
+  try {
+    return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    logSnapshot('no virtual addresses: %s', error.message)
+    return false
+  }
+}
+
+/**
+ * In order of address; none where paging is off, or the tables are none that can be walked. At most `limit` of them: what
+ * a core has room for.
+ */
 export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
   const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []
-  if (pagingLevels(domain) === 0) return runs
+  if (!hasTables(domain)) return runs
   let last: { vaddr: Vaddr; pfn: Pfn; pages: number } | undefined
   for (const table of walkPageTables(domain)) {
     for (let index = 0; index < table.entries.length; index++) {

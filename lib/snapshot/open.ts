@@ -7,10 +7,12 @@
 import { XL_MAGIC } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { DECOMPRESSED_MAX, gunzip, PEEKED, peekGzip, sniffCompression } from './compressed.js'
+import type { WorkOptions } from '../work.js'
+import { decompressInto, peekCompressed, sniffCompression } from './compressed.js'
 import { openElfCore } from './elf-core.js'
 import { isCore } from './elf-file.js'
 import { isKexec, KEXEC_SNIFFED, openKexec } from './kexec.js'
+import { memoryScratch, type Scratch } from './scratch.js'
 import { type ByteSource, bytesSource } from './source.js'
 import { isXenCore, openXenCore } from './xen-core.js'
 import { isXl, openXl } from './xen-save.js'
@@ -18,8 +20,17 @@ import { isXl, openXl } from './xen-save.js'
 /** Bytes by which a format is known. */
 const SNIFFED = Math.max(XL_MAGIC.length, KEXEC_SNIFFED)
 
-/** The name of a file's format, or undefined when it is none of ours. */
-export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core' | 'kexec' | undefined {
+/** The formats that are one file and know themselves. */
+export type SnapshotFormat = 'xl' | 'xen-core' | 'elf-core' | 'kexec'
+
+const OPEN: Readonly<Record<SnapshotFormat, (source: ByteSource) => Domain>> = {
+  xl: openXl,
+  'xen-core': openXenCore,
+  'elf-core': openElfCore,
+  kexec: openKexec,
+}
+
+function formatOf(source: ByteSource): SnapshotFormat | undefined {
   const start = new Uint8Array(Math.min(source.size, SNIFFED))
   source.readInto(0, start)
   if (isXl(start)) return 'xl'
@@ -27,45 +38,43 @@ export function sniffSnapshot(source: ByteSource): 'xl' | 'xen-core' | 'elf-core
   return isKexec(start) ? 'kexec' : undefined
 }
 
-function isGzip(source: ByteSource): boolean {
-  const start = new Uint8Array(Math.min(source.size, PEEKED))
-  source.readInto(0, start)
-  return sniffCompression(start) === 'gzip' && sniffSnapshot(bytesSource(peekGzip(start))) !== undefined
+/** The name of a file's format, compressed or not; undefined when it is none of ours, or damaged where it begins. */
+export async function sniffSnapshot(source: ByteSource): Promise<SnapshotFormat | undefined> {
+  const compression = sniffCompression(source)
+  if (compression === undefined) return formatOf(source)
+  try {
+    return formatOf(bytesSource(await peekCompressed(source, compression, SNIFFED)))
+  } catch (error) {
+    if (error instanceof DomainBuilderError) return undefined
+    throw error
+  }
 }
 
-function wholeOf(source: ByteSource): Uint8Array {
-  if (source.size > DECOMPRESSED_MAX) {
-    throw new DomainBuilderError('payload-too-large', 'gzip: the snapshot is too long', {
-      expected: `at most ${DECOMPRESSED_MAX} bytes`,
-      found: `${source.size}`,
-      offset: 0,
-    })
-  }
-  const bytes = new Uint8Array(source.size)
-  source.readInto(0, bytes)
-  return bytes
+/** How a snapshot is opened; `signal` and `onProgress` are about decompressing it, in bytes of the compressed file. */
+export interface OpenOptions extends WorkOptions {
+  /** Where what a compressed snapshot holds is kept. Default: in memory, at most 2 GiB of it. */
+  readonly scratch?: Scratch
 }
 
 /**
- * Opens a snapshot, compressed by gzip or not; pages are read when somebody looks at them.
- * @throws DomainBuilderError `unknown-format`, or whatever the format's reader has to say of the file.
+ * Opens a snapshot, compressed by gzip, by zstd or not at all; pages are read when somebody looks at them.
+ * @throws DomainBuilderError `unknown-format`, `payload-damaged` or `payload-too-large` where it is compressed, or
+ * whatever the format's reader has to say of the file; the signal's reason.
  */
-export function openSnapshot(source: ByteSource): Domain {
-  switch (sniffSnapshot(source)) {
-    case 'xl':
-      return openXl(source)
-    case 'xen-core':
-      return openXenCore(source)
-    case 'elf-core':
-      return openElfCore(source)
-    case 'kexec':
-      return openKexec(source)
-    default:
-      if (isGzip(source)) return openSnapshot(bytesSource(gunzip(wholeOf(source))))
-      throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
-        expected: 'a save file of xl, a core of xl dump-core, an ELF core, or kexec segments',
-        found: `${source.size} bytes of something else`,
-        offset: 0,
-      })
-  }
+export async function openSnapshot(source: ByteSource, options: OpenOptions = {}): Promise<Domain> {
+  const compression = sniffCompression(source)
+  if (compression === undefined) return openPlain(source)
+  const scratch = options.scratch ?? memoryScratch()
+  return openPlain(await decompressInto(source, compression, scratch, options))
+}
+
+/** As openSnapshot(), of a file that is not compressed: no waiting. */
+export function openPlain(source: ByteSource): Domain {
+  const format = formatOf(source)
+  if (format !== undefined) return OPEN[format](source)
+  throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
+    expected: 'a save file of xl, a core of xl dump-core, an ELF core, or kexec segments',
+    found: `${source.size} bytes of something else`,
+    offset: 0,
+  })
 }

@@ -17,6 +17,8 @@ import {
 import type { Domain } from '../guest/domain.js'
 import type { Run } from '../guest/memory.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
+import { bytesOf } from './data-pages.js'
 
 /** Bytes of a record before its page entries. */
 const HEADERS = RecordHeader.size + PageData.size
@@ -25,7 +27,8 @@ const ENTRY_BYTES = 8
 const BUFFER_BYTES = HEADERS + PAGES_PER_RECORD * (ENTRY_BYTES + PAGE_SIZE)
 
 /** The records, several to a chunk; a chunk is valid until the next one is asked for. */
-export function* pageDataRecords(domain: Domain, data: readonly Run[]): Generator<Uint8Array> {
+export function* pageDataRecords(domain: Domain, data: readonly Run[], options: WorkOptions): Generator<Uint8Array> {
+  const work = new Work(recordBytes(domain, data), options)
   const buffer = new Uint8Array(BUFFER_BYTES)
   let used = 0
   let next = 0
@@ -37,6 +40,7 @@ export function* pageDataRecords(domain: Domain, data: readonly Run[]): Generato
       const length = HEADERS + (end - pfn) * ENTRY_BYTES + pieces.reduce((sum, p) => sum + p.pages, 0) * PAGE_SIZE
       if (used + length > buffer.length) {
         yield buffer.subarray(0, used)
+        work.step(used)
         used = 0
       }
       writeRecord(domain, buffer.subarray(used, used + length), pfn, end, pieces)
@@ -44,6 +48,13 @@ export function* pageDataRecords(domain: Domain, data: readonly Run[]): Generato
     }
   }
   if (used > 0) yield buffer.subarray(0, used)
+  work.step(used)
+}
+
+/** Bytes of all records. */
+function recordBytes({ memory }: Domain, data: readonly Run[]): number {
+  const records = memory.ranges.reduce((sum, { start, end }) => sum + Math.ceil((end - start) / PAGES_PER_RECORD), 0)
+  return records * HEADERS + memory.pageCount * ENTRY_BYTES + bytesOf(data)
 }
 
 const endOf = (run: Run | undefined): Pfn => (run ? run.pfn + run.pages : 0)

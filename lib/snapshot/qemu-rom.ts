@@ -3,14 +3,16 @@
  * guest.
  *
  * Source: Intel SDM vol. 3, 10.1.4 (first instruction executed), 10.8.5 (initializing IA-32e mode).
- * Gotcha: once paging is on, the next instruction must be mapped, and the ROM need not be. So the last steps are a
+ * Gotcha: it runs below 1 MiB, where a PC shows its ROM too: not every emulator executes code from the place at 4 GiB. And
+ * once paging is on, the next instruction must be mapped, and the ROM need not be. So the last steps are a
  * trampoline that the ROM copies to a page of guest memory which belongs to nothing and is mapped to itself.
  */
 import { CR0_PE, RESET_VECTOR, ROM_BYTES, ROM_START } from '../abi/x86.js'
 import { registers } from '../asm/assembler.js'
 import { SystemAssembler } from '../asm/system.js'
+import { DomainBuilderError } from '../errors.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import type { Paddr } from '../units.js'
+import { checkedInteger, hex, PAGE_SIZE, type Paddr } from '../units.js'
 import { CODE32, DATA, enterState, load, OWN_GDT, table } from './enter-state.js'
 
 const { ecx, edi, esi } = registers
@@ -19,11 +21,16 @@ const { ecx, edi, esi } = registers
 const START_OFFSET = 0xff00
 
 /**
- * The ROM for a vcpu.
- * @param page of guest memory, where the trampoline may lie: free, below 4 GiB, and mapped to itself where paging is on.
- * @throws DomainBuilderError `does-not-fit` for a state that such a ROM cannot bring about.
+ * A boot ROM for a vcpu: put where a PC has its BIOS, it makes the processor's state that of the vcpu, from the first
+ * instruction after reset on. QEMU takes it by `-bios`, v86 as `bios`; the guest's memory must be in place already.
+ * @param vcpu in protected or long mode; the machine is told of nothing else.
+ * @param page where the last steps may lie: the physical address of a page of memory that the guest does not use, below
+ * 4 GiB, and mapped to itself by the vcpu's tables where paging is on. It is not zero when the guest begins.
+ * @returns 65536 bytes.
+ * @throws DomainBuilderError `does-not-fit` for a state that such a ROM cannot bring about; `bad-config` for no page.
  */
 export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
+  requirePageBelow4G(page)
   const trampoline = new SystemAssembler(page, 32)
   enterState(trampoline, vcpu)
   const code = trampoline.assemble()
@@ -48,6 +55,15 @@ export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
   const distance = START_OFFSET - (RESET_VECTOR + 3)
   rom.set([0xe9, distance & 0xff, (distance >> 8) & 0xff], RESET_VECTOR)
   return rom
+}
+
+function requirePageBelow4G(page: Paddr): void {
+  checkedInteger(page, "the last steps' page", 0, 2 ** 32 - PAGE_SIZE)
+  if (page % PAGE_SIZE === 0) return
+  throw new DomainBuilderError('bad-config', "the last steps' page is none", {
+    expected: `a multiple of ${hex(PAGE_SIZE)}`,
+    found: hex(page),
+  })
 }
 
 /** 16-bit code: the ROM's GDT, protected mode, the ROM's first byte. */

@@ -14,6 +14,7 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, LOW_HOLE, pcMemoryUpTo } from '../guest/memory-map.js'
 import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { elfHeader, loadHeader } from './elf-file.js'
 import { openGuest, openRanges } from './guest-json.js'
@@ -24,26 +25,32 @@ import { bootRom } from './qemu-rom.js'
 import { type RawSidecar, rawSidecar } from './raw.js'
 import { type ByteSource, requireBytes } from './source.js'
 
+/** `format` of the qemu format's sidecar, by which it is told from the raw format's. */
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
-/** A piece of the memory file. */
+/** Bytes of a file, and where in it they begin. */
 export interface Piece {
+  /** In bytes, from the file's beginning. */
   readonly offset: number
+  /** Valid until the next piece is asked for. */
   readonly bytes: Uint8Array
 }
 
-/** A snapshot in the making: three files. */
+/** A snapshot in the making: the memory file, the boot ROM beside it, and the sidecar that says the rest. */
 export interface QemuSnapshot {
-  /** Bytes of the memory file, and its pieces in order; between them it is zero. */
+  /** Bytes of the memory file. */
   readonly size: number
-  pieces(): Iterable<Piece>
+  /** The memory file's pieces, in order of offset, made as they are asked for; between them the file is zero. */
+  pieces(options?: WorkOptions): Iterable<Piece>
+  /** 65536 bytes, or an option ROM of whole 512 bytes for a guest that is entered in real mode. */
   readonly rom: Uint8Array
+  /** To be written as JSON, to FILE.json; ARCHITECTURE.md, "The qemu format". */
   readonly sidecar: { readonly [field: string]: unknown }
 }
 
 /**
- * A guest for QEMU.
- * @param file name of the memory file; the ROM is `file`.rom beside it.
+ * A guest for QEMU, as files to be written. Guests without a hypervisor alone: linux, and pvh of platform pc.
+ * @param file name of the memory file; the ROM is FILE.rom beside it, the sidecar FILE.json.
  * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can bring about.
  */
 export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
@@ -76,10 +83,10 @@ export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
       },
       qemu: { rom: `${file}.rom`, command: ['qemu-system-x86_64', ...qemuArguments(domain, file)] },
     },
-    *pieces() {
+    *pieces(options = {}) {
       yield { offset: 0, bytes: elfHeaders(segments, vcpu.registers.rip) }
       let at = 0
-      for (const { paddr, bytes } of domain.memory.chunks()) {
+      for (const { paddr, bytes } of domain.memory.chunks(options)) {
         // Chunks come in order, and never reach from one run of pages into another.
         let segment = segments[at]
         while (segment && paddr >= paddrOf(segment.pfn + segment.pages)) segment = segments[++at]
@@ -121,10 +128,10 @@ function trampolinePage(domain: Domain): Paddr {
 const LOW_PAGES = { start: 1, end: 0x9f } as const
 
 /**
- * What follows `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard output; in real
- * mode a PC with its BIOS, whose screen goes there too. Made of
- * the guest each time: what a sidecar has is for people, and is not what `run` would start on a stranger's word.
- * @param file path of the memory file; the ROM is `file`.rom beside it.
+ * The words that follow `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard output; in
+ * real mode a PC with its BIOS, whose screen goes there too. Made of the guest each time: what a sidecar has is for people,
+ * and is not what `run` would start on a stranger's word.
+ * @param file path of the memory file; the ROM is FILE.rom beside it.
  */
 export function qemuArguments({ memory, vcpus }: Domain, file: string): string[] {
   const bytes = pcMemoryUpTo(paddrOf(memory.endPfn))

@@ -1,5 +1,6 @@
 /**
  * A vcpu in a sidecar, and back: registers by the names that the guest's mode has, hidden parts of segments beside them.
+ * A vcpu that was in 64-bit mode once goes by the 64-bit names while there is more in them.
  *
  * Source: our own format, described in ARCHITECTURE.md ("The raw format").
  * Gotcha: a PV guest's segments have no hidden parts of their own; whatever is absent here is absent in the Vcpu.
@@ -33,9 +34,13 @@ const NAMES_32: Readonly<Record<string, GeneralRegister | 'rip' | 'rflags'>> = {
   eflags: 'rflags',
 }
 
+/** Whether the 32-bit names say all that the registers hold. */
+const fits32 = (registers: Registers): boolean =>
+  Object.entries(registers).every(([name, value]) => value === 0n || (value >> 32n === 0n && !/^r\d/.test(name)))
+
 /** @param is32 whether the registers go by their 32-bit names. */
 export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
-  const general = is32 ? registers32(vcpu.registers) : vcpu.registers
+  const general = is32 && fits32(vcpu.registers) ? registers32(vcpu.registers) : vcpu.registers
   const all: [string, number | bigint][] = [
     ...Object.entries(general),
     ...SEGMENT_REGISTERS.map((name): [string, number] => [name, vcpu.segments[name].selector]),
@@ -75,8 +80,9 @@ function descriptorsJson({ segments, tr }: Vcpu): Record<string, unknown> {
 /** The reverse of vcpuJson. @throws DomainBuilderError `bad-snapshot`. */
 export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
   const from = json.at('registers')
-  const bits = is32 ? 32 : 64
-  const names = is32 ? Object.entries(NAMES_32) : [...GENERAL_REGISTERS, 'rip', 'rflags'].map((n) => [n, n])
+  const narrow = is32 && !from.at('rip').present
+  const bits = narrow ? 32 : 64
+  const names = narrow ? Object.entries(NAMES_32) : [...GENERAL_REGISTERS, 'rip', 'rflags'].map((n) => [n, n])
   const zero = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n]))
   const values = Object.fromEntries(names.map(([file = '', ours = '']) => [ours, from.at(file).hex(bits)]))
   const descriptors = json.at('descriptors')
@@ -102,7 +108,7 @@ export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
     dr6: from.at('dr6').hex(),
     dr7: from.at('dr7').hex(),
     ...(tr.present ? { tr: { selector: Number(tr.at('selector').hex(16)), ...openDescriptor(tr) } } : {}),
-    ...(gdtr.present ? { gdtr: { base: gdtr.at('base').hex(), limit: Number(gdtr.at('limit').hex(16)) } } : {}),
+    ...(gdtr.present ? { gdtr: { base: gdtr.at('base').hex(), limit: Number(gdtr.at('limit').hex(32)) } } : {}),
     ...(pv.present
       ? {
           pv: {
@@ -125,7 +131,7 @@ function openDescriptor(json: JsonValue): { descriptor?: Descriptor } {
     descriptor: {
       base: json.at('base').hex(),
       limit: Number(json.at('limit').hex(32)),
-      attributes: Number(json.at('attributes').hex(12)),
+      attributes: Number(json.at('attributes').hex(32)),
     },
   }
 }

@@ -20,6 +20,7 @@ import {
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
 import { XEN_ELFNOTE } from '../abi/elfnote.js'
+import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory, type Run } from '../guest/memory.js'
@@ -29,8 +30,9 @@ import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { dataRuns } from './data-pages.js'
+import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
   elfHeader,
@@ -62,8 +64,11 @@ interface SectionPlan {
   readonly align: number
 }
 
-/** A guest as a dump-core file, in chunks; each is valid until the next one is asked for. */
-export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
+/**
+ * A guest as a dump-core file, in chunks; each is valid until the next one is asked for. Progress is told of its pages.
+ * @throws the signal's reason.
+ */
+export function* writeXenCore(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
   const runs = dataRuns(domain)
   const pages = runs.reduce((sum, run) => sum + run.pages, 0)
   const notes = concat(...coreNotes(domain, pages).map(encodeNote))
@@ -137,21 +142,8 @@ export function* writeXenCore(domain: Domain): Generator<Uint8Array> {
   yield* frameList(domain, runs)
   written += pages * entryBytes
   yield upTo(listIndex + 1)
-  yield* pageContents(domain, runs)
+  yield* pageContents(domain, runs, new Work(bytesOf(runs), options))
   yield names.table
-}
-
-/** Memory of the runs, in order, in chunks that share one buffer. */
-export function* pageContents(domain: Domain, runs: readonly Run[]): Generator<Uint8Array> {
-  const buffer = new Uint8Array(4 << 20)
-  const most = buffer.length / PAGE_SIZE
-  for (const { pfn, pages } of runs) {
-    for (let done = 0; done < pages; done += most) {
-      const chunk = buffer.subarray(0, Math.min(most, pages - done) * PAGE_SIZE)
-      domain.memory.readInto(paddrOf(pfn + done), chunk)
-      yield chunk
-    }
-  }
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
@@ -362,10 +354,33 @@ function openForeign(
   return withinElf(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
-/** Where a guest that has not run finds start_info, or the frame that a suspended one gave to Xen. */
+/**
+ * The frame of start_info: where a guest that has not run finds it, or the one that a suspended guest gave to Xen. A guest
+ * that runs says it nowhere; it keeps the page, which its magic shows. 0, where nothing is to be found, is refused later.
+ */
 function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
   const { rsi, rdx } = vcpu?.registers ?? { rsi: 0n, rdx: 0n }
   const mapped = translate(domain, rsi)
-  if (mapped) return pfnOf(mapped.paddr)
-  return domain.p2m.pfn(Number(BigInt.asUintN(40, rdx))) ?? 0
+  const said = [mapped ? pfnOf(mapped.paddr) : undefined, domain.p2m.pfn(Number(BigInt.asUintN(40, rdx)))]
+  const isThere = startInfoSought(domain)
+  return said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn)) ?? found(domain, isThere) ?? 0
+}
+
+/** Whether a page begins as start_info does: the magic, NUL to its field's end, and a number of pages. */
+function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
+  const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
+  field.set(magic)
+  const start = new Uint8Array(field.length)
+  return (pfn) => {
+    memory.readInto(paddrOf(pfn), start)
+    return start.every((byte, i) => byte === field[i])
+  }
+}
+
+function found({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | undefined {
+  for (const { pfn, pages } of memory.pages()) {
+    for (let i = 0; i < pages; i++) if (isThere(pfn + i)) return pfn + i
+  }
+  return undefined
 }

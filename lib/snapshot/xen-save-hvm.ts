@@ -1,14 +1,22 @@
 /**
- * The PVH side of the xl format: HVM_PARAMS and HVM_CONTEXT, from a guest and back into one.
+ * The xl format of guests that are not PV, PVH's and HVM's: HVM_PARAMS and HVM_CONTEXT, from a guest and back into one.
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 HVM Guest"; what restoring needs, tried on Xen 4.17.
  * Gotcha: a restored guest cannot ask Xen for its memory map, so that hvm_start_info must have it; a kernel that asks all
- * the same cannot start from any save file, xl's own included.
+ * the same cannot start from any save file, xl's own included. In the stream both are alike: the configuration, or the
+ * state of a device model behind the stream, says that a guest is HVM.
  */
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
-import { type Domain, type HvmParam as Param, type PvhBoot, pageTypes, type SavedRecord } from '../guest/domain.js'
+import {
+  type Domain,
+  type HvmBoot,
+  type HvmParam as Param,
+  type PvhBoot,
+  pageTypes,
+  type SavedRecord,
+} from '../guest/domain.js'
 import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { identityWhere } from '../guest/pfn-view.js'
@@ -29,12 +37,21 @@ const ASKS_XEN_FOR_ITS_MAP = 'Could not get memory map from Xen!'
 const GRUBS_OWN_PAGES = 256
 const CONTEXT = 'HVM_CONTEXT'
 
+/** Whether a guest is one that this is about. */
+export const isHvmOrPvh = (domain: Domain): domain is Domain<PvhBoot | HvmBoot> => 'hvmParams' in domain.boot
+
 /** @throws DomainBuilderError `bad-config` for a guest that would not live through it. */
-export function requireRestorablePvh(domain: Domain<PvhBoot>): void {
+export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
   const wrong = (what: string, expected: string, found: string): never => {
     throw new DomainBuilderError('bad-config', what, { expected, found })
   }
-  const { hvmParams, hvmStartInfo } = domain.boot
+  const { boot } = domain
+  if (boot.kind === 'firmware') {
+    // Its interrupt controllers and timers are there and nowhere else.
+    if (savedContext(domain) === undefined) wrong("the guest's devices are not known", CONTEXT, 'none')
+    return
+  }
+  const { hvmParams, hvmStartInfo } = boot
   if (asksXenForItsMap(domain)) {
     wrong(
       'the kernel asks Xen for its memory map, which Xen does not have of a restored guest, whoever saved it',
@@ -64,30 +81,34 @@ export function encodeHvmParams(params: readonly Param[]): Uint8Array {
 }
 
 /** The body of HVM_CONTEXT: as it was found, where the guest has state that a Domain has no word for. */
-export function hvmContextOf(domain: Domain<PvhBoot>): Uint8Array {
-  return domain.saved?.records.find(({ name }) => name === CONTEXT)?.body ?? encodeHvmContext(domain.vcpus)
+export function hvmContextOf(domain: Domain): Uint8Array {
+  return savedContext(domain) ?? encodeHvmContext(domain.vcpus)
 }
 
-/** A PVH guest out of its stream. @throws DomainBuilderError `bad-snapshot`. */
-export function openPvh(
+const savedContext = ({ saved }: Domain): Uint8Array | undefined =>
+  saved?.records.find(({ name }) => name === CONTEXT)?.body
+
+/** An HVM or PVH guest out of its stream. @throws DomainBuilderError `bad-snapshot`. */
+export function openHvmOrPvh(
   source: ByteSource,
   stream: LibxcStream,
   records: readonly SavedRecord[],
   config: string | undefined,
   settings: ReadConfig | undefined,
-): Domain<PvhBoot> {
+  type: 'hvm' | 'pvh',
+): Domain<PvhBoot | HvmBoot> {
   const memory = pagesToMemory(source, stream.pages)
   const context = stream.records.find(({ name }) => name === CONTEXT) ?? refuse(stream.last, 'the guest has no vcpu')
   const found = within(context, () => decodeHvmContext(context.body))
   const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
   const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waiting(id))
-  const is64 = (first.efer & BigInt(EFER_LMA)) !== 0n
+  // A vcpu that waits for its guest to start it may be in real mode meanwhile.
+  const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
   const bytes = memory.pageCount * PAGE_SIZE
-  const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams: hvmParams.sort((a, b) => a.index - b.index) }
-  const guest: Domain<PvhBoot> = {
-    type: 'pvh',
+  hvmParams.sort((a, b) => a.index - b.index)
+  const common = {
     abi: is64 ? 'x86_64' : 'x86_32',
     name: settings?.name ?? '',
     memory,
@@ -95,18 +116,24 @@ export function openPvh(
     vcpus,
     regions: [],
     p2m: identityWhere(memory),
-    boot,
-    pageType: pageTypes(boot),
+  } as const
+  logSnapshot('xl: %s %s, %d pages, %d vcpus', common.name, type, memory.pageCount, count)
+  const saved = {
+    ...(config === undefined ? {} : { config }),
+    records: [...records, { name: CONTEXT, body: context.body }],
   }
-  logSnapshot('xl: %s pvh, %d pages, %d vcpus', guest.name, memory.pageCount, count)
+  if (type === 'hvm') {
+    const boot: HvmBoot = { kind: 'firmware', hvmParams }
+    return { ...common, type, boot, pageType: pageTypes(boot), saved }
+  }
+  const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams }
+  const guest: Domain<PvhBoot> = { ...common, type, boot, pageType: pageTypes(boot) }
   const begun = atFirstInstant(guest, first)
+  if (begun === undefined || Buffer.compare(encodeHvmContext(vcpus), context.body) !== 0) {
+    return { ...guest, ...begun, saved }
+  }
   // Our own writer says the same again: nothing needs to be kept of what a Domain says itself.
-  const ours = begun !== undefined && Buffer.compare(encodeHvmContext(vcpus), context.body) === 0
-  const kept = ours ? records : [...records, { name: CONTEXT, body: context.body }]
-  const saved = ours
-    ? { ...(kept.length > 0 ? { saved: { records: kept } } : {}) }
-    : { saved: { ...(config === undefined ? {} : { config }), records: kept } }
-  return { ...guest, ...(begun ?? {}), ...saved }
+  return { ...guest, ...begun, ...(records.length > 0 ? { saved: { records } } : {}) }
 }
 
 /** Where %ebx leads to hvm_start_info, the guest has not run: what it points to are its regions. */

@@ -22,7 +22,7 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
+import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
@@ -30,16 +30,17 @@ import { readStartInfo } from '../guest/start-info.js'
 import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE } from '../units.js'
+import type { WorkOptions } from '../work.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
 import { concat, libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
 import { type ByteSource, readAhead } from './source.js'
-import { openPvh, requireRestorablePvh } from './xen-save-hvm.js'
+import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
-/** How a save file of xl is written. */
-export interface XlOptions {
+/** How a save file of xl is written; progress is told of the records that hold its pages. */
+export interface XlOptions extends WorkOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3
   /** Default: made from the guest's content. */
@@ -58,27 +59,33 @@ export function isXl(start: Uint8Array): boolean {
 
 /**
  * A guest as the bytes of a save file, in chunks; each is valid until the next one is asked for.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or options that say nothing; the signal's reason.
  */
 export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
   const guest = restorable(domain)
   const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
-  const version = options.version ?? 3
+  const { version = 3 } = options
+  if (version !== 2 && version !== 3) {
+    throw new DomainBuilderError('bad-config', 'no such libxc stream', {
+      expected: 'version 2 or 3',
+      found: String(version),
+    })
+  }
   logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
   yield introduction(config)
-  yield* isPvh(guest) ? libxcHvmStream(guest, version) : libxcPvStream(guest as Domain<PvBoot>, version)
+  yield* isHvmOrPvh(guest)
+    ? libxcHvmStream(guest, version, options)
+    : libxcPvStream(guest as Domain<PvBoot>, version, options)
   const emulators = (guest.saved?.records ?? []).flatMap(({ name, body }) =>
     LIBXL_RECORDS.filter((known) => known === name).map((known) => record(LIBXL_RECORD[known], body)),
   )
   yield concat(...emulators, record(LIBXL_RECORD.END, new Uint8Array(0)))
 }
 
-const isPvh = (domain: Domain): domain is Domain<PvhBoot> => domain.boot.kind === 'hvm_start_info'
-
 /** The guest with pfns for frames. */
-function restorable(domain: Domain): Domain<PvBoot | PvhBoot> {
-  if (isPvh(domain)) {
-    requireRestorablePvh(domain)
+function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
+  if (isHvmOrPvh(domain)) {
+    requireRestorable(domain)
     return domain
   }
   const wrong = (what: string, expected: string, found: string): never => {
@@ -86,7 +93,7 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot> {
   }
   const { boot } = domain
   if (boot.kind !== 'start_info') {
-    return wrong('such a guest cannot be written as an xl file', 'a pv or pvh guest', domain.type)
+    return wrong('such a guest cannot be written as an xl file', 'a pv, pvh or hvm guest', domain.type)
   }
   if (!boot.xenstore || !boot.console) {
     return wrong('xl restores guests with a xenstore and a console page only', 'both pages', 'a dom0')
@@ -129,7 +136,7 @@ function introduction(config: string): Uint8Array {
  * A guest out of a save file. The file is looked through once; pages are read when somebody looks at them.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
  */
-export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot> {
+export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot | HvmBoot> {
   const ahead = readAhead(source)
   const { config, offset } = readXlHeader(ahead)
   const settings = within({ name: 'domain configuration', offset: XL_MAGIC.length + XlHeader.size }, () =>
@@ -137,14 +144,9 @@ export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot> {
   )
   const { stream, emulators } = readLibxl(ahead, offset)
   if (stream.pv) return openPv(source, stream, emulators, config, settings)
-  if (settings?.type === 'hvm') {
-    throw new DomainBuilderError('bad-snapshot', 'the guest is no PV or PVH guest', {
-      expected: 'type pv or pvh',
-      found: "'hvm'",
-      offset,
-    })
-  }
-  return openPvh(source, stream, keptState(stream, emulators), config, settings)
+  // Where xl wrote no configuration, a device model says that there is one.
+  const isHvm = settings === undefined ? emulators.length > 0 : settings.type === 'hvm'
+  return openHvmOrPvh(source, stream, keptState(stream, emulators), config, settings, isHvm ? 'hvm' : 'pvh')
 }
 
 function readXlHeader(source: ByteSource): { config: string | undefined; offset: number } {
@@ -310,14 +312,15 @@ function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): Save
   return [...kept.map(({ name, body }) => ({ name, body })), ...emulators]
 }
 
-function tableRuns(stream: LibxcStream): { level: number; pfn: number; pages: number }[] {
-  const runs: { level: number; pfn: number; pages: number }[] = []
+function tableRuns(stream: LibxcStream): TableFramesRun[] {
+  const runs: TableFramesRun[] = []
   for (const { pfn, pages } of stream.pages.runs()) {
-    const { level } = stream.pages.pageType(pfn)
+    const { level, pinned } = stream.pages.pageType(pfn)
     if (level === 0) continue
     const last = runs.at(-1)
-    if (last?.level === level && last.pfn + last.pages === pfn) last.pages += pages
-    else runs.push({ level, pfn, pages })
+    if (last?.level === level && (last.pinned === true) === pinned && last.pfn + last.pages === pfn) {
+      runs[runs.length - 1] = { ...last, pages: last.pages + pages }
+    } else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
   }
   return runs
 }

@@ -54,6 +54,7 @@ type Overrides<S> = {
 export interface SegmentSpec {
   /** Default PT_LOAD. */
   readonly type?: number
+  /** p_paddr, bytes. */
   readonly paddr: number | bigint
   /** Default: paddr. */
   readonly vaddr?: number | bigint
@@ -71,29 +72,39 @@ export interface SegmentSpec {
 
 /** A section, named and typed as in <elf.h>. */
 export interface SectionSpec {
+  /** Such as `.text`. */
   readonly name: string
   /** Default SHT_PROGBITS. */
   readonly type?: number
+  /** The section's bytes; sh_size is their number. */
   readonly data: Uint8Array
+  /** sh_addr, default 0. */
   readonly addr?: number | bigint
   /** Index of another section, or its name. */
   readonly link?: number | string
+  /** sh_info, default 0. */
   readonly info?: number
+  /** sh_entsize, bytes, default 0. */
   readonly entsize?: number
   /** Default 1. */
   readonly align?: number
+  /** Fields that are to differ from all of the above. */
   readonly header?: Overrides<typeof Shdr64>
 }
 
 /** What buildElf puts together; sizes, addresses and alignments are bytes. */
 export interface ElfSpec {
+  /** Bits: ELFCLASS32 or ELFCLASS64. */
   readonly class: 32 | 64
   /** Default: EM_386 or EM_X86_64 by the class. */
   readonly machine?: number
   /** Default ET_EXEC. */
   readonly type?: number
+  /** e_entry. */
   readonly entry: number | bigint
+  /** One program header each, in this order. */
   readonly segments: readonly SegmentSpec[]
+  /** Default: none. */
   readonly notes?: readonly NoteSpec[]
   /** A PT_NOTE segment (default), only an SHT_NOTE section named .note.Xen, or both over the same bytes. */
   readonly notesIn?: 'segment' | 'section' | 'both'

@@ -21,11 +21,13 @@ export interface NoteSpec {
   readonly owner?: string
   /** A Xen note by its name without XEN_ELFNOTE_, or any number. */
   readonly type: XenNoteName | number
+  /** What the descriptor holds; NoteDesc says how wide. */
   readonly desc: NoteDesc
   /** Where the note starts and what its descriptor is padded to; default 4. 8 is what GNU's linker does to its own. */
   readonly align?: 4 | 8
   /** Claims for tests: n_namesz and n_descsz that differ from what follows. */
   readonly namesz?: number
+  /** Bytes that n_descsz claims. */
   readonly descsz?: number
 }
 

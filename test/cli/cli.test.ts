@@ -169,8 +169,20 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
   )
   const ran = xdb(['build', '--config', cfg, '-o', file('cfg.img'), '--json'])
   t.equal(ran.code, 0, ran.err)
-  t.match(ran.err, /not for a builder: disk\n$/)
-  t.same((JSON.parse(ran.out) as { unused: string[] }).unused, ['disk'])
+  t.match(ran.err, /^[^\n]*guest\.cfg: for xl, not for a builder: disk\n$/)
+  t.match(JSON.parse(ran.out), { unused: ['disk'], unknown: [], warnings: [] })
+  const odd = file(
+    'odd.cfg',
+    `kernel = "${kernel}"\nmemroy = 8\ncmdline = "a"\nroot = "b"\nvif = []\nmemory = 16\nzzz = 1\n`,
+  )
+  t.equal(
+    xdb(['build', '--config', odd, '-o', file('odd.img')]).err,
+    [
+      `${odd}: root is not used beside cmdline\n`,
+      `${odd}: no key of xl.cfg: memroy (did you mean memory?), zzz\n`,
+      `${odd}: for xl, not for a builder: vif\n`,
+    ].join(''),
+  )
   xdb([
     'build',
     kernel,

@@ -6,8 +6,8 @@
  */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { crc32 } from '../../lib/codec/crc.js'
 import { DomainBuilderError } from '../../lib/errors.js'
-import { crc32 } from '../../lib/kernel/codec/crc.js'
 import { CODEC_NAMES, type CodecName, decode, sniffCodec } from '../../lib/kernel/payload.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'

@@ -22,6 +22,12 @@ export type VerifyStream = (file: string) => string | undefined
 export async function findVerifyStream(): Promise<Found<VerifyStream>> {
   const python = await findCommand('python3', 'python3')
   if ('missing' in python) return python
+  const utils = await findXenUtils()
+  return 'missing' in utils ? utils : { found: verify }
+}
+
+/** The folder of Xen's own programs (bin) and Python modules (lib/python), fetched if need be. */
+export async function findXenUtils(): Promise<Found<string>> {
   if (!existsSync(root)) {
     try {
       fetchPackage()
@@ -29,7 +35,7 @@ export async function findVerifyStream(): Promise<Found<VerifyStream>> {
       return { missing: `${PACKAGE} cannot be fetched: ${(error as Error).message.split('\n')[0]}` }
     }
   }
-  return { found: verify }
+  return { found: root }
 }
 
 function fetchPackage(): void {

@@ -7,7 +7,16 @@
  * xl.test.ts shows that any other gives the same file.
  */
 import t, { type Test } from 'tap'
-import { buildDomain, type Domain, DomainBuilderError, type DomainConfig, readKernel } from '../../lib/index.js'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  DomainBuilderError,
+  type DomainConfig,
+  openXl,
+  readKernel,
+} from '../../lib/index.js'
+import { HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 
@@ -15,32 +24,36 @@ type Format = (typeof FORMATS)[number]
 type Refusals = Partial<Record<Format, RegExp>>
 
 interface Guest {
-  readonly kernel: Uint8Array
-  readonly config: DomainConfig
+  readonly make: () => Promise<Domain>
   /** What cannot carry it, and why. */
   readonly refusals: Refusals
 }
 
 const common = { memory: 6 * 2 ** 20, ramdisk: pattern(9000), cmdline: 'quiet' }
-const needsXen = /^the guest needs Xen: .* expected pvh or linux, found pv$/
+const needsXen = /^the guest needs Xen: .* expected pvh or linux, found (pv|hvm)$/
 const specialPages = /^the guest has Xen's special pages: .* platform pc, found one of platform xen$/
-const notForXl = /^such a guest cannot be written as an xl file: expected a pv or pvh guest, found linux$/
+const notForXl = /^such a guest cannot be written as an xl file: expected a pv, pvh or hvm guest, found linux$/
 const noSpecialPages = /^the guest has none of Xen's special pages: expected platform xen, found platform pc$/
+const policies = /^Xen before 4.14 does not know what the guest was saved with: .* found X86_CPUID_POLICY$/
+
+const built = (kernel: Uint8Array, config: DomainConfig) => async () => buildDomain(await readKernel(kernel), config)
 
 const pv = (bits: 32 | 64): Guest => ({
-  kernel: pvKernelFile({ class: bits }),
-  config: { ...common, type: 'pv', vcpus: 3, mapRamdisk: true },
+  make: built(pvKernelFile({ class: bits }), { ...common, type: 'pv', vcpus: 3, mapRamdisk: true }),
   refusals: { qemu: needsXen, kexec: needsXen },
 })
 const pvh = (bits: 32 | 64): Guest => ({
-  kernel: pvhKernelFile({ class: bits, paddr: 0x100000 }),
-  config: { ...common, type: 'pvh', vcpus: 3 },
+  make: built(pvhKernelFile({ class: bits, paddr: 0x100000 }), { ...common, type: 'pvh', vcpus: 3 }),
   refusals: { qemu: specialPages, kexec: specialPages },
 })
 const linux = (bits: 32 | 64): Guest => ({
-  kernel: linuxKernelFile(bits),
-  config: { ...common, type: 'linux', memory: 20 * 2 ** 20 },
+  make: built(linuxKernelFile(bits), { ...common, type: 'linux', memory: 20 * 2 ** 20 }),
   refusals: { xl: notForXl, 'xl version 2': notForXl },
+})
+/** As xl saved it, of a later Xen and of an earlier one. */
+const hvm = (vcpus: HvmVcpus, version: 2 | 3): Guest => ({
+  make: async () => openXl(bytesSource(hvmSaveFile({ vcpus, version }))),
+  refusals: { qemu: needsXen, kexec: needsXen, ...(version === 3 ? { 'xl version 2': policies } : {}) },
 })
 const GUESTS: Readonly<Record<string, Guest>> = {
   'PV, 64-bit': pv(64),
@@ -48,12 +61,14 @@ const GUESTS: Readonly<Record<string, Guest>> = {
   'PVH, 64-bit kernel': pvh(64),
   'PVH, 32-bit kernel': pvh(32),
   'PVH for a PC': {
-    kernel: pvhKernelFile({ paddr: 0x100000 }),
-    config: { ...common, type: 'pvh', platform: 'pc' },
+    make: built(pvhKernelFile({ paddr: 0x100000 }), { ...common, type: 'pvh', platform: 'pc' }),
     refusals: { xl: noSpecialPages, 'xl version 2': noSpecialPages },
   },
   'Linux, 64-bit': linux(64),
   'Linux, 32-bit': linux(32),
+  ...Object.fromEntries(
+    (Object.keys(HVM_VCPUS) as HvmVcpus[]).map((vcpus, i) => [`HVM, ${vcpus}`, hvm(vcpus, i === 0 ? 3 : 2)]),
+  ),
 }
 
 function refused(t: Test, domain: Domain, format: Format, why: RegExp, from: string): void {
@@ -66,17 +81,18 @@ function refused(t: Test, domain: Domain, format: Format, why: RegExp, from: str
   }
 }
 
-for (const [name, { kernel, config, refusals }] of Object.entries(GUESTS)) {
+for (const [name, { make, refusals }] of Object.entries(GUESTS)) {
   t.test(`${name}: every format into every other and back`, async (t) => {
-    const built = buildDomain(await readKernel(kernel), config)
+    const guest = await make()
     const same = (found: Domain, what: string): void => {
-      sameGuest(t, found, built, what)
-      t.same([found.type, found.abi], [built.type, built.abi], `${what}: kind`)
+      sameGuest(t, found, guest, what)
+      t.same([found.type, found.abi], [guest.type, guest.abi], `${what}: kind`)
+      t.same(found.saved, guest.saved, `${what}: what is kept as it was saved`)
     }
     const carried = FORMATS.filter((format) => refusals[format] === undefined)
-    t.ok(carried.length >= 5, carried.join(', '))
+    t.ok(carried.length >= 4, carried.join(', '))
     for (const one of carried) {
-      const first = THROUGH[one](built)
+      const first = THROUGH[one](guest)
       same(first, one)
       for (const other of carried) {
         const there = THROUGH[other](first)

@@ -5,10 +5,46 @@
  * Gotcha: frames in some formats are pfns and in others mfns; what a guest sees is the same in all of them.
  */
 import t from 'tap'
+import {
+  DomainHeader,
+  LIBXC_HEADER_BYTES,
+  LIBXC_RECORD,
+  PFINFO_PINNED,
+  RecordHeader,
+  X86PvP2mFrames,
+} from '../../lib/abi/save-stream.js'
 import { requirePv } from '../../lib/guest/domain.js'
-import { buildDomain, bytesSource, openSnapshot, readKernel, readVirtual, writeXenCore } from '../../lib/index.js'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  openSnapshot,
+  readKernel,
+  readVirtual,
+  writeXenCore,
+  writeXl,
+} from '../../lib/index.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
+
+/** The note's owner misspelt: a stranger's file, of which only what xl itself writes is left. */
+function strangersCore(domain: Domain): Buffer {
+  const bytes = Buffer.from(bytesOf(writeXenCore(domain)))
+  bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
+  return bytes
+}
+
+/** Offset of the body of the first record of that type, in a file of xl's that was just written. */
+function bodyOf(file: Buffer, type: number): number {
+  const magic = Buffer.alloc(8)
+  magic.writeBigUInt64LE(0xffffffffffffffffn)
+  for (let at = file.indexOf(magic) + LIBXC_HEADER_BYTES + DomainHeader.size; at < file.length; ) {
+    const found = RecordHeader.decode(file, at)
+    if (found.type === type) return at + RecordHeader.size
+    at += RecordHeader.size + Math.ceil(found.body_length / 8) * 8
+  }
+  throw new Error(`no record ${type}`)
+}
 
 t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note', async (t) => {
   const kernel = await readKernel(pvKernelFile())
@@ -21,13 +57,59 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
     t.same(read.kernel, built.kernel)
     t.equal(read.p2m.mfn(5), 104)
   }
-  // The note's owner misspelt: a stranger's file, of which only what xl itself writes is left.
-  const bytes = Buffer.from(bytesOf(writeXenCore(built)))
-  bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
-  const foreign = openSnapshot(bytesSource(bytes))
+  const foreign = await openSnapshot(bytesSource(strangersCore(built)))
   t.same(foreign.vcpus, built.vcpus)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
   t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
   const si = requirePv(built).startInfo.vaddr
   t.same(readVirtual(foreign, si, 14), readVirtual(built, si, 14))
+})
+
+t.test('a core of a guest that runs: its registers have moved on, start_info is found by its magic', async (t) => {
+  const kernel = await readKernel(pvKernelFile())
+  const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, p2m: { offset: 99 } })
+  const [first, ...others] = built.vcpus
+  if (first === undefined) return t.fail('a guest has a vcpu')
+  const run = (rsi: bigint): Domain => {
+    const registers = { ...first.registers, rsi, rdx: 0x4000000000000000n }
+    return { ...built, vcpus: [{ ...first, registers }, ...others] }
+  }
+  // A register may be anything: another mapped page, or no address.
+  for (const rsi of [first.registers.rip & ~0xfffn, 0x1234n]) {
+    const bytes = strangersCore(run(rsi))
+    const { pfn, vaddr } = requirePv(await openSnapshot(bytesSource(bytes))).startInfo
+    t.same({ pfn, vaddr }, requirePv(built).startInfo)
+    bytes.write('xen-0.0', bytes.indexOf('xen-3.0-x86_64\0\0\0'), 'latin1')
+    await t.rejects(openSnapshot(bytesSource(bytes)), {
+      code: 'bad-snapshot',
+      message: /start_info has the wrong magic/,
+    })
+  }
+})
+
+t.test('a p2m list that lies in pieces keeps its order, and tables their pins, in every format', async (t) => {
+  const kernel = await readKernel(pvKernelFile())
+  const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, name: 'run', mapRamdisk: true })
+  const uuid = '6cf5c1f3-4b2e-4e52-9f7c-3a5b9d2f0c11'
+  const file = Buffer.from(bytesOf(writeXl(built, { uuid })))
+  // As Linux leaves it: the list was made anew, from the top of memory down.
+  const list = bodyOf(file, LIBXC_RECORD.X86_PV_P2M_FRAMES) + X86PvP2mFrames.size
+  const frames = Array.from({ length: 4 }, (_, i) => file.readBigUInt64LE(list + 8 * i))
+  for (const [i, frame] of frames.toReversed().entries()) file.writeBigUInt64LE(frame, list + 8 * i)
+  // And it holds a table beside the top one.
+  const { runs } = requirePv(built).pageTables
+  const table = runs.find(({ level }) => level === 1)?.pfn ?? 0
+  const entry = bodyOf(file, LIBXC_RECORD.PAGE_DATA) + 8 + 8 * table + 7
+  t.equal(file[entry], 1 << 4, 'the type is in the top bits')
+  file[entry] = (1 | PFINFO_PINNED) << 4
+
+  const guest = await openSnapshot(bytesSource(file))
+  t.same(guest.pageType(table), { level: 1, pinned: true })
+  t.same(
+    guest.regions.filter(({ name }) => name === 'p2m').map(({ pfn }) => pfn),
+    frames.toReversed().map(Number),
+  )
+  for (const format of ['raw', 'xen-core', 'elf-core', 'xl'] as const) {
+    t.equal(Buffer.compare(bytesOf(writeXl(THROUGH[format](guest), { uuid })), file), 0, format)
+  }
 })

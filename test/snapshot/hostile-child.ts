@@ -73,7 +73,7 @@ for await (const damaged of damagedSnapshots()) {
   const counted = outcomes[base]
   const start = process.cpuUsage()
   try {
-    readAll(open())
+    readAll(await open())
     counted.opened++
   } catch (error) {
     counted.refused++

@@ -90,8 +90,8 @@ async function refused(t: Test, code: ErrorCode, pattern: RegExp, act: () => unk
 t.test('what is written is the guest again, through raw and gzip too, and the same bytes', async (t) => {
   for (const { name, domain } of await guests()) {
     const file = written(domain)
-    t.equal(sniffSnapshot(bytesSource(file)), 'kexec', name)
-    const back = openSnapshot(bytesSource(file))
+    t.equal(await sniffSnapshot(bytesSource(file)), 'kexec', name)
+    const back = await openSnapshot(bytesSource(file))
     t.equal(rawJson(back), rawJson(domain))
     t.same(back.vcpus, domain.vcpus)
     t.same(back.memory.ranges, domain.memory.ranges)
@@ -103,9 +103,9 @@ t.test('what is written is the guest again, through raw and gzip too, and the sa
     t.ok(Buffer.from(written(back)).equals(file), 'what was read, written again')
     t.ok(Buffer.from(written(throughRaw(back))).equals(file), 'through raw')
     const zipped = bytesOf(gzipped(writeKexec(domain)))
-    t.equal(rawJson(openSnapshot(bytesSource(zipped))), rawJson(domain), 'through gzip')
+    t.equal(rawJson(await openSnapshot(bytesSource(zipped))), rawJson(domain), 'through gzip')
   }
-  t.equal(sniffSnapshot(bytesSource(linuxKernelFile())), undefined, 'an ELF alone is a kernel')
+  t.equal(await sniffSnapshot(bytesSource(linuxKernelFile())), undefined, 'an ELF alone is a kernel')
 })
 
 t.test('readelf sees what kexec_load takes', async (t) => {
@@ -277,7 +277,7 @@ t.test('a kernel that may be anywhere goes into a reservation that just holds it
   const within = { start: 0x4000000, end: 0x4000000 + pages * PAGE_SIZE }
   const domain = buildDomain(await readKernel(kernel), { type: 'linux', memory: 128 * MiB, within })
   t.equal(domain.vcpus[0]?.registers.rip, 0x4000000n)
-  t.equal(rawJson(openSnapshot(bytesSource(written(domain)))), rawJson(domain))
+  t.equal(rawJson(await openSnapshot(bytesSource(written(domain)))), rawJson(domain))
   await refused(t, 'does-not-fit', /page_tables: expected 0x3000 bytes within .*, found 0x2000 in a row/, async () =>
     buildDomain(await readKernel(kernel), {
       type: 'linux',
@@ -296,7 +296,7 @@ t.test('zeros between bytes are cut out of the file while there are segments lef
   const { segments } = (await readKernel(file)).elf ?? { segments: [] }
   t.equal(segments.filter(({ type }) => type === PT_LOAD).length, 16)
   t.ok(file.length < 30 * MiB, `${file.length} bytes`)
-  const back = openSnapshot(bytesSource(file))
+  const back = await openSnapshot(bytesSource(file))
   t.equal(Buffer.compare(back.memory.read(0x2000000, 48 * MiB), wide.memory.read(0x2000000, 48 * MiB)), 0)
   t.equal(rawJson(back), rawJson(wide))
 })
@@ -328,8 +328,8 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
   )
   await refused(t, 'bad-snapshot', /not whole pages/, opens(edit(0, ({ p_paddr }) => ({ p_paddr: p_paddr + 1n }))))
   await refused(t, 'bad-snapshot', /not whole pages/, opens(edit(headers - 2, () => ({ p_paddr: 2n ** 52n }))))
-  await refused(t, 'truncated', /segment 0 lies beyond the end/, opens(edit(0, () => ({ p_offset: 2n ** 63n }))))
-  await refused(t, 'truncated', /segment 0 lies beyond the end/, opens(edit(0, () => ({ p_filesz: 2n ** 40n }))))
+  await refused(t, 'truncated', /too short for segment 0:/, opens(edit(0, () => ({ p_offset: 2n ** 63n }))))
+  await refused(t, 'truncated', /too short for segment 0:/, opens(edit(0, () => ({ p_filesz: 2n ** 40n }))))
   await refused(
     t,
     'bad-snapshot',
@@ -345,7 +345,7 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
   await refused(t, 'bad-snapshot', /so many segments cannot be: expected 1 to 16, found 0/, () => {
     const none = good.slice()
     for (let i = 0; i < headers - 1; i++) none.fill(0, phdr(i), phdr(i) + 4)
-    openSnapshot(bytesSource(none))
+    return openSnapshot(bytesSource(none))
   })
   const text = Buffer.from(good)
   const lie = (from: string, to: string) => {

@@ -180,3 +180,12 @@ t.test('a sidecar that lies is refused, and its command is not believed', async 
   })
   t.notOk(qemuArguments(openQemu(evil, bytesSource(memory)), 'guest').includes('-rf'))
 })
+
+t.test('a boot ROM wants a page below 4 GiB', async (t) => {
+  const [vcpu] = (await build()).vcpus
+  if (!vcpu) return t.fail('no vcpu')
+  t.equal(bootRom(vcpu, 0x9e000).length, 0x10000)
+  for (const page of [Number.NaN, -4096, 0x9e001, 2 ** 32]) {
+    t.throws(() => bootRom(vcpu, page), { code: 'bad-config', message: /the last steps' page/ })
+  }
+})

@@ -31,6 +31,8 @@ import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findVerifyStream } from '../peer/verify-stream.js'
 
+const UUID = '6d0f1a5e-3b7c-4f2a-9c1d-0e8b7a6f5d4c'
+
 export function xlBytes(domain: Domain, options?: XlOptions): Uint8Array {
   return new Uint8Array(Buffer.concat(Array.from(writeXl(domain, options), (chunk) => chunk.slice())))
 }
@@ -92,8 +94,8 @@ t.test('whatever the p2m, the file is the same, to the last byte', async (t) => 
 })
 
 t.test('writing what was read changes only what is not known of a stranger', async (t) => {
-  const first = xlBytes(await build(64), { uuid: 'x' })
-  t.equal(Buffer.compare(xlBytes(openXl(bytesSource(first)), { uuid: 'x' }), first), 0)
+  const first = xlBytes(await build(64), { uuid: UUID })
+  t.equal(Buffer.compare(xlBytes(openXl(bytesSource(first)), { uuid: UUID }), first), 0)
 })
 
 t.test('zeroed memory of the kernel is data, free memory is not', async (t) => {
@@ -180,7 +182,7 @@ t.test('a PVH guest read back is the guest that was written', async (t) => {
   const { kernel: origin, regions, ...described } = describeDomain(built)
   t.ok(origin && regions)
   t.match(describeDomain(read), described)
-  t.equal(Buffer.compare(xlBytes(read, { uuid: 'same' }), xlBytes(built, { uuid: 'same' })), 0, 'written again')
+  t.equal(Buffer.compare(xlBytes(read, { uuid: UUID }), xlBytes(built, { uuid: UUID })), 0, 'written again')
 })
 
 t.test('the HVM context and parameters, by the offsets that Xen documents', async (t) => {
@@ -285,4 +287,12 @@ t.test('a PVH file that lies is refused, wherever it does', async (t) => {
     }
   }
   t.ok(refused > 300, `${refused} of ${places.length} refused, the others harmless`)
+})
+
+t.test('a uuid and a version that are none are refused', async (t) => {
+  const guest = await build(64)
+  for (const options of [{ uuid: 'x' }, { uuid: `${UUID}0` }, { version: 4 as 3 }]) {
+    t.throws(() => xlBytes(guest, options), { code: 'bad-config' })
+  }
+  t.ok(xlBytes(guest, { uuid: UUID.toUpperCase(), version: 2 }).length > 0)
 })

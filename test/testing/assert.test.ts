@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { buildDomain, DomainBuilderError, readKernel } from '../../lib/index.js'
-import { assertBootParams, assertMapped, assertNotMapped, assertStartInfo } from '../../lib/testing/index.js'
+import {
+  assertBootParams,
+  assertHvmStartInfo,
+  assertMapped,
+  assertNotMapped,
+  assertStartInfo,
+} from '../../lib/testing/index.js'
+import { linuxKernelFile, pvhKernelFile } from '../fixtures/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 
 const build = async () => buildDomain(await readKernel(helloKernel()), { memory: 32 << 20, cmdline: 'quiet' })
@@ -45,14 +52,80 @@ test('each difference is a line, and only the named fields are in actual and exp
   t.throws(() => assertBootParams(guest, {}), DomainBuilderError)
 })
 
+test('boot_params: the fields that are named, the nested ones too', async (t) => {
+  const guest = buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 64 << 20, cmdline: 'quiet' })
+  assertBootParams(guest, {})
+  assertBootParams(guest, { e820_entries: 2, hdr: { header: 0x53726448, boot_flag: 0xaa55, type_of_loader: 0xff } })
+  const error = caught(() =>
+    assertBootParams(guest, { e820_entries: 3, hdr: { boot_flag: 0xaa55, cmdline_size: 1, type_of_loader: 0xff } }),
+  )
+  t.same(error.message.split('\n').slice(0, 3), [
+    'boot_params is not what the test expects:',
+    '  boot_params.e820_entries: expected 0x3, found 0x2',
+    '  boot_params.hdr.cmdline_size: expected 0x1, found 0x0',
+  ])
+  t.same(error.actual, { e820_entries: 2, hdr: { boot_flag: 0xaa55, cmdline_size: 0, type_of_loader: 0xff } })
+  t.same(error.expected, { e820_entries: 3, hdr: { boot_flag: 0xaa55, cmdline_size: 1, type_of_loader: 0xff } })
+  const [ram] = (error.actual as { e820_table?: unknown[] }).e820_table ?? []
+  t.equal(ram, undefined, 'what was not asked for is not shown')
+  t.match(
+    caught(() => assertBootParams(guest, { e820_table: [] })).message,
+    /e820_table: expected \[\], found \[\{ addr: 0x0/,
+  )
+})
+
+test('hvm_start_info: what is as expected, what is not, and guests without one', async (t) => {
+  const config = { type: 'pvh', platform: 'pc', memory: 64 << 20, ramdisk: new Uint8Array(10).fill(1) } as const
+  const guest = buildDomain(await readKernel(pvhKernelFile()), config)
+  assertHvmStartInfo(guest, { magic: 0x336ec578, version: 1, nr_modules: 1 })
+  const error = caught(() => assertHvmStartInfo(guest, { version: 2, nr_modules: 1, rsdp_paddr: 1n }))
+  t.match(
+    error.message,
+    /^hvm_start_info is not what the test expects:\n {2}hvm_start_info\.version: expected 0x2, found 0x1\n {2}hvm_start_info\.rsdp_paddr: expected 0x1, found 0x[0-9a-f]+\n/,
+  )
+  t.same(Object.keys(error.actual as object), ['version', 'nr_modules', 'rsdp_paddr'])
+  t.same(error.expected, { version: 2, nr_modules: 1, rsdp_paddr: 1n })
+  t.equal(error.operator, 'deepStrictEqual')
+  for (const refused of [
+    () => assertStartInfo(guest, {}),
+    () => assertBootParams(guest, {}),
+    () => assertHvmStartInfo(linux, {}),
+  ]) {
+    t.throws(refused, { code: 'bad-config' })
+  }
+})
+
+const linux = buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 64 << 20 })
+
+test('an assertion that fails points to the test, not into the library', (t) => {
+  const { stack = '' } = caught(() => assertHvmStartInfoOfNothing())
+  t.match(
+    stack.split('\n').find((line) => /^ +at /.test(line)),
+    /assertHvmStartInfoOfNothing/,
+  )
+  t.end()
+})
+function assertHvmStartInfoOfNothing(): void {
+  assertBootParams(linux, { e820_entries: 77 })
+}
+
 const FAILING = `
 import { buildDomain, readKernel } from 'xen-domain-builder'
-import { assertStartInfo, buildElf, xenNotes } from 'xen-domain-builder/testing'
+import { assertBootParams, assertHvmStartInfo, assertStartInfo, buildElf, xenNotes } from 'xen-domain-builder/testing'
+const kernel = (vaddr, notes) => readKernel(
+  buildElf({ class: 64, entry: vaddr, segments: [{ paddr: 0x100000, vaddr, data: new Uint8Array(64).fill(1) }], notes: xenNotes(notes) }),
+)
+const memory = 32 << 20
 test('nr_pages', async () => {
-  const notes = xenNotes({ XEN_VERSION: 'xen-3.0', LOADER: 'generic', VIRT_BASE: 0xffffffff80000000n })
-  const segments = [{ paddr: 0x100000, vaddr: 0xffffffff80100000n, data: new Uint8Array(64) }]
-  const image = buildElf({ class: 64, entry: 0xffffffff80100000n, segments, notes })
-  assertStartInfo(buildDomain(await readKernel(image), { memory: 32 << 20 }), { nr_pages: 0x2001n })
+  const pv = await kernel(0xffffffff80100000n, { XEN_VERSION: 'xen-3.0', LOADER: 'generic', VIRT_BASE: 0xffffffff80000000n })
+  assertStartInfo(buildDomain(pv, { type: 'pv', memory }), { nr_pages: 0x2001n })
+})
+test('version', async () => {
+  const pvh = await kernel(0x100000n, { PHYS32_ENTRY: 0x100000 })
+  assertHvmStartInfo(buildDomain(pvh, { type: 'pvh', memory }), { version: 0x71 })
+})
+test('boot_flag', async () => {
+  assertBootParams(buildDomain(await kernel(0x100000n, {}), { type: 'linux', memory }), { hdr: { boot_flag: 0xaa56 } })
 })
 `
 const RUNNERS = {
@@ -86,5 +159,9 @@ for (const [name, { module, args }] of Object.entries(RUNNERS)) {
     t.match(said, /start_info\.nr_pages: expected 0x2001, found 0x2000/)
     t.match(said, /8192n?/, 'actual')
     t.match(said, /8193n?/, 'expected')
+    t.match(said, /hvm_start_info\.version: expected 0x71, found 0x1/)
+    t.match(said, /boot_params\.hdr\.boot_flag: expected 0xaa56, found 0xaa55/)
+    for (const number of ['113', '43605', '43606'])
+      t.match(said, number, 'actual and expected, as the runner shows them')
   })
 }

@@ -2,7 +2,7 @@
 # Everything that a real Xen with a Linux dom0 and xl needs, from Debian's packages, into .cache/xen/build:
 #   xen.elf       the hypervisor, as the multiboot ELF that QEMU loads
 #   vmlinuz       Debian's kernel; vmlinux, the ELF inside it, which starts faster under emulation
-#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, pvfreeze, dom0/init
+#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, xen-hvmctx, pvfreeze, dom0/init
 #   guest.cpio    a guest's system that says what it sees; guest.sha256, of the file in it that the guest checks
 #
 # Source: Xen docs/misc/xen-command-line.pandoc, xl(1); Debian's packages of both.
@@ -37,7 +37,7 @@ cp "$ROOT/bin/busybox" "$DOM0/bin/busybox"
 for applet in $("$DOM0/bin/busybox" --list); do
   [ "$applet" = busybox ] || ln -s /bin/busybox "$DOM0/bin/$applet"
 done
-for tool in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xenctx; do
+for tool in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xenctx xen-hvmctx; do
   cp -L "$ROOT/$TOOLS/$tool" "$DOM0/$TOOLS/$tool"
   ln -s "/$TOOLS/$tool" "$DOM0/usr/sbin/$tool"
 done

@@ -9,11 +9,13 @@ import { kernelPath } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { checkInXen } from './check.js'
 import { damagedCase } from './damaged.js'
+import { documentedCase } from './documented.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
+import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
-import { restoredCase, restoredFile, restoredLinux, restoredLinuxRead, restoredLinuxTwice } from './saved.js'
+import { restoredCase, restoredFile, restoredLinux, restoredLinuxAgain, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -47,7 +49,7 @@ const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB
 
 checkInXen(
   'debian',
-  ['grub-x86_64-xen-halts', 'gnumach-amd64'],
+  ['grub-x86_64-xen-halts', 'gnumach-amd64', 'debian-amd64'],
   [
     {
       name: 'hello-create',
@@ -77,18 +79,21 @@ checkInXen(
     restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),
     restoredFile('example-restored', exampleFile, 'nr_pages', /^hello from start_info, nr_pages=0x8000\n$/),
+    documentedCase(),
     damagedCase('damaged', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('grub-restored', grub, 'GRUB-DONE', /GRUB-HELLO x86_64-xen/),
-    restoredLinuxRead('linux-restored', linux),
-    restoredLinuxRead('linux-restored-4', { ...linux, vcpus: 4 }),
+    restoredLinuxTwice('linux-restored', linux),
+    restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-96m', { ...linux, memoryMiB: 96, vcpus: 2 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
-    restoredLinuxRead('pvh-restored', pvh),
+    restoredLinuxTwice('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
-    restoredLinuxRead('pvh-restored-4', { ...pvh, vcpus: 4 }),
-    restoredLinuxTwice('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
+    restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
+    restoredLinuxAgain('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
+    savedFirmwareCase('hvm-firmware'),
+    savedBiosCase('hvm-bios'),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),

@@ -13,6 +13,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs'
@@ -32,6 +33,8 @@ export interface XenCase {
   readonly config?: Readonly<Record<string, string | number | readonly string[]>>
   /** Shell commands, with the verbs of dom0/lib.sh; the first that fails ends the case. */
   readonly steps: readonly string[]
+  /** What the case asks for by name, made here while it waits, out of the files that it gave until then. */
+  readonly answers?: Readonly<Record<string, (given: (file: string) => Uint8Array) => Uint8Array>>
   /** What it may take in dom0's time before it is stopped; default 120, ten times what most of them take. */
   readonly seconds?: number
 }
@@ -102,12 +105,13 @@ function keyOf(files: readonly string[]): string {
 }
 
 /** Runs a build script unless what it made is there and its sources are the same. */
-function ensureBuilt(script: 'build-dom0' | 'build-xen-pv32'): void {
+function ensureBuilt(script: 'build-dom0' | 'build-hvm' | 'build-xen-pv32'): void {
   const made: Record<typeof script, { readonly key: string; readonly from: readonly string[] }> = {
     'build-dom0': {
       key: 'dom0.key',
       from: ['packages.sh', 'build-dom0.sh', 'dom0/init', 'dom0/lib.sh', 'guest/init', 'src/pvfreeze.c'],
     },
+    'build-hvm': { key: 'hvm.key', from: ['packages.sh', 'build-hvm.sh'] },
     'build-xen-pv32': { key: 'xen-pv32.key', from: ['build-xen-pv32.sh'] },
   }
   const { key, from } = made[script]
@@ -133,6 +137,14 @@ function xlConfig(name: string, config: NonNullable<XenCase['config']>): string 
     .join('')
 }
 
+function placeFile(from: string, to: string): void {
+  try {
+    linkSync(from, to)
+  } catch {
+    copyFileSync(from, to) // another file system
+  }
+}
+
 /** Lays out a case's directory as dom0/init expects it. */
 async function prepare(directory: string, xenCase: XenCase): Promise<void> {
   mkdirSync(directory)
@@ -141,13 +153,7 @@ async function prepare(directory: string, xenCase: XenCase): Promise<void> {
     const to = join(directory, name)
     if (typeof from === 'function') writeFileSync(to, await from())
     else if (typeof from !== 'string') writeFileSync(to, from)
-    else {
-      try {
-        linkSync(from, to)
-      } catch {
-        copyFileSync(from, to) // another file system
-      }
-    }
+    else placeFile(from, to)
   }
   if (xenCase.config) {
     writeFileSync(join(directory, 'guest.cfg'), xlConfig(xenCase.name, xenCase.config))
@@ -176,6 +182,29 @@ function resultOf(out: string, name: string): XenResult {
   }
 }
 
+/** How soon what a case asks for is looked at. */
+const ANSWER_EVERY_MS = 250
+
+/** Makes what cases ask for: the answer appears whole, or what was wrong with it. */
+function answer(cases: readonly XenCase[], share: string): void {
+  for (const { name, answers } of cases) {
+    for (const [file, make] of Object.entries(answers ?? {})) {
+      const to = join(share, 'in', name, file)
+      const given = join(share, 'out', name)
+      if (!existsSync(join(given, `${file}.asked`)) || existsSync(to) || existsSync(`${to}.refused`)) continue
+      try {
+        writeFileSync(
+          `${to}.part`,
+          make((from) => readFileSync(join(given, from))),
+        )
+        renameSync(`${to}.part`, to)
+      } catch (error) {
+        writeFileSync(`${to}.refused`, error instanceof Error ? `${error.stack}\n` : String(error))
+      }
+    }
+  }
+}
+
 /**
  * Boots Xen and dom0, runs the cases one after another in the order of their names, powers off.
  * A case that fails, hangs or crashes its guest does not keep the others from running.
@@ -183,13 +212,17 @@ function resultOf(out: string, name: string): XenResult {
 export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor = 'debian'): Promise<XenRun> {
   ensureBuilt('build-dom0')
   if (hypervisor === 'pv32-debug') ensureBuilt('build-xen-pv32')
+  const hvm = cases.some(({ config }) => config?.type === 'hvm')
+  if (hvm) ensureBuilt('build-hvm')
   const directory = mkdtempSync(join(xenCache, 'run-'))
   const share = join(directory, 'share')
   mkdirSync(join(share, 'in'), { recursive: true })
   mkdirSync(join(share, 'out'))
   for (const xenCase of cases) await prepare(join(share, 'in', xenCase.name), xenCase)
+  if (hvm) placeFile(join(xenBuild, 'hvm.cpio'), join(share, 'hvm.cpio'))
   const seconds = cases.reduce((sum, c) => sum + (c.seconds ?? CASE_SECONDS), BOOT_SECONDS)
   const serial = join(directory, 'serial.log')
+  const answering = setInterval(() => answer(cases, share), ANSWER_EVERY_MS)
   await runQemu(
     [
       ...['-machine', 'q35', '-cpu', 'max,-smap,-rdtscp', '-smp', '2'],
@@ -204,7 +237,7 @@ export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor
       ...['-virtfs', `local,path=${share},mount_tag=share,security_model=none,multidevs=remap`],
     ],
     seconds,
-  )
+  ).finally(() => clearInterval(answering))
   const results = new Map(cases.map(({ name }) => [name, resultOf(join(share, 'out'), name)]))
   return { results, serial: readText(serial), directory, remove: () => rmSync(directory, { recursive: true }) }
 }

@@ -27,22 +27,22 @@ export function checkLinuxConsole(t: Test, console: string, spec: GuestSpec): vo
   t.ok(kept > 0 && kept < KERNEL_MIB + spec.memoryMiB / 32, `MemTotal ${kib} kB of ${spec.memoryMiB} MiB`)
 }
 
-/** Steps for a guest that runs: it is saved, restored, and counts on where it was. */
-export const SAVE_AND_RESTORE = [
+/** Steps for a guest that runs: it is saved, restored, and counts on where it was. @param restore how; default as saved. */
+export const saveAndRestore = (...restore: readonly string[]): string[] => [
   'console "GUEST-ALIVE 2"',
   'xl save $NAME saved',
   'gone',
   'before=$(grep -c GUEST-ALIVE $CONSOLE)',
-  'xl restore saved',
+  ...(restore.length > 0 ? restore : ['xl restore saved']),
   'console GUEST-ALIVE 60 $((before + 2))',
-] as const
+]
 
 /** xl creates it; it reaches its /init, is saved and restored. */
 export function linuxCase(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,
     ...forXl(spec),
-    steps: ['xl create guest.cfg', 'console GUEST-READY 120', ...SAVE_AND_RESTORE],
+    steps: ['xl create guest.cfg', 'console GUEST-READY 120', ...saveAndRestore()],
     seconds: 300,
     check(t, { console }) {
       checkLinuxConsole(t, console, spec)

@@ -24,6 +24,27 @@ give() {
   for file in "$@"; do dd if="$file" of="$OUT/${file##*/}" bs=256k 2>/dev/null || return; done
 }
 
+# ask FILE: for what the harness makes of the files that were given, and takes it.
+is_answered() { [ -e "$IN/$1" ] || [ -e "$IN/$1.refused" ]; }
+ask() {
+  : >"$OUT/$1.asked"
+  until_true 120 "the answer $1" is_answered "$1" || return
+  [ -e "$IN/$1" ] || {
+    cat "$IN/$1.refused"
+    return 1
+  }
+  take "$1"
+}
+
+# hvm_ready: dom0 has what HVM guests need, which only their cases wait for.
+hvm_ready() {
+  [ -e /usr/libexec/xen-qemu-system-i386 ] || (cd / && dd if=/share/hvm.cpio bs=256k 2>/dev/null | cpio -id 2>/dev/null)
+}
+
+# said PATTERN [SECONDS]: until the guest has said it on Xen's log.
+has_said() { xl dmesg | grep -q -e "^(d$(domid)) $1"; }
+said() { until_true "${2:-60}" "'$1' on Xen's log" has_said "$1"; }
+
 # domid: of this case's domain.
 domid() { xl domid "$NAME"; }
 

@@ -5,7 +5,7 @@
  * https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf.
  * Gotcha: streams follow each other (pbzip2 writes one for each block): a decoder that stops after the first cuts the file.
  */
-import { hex } from '../../units.js'
+import { hex } from '../units.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, Source } from './source.js'
 

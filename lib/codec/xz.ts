@@ -5,8 +5,8 @@
  * Filters: LZMA2, alone or after the x86 one, which is what Linux's scripts/xz_wrap.sh uses on x86.
  * Gotcha: the x86 filter changes bytes that later matches refer to, so it runs over a block only when all of it is there.
  */
-import { crypto } from '../../lazy.js'
-import { hex } from '../../units.js'
+import { crypto } from '../lazy.js'
+import { hex } from '../units.js'
 import { crc32 } from './crc.js'
 import { LzmaMachine } from './lzma-machine.js'
 import { decodeLzma2 } from './lzma2.js'

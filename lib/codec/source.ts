@@ -4,8 +4,8 @@
  * Source: our own rule, lib/errors.ts: each refusal names what was expected, what was found, and the file offset.
  * Gotcha: `size` comes from the file and is only ever checked. It may lower the ceiling, never cause an allocation.
  */
-import { DomainBuilderError } from '../../errors.js'
-import { hex } from '../../units.js'
+import { DomainBuilderError } from '../errors.js'
+import { hex } from '../units.js'
 
 export interface Bounds {
   /** Bytes the output may have. */
@@ -26,10 +26,13 @@ export interface Decoded {
 /** A cursor over compressed bytes that refuses to read past their end. */
 export class Source {
   readonly codec: string
-  readonly bytes: Uint8Array
+  /** All of the stream; or what is at hand of one that comes in pieces. */
+  bytes: Uint8Array
   readonly bounds: Bounds
-  /** Next byte to read. */
+  /** Next byte to read, in `bytes`. */
   at = 0
+  /** Bytes of the stream before `bytes`. */
+  protected passed = 0
 
   constructor(codec: string, bytes: Uint8Array, bounds: Bounds) {
     this.codec = codec
@@ -102,6 +105,9 @@ export class Source {
     this.damaged(`${what}: ${name} is not the stored one`, { expected: hex(stored), found: hex(computed) }, at)
   }
 
+  /** Has at least `length` bytes at hand, or all that there are. It may move `bytes` and `at`. */
+  ensure(_length: number): void {}
+
   need(length: number): void {
     if (length > this.left) {
       this.damaged(
@@ -121,6 +127,16 @@ export class Source {
     this.need(length)
     this.at += length
     return this.bytes.subarray(this.at - length, this.at)
+  }
+
+  /** Moves on, over bytes that nobody wants. */
+  skip(length: number): void {
+    for (let left = length; left > 0; ) {
+      this.ensure(left)
+      const step = Math.min(left, Math.max(1, this.left))
+      this.take(step)
+      left -= step
+    }
   }
 
   u8(): number {
@@ -147,6 +163,38 @@ export class Source {
   }
 
   #fileOffset(at: number): number {
-    return (this.bounds.offset ?? 0) + at
+    return (this.bounds.offset ?? 0) + this.passed + at
+  }
+}
+
+/** Fills the start of `into` with what comes next, and says how many bytes that is; 0 at the end. */
+export type Pull = (into: Uint8Array) => number
+
+/** Bytes at hand of a stream that comes in pieces: more than any step of a decoder asks for. */
+const AT_HAND = 2 ** 20
+
+/** A stream that is longer than what should be in memory. */
+export class PulledSource extends Source {
+  readonly #pull: Pull
+  readonly #window = new Uint8Array(AT_HAND)
+  #ended = false
+
+  constructor(codec: string, pull: Pull, bounds: Bounds) {
+    super(codec, new Uint8Array(0), bounds)
+    this.#pull = pull
+  }
+
+  override ensure(length: number): void {
+    if (this.left >= Math.min(length, AT_HAND) || this.#ended) return
+    let end = this.left
+    this.#window.set(this.bytes.subarray(this.at))
+    this.passed += this.at
+    this.at = 0
+    while (end < AT_HAND && !this.#ended) {
+      const count = this.#pull(this.#window.subarray(end))
+      if (count === 0) this.#ended = true
+      end += count
+    }
+    this.bytes = this.#window.subarray(0, end)
   }
 }

@@ -15,6 +15,8 @@ export const HUFFMAN_BITS_MAX = 11
 export const BLOCK_MAX = 2 ** 17
 const SYMBOL_TABLE_MAX = 512
 
+/** The lanes of a frame's checksum: four u64, behind FIELDS. */
+export const HASH_AT = 64
 /** Where everything lies. The block has room before it, for streams that are read past their start. */
 export const HUFFMAN_AT = 1024
 export const TABLE_AT = {

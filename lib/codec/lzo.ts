@@ -5,7 +5,7 @@
  * All numbers are big-endian.
  * Gotcha: a block that would not shrink is stored as it is, and then has no checksum of its compressed bytes.
  */
-import { hex } from '../../units.js'
+import { hex } from '../units.js'
 import { BlockMachine, compileLater } from './block-machine.js'
 import { crc32 } from './crc.js'
 import { lzo1xFunction } from './lzo1x.js'

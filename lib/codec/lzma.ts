@@ -5,7 +5,7 @@
  * Gotcha: there is no checksum. The size may be unknown (all ones): then an end marker ends the stream; and it may be
  * known and an end marker be there all the same.
  */
-import { hex } from '../../units.js'
+import { hex } from '../units.js'
 import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { LzmaMachine, parseProperties, WINDOW_BYTES } from './lzma-machine.js'
 import { type Bounds, type Decoded, Source } from './source.js'

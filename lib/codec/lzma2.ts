@@ -5,7 +5,7 @@
  * https://en.wikipedia.org/wiki/Lempel-Ziv-Markov_chain_algorithm#LZMA2_format.
  * Gotcha: LZMA's state and probabilities live on through uncompressed chunks; only the control byte resets them.
  */
-import { hex } from '../../units.js'
+import { hex } from '../units.js'
 import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { type LzmaMachine, type Properties, parseProperties } from './lzma-machine.js'
 import type { Source } from './source.js'

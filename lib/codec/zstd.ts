@@ -4,15 +4,16 @@
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878; names are its names. Dictionaries are not for kernels.
  * Gotcha: Linux compresses from a pipe, so the frame of a real kernel does not say how large its content is.
  */
-import { hex } from '../../units.js'
+import { alignDown, hex } from '../units.js'
 import { compileLater } from './block-machine.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { type Bounds, type Decoded, Source } from './source.js'
-import { xxh64Function } from './xxh64.js'
+import { type Bounds, type Decoded, type Pull, PulledSource, Source } from './source.js'
+import { digestFunction, LANES, lanesFunction, STRIPE } from './xxh64.js'
 import {
   BLOCK_AT,
   BLOCK_MAX,
   FIELDS,
+  HASH_AT,
   HUFFMAN_AT,
   HUFFMAN_BITS_MAX,
   huffmanFunction,
@@ -36,6 +37,10 @@ const FRAME_MAGIC = 0xfd2fb528
 /** Frames of other people's data, to be skipped: sixteen magic numbers. */
 const SKIPPABLE_MAGIC = 0x184d2a50
 const BLOCK = { raw: 0, rle: 1, compressed: 2 } as const
+const BLOCK_HEADER = 3
+/** Magic, descriptor, window, dictionary, content size; a skippable frame's are fewer. */
+const FRAME_HEADER_MAX = 18
+const CHECKSUM = 4
 const LITERALS = { raw: 0, rle: 1, compressed: 2, treeless: 3 } as const
 
 const PROBLEM: Readonly<Record<number, string>> = {
@@ -48,31 +53,74 @@ const PROBLEM: Readonly<Record<number, string>> = {
 interface Exports {
   huffman(start: number, end: number, marker: number, out: number, outEnd: number, maxBits: number): number
   sequences(start: number, end: number, marker: number, count: number): number
-  xxh64(from: number, to: number): bigint
+  lanes(state: number, from: number, to: number): number
+  digest(state: number, from: number, to: number, length: bigint): bigint
 }
 
-const compiled = compileLater(() => [huffmanFunction(), sequencesFunction(), xxh64Function()])
+const compiled = compileLater(() => [huffmanFunction(), sequencesFunction(), lanesFunction(), digestFunction()])
 
+/** All of a stream at once; what follows it is left alone. */
 export function decodeZstd(bytes: Uint8Array, bounds: Bounds): Decoded {
   const source: Source = new Source('zstd', bytes, bounds)
   const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
+  let consumed = 0
+  for (const frame of framesOf(source, output)) {
+    for (const _ of frame?.blocks() ?? []);
+    consumed = source.at
+  }
+  return { bytes: output.bytes(), consumed }
+}
+
+/** The longest way back that is kept of a stream in pieces: what zstd(1) takes too, unless it is told otherwise. */
+const WINDOW_MAX = 2 ** 27
+/** Bytes that are worth handing out. */
+const PIECE_BYTES = 2 ** 22
+
+/**
+ * A stream as it comes, in pieces that belong to whoever gets them: in memory are its window and one piece.
+ * @throws DomainBuilderError as decodeZstd() does; `payload-damaged` for what follows the last frame.
+ */
+export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<ArrayBuffer>> {
+  const source: Source = new PulledSource('zstd', pull, bounds)
+  const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
+  for (const frame of framesOf(source, output)) {
+    for (const _ of frame?.blocks(WINDOW_MAX) ?? []) {
+      const piece = frame?.handOut(PIECE_BYTES)
+      if (piece) yield piece
+    }
+    // Nothing of a frame is of use to the next.
+    for (let at = 0; at < output.length; at += PIECE_BYTES) yield output.bytes(at).slice(0, PIECE_BYTES)
+    output.discard(output.length)
+  }
+  if (source.left > 0) source.damaged('no frame', { found: `${source.left} bytes of something else` })
+}
+
+/** The frames, one behind the other; nothing for one of other people's. */
+function* framesOf(source: Source, output: GrowingBytes): Generator<Frame | undefined> {
   const instance = new WebAssembly.Instance(compiled(), { env: { memory: output.memory } })
   const exports = instance.exports as unknown as Exports
-  let consumed = 0
   do {
+    source.ensure(FRAME_HEADER_MAX)
     const magic = source.u32le()
-    if (magic === FRAME_MAGIC) new Frame(source, output, exports).decode()
-    else if (magic >>> 4 === SKIPPABLE_MAGIC >>> 4) source.take(source.u32le())
-    else break
-    consumed = source.at
+    if (magic === FRAME_MAGIC) yield new Frame(source, output, exports)
+    else if (magic >>> 4 === SKIPPABLE_MAGIC >>> 4) {
+      source.skip(source.u32le())
+      yield undefined
+    } else {
+      source.at -= 4
+      return
+    }
+    source.ensure(FRAME_HEADER_MAX)
   } while (source.left >= 4)
-  return { bytes: output.bytes(), consumed }
 }
 
 class Frame {
   readonly #source: Source
   readonly #output: GrowingBytes
   readonly #exports: Exports
+  /** Where its content starts in the output: before it, when some of it has been discarded. */
+  #from: number
+  #windowSize = 0
   /** Bits of the tables that the next block may use again. */
   #huffmanBits: number | undefined
   #logs: { literalLength?: number; offset?: number; matchLength?: number } = {}
@@ -82,18 +130,25 @@ class Frame {
     this.#source = source
     this.#output = output
     this.#exports = exports
+    this.#from = output.length
   }
 
-  decode(): void {
+  /** Decodes block by block. What a window of at most `windowMax` bytes cannot decode is refused. */
+  *blocks(windowMax = Number.MAX_SAFE_INTEGER): Generator<void> {
     const source = this.#source
     const output = this.#output
-    const start = source.at - 4
-    const from = output.length
     const header = readFrameHeader(source)
-    if (header.contentSize !== undefined && header.contentSize > source.ceiling - from) source.tooLarge()
+    if (header.contentSize !== undefined && header.contentSize > output.left) source.tooLarge()
+    if (header.windowSize > windowMax) {
+      const sizes = { expected: `at most ${windowMax} bytes`, found: `${header.windowSize}` }
+      source.unsupported('so long a window', sizes)
+    }
+    this.#windowSize = header.windowSize
+    new BigUint64Array(output.all.buffer, HASH_AT, LANES.length).set(LANES)
     const blockMax = Math.min(BLOCK_MAX, header.windowSize)
 
     for (let isLast = false; !isLast; ) {
+      source.ensure(BLOCK_HEADER + BLOCK_MAX)
       const at = source.at
       const block = source.u8() | (source.u8() << 8) | (source.u8() << 16)
       isLast = (block & 1) === 1
@@ -102,26 +157,43 @@ class Frame {
       if (size > blockMax) source.damaged('block size', { expected: `at most ${blockMax}`, found: `${size}` }, at)
       if (type === BLOCK.raw) output.append(source.take(size))
       else if (type === BLOCK.rle) output.fill(source.u8(), size)
-      else if (type === BLOCK.compressed) this.#decodeBlock(size, blockMax, from)
+      else if (type === BLOCK.compressed) this.#decodeBlock(size, blockMax)
       else source.damaged('block type is reserved', { found: `${type}` }, at)
+      yield
     }
-    const size = output.length - from
+    const from = Math.max(0, this.#from)
+    const size = output.length - this.#from
     if (header.contentSize !== undefined && header.contentSize !== size) {
-      source.damaged('frame content size', { expected: `${header.contentSize}`, found: `${size}` }, start)
+      source.damaged('frame content size', { expected: `${header.contentSize}`, found: `${size}` })
     }
     if (header.hasChecksum) {
-      const hash = this.#exports.xxh64(OUTPUT_AT + from, OUTPUT_AT + output.length)
+      source.ensure(CHECKSUM)
+      const end = OUTPUT_AT + output.length
+      const rest = this.#exports.lanes(HASH_AT, OUTPUT_AT + from, end)
+      const hash = this.#exports.digest(HASH_AT, rest, end, BigInt(size))
       source.check('frame', 'XXH64', Number(BigInt.asUintN(32, hash)), source.u32le(), source.at - 4)
     }
   }
 
-  #decodeBlock(size: number, blockMax: number, frameStart: number): void {
+  /** What no later block can refer to, where that is worth it: at least `least` bytes. Discarded here. */
+  handOut(least: number): Uint8Array<ArrayBuffer> | undefined {
+    const output = this.#output
+    const length = alignDown(output.length - this.#windowSize, STRIPE)
+    if (length < least) return undefined
+    this.#exports.lanes(HASH_AT, OUTPUT_AT, OUTPUT_AT + length)
+    const piece = output.bytes().slice(0, length)
+    output.discard(length)
+    this.#from -= length
+    return piece
+  }
+
+  #decodeBlock(size: number, blockMax: number): void {
     const source = this.#source
     const output = this.#output
     const at = source.at
     const end = at + size
     source.need(size)
-    const room = Math.min(blockMax, source.ceiling - output.length)
+    const room = Math.min(blockMax, output.left)
     output.reserve(room)
     output.all.set(source.bytes.subarray(at, end), BLOCK_AT)
     const toMemory = (from: number): number => from - at + BLOCK_AT
@@ -133,7 +205,7 @@ class Frame {
     if (count > 0) {
       const out = OUTPUT_AT + output.length
       const set = (field: keyof typeof FIELDS, value: number): void => fields.setUint32(FIELDS[field], value, true)
-      set('frameStart', OUTPUT_AT + frameStart)
+      set('frameStart', OUTPUT_AT + Math.max(0, this.#from))
       set('out', out)
       set('outEnd', out + room)
       set('literal', literal)

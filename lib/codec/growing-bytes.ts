@@ -20,8 +20,10 @@ export class GrowingBytes {
   readonly memory: WebAssembly.Memory
   /** All of the memory, by address. */
   all: Uint8Array<ArrayBuffer>
-  /** Bytes of output so far. */
+  /** Bytes of output so far, but for those that were discarded. */
   length = 0
+  /** Bytes of output that were discarded. */
+  discarded = 0
   /** Bytes of output that fit before the next growth. */
   room = 0
 
@@ -42,7 +44,7 @@ export class GrowingBytes {
   /** Makes room for `length` more bytes. @throws DomainBuilderError when that passes the ceiling. */
   reserve(length: number): void {
     const wanted = this.length + length
-    const { ceiling } = this.#source
+    const ceiling = this.#source.ceiling - this.discarded
     if (wanted > ceiling) this.#source.tooLarge()
     if (wanted <= this.room) return
     const most = Math.min(ceiling, PAGES_MAX * PAGE - this.#start - this.#slack)
@@ -55,6 +57,18 @@ export class GrowingBytes {
     }
     this.all = new Uint8Array(this.memory.buffer)
     this.room = room
+  }
+
+  /** Bytes of output that the ceiling allows still. */
+  get left(): number {
+    return this.#source.ceiling - this.discarded - this.length
+  }
+
+  /** Forgets the first `length` bytes of what is there. */
+  discard(length: number): void {
+    this.all.copyWithin(this.#start, this.#start + length, this.#start + this.length)
+    this.length -= length
+    this.discarded += length
   }
 
   append(bytes: Uint8Array): void {

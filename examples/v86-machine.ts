@@ -1,0 +1,64 @@
+/**
+ * A PC in this process: v86, an x86 emulator in WebAssembly, given memory, a boot ROM, and nothing else.
+ *
+ * Source: https://github.com/copy/v86, its v86.d.ts.
+ * Gotcha: v86 is a 32-bit processor with PAE, and reads large pages as small ones unless cr4 has PSE, PAE or not.
+ */
+import { createRequire } from 'node:module'
+import { V86 } from 'v86'
+
+/** A machine to be started. */
+export interface Machine {
+  /** Bytes of memory, a multiple of 128 KiB. */
+  readonly bytes: number
+  /** The 64 KiB that the processor starts in, as bootRom and qemuSnapshot make them. */
+  readonly rom: Uint8Array
+  /** What lies in memory, by physical address in bytes; everything else is zero. */
+  readonly content: Iterable<{ readonly paddr: number; readonly bytes: Uint8Array }>
+}
+
+/** A machine that was stopped. */
+export interface Stopped {
+  /** What came over the first serial port. */
+  readonly console: string
+  /** The byte that came over the second, where one did. */
+  readonly code?: number
+  /** Its memory, by physical address. */
+  readonly memory: Uint8Array
+}
+
+/**
+ * Runs a machine until it writes to its second serial port, or something that `until` finds to the first.
+ * @param seconds after which it is given up; an error then, with what was said so far.
+ */
+export async function runInV86({ bytes, rom, content }: Machine, until?: RegExp, seconds = 60): Promise<Stopped> {
+  const v86 = new V86({
+    wasm_path: createRequire(import.meta.url).resolve('v86/build/v86.wasm'),
+    memory_size: bytes,
+    bios: { buffer: new Uint8Array(rom).buffer },
+    uart1: true,
+    disable_keyboard: true,
+    disable_mouse: true,
+    disable_speaker: true,
+  })
+  let said = ''
+  let timer: NodeJS.Timeout | undefined
+  try {
+    await new Promise<void>((ready) => v86.add_listener('emulator-ready', ready))
+    for (const { paddr, bytes } of content) v86.write_memory(bytes, paddr)
+    const code = await new Promise<number | undefined>((resolve, reject) => {
+      v86.add_listener('serial0-output-byte', (byte) => {
+        said += String.fromCharCode(byte)
+        if (until?.test(said)) resolve(undefined)
+      })
+      v86.add_listener('serial1-output-byte', resolve)
+      timer = setTimeout(() => reject(new Error(`nothing more within ${seconds} s than: ${said}`)), seconds * 1000)
+      v86.run()
+    })
+    await v86.stop()
+    return { console: said, ...(code === undefined ? {} : { code }), memory: v86.read_memory(0, bytes).slice() }
+  } finally {
+    clearTimeout(timer)
+    await v86.destroy()
+  }
+}

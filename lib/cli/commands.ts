@@ -1,0 +1,57 @@
+/**
+ * The commands that there are, what each is in a few words, and the options that all of them have.
+ *
+ * Source: the files beside this one, one command each.
+ * Gotcha: a command is loaded by its own function, and only then: --help needs none of them.
+ */
+import type { Command, Options } from './command.js'
+
+/** The command's names: the long one, and the one to type. */
+export const PROGRAM = 'xen-domain-builder'
+export const SHORT_NAME = 'xdb'
+
+interface Entry {
+  readonly summary: string
+  readonly load: () => Promise<{ command: Command }>
+}
+
+/** By name, in the order --help lists them. */
+export const COMMANDS: Readonly<Record<string, Entry>> = {
+  inspect: { summary: 'says what a kernel or a snapshot holds', load: () => import('./inspect.js') },
+  check: { summary: 'says how a kernel can boot, or whether a snapshot is sound', load: () => import('./check.js') },
+  extract: { summary: 'takes the ELF out of a bzImage or a compressed file', load: () => import('./extract.js') },
+  map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
+  validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
+  build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
+  convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
+  read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
+  diff: { summary: 'what differs between two snapshots or two kernels', load: () => import('./diff.js') },
+  run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
+  completion: { summary: 'prints what makes bash, zsh or fish complete these', load: () => import('./completion.js') },
+}
+
+/** The options of every command. */
+export const COMMON = {
+  json: { type: 'boolean', help: 'one JSON value on standard output, and nothing else there' },
+  quiet: { type: 'boolean', help: 'no progress on a terminal' },
+  help: { type: 'boolean', short: 'h', help: 'what the command does and each of its options' },
+  version: { type: 'boolean', help: 'the version' },
+} as const satisfies Options
+
+/** A command with its name and summary, as whatever lists all of them takes it. */
+export interface NamedCommand {
+  readonly name: string
+  readonly summary: string
+  readonly command: Command
+}
+
+/** Every command, loaded. */
+export function loadCommands(): Promise<NamedCommand[]> {
+  return Promise.all(
+    Object.entries(COMMANDS).map(async ([name, { summary, load }]) => ({
+      name,
+      summary,
+      command: (await load()).command,
+    })),
+  )
+}

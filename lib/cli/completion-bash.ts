@@ -1,0 +1,103 @@
+/**
+ * The completion script for bash: one function over tables of words.
+ *
+ * Source: bash(1), "Programmable Completion"; compgen and compopt in "SHELL BUILTIN COMMANDS".
+ * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of COMP_WORDBREAKS.
+ * File names are left to readline (compopt -o default), which knows of quotes, spaces and ~.
+ */
+import type { Option } from './command.js'
+import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+
+/** The option as it can be typed: -o and --output. */
+const words = ([name, { short }]: [string, Option]): string[] => [...(short ? [`-${short}`] : []), `--${name}`]
+
+/** Nothing in a script needs quoting: every word is a name of ours. */
+export function bashCompletion(commands: readonly NamedCommand[]): string {
+  const all = commands.map(({ name, command }) => ({
+    name,
+    operands: command.operands,
+    options: Object.entries<Option>({ ...command.options, ...COMMON }),
+  }))
+  const options = all.map(({ name, options }) => `        ${name}) options='${options.flatMap(words).join(' ')}' ;;`)
+  const valued = all.flatMap(({ name, options }) => {
+    const patterns = options.filter(([, { type }]) => type === 'string').flatMap(words)
+    return patterns.length === 0 ? [] : [`        ${name}) valued=' ${patterns.join(' ')} ' ;;`]
+  })
+  const values = all.flatMap(({ name, options }) =>
+    options.flatMap((entry) => {
+      const pattern = words(entry).map((word) => `${name}${word}`)
+      return caseLine(pattern.join('|'), entry[1].value === 'FILE', entry[1].choices)
+    }),
+  )
+  const operands = all.flatMap(({ name, operands }) =>
+    operands.flatMap(({ file, choices }, i) => caseLine(`${name}${i + 1}`, file === true, choices)),
+  )
+  return `# Completion of ${PROGRAM} and ${SHORT_NAME} in bash. Made by: ${SHORT_NAME} completion bash
+
+_xen_domain_builder() {
+    local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]}
+    local options valued prefix='' kind='' choices='' i operand=1
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W '${commands.map(({ name }) => name).join(' ')} help --help --version' -- "$word")
+        return
+    fi
+    if [[ $command == help ]]; then
+        ((COMP_CWORD == 2)) &&
+            mapfile -t COMPREPLY < <(compgen -W '${commands.map(({ name }) => name).join(' ')}' -- "$word")
+        return
+    fi
+    # An option and its value in one word: --type=pv.
+    if [[ $word == --*=* ]]; then
+        prefix=\${word%%=*}= before=\${word%%=*} word=\${word#*=}
+    elif [[ $word == = ]]; then
+        word=''
+    elif [[ $before == = ]]; then
+        before=\${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    case $command in
+${options.join('\n')}
+        *) return ;;
+    esac
+    case $command in
+${valued.join('\n')}
+    esac
+    # Which operand this is, and whether -- came before, behind which nothing is an option of ours.
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case \${COMP_WORDS[i]} in
+            --) compopt -o default; return ;;
+            =) ((i++)) ;;
+            -?*) [[ $valued == *" \${COMP_WORDS[i]} "* && \${COMP_WORDS[i+1]} != = ]] && ((i++)) ;;
+            *) ((operand++)) ;;
+        esac
+    done
+    if [[ $valued == *" $before "* ]]; then
+        case $command$before in
+${values.join('\n')}
+        esac
+    elif [[ $word == -* ]]; then
+        choices=$options
+    else
+        case $command$operand in
+${operands.join('\n')}
+        esac
+    fi
+    if [[ -n $choices ]]; then
+        mapfile -t COMPREPLY < <(compgen -P "$prefix" -W "$choices" -- "$word")
+    elif [[ -n $kind && -n $prefix ]]; then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -P "$prefix" -f -- "$word")
+    elif [[ -n $kind ]]; then
+        compopt -o default
+    fi
+}
+
+complete -F _xen_domain_builder ${PROGRAM} ${SHORT_NAME}
+`
+}
+
+/** What is offered for a value or an operand, if anything is. */
+function caseLine(pattern: string, file: boolean, choices: readonly string[] | undefined): string[] {
+  if (choices) return [`            ${pattern}) choices='${choices.join(' ')}' ;;`]
+  return file ? [`            ${pattern}) kind=file ;;`] : []
+}

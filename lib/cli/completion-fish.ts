@@ -1,0 +1,86 @@
+/**
+ * The completion script for fish: one line for each command, option and operand.
+ *
+ * Source: complete(1) of fish, https://fishshell.com/docs/current/cmds/complete.html
+ * Gotcha: fish offers file names everywhere unless told not to, and then where told to; a condition runs at each Tab, so
+ * there is one function for all of them.
+ */
+import type { Option } from './command.js'
+import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import { optionMeaning } from './help.js'
+
+/** A word in single quotes, where fish knows two escapes. */
+const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
+
+/**
+ * An option: a file as its value (-r -F), or one that cannot be guessed (-x). Words that it can be have a line without a
+ * text, or each would be shown with the option's; before the other, since the last text counts.
+ */
+function optionLines(condition: string, name: string, option: Option): string[] {
+  const { type, short, value, choices } = option
+  const words = `complete -c $name -n ${quote(condition)} ${short ? `-s ${short} ` : ''}-l ${name}`
+  const behind = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
+  return [
+    ...(choices ? [`${words} -x -a ${quote(choices.join(' '))}`] : []),
+    `${words}${behind} -d ${quote(optionMeaning(option))}`,
+  ]
+}
+
+export function fishCompletion(commands: readonly NamedCommand[]): string {
+  const at = `__xen_domain_builder_at`
+  const valued = new Set<string>()
+  const lines = commands.flatMap(({ name, summary, command }) => {
+    const options = Object.entries<Option>({ ...command.options, ...COMMON })
+    for (const [word, { type, short }] of options) {
+      if (type === 'string') for (const typed of [`--${word}`, ...(short ? [`-${short}`] : [])]) valued.add(typed)
+    }
+    return [
+      '',
+      `complete -c $name -n ${quote(at)} -a ${name} -d ${quote(summary)}`,
+      `complete -c $name -n ${quote(`${at} help 1`)} -a ${name} -d ${quote(summary)}`,
+      ...options.flatMap(([word, option]) => optionLines(`${at} ${name}`, word, option)),
+      ...command.operands.flatMap(({ file, choices, repeated }, i) => {
+        const condition = `${at} ${name} ${i + 1}${repeated ? ' more' : ''}`
+        if (choices) return [`complete -c $name -n ${quote(condition)} -a ${quote(choices.join(' '))}`]
+        return file || repeated ? [`complete -c $name -n ${quote(condition)} -F`] : []
+      }),
+    ]
+  })
+  return `# Completion of ${PROGRAM} and ${SHORT_NAME} in fish. Made by: ${SHORT_NAME} completion fish
+
+# ${at}: is the command still to be typed? With COMMAND [N [more]]: is it this one, and the Nth operand next, or one behind?
+function ${at}
+    set -l words (commandline -opc)
+    if not set -q argv[1]
+        test (count $words) -eq 1
+        return
+    end
+    test "$words[2]" = $argv[1]; or return 1
+    set -q argv[2]; or return 0
+    set -l operand 1
+    set -l skip 0
+    for word in $words[3..-1]
+        if test $skip -eq 1
+            set skip 0
+        else if contains -- $word ${[...valued].join(' ')}
+            set skip 1
+        else if not string match -q -- '-?*' $word
+            set operand (math $operand + 1)
+        end
+    end
+    test $skip -eq 0; or return 1
+    test $operand -eq $argv[2]; or begin
+        set -q argv[3]; and test $operand -gt $argv[2]
+    end
+end
+
+for name in ${PROGRAM} ${SHORT_NAME}
+    complete -c $name -e
+    complete -c $name -f
+    complete -c $name -n ${at} -a help -d 'what there is, or what one command does'
+    complete -c $name -n ${at} -s h -l help -d 'what there is'
+    complete -c $name -n ${at} -l version -d 'the version'
+${lines.map((line) => (line === '' ? '' : `    ${line}`)).join('\n')}
+end
+`
+}

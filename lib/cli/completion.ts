@@ -1,0 +1,37 @@
+/**
+ * completion SHELL: the script that makes a shell complete commands, options, their values and file names.
+ *
+ * Source: ./completion-bash.ts, ./completion-zsh.ts, ./completion-fish.ts, made of the tables of options.
+ * Gotcha: the script knows everything and asks nothing of this program, so that a Tab costs no start of Node.
+ */
+
+import { didYouMean } from '../closest.js'
+import { type Command, UsageError } from './command.js'
+import { loadCommands, type NamedCommand } from './commands.js'
+import { bashCompletion } from './completion-bash.js'
+import { fishCompletion } from './completion-fish.js'
+import { zshCompletion } from './completion-zsh.js'
+
+const SCRIPTS: Readonly<Record<string, (commands: readonly NamedCommand[]) => string>> = {
+  bash: bashCompletion,
+  zsh: zshCompletion,
+  fish: fishCompletion,
+}
+const SHELLS = Object.keys(SCRIPTS)
+
+export const command: Command = {
+  usage: `completion ${SHELLS.join('|')}`,
+  help: `Prints a script that completes commands, options, values and file names at Tab. To have it in every new shell:
+bash: echo 'source <(xdb completion bash)' >> ~/.bashrc
+zsh:  echo 'source <(xdb completion zsh)' >> ~/.zshrc  # after compinit
+fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
+  options: {},
+  operands: [{ name: 'SHELL', choices: SHELLS }],
+  async run({ positionals, json, print }) {
+    const [shell = ''] = positionals
+    const make = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined
+    if (!make) throw new UsageError(`the shell is ${SHELLS.join(', ')}; not '${shell}'${didYouMean(shell, SHELLS)}`)
+    const script = make(await loadCommands())
+    print(json ? JSON.stringify({ shell, script }, null, 2) : script.trimEnd())
+  },
+}

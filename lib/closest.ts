@@ -1,0 +1,50 @@
+/**
+ * Did you mean: the known word that a mistyped one is closest to.
+ *
+ * Source: the optimal string alignment distance, https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance
+ * Gotcha: a third of the letters may be wrong and no more, so that a short word is not taken for just any other.
+ */
+
+/** Longer is no misspelt word of ours, and costs nothing to say so. */
+const LONGEST = 40
+
+/**
+ * The word to suggest for a mistyped one, or undefined where none is close. What it is the beginning of counts as close
+ * when there is only one such word.
+ */
+export function closest(typed: string, known: readonly string[]): string | undefined {
+  if (typed === '' || typed.length > LONGEST) return undefined
+  const word = typed.toLowerCase()
+  let found: string | undefined
+  let least = Math.max(1, Math.floor(word.length / 3)) + 1
+  for (const candidate of known) {
+    const edits = distance(word, candidate.toLowerCase())
+    if (edits < least) [found, least] = [candidate, edits]
+  }
+  if (found !== undefined) return found
+  const continued = known.filter((candidate) => candidate.toLowerCase().startsWith(word))
+  return continued.length === 1 ? continued[0] : undefined
+}
+
+/** `; did you mean X?`, or nothing: the end of a message about a mistyped word. */
+export function didYouMean(typed: string, known: readonly string[]): string {
+  const found = closest(typed, known)
+  return found === undefined ? '' : `; did you mean ${found}?`
+}
+
+/** Letters to insert, delete, replace or swap with their neighbour. */
+function distance(a: string, b: string): number {
+  let [before, row]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, i) => i)]
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1]
+      const edits = [(row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (same ? 0 : 1)]
+      if (a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) edits.push((before[j - 2] ?? 0) + 1)
+      next.push(Math.min(...edits))
+    }
+    before = row
+    row = next
+  }
+  return row[b.length] ?? 0
+}

@@ -1,0 +1,71 @@
+/**
+ * What a save file says of a guest beside its memory and registers: HVM parameters, and the records that are kept as they
+ * were found, those of an HVM context one by one.
+ *
+ * Source: xen/include/public/hvm/params.h; xen/include/public/arch-x86/hvm/save.h.
+ * Gotcha: what a record says is between Xen or a device model and itself: names and sizes are all that is shown.
+ */
+import { HVM_PARAM } from '../abi/hvm-params.js'
+import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain, HvmParam, SavedRecord } from '../guest/domain.js'
+import { hvmRecords } from '../guest/hvm-context.js'
+import { hex } from '../units.js'
+import type { Json } from './json.js'
+import { foldedTable, pairs, printable } from './table.js'
+
+/** A table of names by number. */
+const turned = (names: Readonly<Record<string, number>>): ReadonlyMap<number, string> =>
+  new Map(Object.entries(names).map(([name, value]) => [value, name]))
+const PARAM_NAMES = turned(HVM_PARAM)
+const CODE_NAMES = turned(HVM_SAVE_CODE)
+const paramName = (index: number): string => PARAM_NAMES.get(index) ?? `parameter ${index}`
+
+export function describeHvmParams(params: readonly HvmParam[]): Json {
+  return Object.fromEntries(params.map(({ index, value }) => [paramName(index), hex(value)]))
+}
+
+/** The same for people; nothing where there are none. */
+export function hvmParamsText(params: readonly HvmParam[]): string[] {
+  if (params.length === 0) return []
+  const rows = params.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
+  return ['HVM parameters', ...pairs(rows), '']
+}
+
+/** How many records of each type an HVM context has, by their names; undefined for any other record. */
+function partsOf({ name, body }: SavedRecord): Record<string, number> | undefined {
+  if (name !== 'HVM_CONTEXT') return undefined
+  const parts: Record<string, number> = {}
+  try {
+    for (const { typecode } of hvmRecords(body)) {
+      const part = CODE_NAMES.get(typecode) ?? `type ${typecode}`
+      parts[part] = (parts[part] ?? 0) + 1
+    }
+  } catch (error) {
+    // A sidecar may hold anything under that name; what was read until there is there.
+    if (!(error instanceof DomainBuilderError)) throw error
+  }
+  return parts
+}
+
+/** Member `saved` of a guest that has been saved, and nothing of any other. */
+export function describeSaved({ saved }: Domain): { readonly [key: string]: Json } {
+  if (saved === undefined) return {}
+  const records = saved.records.map((record) => {
+    const parts = partsOf(record)
+    return { name: record.name, bytes: record.body.length, ...(parts ? { parts } : {}) }
+  })
+  return { saved: { config: saved.config !== undefined, records } }
+}
+
+/** The same for people. */
+export function savedText({ saved }: Domain): string[] {
+  if (saved === undefined || saved.records.length === 0) return []
+  const rows = saved.records.map((record) => {
+    const parts = Object.entries(partsOf(record) ?? {}).map(([name, count]) =>
+      count > 1 ? `${name} x ${count}` : name,
+    )
+    return [printable(record.name), String(record.body.length), parts.join(', ')]
+  })
+  return ['', 'kept as it was saved', ...foldedTable(['record', '>bytes', 'of'], rows)]
+}

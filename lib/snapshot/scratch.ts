@@ -1,0 +1,78 @@
+/**
+ * Scratch: room for the bytes of a compressed snapshot, which has no random access of its own.
+ *
+ * Source: our own design. The library touches no file system: it has memory; whoever has a disk gives a file.
+ * Gotcha: blocks of zeros take no room, so what was never written must read as zero.
+ */
+import { DomainBuilderError } from '../errors.js'
+
+/** Bytes that can be written and read at any place; what was never written is zero. */
+export interface Scratch {
+  /** Keeps a copy of `bytes` from `offset` (bytes) on. */
+  writeAt(bytes: Uint8Array, offset: number): void
+  /** Fills all of `out` from `offset` (bytes) on. */
+  readInto(offset: number, out: Uint8Array): void
+}
+
+/** Bytes that a compressed snapshot may need in memory. */
+const MEMORY_MAX = 2 ** 31
+/** Bytes that are kept, or not kept, together. */
+const BLOCK = 2 ** 16
+
+/** In memory, blocks of zeros excepted. @throws DomainBuilderError `payload-too-large` above `limit` bytes. */
+export function memoryScratch(limit = MEMORY_MAX): Scratch {
+  const blocks = new Map<number, Uint8Array>()
+  return {
+    writeAt(bytes, offset) {
+      for (const { part, block, at } of inBlocks(bytes, offset)) {
+        const held = blocks.get(block)
+        if (held) held.set(part, at)
+        else if (!isZero(part)) blocks.set(block, filled(part, at))
+        if (blocks.size * BLOCK > limit) {
+          throw new DomainBuilderError(
+            'payload-too-large',
+            'the snapshot decompresses to more than memory should hold',
+            {
+              expected: `at most ${limit} bytes that are not zero`,
+              found: 'more',
+            },
+          )
+        }
+      }
+    },
+    readInto(offset, out) {
+      for (const { part, block, at } of inBlocks(out, offset)) {
+        const held = blocks.get(block)
+        if (held) part.set(held.subarray(at, at + part.length))
+        else part.fill(0)
+      }
+    },
+  }
+}
+
+function filled(part: Uint8Array, at: number): Uint8Array {
+  const block = new Uint8Array(BLOCK)
+  block.set(part, at)
+  return block
+}
+
+interface InBlock {
+  readonly part: Uint8Array
+  readonly block: number
+  /** Where in the block `part` begins. */
+  readonly at: number
+}
+
+/** Bytes that lie at `offset`, cut where blocks end. */
+export function* inBlocks(bytes: Uint8Array, offset: number): Generator<InBlock> {
+  for (let done = 0; done < bytes.length; ) {
+    const at = (offset + done) % BLOCK
+    const part = bytes.subarray(done, done + BLOCK - at)
+    yield { part, block: (offset + done - at) / BLOCK, at }
+    done += part.length
+  }
+}
+
+/** Whether all bytes are zero: the first one is, and each is as the one before it. */
+export const isZero = (bytes: Uint8Array): boolean =>
+  (bytes[0] ?? 0) === 0 && Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0

@@ -1,0 +1,217 @@
+/**
+ * What a tired person types, and the one line that comes back.
+ *
+ * Source: our own rule: a message says what was expected and what was found, and nothing is written.
+ * Gotcha: some inputs are unreadable only to others than root, so those run as nobody where the tests run as root.
+ */
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { COMMANDS } from '../../lib/cli/commands.js'
+import { closest } from '../../lib/closest.js'
+import { linuxKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-mistakes-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+/** What env(1) runs: without the hooks that tap puts into every Node, which take longer than the command does. */
+const node = ['-u', 'NODE_OPTIONS', process.execPath, MAIN]
+const put = (name: string, content: Uint8Array | string = ''): void => writeFileSync(path.join(folder, name), content)
+
+function xdb(args: readonly string[], input: Uint8Array | string = '') {
+  const ran = spawnSync('env', [...node, ...args], { cwd: folder, input, encoding: 'utf8' })
+  return { code: ran.status, out: ran.stdout, err: ran.stderr }
+}
+
+put('kernel', pvKernelFile())
+put('text', 'hello\n')
+put('zeros', new Uint8Array(8192))
+put('empty')
+mkdirSync(path.join(folder, 'folder'))
+for (const output of ['guest.img', 'guest.xl']) xdb(['build', 'kernel', '-o', output, '--memory', '16'])
+linkSync(path.join(folder, 'kernel'), path.join(folder, 'same-kernel'))
+symlinkSync('kernel', path.join(folder, 'link'))
+
+/** A snapshot's line of no kernel is a raw image's too, where its sidecar was lost. */
+const NO_SNAPSHOT = 'expected one of those that build writes (a raw or qemu one is known by the'
+
+/** What is typed, the exit code, and the line; of a usage error the second line says where to look. */
+const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[] = [
+  ['', 2, 'no command given'],
+  ['biuld', 2, "no command 'biuld'; did you mean build?"],
+  ['inspekt kernel', 2, "no command 'inspekt'; did you mean inspect?"],
+  ['xyzzy', 2, "no command 'xyzzy'"],
+  ['--json inspect kernel', 2, "the command comes first, before '--json'"],
+  ['constructor', 2, "no command 'constructor'"],
+  ['inspect', 2, 'inspect needs FILE; usage: xen-domain-builder inspect FILE'],
+  ['read guest.img 0', 2, 'read needs LENGTH; usage: xen-domain-builder read SNAPSHOT ADDRESS LENGTH [--virtual]'],
+  ['inspect kernel text', 2, "'text' is one too many; usage: xen-domain-builder inspect FILE"],
+  ['build kernel -o x --memroy 64', 2, "build has no option '--memroy'; did you mean --memory?"],
+  ['build kernel -o x --zzz', 2, "build has no option '--zzz'"],
+  ['build kernel -o x -x', 2, "build has no option '-x'"],
+  ['build kernel -o x --type pvhh', 2, "--type is one of pv, pvh, linux, auto; not 'pvhh'; did you mean pvh?"],
+  [
+    'build kernel -o x --format=elf',
+    2,
+    "--format is one of raw, qemu, xl, xen-core, elf-core, kexec; not 'elf'; did you mean elf-core?",
+  ],
+  ['build kernel -o x --compress', 2, '--compress needs a HOW'],
+  [
+    'build kernel -o x --memory --json',
+    2,
+    "--memory needs a SIZE; '--json' looks like an option (else: --memory=--json)",
+  ],
+  ['build kernel -o x --quiet=1', 2, "--quiet takes no value; not '1'"],
+  ['build kernel', 2, 'build needs -o FILE'],
+  ['build -o x', 2, 'build needs a KERNEL, or --config FILE'],
+  ['build --config empty -o x', 2, 'empty names no kernel: give a KERNEL'],
+  ['build kernel -o x --entry 64', 2, '--entry is for --type linux; this guest is pv'],
+  ['build kernel -o x --load-address 0x100000', 2, '--load-address is for --type pvh and linux; this guest is pv'],
+  ['build - --ramdisk - -o x', 2, '- stands for two inputs, and standard input can be read once'],
+  ['diff - -', 2, '- stands for two inputs, and standard input can be read once'],
+  ['completion bsh', 2, "the shell is bash, zsh, fish; not 'bsh'; did you mean bash?"],
+  ['check guest.xl --type pv', 2, '--type is for a kernel; guest.xl is a snapshot'],
+  ['extract kernel -o x --relocs x', 2, "-o and --relocs are both 'x'"],
+  ['map guest.img -o x.png', 2, "-o names a file that ends in .svg or .html; not 'x.png'"],
+  ['inspect folder', 1, 'cannot-read: folder: is a directory'],
+  ['inspect missing', 1, 'cannot-read: missing: no such file or directory'],
+  ['inspect kernel/x', 1, 'cannot-read: kernel/x: not a directory'],
+  ['inspect missing --json', 1, 'cannot-read: missing: no such file or directory'],
+  [
+    'inspect empty',
+    1,
+    'not-a-kernel: the file is no kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
+  ],
+  ['map zeros', 1, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
+  ['validate text', 1, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
+  ['run kernel', 1, 'unknown-format: kernel is a kernel: expected a snapshot'],
+  ['build kernel -o x --ramdisk folder', 1, 'cannot-read: folder: is a directory'],
+  ['build kernel -o missing/x', 1, 'cannot-write: missing/x: there is no directory missing'],
+  ['build kernel -o text/x', 1, 'cannot-write: text/x: there is no directory text'],
+  ['build kernel -o folder', 1, 'cannot-write: folder: is a directory'],
+  ['build kernel -o /dev/null', 1, 'cannot-write: /dev/null: is no regular file; -o - writes to standard output'],
+  ['build kernel -o kernel', 1, 'cannot-write: kernel: is an input, which is never changed'],
+  ['build kernel -o same-kernel --format xl', 1, 'cannot-write: same-kernel: is an input, which is never changed'],
+  ['build link -o kernel', 1, 'cannot-write: kernel: is an input, which is never changed'],
+  ['convert guest.img -o guest.img', 1, 'cannot-write: guest.img: is an input, which is never changed'],
+  ['convert guest.xl -o guest.xl', 1, 'cannot-write: guest.xl: is an input, which is never changed'],
+  [
+    'diff guest.img text',
+    1,
+    'not-a-kernel: text: the file is no kernel: expected an ELF or a Linux bzImage, found a text file',
+  ],
+]
+
+t.test('each is one line, on standard error alone, and nothing is written or changed', async (t) => {
+  const state = () =>
+    readdirSync(folder).map((name) => [name, name === 'folder' || readFileSync(path.join(folder, name))])
+  const before = state()
+  for (const [typed, code, line] of MISTAKES) {
+    const [command = ''] = typed.split(' ')
+    const known = Object.hasOwn(COMMANDS, command)
+    const more = code === 1 ? '' : `Try 'xen-domain-builder ${known ? `${command} ` : ''}--help'.\n`
+    t.same(xdb(typed.split(' ').filter(Boolean), pvKernelFile()), {
+      code,
+      out: '',
+      err: `xen-domain-builder: ${line}\n${more}`,
+    })
+  }
+  t.same(state(), before)
+})
+
+t.test('paths in an xl.cfg are taken from where the command runs, as by xl', async (t) => {
+  put('folder/guest.cfg', 'kernel = "kernel"\nmemory = 16\n')
+  t.match(xdb(['build', '--config', 'folder/guest.cfg', '-o', 'x.img', '--quiet']), { code: 0, err: '' })
+  put('folder/near.cfg', 'kernel = "near"\n')
+  put('folder/near')
+  t.match(xdb(['build', '--config', 'folder/near.cfg', '-o', 'x.img']), {
+    code: 1,
+    err: [
+      'folder/near.cfg: near lies beside this file; paths in it are taken from where the command runs\n',
+      'xen-domain-builder: cannot-read: near: no such file or directory\n',
+    ].join(''),
+  })
+})
+
+t.test(
+  'a file that may not be read, a folder that may not be written',
+  { skip: process.getuid?.() !== 0 && 'not root' },
+  async (t) => {
+    put('secret', 'x')
+    chmodSync(path.join(folder, 'secret'), 0)
+    chmodSync(folder, 0o755)
+    const asNobody = (...args: readonly string[]) =>
+      spawnSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', 'env', ...node, ...args], {
+        cwd: folder,
+        encoding: 'utf8',
+      }).stderr
+    t.equal(asNobody('inspect', 'secret'), 'xen-domain-builder: cannot-read: secret: permission denied\n')
+    t.equal(
+      asNobody('build', 'kernel', '-o', 'x', '--format', 'xl'),
+      'xen-domain-builder: cannot-write: x: permission denied\n',
+    )
+  },
+)
+
+t.test('standard output that is closed, full or not read', async (t) => {
+  const shell = (line: string) =>
+    spawnSync('env', ['-u', 'NODE_OPTIONS', 'bash', '-c', line, process.execPath, MAIN], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
+  const full = shell('"$0" "$1" inspect kernel >/dev/full')
+  t.match(full, { status: 1, stderr: 'xen-domain-builder: cannot-write: standard output: no space left on device\n' })
+  t.match(shell('"$0" "$1" convert guest.img --format xl -o - >/dev/full').status, 1)
+  t.match(shell('"$0" "$1" inspect kernel >&-'), { status: 0, stderr: '' })
+  t.match(shell('set -o pipefail; "$0" "$1" map guest.img | head -1'), { status: 0, stderr: '' })
+  t.match(shell('"$0" "$1" inspect missing 2>&-'), { status: 1, stdout: '' })
+  t.match(shell('"$0" "$1" inspect - <&-'), { status: 1, stderr: /it is empty\n$/ })
+})
+
+t.test('run where there is no QEMU', async (t) => {
+  put('linux', linuxKernelFile())
+  t.equal(xdb(['build', 'linux', '-o', 'q', '--type', 'linux', '--format', 'qemu', '--memory', '32']).err, '')
+  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', 'PATH=/nowhere', process.execPath, MAIN, 'run', 'q'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  t.equal(
+    ran.stderr,
+    'xen-domain-builder: cannot-read: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
+  )
+  t.equal(ran.status, 1)
+})
+
+t.test('what is suggested, and what is not', async (t) => {
+  const words = ['build', 'memory', 'maxmem', 'pv', 'pvh', 'xl', 'on_crash', 'elf-core']
+  for (const [typed, meant] of [
+    ['buidl', 'build'],
+    ['BUILD', 'build'],
+    ['memroy', 'memory'],
+    ['memoryy', 'memory'],
+    ['vp', 'pv'],
+    ['on-crash', 'on_crash'],
+    ['elf', 'elf-core'],
+    ['mem', 'memory'],
+    ['zzz', undefined],
+    ['', undefined],
+    ['b', 'build'],
+    ['m', undefined],
+    ['m'.repeat(100_000), undefined],
+  ] as const) {
+    t.equal(closest(typed, words), meant, typed.slice(0, 20))
+  }
+})

@@ -1,0 +1,33 @@
+/** The guides, each typed from its first line to its last in a folder with the package and the files that it names. */
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import t from 'tap'
+import { patternBytes } from '../../lib/testing/index.js'
+import { findKernel } from '../peer/kernels.js'
+import { projectRoot } from '../peer/paths.js'
+import { requirePeer } from '../peer/require-peer.js'
+import { findRegistry } from './package.js'
+import { checkPage, projectIn } from './page.js'
+import { pagesOf } from './pages.js'
+
+const only = process.env.DOCS_ONLY
+const GUIDES = pagesOf('test/docs/guides.test.ts')
+
+t.test('the guides', async (t) => {
+  const vmlinuz = await requirePeer(t, () => findKernel('debian-amd64'))
+  if (vmlinuz === undefined || (await requirePeer(t, findRegistry)) === undefined) return
+  const directory = mkdtempSync(join(tmpdir(), 'xen-domain-builder-guides-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  symlinkSync(projectRoot, join(directory, 'xen-domain-builder'))
+  const project = projectIn(join(directory, 'project'), vmlinuz)
+  writeFileSync(join(project, 'initrd.img'), patternBytes(1 << 20))
+  for (const guide of GUIDES.filter((name) => only === undefined || name.includes(only))) {
+    await t.test(guide, (t) => {
+      const folder = join(directory, basename(guide))
+      cpSync(project, folder, { recursive: true, verbatimSymlinks: true })
+      checkPage(t, guide, folder)
+      t.end()
+    })
+  }
+})

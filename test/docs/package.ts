@@ -1,0 +1,35 @@
+/**
+ * The package as npm packs it, installed in a fresh project by npm, as its user does.
+ *
+ * Source: npm-pack(1), npm-install(1).
+ * Gotcha: packing here would build again, under the feet of the tests that run what was built.
+ */
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { projectRoot } from '../peer/paths.js'
+import type { Found } from '../peer/require-peer.js'
+import { cleanEnvironment } from './session.js'
+
+/** Packs what was built into a directory; the tarball's path. */
+export function packInto(directory: string): string {
+  const args = ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory]
+  const { status, stdout, stderr } = spawnSync('npm', args, { cwd: projectRoot, encoding: 'utf8' })
+  if (status !== 0) throw new Error(`npm pack: ${stderr}`)
+  return join(directory, stdout.trim())
+}
+
+/** Whether npm can install what is not in the lock file. */
+export async function findRegistry(): Promise<Found<true>> {
+  const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], { encoding: 'utf8', timeout: 60_000 })
+  return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
+}
+
+/** A project in that directory with the packed package in it; it takes a registry, for the three packages it needs. */
+export function installInto(directory: string): void {
+  const { status, stderr } = spawnSync('npm', ['install', packInto(directory)], {
+    cwd: directory,
+    env: cleanEnvironment(directory),
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`npm install: ${stderr}`)
+}

@@ -1,0 +1,74 @@
+/**
+ * A page, typed by a newcomer: one shell from its first line to its last, every file made where the page has it.
+ *
+ * Source: bash(1).
+ * Gotcha: the shell reads a script and the commands nothing, so that none of them eats the next.
+ */
+import { spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { projectRoot } from '../peer/paths.js'
+import type { Block, Command } from './blocks.js'
+
+/** A command that was typed, and what came of it. */
+export interface Typed extends Command {
+  /** Undefined where the shell ended before. */
+  readonly status: number | undefined
+  readonly output: string
+}
+
+/** As a person has it who typed nothing else: without what npm and tap tell the processes they start. */
+export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG)/i.test(name))
+  return {
+    ...Object.fromEntries(inherited),
+    LC_ALL: 'C.UTF-8',
+    NO_COLOR: '1',
+    PATH: `${join(directory, 'node_modules/.bin')}:${process.env.PATH}`,
+    // The same commands, less talk and fewer questions to the network.
+    npm_config_audit: 'false',
+    npm_config_fund: 'false',
+    npm_config_loglevel: 'error',
+    npm_config_prefer_offline: 'true',
+    npm_config_update_notifier: 'false',
+    npm_config_cache: process.env.npm_config_cache ?? join(process.env.HOME ?? projectRoot, '.npm'),
+  }
+}
+
+const MINUTES = 60_000
+
+/** Types all of it, as if no command were for another machine. @param start where, if not in `directory` itself. */
+export function typeBlocks(blocks: readonly Block[], directory: string, start = directory): Typed[] {
+  const mark = `-${randomUUID()}-`
+  const typed = blocks.flatMap((block) => (block.kind === 'session' ? block.commands : []))
+  const script = blocks.flatMap((block) =>
+    block.kind === 'file'
+      ? [`cat >${block.name} <<'${mark}'`, block.text.replace(/\n$/, ''), mark]
+      : block.commands.flatMap(({ command }) => [
+          command,
+          `status=$?; printf '\\n%s%s\\n' '${mark}' $status; (exit $status)`,
+        ]),
+  )
+  const file = join(directory, '.session')
+  writeFileSync(file, `${['exec 2>&1', ...script].join('\n')}\n`)
+  const { stdout } = spawnSync('bash', [file], {
+    cwd: start,
+    env: cleanEnvironment(directory),
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+    timeout: 8 * MINUTES,
+  })
+  // Each piece begins with the status of the command before it.
+  const pieces = stdout.split(`\n${mark}`)
+  return typed.map((command, i) => {
+    const output = (pieces[i] ?? '').replace(/^\d+\n/, '')
+    const status = /^(\d+)\n/.exec(pieces[i + 1] ?? '')?.[1]
+    return {
+      ...command,
+      output: i === 0 ? (pieces[0] ?? '') : output,
+      status: status === undefined ? undefined : Number(status),
+    }
+  })
+}

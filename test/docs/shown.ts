@@ -1,0 +1,36 @@
+/**
+ * Whether what a page shows is what came out.
+ *
+ * Source: our own; `...` as in blocks.ts.
+ * Gotcha: a distribution's kernel is replaced every few weeks. With another one than the page was written with, words must
+ * still be the same, numbers and the room they take need not.
+ */
+
+const literally = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+
+/** One line, its numbers and spacing made alike. */
+const withoutNumbers = (line: string): string =>
+  line
+    .replace(/\b0x[0-9a-f]+|\b[0-9a-f]{16,}\b|\d+(?:\.\d+)?/g, '0')
+    .replace(/\b(?:[KMGT]i)?B\b/g, 'B')
+    .replace(/\s+/g, ' ')
+
+function pattern(shown: readonly string[]): RegExp {
+  const lines = shown.map((line) =>
+    line.trim() === '...' ? '(?:[^\\n]*\\n)*?' : `${line.split('...').map(literally).join('[^\\n]*')}\\n`,
+  )
+  return new RegExp(`^${lines.join('')}$`)
+}
+
+/** @param exact false: the numbers may be others. */
+export function isShown(shown: readonly string[], output: string, exact: boolean): boolean {
+  const lines = output.split('\n').map((line) => line.trimEnd())
+  if (lines.at(-1) === '') lines.pop()
+  const tidy = (list: readonly string[]): string[] =>
+    exact ? list.map((line) => line.trimEnd()) : list.map((line) => withoutNumbers(line.trimEnd()))
+  return pattern(tidy(shown)).test(
+    tidy(lines)
+      .map((line) => `${line}\n`)
+      .join(''),
+  )
+}

@@ -1,0 +1,288 @@
+/**
+ * Compressed snapshots, and the cancellation and progress of everything that takes long.
+ *
+ * Source: RFC 1952, RFC 8878; gzip(1) and zstd(1) as peers; lib/work.ts.
+ * Gotcha: our own gzip has a member for each chunk, gzip(1)'s has one: both must be read.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import t from 'tap'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  DomainBuilderError,
+  diffDomains,
+  memoryScratch,
+  openSnapshot,
+  type Part,
+  readKernel,
+  sniffSnapshot,
+  type WorkOptions,
+  writeElfCore,
+  writeKexec,
+  writeXenCore,
+  writeXl,
+} from '../../lib/index.js'
+import { gzipped } from '../../lib/snapshot/compressed.js'
+import { openPlain } from '../../lib/snapshot/open.js'
+import { qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { bytesOf, sameGuest } from '../fixtures/snapshots.js'
+import { findCommand } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const MiB = 2 ** 20
+
+async function pvGuest(): Promise<Domain> {
+  return buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 16 * MiB, vcpus: 2, cmdline: 'quiet' })
+}
+
+const linuxGuest = async (): Promise<Domain> =>
+  buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 64 * MiB, ramdisk: pattern(9 * MiB) })
+
+/** What a command makes of its standard input. */
+function through(command: string, args: readonly string[], input: Uint8Array): Buffer {
+  const { status, stdout, stderr } = spawnSync(command, args, { input, maxBuffer: 2 ** 28 })
+  if (status !== 0) throw new Error(`${command}: ${stderr}`)
+  return stdout
+}
+
+t.test('gzip, of one member and of many', async (t) => {
+  const guest = await pvGuest()
+  const plain = bytesOf(writeXl(guest))
+  const again = bytesOf(writeXl(openPlain(bytesSource(plain))))
+  const ours = bytesOf(gzipped(writeXl(guest)))
+  t.ok(gunzipSync(ours).equals(plain), 'zlib takes ours')
+  const half = plain.length >> 1
+  const files = {
+    ours,
+    'one member': gzipSync(plain),
+    stored: gzipSync(plain, { level: 0 }),
+    'two members': Buffer.concat([gzipSync(plain.subarray(0, half)), gzipSync(plain.subarray(half))]),
+    'a first member of one byte': Buffer.concat([gzipSync(plain.subarray(0, 1)), gzipSync(plain.subarray(1))]),
+    'gzip(1)': through('gzip', ['-9'], plain),
+  }
+  for (const [name, file] of Object.entries(files)) {
+    t.equal(await sniffSnapshot(bytesSource(file)), 'xl', name)
+    const read = await openSnapshot(bytesSource(file))
+    t.equal(Buffer.compare(bytesOf(writeXl(read)), again), 0, name)
+  }
+})
+
+t.test('zstd, as zstd(1) writes it', async (t) => {
+  if (!(await requirePeer(t, () => findCommand('zstd', 'zstd')))) return
+  const guest = await linuxGuest()
+  const plain = bytesOf(writeElfCore(guest))
+  const zstd = (...args: string[]): Buffer => through('zstd', ['-q', ...args], plain)
+  const skippable = Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0, 1, 2, 3, 4, 5])
+  const files = {
+    'from a pipe': zstd('-3'),
+    'without a checksum': zstd('--no-check', '-1'),
+    'a window of 1 KiB': zstd('--zstd=wlog=10'),
+    'a window of 128 MiB': zstd('--long=27'),
+    'several threads': zstd('-T2', '-B1MiB'),
+    'two frames and one to skip': Buffer.concat([
+      through('zstd', ['-q'], plain.subarray(0, 5 * MiB)),
+      skippable,
+      through('zstd', ['-q'], plain.subarray(5 * MiB)),
+    ]),
+  }
+  for (const [name, file] of Object.entries(files)) {
+    t.equal(await sniffSnapshot(bytesSource(file)), 'elf-core', name)
+    sameGuest(t, await openSnapshot(bytesSource(file)), guest, name)
+  }
+  // A window that zstd(1) itself does not take without --long=31.
+  const long = Buffer.from(zstd('--zstd=wlog=10'))
+  long[5] = 18 << 3
+  await t.rejects(openSnapshot(bytesSource(long)), {
+    code: 'payload-damaged',
+    message: /zstd: so long a window is not supported: expected at most 134217728 bytes, found 268435456/,
+  })
+  await t.rejects(openSnapshot(bytesSource(Buffer.concat([zstd(), Buffer.from('more')]))), {
+    code: 'payload-damaged',
+    message: /zstd: no frame: found 4 bytes of something else/,
+  })
+})
+
+t.test('a compressed file that is damaged is refused, whatever the damage', async (t) => {
+  const guest = await pvGuest()
+  const plain = bytesOf(writeXl(guest))
+  const files = [gzipSync(plain), bytesOf(gzipped(writeXl(guest)))]
+  if (await requirePeer(t, () => findCommand('zstd', 'zstd'))) files.push(through('zstd', ['-q'], plain))
+  let seed = 1
+  const random = (below: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
+    return Math.floor((seed / 2 ** 32) * below)
+  }
+  let refused = 0
+  for (const file of files) {
+    for (let i = 0; i < 300; i++) {
+      const bytes = Buffer.from(file)
+      const at = random(bytes.length)
+      if (i % 3 === 0) bytes[at] = (bytes[at] as number) ^ (1 << random(8))
+      const damaged = i % 3 === 0 ? bytes : i % 3 === 1 ? bytes.subarray(0, at) : spliced(bytes, at, random(40))
+      await openSnapshot(bytesSource(damaged)).then(
+        // A bit of a header that says nothing about the content (MTIME, OS), or a member of a whole record less.
+        (opened) => t.equal(opened.memory.pageCount, guest.memory.pageCount),
+        (error: unknown) => {
+          if (!(error instanceof DomainBuilderError)) throw error
+          refused++
+        },
+      )
+    }
+  }
+  t.ok(refused > 0.95 * 300 * files.length, `${refused} refused`)
+})
+
+const spliced = (bytes: Buffer, at: number, length: number): Buffer =>
+  Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)])
+
+t.test('a bomb is refused, and memory is bounded', async (t) => {
+  const zeros = new Uint8Array(64 * MiB)
+  const start = bytesOf(writeXl(await pvGuest())).subarray(0, 4096)
+  // Zeros take no room at all, wherever they are kept.
+  const scratch = memoryScratch(1 * MiB)
+  await t.rejects(openSnapshot(bytesSource(gzipSync(Buffer.concat([start, zeros]))), { scratch }), {
+    code: 'bad-snapshot',
+  })
+  const noise = Buffer.concat([start, pattern(3 * MiB)])
+  await t.rejects(openSnapshot(bytesSource(gzipSync(noise)), { scratch: memoryScratch(2 * MiB) }), {
+    code: 'payload-too-large',
+    message: /expected at most 2097152 bytes that are not zero, found more/,
+  })
+  // 4 GiB and more of zeros in a few bytes: blocks of one repeated byte, 128 KiB each in 4.
+  const block = Buffer.from([0x02, 0x00, 0x10, 0x00])
+  const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38])
+  const bomb = Buffer.concat([header, ...Array.from({ length: 20000 }, () => block)])
+  await t.rejects(openSnapshot(bytesSource(bomb)), {
+    code: 'payload-too-large',
+    message: /zstd: the payload decompresses to too much: expected at most 2147483648 bytes, found more/,
+  })
+})
+
+t.test('the command needs no memory for what a compressed file or a pipe holds', async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'xdb-compressed-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = (name: string): string => path.join(folder, name)
+  const kernel = file('kernel')
+  writeFileSync(kernel, pvKernelFile())
+  // Little that repeats, so that nothing is small; and it is placed, read and written in pieces everywhere.
+  writeFileSync(file('ramdisk'), Buffer.alloc(400 * MiB, pattern(MiB + 17)))
+  const peakOf = (args: readonly string[], input?: string): number => {
+    const code = `process.on('exit',()=>process.report&&require('fs').writeSync(2,require('fs').readFileSync('/proc/self/status')))`
+    writeFileSync(file('peak.cjs'), code)
+    const feed = input === undefined ? '' : `cat '${input}' | `
+    const ran = spawnSync('bash', [
+      '-o',
+      'pipefail',
+      '-c',
+      `${feed}exec env -u NODE_OPTIONS "$@"`,
+      'bash',
+      process.execPath,
+      '--require',
+      file('peak.cjs'),
+      MAIN,
+      ...args,
+    ])
+    t.equal(ran.status, 0, ran.stderr.toString().slice(0, 300))
+    return Number(/VmHWM:\s*(\d+) kB/.exec(ran.stderr.toString())?.[1]) / 1024
+  }
+  const asked = ['--memory', '448', '--ramdisk', file('ramdisk')]
+  t.equal(spawnSync(process.execPath, [MAIN, 'build', kernel, '-o', file('g.xl'), ...asked]).status, 0)
+  t.equal(spawnSync('gzip', ['-1', '-k', file('g.xl')]).status, 0)
+  t.equal(spawnSync(process.execPath, [MAIN, 'convert', file('g.xl'), '-o', file('wanted.xl')]).status, 0)
+  const wanted = readFileSync(file('wanted.xl'))
+  const bound = 160
+  const shown: string[] = []
+  const holds = (what: string, args: readonly string[], input?: string) => {
+    const peak = peakOf([...args, '-o', file('again.xl')], input)
+    t.ok(peak < bound, `${what}: ${Math.round(peak)} MiB, below ${bound}`)
+    t.ok(readFileSync(file('again.xl')).equals(wanted), what)
+    shown.push(`${what} ${Math.round(peak)} MiB`)
+  }
+  holds('a file', ['convert', file('g.xl')])
+  holds('gzip', ['convert', file('g.xl.gz')])
+  holds('a pipe', ['convert', '-'], file('g.xl'))
+  holds('gzip through a pipe', ['convert', '-'], file('g.xl.gz'))
+  if (await requirePeer(t, () => findCommand('zstd', 'zstd'))) {
+    t.equal(spawnSync('zstd', ['-q', '-1', file('g.xl')]).status, 0)
+    holds('zstd', ['convert', file('g.xl.zst')])
+  }
+  t.comment(`${Math.round(wanted.length / MiB)} MiB converted, peak: ${shown.join(', ')}`)
+
+  // Where there is no room for it, that is said, and the output does not appear.
+  const nowhere = spawnSync(process.execPath, [MAIN, 'convert', file('g.xl.gz'), '-o', file('none.xl')], {
+    env: { ...process.env, TMPDIR: file('no-such-folder') },
+    encoding: 'utf8',
+  })
+  t.equal(nowhere.status, 1)
+  t.match(
+    nowhere.stderr,
+    /^xen-domain-builder: cannot-write: [^\n]*no-such-folder[^\n]*: no such file or directory[^\n]*\n$/,
+  )
+  t.notOk(existsSync(file('none.xl')))
+  t.ok(statSync(file('g.xl.gz')).size > 0)
+})
+
+/** All work that takes options, for a guest that it can do it with. */
+async function works(): Promise<{ name: string; run: (options: WorkOptions) => Promise<unknown> }[]> {
+  const [pv, linux] = [await pvGuest(), await linuxGuest()]
+  const pieces = (make: (options: WorkOptions) => Iterable<unknown>) => async (options: WorkOptions) => {
+    let count = 0
+    for (const _ of make(options)) count++
+    return count
+  }
+  const zipped = bytesSource(gzipSync(bytesOf(writeElfCore(linux))))
+  return [
+    { name: 'writeXl', run: pieces((options) => writeXl(pv, options)) },
+    { name: 'writeXenCore', run: pieces((options) => writeXenCore(linux, options)) },
+    { name: 'writeElfCore', run: pieces((options) => writeElfCore(linux, options)) },
+    { name: 'writeKexec', run: pieces((options) => writeKexec(linux, options)) },
+    { name: 'chunks', run: pieces((options) => linux.memory.chunks(options)) },
+    { name: 'qemuSnapshot', run: pieces((options) => qemuSnapshot(linux, 'x').pieces(options)) },
+    { name: 'openSnapshot', run: (options) => openSnapshot(zipped, options) },
+    { name: 'diffDomains', run: async (options) => diffDomains(linux, await linuxGuest(), options) },
+  ]
+}
+
+t.test('progress rises to all of it, and a signal stops the work', async (t) => {
+  for (const { name, run } of await works()) {
+    const parts: Part[] = []
+    await run({ onProgress: (part) => parts.push(part) })
+    const last = parts.at(-1)
+    t.ok(last && last.total > 0 && last.done === last.total, `${name}: ${last?.done} of ${last?.total}`)
+    t.ok(
+      parts.every(({ done, total }, i) => total === last?.total && done >= (parts[i - 1]?.done ?? 0)),
+      'it rises',
+    )
+
+    const before = AbortSignal.abort(new Error('before it began'))
+    await t.rejects(run({ signal: before }), { message: 'before it began' }, `${name}: aborted before`)
+    const controller = new AbortController()
+    let told = 0
+    const onProgress = () => {
+      if (++told === 1) controller.abort(new Error('enough'))
+    }
+    await t.rejects(
+      run({ signal: controller.signal, onProgress }),
+      { message: 'enough' },
+      `${name}: aborted in between`,
+    )
+    t.equal(told, 1, 'nothing is done after that')
+  }
+})
+
+t.test('the event loop has its turn while a file is decompressed', async (t) => {
+  const zipped = gzipSync(bytesOf(writeElfCore(await linuxGuest())), { level: 0 })
+  const repeated = bytesSource(Buffer.concat(Array.from({ length: 40 }, () => zipped)))
+  const timeout = AbortSignal.timeout(20)
+  await t.rejects(openSnapshot(repeated, { signal: timeout, scratch: { writeAt() {}, readInto() {} } }), {
+    name: 'TimeoutError',
+  })
+})
