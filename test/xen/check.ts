@@ -23,7 +23,7 @@ async function findAll(hypervisor: Hypervisor, kernels: readonly KernelName[]): 
   return findXen(hypervisor)
 }
 
-/** How long each step took, in dom0's time. */
+/** How long each step took, in dom0's time: from its line in the log to the next one. The last line is the case's end. */
 function stepTimes(log: string): string {
   const steps = [...log.matchAll(/^\[([\d.]+)\] (.*)$/gm)].map(([, at, step]) => ({ at: Number(at), step }))
   return steps

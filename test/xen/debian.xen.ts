@@ -15,7 +15,7 @@ import { xenBuild } from './harness.js'
 import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
-import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
+import { restoredCase, restoredFile, restoredLinux, restoredLinuxAgain, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -89,6 +89,8 @@ checkInXen(
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
     restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
+    restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
+    restoredLinuxAgain('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
     savedFirmwareCase('hvm-firmware'),
     savedBiosCase('hvm-bios'),
