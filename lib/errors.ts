@@ -45,16 +45,20 @@ export interface ErrorDetail {
   readonly expected?: string
   /** What was found instead, ready to print. */
   readonly found?: string
+  /** The error that this one comes from. */
   readonly cause?: unknown
 }
 
 /** Thrown for every input that is refused; nothing else escapes. */
 export class DomainBuilderError extends Error {
   override readonly name = 'DomainBuilderError'
+  /** A key of ERROR_CODES; docs/errors.md has cause and cure. */
   readonly code: ErrorCode
   /** Byte offset in the file that was read. */
   readonly offset: number | undefined
+  /** The value, limit or rule that was expected. */
   readonly expected: string | undefined
+  /** What was found instead. */
   readonly found: string | undefined
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {

@@ -25,7 +25,9 @@ export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
 
 /** Half-open range: start is in it, end is not. */
 export interface Range<T> {
+  /** The first that is in it. */
   readonly start: T
+  /** The first behind it. */
   readonly end: T
 }
 

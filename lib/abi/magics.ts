@@ -29,6 +29,7 @@ export const LOOKALIKES: readonly Magic[] = [
   { what: 'a saved Xen domain (libxl)', offset: 0, bytes: 'LibxlFmt' },
   { what: 'a saved Xen domain (libxc)', offset: 8, bytes: 'XENF' },
   { what: 'a saved Xen domain (xl)', offset: 0, bytes: 'Xen saved domain, xl format' },
+  { what: 'a saved Xen domain (xl) whose first bytes are damaged', offset: 4, bytes: 'saved domain, xl format' },
   { what: 'an EFI or Windows program without a Linux setup header', offset: 0, bytes: 'MZ' },
   { what: 'a boot sector or a disk image', offset: 0x1fe, bytes: [0x55, 0xaa] },
 ]

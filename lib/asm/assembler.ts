@@ -32,8 +32,11 @@ export interface Register {
 
 /** A memory operand: [base + index * scale + disp], or the place of a label. */
 export interface Memory {
+  /** Register. */
   readonly base?: Register
+  /** Register; not esp or rsp. */
   readonly index?: Register
+  /** Of the index; default 1. */
   readonly scale?: 1 | 2 | 4 | 8
   /** Bytes. */
   readonly disp?: number

@@ -48,7 +48,7 @@ function suggestOption({ rawName }: Typed, options: Options): string {
     : ''
 }
 
-function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what, choices }: Option): void {
+function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what, choices, never = {} }: Option): void {
   if (type === 'boolean') {
     if (value !== undefined) throw new UsageError(`${rawName} takes no value; not '${value}'`)
     return
@@ -57,6 +57,7 @@ function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what,
   if (!inlineValue && value.startsWith('-') && value !== '-')
     throw new UsageError(`${rawName} needs a ${what}; '${value}' looks like an option (else: ${rawName}=${value})`)
   if (choices && !choices.includes(value)) {
-    throw new UsageError(`${rawName} is one of ${choices.join(', ')}; not '${value}'${didYouMean(value, choices)}`)
+    const why = Object.hasOwn(never, value) ? `: ${never[value]}` : didYouMean(value, choices)
+    throw new UsageError(`${rawName} is one of ${choices.join(', ')}; not '${value}'${why}`)
   }
 }

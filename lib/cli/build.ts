@@ -4,6 +4,7 @@
  * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
+import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
@@ -16,7 +17,7 @@ import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
-import { readInput } from './files.js'
+import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
 import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
@@ -39,7 +40,13 @@ export const command: Command = {
       value: 'FILE',
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
-    type: { type: 'string', value: 'TYPE', choices: TYPES, help: "(default auto: the kernel's best)" },
+    type: {
+      type: 'string',
+      value: 'TYPE',
+      choices: TYPES,
+      never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
+      help: "(default auto: the kernel's best)",
+    },
     format: { ...formatOption, help: formatOption.help.replace(')', ', any other raw)') },
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
@@ -105,9 +112,15 @@ function requireMeant(values: Values, type: Domain['type']): void {
 const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
 
 /** What the user should know of the file: a line of each kind that there is. */
-function tell(file: string, { unused, unknown, warnings }: XlCfgGuest): void {
+function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
+  const beside = [kernel, ramdisk].find(
+    (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
+  )
   const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
   const lines = [
+    ...(beside === undefined
+      ? []
+      : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
     ...warnings,
     ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
     ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
@@ -120,15 +133,6 @@ function wholeNumber(values: Values, name: string): number | undefined {
   if (given === undefined) return undefined
   if (!/^\d{1,9}$/.test(given)) throw new UsageError(`--${name} is a whole number; not '${given}'`)
   return Number(given)
-}
-
-function typeOf(values: Values, otherwise: (typeof TYPES)[number]): (typeof TYPES)[number] {
-  if (text(values, 'type') === 'hvm') {
-    throw new UsageError(
-      '--type hvm: a firmware starts an HVM guest, so there is none to build; xl save makes the files',
-    )
-  }
-  return oneOf(values, 'type', TYPES, otherwise)
 }
 
 /** What the options say, and where they are silent the file. */
@@ -144,7 +148,7 @@ function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig
   const linux = readLinux(values)
   return {
     ...guest?.config,
-    type: typeOf(values, guest?.config.type ?? 'auto'),
+    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),

@@ -29,6 +29,10 @@ export interface Option {
   readonly value?: string
   /** The words that the value can be, when there are only a few. */
   readonly choices?: readonly string[]
+  /** Words that are none of them though one might think so, and why. */
+  readonly never?: Readonly<Record<string, string>>
+  /** The heading it is listed under, when it is not for every use of the command. */
+  readonly group?: string
   /** The types of guest that it is for, when it is not for all; they are listed apart. */
   readonly types?: readonly ('pv' | 'pvh' | 'linux')[]
 }

@@ -12,17 +12,18 @@ import { optionMeaning } from './help.js'
 /** A word in single quotes, where fish knows two escapes. */
 const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
 
-/** What is offered: words, files, or nothing (-x: a value that cannot be guessed). */
-function offer(file: boolean, choices: readonly string[] | undefined): string {
-  if (choices) return ` -x -a ${quote(choices.join(' '))}`
-  return file ? ' -r -F' : ' -x'
-}
-
-function optionLine(condition: string, name: string, option: Option): string {
+/**
+ * An option: a file as its value (-r -F), or one that cannot be guessed (-x). Words that it can be have a line without a
+ * text, or each would be shown with the option's; before the other, since the last text counts.
+ */
+function optionLines(condition: string, name: string, option: Option): string[] {
   const { type, short, value, choices } = option
-  const words = `${short ? `-s ${short} ` : ''}-l ${name}`
-  const behind = type === 'string' ? offer(value === 'FILE', choices) : ''
-  return `complete -c $name -n ${quote(condition)} ${words}${behind} -d ${quote(optionMeaning(option))}`
+  const words = `complete -c $name -n ${quote(condition)} ${short ? `-s ${short} ` : ''}-l ${name}`
+  const behind = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
+  return [
+    ...(choices ? [`${words} -x -a ${quote(choices.join(' '))}`] : []),
+    `${words}${behind} -d ${quote(optionMeaning(option))}`,
+  ]
 }
 
 export function fishCompletion(commands: readonly NamedCommand[]): string {
@@ -37,7 +38,7 @@ export function fishCompletion(commands: readonly NamedCommand[]): string {
       '',
       `complete -c $name -n ${quote(at)} -a ${name} -d ${quote(summary)}`,
       `complete -c $name -n ${quote(`${at} help 1`)} -a ${name} -d ${quote(summary)}`,
-      ...options.map(([word, option]) => optionLine(`${at} ${name}`, word, option)),
+      ...options.flatMap(([word, option]) => optionLines(`${at} ${name}`, word, option)),
       ...command.operands.flatMap(({ file, choices, repeated }, i) => {
         const condition = `${at} ${name} ${i + 1}${repeated ? ' more' : ''}`
         if (choices) return [`complete -c $name -n ${quote(condition)} -a ${quote(choices.join(' '))}`]

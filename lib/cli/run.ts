@@ -44,8 +44,9 @@ function start(args: readonly string[]): Promise<number> {
     const qemu = spawn(QEMU, args, { stdio: 'inherit' })
     const stop = (signal: NodeJS.Signals) => qemu.kill(signal)
     process.on('SIGINT', stop).on('SIGTERM', stop)
-    qemu.on('error', (cause) => {
-      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${cause.message}`, { cause }))
+    qemu.on('error', (cause: NodeJS.ErrnoException) => {
+      const why = cause.code === 'ENOENT' ? 'it is not installed, or not in PATH' : cause.message
+      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${why}`, { cause }))
     })
     qemu.on('close', (status) => {
       process.off('SIGINT', stop).off('SIGTERM', stop)

@@ -24,6 +24,7 @@ export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 export interface PageType {
   /** 0 for ordinary memory, else the level of the page table the frame holds. */
   readonly level: 0 | 1 | 2 | 3 | 4
+  /** Whether Xen is told that it is a page table for good: the top one. */
   readonly pinned: boolean
 }
 
@@ -96,6 +97,7 @@ function typeAmong(sorted: readonly TableFramesRun[], top: Pfn, pfn: Pfn): PageT
 
 /** Boot information of a Xen PV guest. */
 export interface PvBoot {
+  /** A Xen PV guest. */
   readonly kind: 'start_info'
   /** Where start_info lies: its frame, and the virtual address that %rsi or %esi has. */
   readonly startInfo: { readonly pfn: Pfn; readonly vaddr: Vaddr }
@@ -116,6 +118,7 @@ export interface PvBoot {
 
 /** Boot information of a guest entered by the Linux boot protocol: what there is to know lies in boot_params. */
 export interface LinuxBoot {
+  /** A guest of the Linux boot protocol. */
   readonly kind: 'boot_params'
   /** In real mode: the boot sector, with the setup header at the same offset. The rest its setup code makes itself. */
   readonly bootParams: Paddr
@@ -129,11 +132,13 @@ export interface LinuxBoot {
 export interface HvmParam {
   /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has those that a builder sets. */
   readonly index: number
+  /** A frame number, a port, or for IDENT_PT an address. */
   readonly value: bigint
 }
 
 /** Boot information of a PVH guest: what there is to know lies in hvm_start_info. */
 export interface PvhBoot {
+  /** A PVH guest. */
   readonly kind: 'hvm_start_info'
   /** Absent where the guest has run: the memory is its own by then. */
   readonly hvmStartInfo?: Paddr
@@ -152,6 +157,7 @@ export interface HvmBoot {
 export interface SavedRecord {
   /** Its name in the stream's specification. */
   readonly name: string
+  /** Without the record's header and padding. */
   readonly body: Uint8Array
 }
 
@@ -188,19 +194,27 @@ export function requirePv(domain: Domain): PvBoot {
  * @typeParam B narrower where the type of guest is known.
  */
 export interface Domain<B extends BootInfo = BootInfo> {
+  /** The boot convention. */
   readonly type: DomainType
+  /** Width of the kernel, and whether it has PAE tables. */
   readonly abi: DomainAbi
+  /** As the toolstack is to call it; "guest" where nobody said. */
   readonly name: string
+  /** Guest-physical memory, by pfn and paddr; machine frames are the p2m's. */
   readonly memory: GuestMemory
   /** Bytes the guest may grow to; what it starts with is memory.pageCount pages. */
   readonly maxmem: number
+  /** In order of their numbers, the first one online; at least one. */
   readonly vcpus: readonly Vcpu[]
   /** In the order they were placed. */
   readonly regions: readonly Region[]
+  /** The machine frame behind each guest frame; identity in a guest that is not PV. */
   readonly p2m: P2m
+  /** What the guest finds and where, by boot convention. */
   readonly boot: B
   /** Unknown for a guest that another toolstack saved. */
   readonly kernel?: KernelOrigin
+  /** Beside the guest itself, what its save file said. */
   readonly saved?: SavedState
   /** What Xen has a frame for; ordinary memory in any guest that is not PV. */
   pageType(pfn: Pfn): PageType

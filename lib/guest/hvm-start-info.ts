@@ -21,6 +21,7 @@ import type { GuestMemory } from './memory.js'
 
 /** A module as the guest finds it; an absent command line is empty. */
 export interface FoundModule extends Infer<typeof HvmModlistEntry> {
+  /** Text that cmdline_paddr points to. */
   readonly cmdline: string
 }
 

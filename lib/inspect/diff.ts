@@ -1,5 +1,6 @@
 /**
- * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page.
+ * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page,
+ * and in what is kept of a guest as it was saved.
  *
  * Source: our own design; names are those of the ABI.
  * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, holes in both
@@ -120,6 +121,36 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
   yield* structDifferences(a, b)
   yield* regionDifferences(a, b)
+  yield* keptDifferences(a, b)
+}
+
+/** What is kept as it was saved, by name: the configuration, and every record in its order. */
+function keptParts({ saved }: Domain): Map<string, Uint8Array> {
+  const parts = new Map<string, Uint8Array>()
+  if (saved?.config !== undefined) parts.set('configuration', new Uint8Array(Buffer.from(saved.config)))
+  const counts = new Map<string, number>()
+  for (const { name, body } of saved?.records ?? []) {
+    const before = counts.get(name) ?? 0
+    counts.set(name, before + 1)
+    parts.set(before === 0 ? name : `${name} ${before}`, body)
+  }
+  return parts
+}
+
+/** Of what is kept, nobody but who wrote it knows the meaning: sizes, and where the first other byte is. */
+function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
+  const [ours, others] = [keptParts(a), keptParts(b)]
+  for (const name of new Set([...ours.keys(), ...others.keys()])) {
+    const [x, y] = [ours.get(name), others.get(name)]
+    if (x && y && Buffer.compare(x, y) === 0) continue
+    const show = (bytes: Uint8Array | undefined): string => (bytes ? `${bytes.length} bytes` : 'none')
+    const first = x && y ? x.findIndex((byte, i) => byte !== y[i]) : -1
+    yield {
+      what: `kept ${printable(name)}`,
+      a: show(x),
+      b: `${show(y)}${first < 0 ? '' : `, others from ${hex(first)} on`}`,
+    }
+  }
 }
 
 /** Regions of one name that lie elsewhere or have another size, where the name is only one region's. */

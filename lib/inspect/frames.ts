@@ -16,6 +16,7 @@ export type PhysicalRange = {
   readonly pfn: Pfn
   /** Of 4096 bytes. */
   readonly pages: number
+  /** A region, or what lies between regions. */
   readonly kind: 'region' | 'free' | 'unnamed'
   /** Pages of it that something was placed in or written to. */
   readonly data: number

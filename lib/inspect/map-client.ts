@@ -94,8 +94,8 @@ export function mapClient(): void {
         'tr',
         {},
         element('td', { class: 'n' }, count === 1 ? String(low) : `${high}–${low}`),
-        element('td', {}, name),
-        element('td', {}, count === 1 ? String(part) : hex(part)),
+        element('td', { class: 'w' }, name),
+        element('td', { class: 'w' }, count === 1 ? String(part) : hex(part)),
         element('td', {}, element('span', { class: 'soft' }, meaning)),
       )
     })

@@ -157,13 +157,14 @@ function runsSection({ physical, virtual, paging, bounds }: GuestMap): string {
 <h2 id="lists">Lists</h2>
 <div class="split">
 ${list('Physical', ['start', 'size', 'region'], left, bounds.physical.found)}
-${list('Virtual', ['address, physical, access', 'size', 'region'], right, bounds.virtual.found)}
+${list('Virtual', ['address,<br>physical, access', 'size', 'region'], right, bounds.virtual.found)}
 </div>
 </section>`
 }
 
 function list(caption: string, heads: readonly string[], rows: readonly (readonly string[])[], found: number): string {
-  const cell = (tag: string, text: string, i: number) => `<${tag}${i === 1 ? ' class="n"' : ''}>${text}</${tag}>`
+  const classes = ['w', 'n', '']
+  const cell = (tag: string, text: string, i: number) => `<${tag} class="${classes[i]}">${text}</${tag}>`
   const more = found > rows.length ? `<p class="soft">and ${found - rows.length} more</p>` : ''
   return `<div class="wrap"><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
     .map((row) => `<tr>${row.map((text, i) => cell('td', text, i)).join('')}</tr>`)

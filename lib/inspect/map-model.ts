@@ -33,10 +33,16 @@ export type VirtualRun = {
 }
 
 /** How much there is, and how much of it is listed. */
-export type Bound = { readonly found: number; readonly listed: number }
+export type Bound = {
+  /** All there are. */
+  readonly found: number
+  /** Those that are listed. */
+  readonly listed: number
+}
 
 /** The layout of a guest. Addresses are hex strings, frames and counts numbers. */
 export type GuestMap = {
+  /** What the guest is; memory in pages of 4096 bytes, and in bytes. */
   readonly guest: {
     readonly name: string
     readonly type: string
@@ -49,6 +55,7 @@ export type GuestMap = {
   readonly registers: { readonly [name: string]: string }
   /** Every frame of the guest in one range, in order. */
   readonly physical: readonly PhysicalRange[]
+  /** Of vcpu 0. */
   readonly paging: {
     /** 4, 3 (PAE), or 0 where paging is off. */
     readonly levels: number
@@ -57,10 +64,13 @@ export type GuestMap = {
     /** Why the tables cannot be read, where they cannot. */
     readonly fault: string | null
   }
+  /** What the tables map, in order of address. */
   readonly virtual: readonly VirtualRun[]
   /** Every table once, the top first, then level by level. */
   readonly tables: readonly TableMap[]
+  /** start_info, boot_params, hvm_start_info: those that the guest has. */
   readonly structs: readonly StructMap[]
+  /** How much there is, and how much of it is listed above. */
   readonly bounds: {
     readonly physical: Bound
     readonly virtual: Bound

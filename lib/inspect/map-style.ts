@@ -96,8 +96,11 @@ table{border-collapse:collapse;width:100%}
 th{font-weight:400;color:var(--soft);text-align:left;border-bottom:1px solid var(--line)}
 td,th{padding:3px 10px 3px 0;vertical-align:top;overflow-wrap:anywhere}
 td{border-bottom:1px solid var(--hair)}
-td.n,th.n{text-align:right;white-space:nowrap}
+th{overflow-wrap:normal}
+td.n,th.n{text-align:right}
+td.n,td.w{white-space:nowrap}
 td .soft{font-family:ui-sans-serif,system-ui,'Helvetica Neue',Arial,sans-serif}
+td.w .soft{font-family:inherit}
 tr[tabindex]{cursor:pointer}
 tr:focus{outline:none}
 tr:focus-visible{outline:2px solid var(--accent);outline-offset:-2px}

@@ -39,6 +39,7 @@ export type TableMap = {
   readonly vaddr: string
   /** Entries whose present bit is set. */
   readonly present: number
+  /** Entries that are not zero, in runs that follow one rule, by index. */
   readonly runs: readonly EntryRun[]
 }
 

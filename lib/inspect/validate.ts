@@ -46,6 +46,7 @@ export type PvMmuRule = keyof typeof PV_MMU_RULES
 
 /** A page-table entry that Xen would refuse, and why. */
 export interface Violation {
+  /** A key of PV_MMU_RULES, which says what it is. */
   readonly rule: PvMmuRule
   /** What is wrong, both values in it. */
   readonly message: string

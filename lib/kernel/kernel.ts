@@ -26,7 +26,9 @@ export interface Kernel {
   readonly sha256: string
   /** Absent where a bzImage holds no ELF (memtest86+, iPXE). */
   readonly elf?: ElfImage
+  /** Every ELF note, Xen's and others', in the order of the file; empty without an ELF. */
   readonly notes: readonly ElfNote[]
+  /** What the Xen notes or the __xen_guest section say; absent where there are neither. */
   readonly xen?: XenParams
   /** The Linux setup header, and `bytes`, the bzImage it is in: the file, unless that is compressed around it. */
   readonly linux?: BzImage & { readonly bytes: Uint8Array }

@@ -83,7 +83,10 @@ export async function decompressFile(bytes: Uint8Array, codec: CodecName, decomp
   return decoded.bytes
 }
 
-/** What follows the ELF: of a Linux payload, its relocation table. */
+/**
+ * A payload's two parts, both views: the ELF, and what follows it, which of a Linux payload is its relocation table and is
+ * absent where nothing does. `parseRelocs` reads that.
+ */
 export function splitPayload(elf: ElfImage): { readonly elf: Uint8Array; readonly relocs?: Uint8Array } {
   const image = elf.bytes.subarray(0, elf.end)
   return elf.end < elf.bytes.length ? { elf: image, relocs: elf.bytes.subarray(elf.end) } : { elf: image }

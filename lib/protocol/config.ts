@@ -30,6 +30,7 @@ export interface CommonConfig {
   readonly memory: number
   /** 1 to 128; all but the first wait for the guest to start them. Default 1. */
   readonly vcpus?: number
+  /** UTF-8 without NUL. Default empty. */
   readonly cmdline?: string
   /** One ramdisk, or several modules, with their command lines where they have any. The bytes are not copied. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Module)[]
@@ -47,7 +48,7 @@ export type Dom0Console =
 
 /** What a Xen PV guest is given besides; each default is what an offline build assigns. */
 export interface PvConfig extends CommonConfig {
-  /** Features asked of the kernel, as in xl's builder: names joined with "|". */
+  /** Features asked of the kernel: names of XENFEAT that a FEATURES string can hold, joined with "|". Default: none. */
   readonly features?: string
   /** Default identity. */
   readonly p2m?: P2mSpec
@@ -57,9 +58,11 @@ export interface PvConfig extends CommonConfig {
   readonly flags?: number
   /** Event channels: xenstore 1, console 2. */
   readonly storeEvtchn?: number
+  /** The guest's end of the console's event channel, a port; default 2. */
   readonly consoleEvtchn?: number
   /** Domains that serve xenstore and the console: 0. */
   readonly storeDomid?: number
+  /** The domain that serves the console; default 0. */
   readonly consoleDomid?: number
   /** Default: the frame after the last guest page. */
   readonly sharedInfoMfn?: Mfn

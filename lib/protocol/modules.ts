@@ -10,7 +10,9 @@ import { alignUp, hex, PAGE_SIZE } from '../units.js'
 
 /** A ramdisk or other module. Its bytes are not copied: they must not change afterwards. */
 export interface Module {
+  /** Of any length; not copied. */
   readonly bytes: Uint8Array
+  /** Default empty. */
   readonly cmdline?: string
 }
 

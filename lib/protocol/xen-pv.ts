@@ -5,7 +5,7 @@
  * confirmed byte for byte against libxenguest.
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
-import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
+import { type FeatureName, featureNames, STRING_FEATURES, XENFEAT } from '../abi/features.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -144,6 +144,7 @@ function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: b
 /** What is asked for and what the kernel requires: the kernel must support all of it. */
 function negotiate(pv: PvKernel, requested: string): FeatureName[] {
   const { supported, required } = pv.params
+  requireKnown(requested)
   const asked = parseFeatures(requested)
   const active = asked.supported | required
   const names = (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (active >>> XENFEAT[name]) & 1)
@@ -157,6 +158,17 @@ function negotiate(pv: PvKernel, requested: string): FeatureName[] {
     })
   }
   return names
+}
+
+/** A kernel's string may have names of a later Xen; a caller's that nobody knows is a slip, which would go unnoticed. */
+function requireKnown(requested: unknown): void {
+  const names = typeof requested === 'string' ? requested.split('|').map((name) => name.replace(/^!/, '')) : undefined
+  const unknown = names?.find((name) => name !== '' && !STRING_FEATURES.some((known) => known === name))
+  if (names && unknown === undefined) return
+  throw new DomainBuilderError('bad-config', 'features has a name that nobody knows', {
+    expected: STRING_FEATURES.join('|'),
+    found: unknown === undefined ? typeof requested : `'${unknown}'`,
+  })
 }
 
 /** The caller's p2m, with a hole wherever the guest has no memory. */

@@ -32,6 +32,7 @@ export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 export interface Piece {
   /** In bytes, from the file's beginning. */
   readonly offset: number
+  /** Valid until the next piece is asked for. */
   readonly bytes: Uint8Array
 }
 

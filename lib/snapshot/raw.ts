@@ -21,7 +21,9 @@ const MAX_RUNS = 1 << 20
 
 /** The sidecar: what JSON.stringify gets. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
+  /** By which the file is known. */
   readonly format: typeof RAW_FORMAT
+  /** Of the format; ARCHITECTURE.md says what each has. */
   readonly version: typeof GUEST_JSON_VERSION
   readonly [field: string]: unknown
 }

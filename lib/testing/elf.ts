@@ -72,6 +72,7 @@ export interface SegmentSpec {
 
 /** A section, named and typed as in <elf.h>. */
 export interface SectionSpec {
+  /** Such as `.text`. */
   readonly name: string
   /** Default SHT_PROGBITS. */
   readonly type?: number

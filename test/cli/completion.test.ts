@@ -155,8 +155,8 @@ t.test('fish', async (t) => {
   const fish = await requirePeer(t, () => findCommand('fish', 'fish'))
   if (!fish) return
   const file = script('fish')
-  /** What each line is completed to: the candidates for its last word, without their descriptions. */
-  const complete = (typed: readonly string[]): string[][] => {
+  /** What each line is completed to: the candidates for its last word, with what is said of them. */
+  const texts = (typed: readonly string[]): string[][] => {
     const lines = typed.map((line) => `complete -C ${quoted(line).replaceAll("'\\''", "\\'")}; echo ====`)
     const out = execFileSync('fish', ['--no-config', '-c', [`source ${quoted(file)}`, ...lines].join('\n')], {
       cwd: folder,
@@ -166,8 +166,10 @@ t.test('fish', async (t) => {
     return out
       .split('====\n')
       .slice(0, -1)
-      .map((text) => text.split('\n').flatMap((line) => line.split('\t')[0] || []))
+      .map((text) => text.split('\n').filter(Boolean))
   }
+  const complete = (typed: readonly string[]): string[][] =>
+    texts(typed).map((lines) => lines.map((line) => line.split('\t', 1)[0] ?? ''))
   // fish takes the last word as a whole: --type=linux, and a name with its quotes off.
   const found = complete(INSERTED.map(([typed]) => typed))
   for (const [i, [typed, words]] of INSERTED.entries()) {
@@ -179,6 +181,9 @@ t.test('fish', async (t) => {
       typed,
     )
   }
+  const [[shown = '']] = texts(['xdb build --forma']) as [[string]]
+  t.match(shown, /^--format\traw, qemu, /, 'an option has a text')
+  t.same(texts(['xdb build --ring ']), [['0', '1', '3']], 'and its values have not')
   const lists = await offered()
   for (const [i, words] of complete(lists.map(([typed]) => typed)).entries()) {
     const [typed, wanted, unwanted] = lists[i] as (typeof lists)[number]

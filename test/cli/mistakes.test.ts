@@ -22,7 +22,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { COMMANDS } from '../../lib/cli/commands.js'
 import { closest } from '../../lib/closest.js'
-import { pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-mistakes-'))
@@ -132,6 +132,20 @@ t.test('each is one line, on standard error alone, and nothing is written or cha
   t.same(state(), before)
 })
 
+t.test('paths in an xl.cfg are taken from where the command runs, as by xl', async (t) => {
+  put('folder/guest.cfg', 'kernel = "kernel"\nmemory = 16\n')
+  t.match(xdb(['build', '--config', 'folder/guest.cfg', '-o', 'x.img', '--quiet']), { code: 0, err: '' })
+  put('folder/near.cfg', 'kernel = "near"\n')
+  put('folder/near')
+  t.match(xdb(['build', '--config', 'folder/near.cfg', '-o', 'x.img']), {
+    code: 1,
+    err: [
+      'folder/near.cfg: near lies beside this file; paths in it are taken from where the command runs\n',
+      'xen-domain-builder: cannot-read: near: no such file or directory\n',
+    ].join(''),
+  })
+})
+
 t.test(
   'a file that may not be read, a folder that may not be written',
   { skip: process.getuid?.() !== 0 && 'not root' },
@@ -167,6 +181,20 @@ t.test('standard output that is closed, full or not read', async (t) => {
   t.match(shell('"$0" "$1" inspect - <&-'), { status: 1, stderr: /it is empty\n$/ })
 })
 
+t.test('run where there is no QEMU', async (t) => {
+  put('linux', linuxKernelFile())
+  t.equal(xdb(['build', 'linux', '-o', 'q', '--type', 'linux', '--format', 'qemu', '--memory', '32']).err, '')
+  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', 'PATH=/nowhere', process.execPath, MAIN, 'run', 'q'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  t.equal(
+    ran.stderr,
+    'xen-domain-builder: cannot-read: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
+  )
+  t.equal(ran.status, 1)
+})
+
 t.test('what is suggested, and what is not', async (t) => {
   const words = ['build', 'memory', 'maxmem', 'pv', 'pvh', 'xl', 'on_crash', 'elf-core']
   for (const [typed, meant] of [
@@ -180,7 +208,8 @@ t.test('what is suggested, and what is not', async (t) => {
     ['mem', 'memory'],
     ['zzz', undefined],
     ['', undefined],
-    ['b', undefined],
+    ['b', 'build'],
+    ['m', undefined],
     ['m'.repeat(100_000), undefined],
   ] as const) {
     t.equal(closest(typed, words), meant, typed.slice(0, 20))

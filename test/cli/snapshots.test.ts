@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -54,6 +55,54 @@ t.test('a guest through every format is the same guest', async (t) => {
     t.match(xdb(['map', file(name)]).out.toString(), /start_info/, `map ${name}`)
   }
 })
+
+t.test(
+  'an HVM guest that xl saved: every command that reads, every format that carries it, and none that builds',
+  (t) => {
+    const saved = file('winter')
+    writeFileSync(saved, hvmSaveFile())
+    const says = (args: readonly string[], wanted: RegExp): void => {
+      const { code, out, err } = xdb(args)
+      t.equal(err, '')
+      t.equal(code, 0, args[0] ?? '')
+      t.match(out.toString(), wanted)
+    }
+    says(['inspect', saved], /^guest {4}winter: hvm x86_64, /)
+    says(['map', saved], /0xffffffff81000000/)
+    says(['map', saved, '--at', '0xffffffff81000000'], /physical 0x12000/)
+    says(['check', saved], /the snapshot is sound/)
+    says(['read', saved, '0x12000', '20'], /^page 18, round 2/)
+    says(['read', saved, '0xffffffff81000000', '20', '--virtual'], /^page 18, round 2/)
+    let before = saved
+    for (const name of ['winter.img', 'winter.core', 'winter.dump', 'winter.xl']) {
+      const format = name === 'winter.dump' ? ['--format', 'xen-core'] : []
+      t.match(xdb(['convert', before, '-o', file(name), ...format]), { code: 0, err: '' }, name)
+      t.same(xdb(['diff', saved, file(name)]), { code: 0, out: Buffer.alloc(0), err: '' }, `diff ${name}`)
+      before = file(name)
+    }
+    const refused = (args: readonly string[], code: number, why: RegExp): void => {
+      const ran = xdb(args)
+      t.equal(ran.code, code, args.join(' '))
+      t.match(ran.err, why)
+      // A usage error says where there is help, on a line of its own.
+      t.equal(ran.err.trimEnd().split('\n').length, code, 'one line')
+    }
+    refused(['validate', saved], 1, /bad-config: only a PV guest has page tables that Xen validates: .* found hvm\n$/)
+    for (const format of ['qemu', 'kexec'])
+      refused(
+        ['convert', saved, '-o', file('no'), '--format', format],
+        1,
+        /does-not-fit: the guest needs Xen: .* found hvm\n/,
+      )
+    t.notOk(existsSync(file('no')))
+    refused(
+      ['build', kernel, '-o', file('no'), '--type', 'hvm'],
+      2,
+      /--type is one of pv, pvh, linux, auto; not 'hvm': a firmware starts an HVM guest, /,
+    )
+    t.end()
+  },
+)
 
 t.test("the output's ending says the format, of build as of convert", (t) => {
   const image = file('by-name.img')
@@ -296,6 +345,6 @@ t.test('standard output that goes away or is full', async (t) => {
   for (const args of [build, ['inspect', kernel]]) {
     const full = shell('{ "$@" >/dev/full; echo $? >&3; } 3>&1', args)
     t.equal(full.code, 1)
-    t.match(full.err, /^xen-domain-builder: cannot-write: standard output: no space left on device, write\n$/)
+    t.match(full.err, /^xen-domain-builder: cannot-write: standard output: no space left on device\n$/)
   }
 })

@@ -69,6 +69,16 @@ const faults = (page: Page): Promise<string[]> =>
       )
         out.push(`${at.tagName} ${at.className} is ${at.scrollWidth} in ${at.clientWidth}`)
     }
+    // A number or a name is read as one: only what is longer than a 64-bit address may be broken.
+    for (const at of document.querySelectorAll('td, th, td a, td button, dd, .row *')) {
+      const [only, ...others] = at.childNodes
+      if (!seen(at) || others.length > 0 || only?.nodeType !== Node.TEXT_NODE) continue
+      if (!/^\S{1,18}$/.test(at.textContent ?? '')) continue
+      const range = document.createRange()
+      range.selectNodeContents(at)
+      const tops = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)))
+      if (tops.size > 1) out.push(`'${at.textContent}' is broken into ${tops.size} lines`)
+    }
     // The words of a drawing lie within their box and not over each other.
     for (const box of document.querySelectorAll('.figure .box')) {
       if (!seen(box)) continue

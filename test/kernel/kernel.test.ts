@@ -132,6 +132,7 @@ t.test('refusals', async (t) => {
     [Buffer.from('070701000000'), 'a Linux initramfs (cpio)'],
     [new Uint8Array(100), 'zeros'],
     [Uint8Array.of(1, 2, 3, 4, 5), 'data that begins with 01 02 03 04'],
+    [Buffer.from('Yen saved domain, xl format'), 'a saved Xen domain (xl) whose first bytes are damaged'],
     [Buffer.from('MZ\0\0'), 'an EFI or Windows program'],
   ] as const)
     await refuses(t, () => readKernel(bytes), 'not-a-kernel', text)

@@ -20,6 +20,8 @@ const WRONG = {
     { p2m: { offset: -1 } },
     { sharedInfoMfn: 0.5 },
     { storeEvtchn: -1 },
+    { features: 5 },
+    { features: 'writable_page_tables|writeable' },
     { type: 'hvm' },
   ],
   linux: [

@@ -98,6 +98,24 @@ t.test('all that a Domain has no word for is kept, and comes back', async (t) =>
   t.equal(Buffer.compare(bytesOf(writeXl(again)), bytesOf(writeXl(guest))), 0)
 })
 
+t.test('diff says which of what is kept is not the same', (t) => {
+  const guest = open()
+  const { saved = { records: [] } } = guest
+  const [policy, ...records] = saved.records.map(({ name, body }) =>
+    name === 'EMULATOR_CONTEXT'
+      ? { name, body: body.map((byte, i) => (i === 0x99 ? byte ^ 1 : byte)) }
+      : { name, body },
+  )
+  t.equal(policy?.name, 'X86_CPUID_POLICY')
+  const other: Domain = { ...guest, saved: { config: `${saved.config} `, records } }
+  t.same(diffDomains(guest, other).fields, [
+    { what: 'kept configuration', a: `${saved.config?.length} bytes`, b: `${(saved.config?.length ?? 0) + 1} bytes` },
+    { what: 'kept X86_CPUID_POLICY', a: '288 bytes', b: 'none' },
+    { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, others from 0x99 on' },
+  ])
+  t.end()
+})
+
 t.test('without a configuration, a device model behind the stream says that the guest is HVM', async (t) => {
   const file = Buffer.from(hvmSaveFile())
   const mandatoryFlags = 0x20 + 4

@@ -15,21 +15,24 @@ rm -rf "$HVM"
 mkdir -p "$HVM"/usr/{libexec,lib/x86_64-linux-gnu} "$HVM"/usr/share/{qemu/keymaps,seabios}
 cp "$ROOT/usr/libexec/xen-qemu-system-i386" "$HVM/usr/libexec/"
 cp "$ROOT/usr/share/seabios/bios-256k.bin" "$HVM/usr/share/seabios/"
-cp "$ROOT"/usr/share/qemu/linuxboot*.bin "$HVM/usr/share/qemu/"
 # Read even where nobody is to see the screen.
 cp "$ROOT/usr/share/qemu/keymaps/en-us" "$HVM/usr/share/qemu/keymaps/"
 
 # Every symbol by its name and version.
+SPICE=$CACHE/spice
+mkdir -p "$SPICE"
 nm -D --undefined-only "$HVM/usr/libexec/xen-qemu-system-i386" |
-  sed -n 's/.* \(spice_[a-z0-9_]*\)@\(.*\)/\1 \2/p' >"$CACHE/spice.symbols"
-awk '{ print "void " $1 "(void) { __builtin_trap(); }" }' "$CACHE/spice.symbols" >"$CACHE/spice.c"
-awk '{ of[$2] = of[$2] $1 "; " } END { for (version in of) print version " { " of[version] "};" }' "$CACHE/spice.symbols" >"$CACHE/spice.map"
-gcc -shared -fPIC -nostdlib -Wl,-soname,libspice-server.so.1 -Wl,--version-script="$CACHE/spice.map" \
-  -o "$HVM/usr/lib/x86_64-linux-gnu/libspice-server.so.1" "$CACHE/spice.c"
+  sed -n 's/.* \(spice_[a-z0-9_]*\)@\(.*\)/\1 \2/p' >"$SPICE/symbols"
+awk '{ print "void " $1 "(void) { __builtin_trap(); }" }' "$SPICE/symbols" >"$SPICE/stub.c"
+awk '{ of[$2] = of[$2] $1 "; " } END { for (version in of) print version " { " of[version] "};" }' \
+  "$SPICE/symbols" >"$SPICE/map"
+gcc -shared -fPIC -nostdlib -Wl,-soname,libspice-server.so.1 -Wl,--version-script="$SPICE/map" \
+  -o "$HVM/usr/lib/x86_64-linux-gnu/libspice-server.so.1" "$SPICE/stub.c"
 
 # Those that dom0 has not, from the packages where they have them, else this machine's.
-LD_LIBRARY_PATH=$HVM/usr/lib/x86_64-linux-gnu:$LIBRARIES ldd "$HVM/usr/libexec/xen-qemu-system-i386" |
-  sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r library; do
+needed=$(LD_LIBRARY_PATH=$HVM/usr/lib/x86_64-linux-gnu:$LIBRARIES ldd "$HVM/usr/libexec/xen-qemu-system-i386")
+! grep 'not found' <<<"$needed" || exit 1
+sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' <<<"$needed" | while read -r library; do
   to=usr/lib/x86_64-linux-gnu/${library##*/}
   [ -e "$CACHE/dom0/$to" ] || [ -e "$HVM/$to" ] || cp -L "$library" "$HVM/$to"
 done

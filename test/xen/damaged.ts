@@ -90,7 +90,11 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
     xen: /Failed to read Record Header/,
     ours: /truncated: record header/,
   },
-  'xl-magic': { make: (file) => flip(file, 0), xen: /File has wrong magic number/, ours: /not-a-kernel/ },
+  'xl-magic': {
+    make: (file) => flip(file, 0),
+    xen: /File has wrong magic number/,
+    ours: /found a saved Xen domain \(xl\) whose first bytes are damaged/,
+  },
   'libxl-magic': {
     make: (file) => flip(file, file.indexOf(LIBXL_IDENT)),
     leavesDomain: true,
