@@ -27,7 +27,7 @@ const sessionsOf = (page: string): Session[] =>
 
 t.test('every page is typed by a test', (t) => {
   t.same(Object.keys(PAGES).sort(), pages.sort())
-  for (const test of Object.values(PAGES)) t.ok(existsSync(join(projectRoot, test)), test)
+  for (const { test } of Object.values(PAGES)) t.ok(existsSync(join(projectRoot, test)), test)
   t.end()
 })
 

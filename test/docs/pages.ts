@@ -1,15 +1,46 @@
-/** Every page of documentation, and the test that types it. */
-export const PAGES = {
-  'README.md': 'test/docs/readme.test.ts',
-  'docs/toolstack.md': 'test/docs/guides.test.ts',
-  'docs/snapshots.md': 'test/docs/guides.test.ts',
-  'docs/unit-tests.md': 'test/docs/guides.test.ts',
-  'docs/commands.md': 'test/docs/guides.test.ts',
-  'docs/xl-cfg.md': 'test/docs/guides.test.ts',
-  'docs/errors.md': 'test/docs/guides.test.ts',
-  'docs/running.md': 'test/qemu/docs.qemu.ts',
-} as const satisfies Readonly<Record<string, string>>
+/**
+ * Every page of documentation, the test that types it, and what its reader must have besides the package.
+ *
+ * Source: the pages; blocks.test.ts holds this list to be all of them.
+ * Gotcha: a program that is missing skips its page here, and fails it in CI.
+ */
+import { findCommand } from '../peer/command.js'
+import type { Found } from '../peer/require-peer.js'
 
-/** The pages that one of them types. */
+interface Page {
+  readonly test: string
+  /** Programs, with Debian's package. */
+  readonly needs?: readonly (readonly [program: string, from: string])[]
+}
+
+const guides = { test: 'test/docs/guides.test.ts' } as const
+
+export const PAGES: Readonly<Record<string, Page>> = {
+  'README.md': { test: 'test/docs/readme.test.ts' },
+  'docs/toolstack.md': guides,
+  'docs/snapshots.md': {
+    ...guides,
+    needs: [
+      ['gdb', 'gdb'],
+      ['readelf', 'binutils'],
+    ],
+  },
+  'docs/unit-tests.md': guides,
+  'docs/commands.md': guides,
+  'docs/xl-cfg.md': guides,
+  'docs/errors.md': { ...guides, needs: [['xz', 'xz-utils']] },
+  'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
+}
+
+/** The pages that one of the tests types. */
 export const pagesOf = (test: string): string[] =>
-  Object.entries(PAGES).flatMap(([page, by]) => (by === test ? [page] : []))
+  Object.entries(PAGES).flatMap(([page, by]) => (by.test === test ? [page] : []))
+
+/** Whether all that a page needs is there, for requirePeer(). */
+export async function findNeeds(page: string): Promise<Found<string>> {
+  for (const [program, from] of PAGES[page]?.needs ?? []) {
+    const found = await findCommand(program, from)
+    if ('missing' in found) return found
+  }
+  return { found: page }
+}

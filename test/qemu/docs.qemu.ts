@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { findRegistry } from '../docs/package.js'
 import { checkPage, projectIn } from '../docs/page.js'
+import { findNeeds } from '../docs/pages.js'
 import { findKernel } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -15,6 +16,7 @@ t.test('docs/running.md', async (t) => {
   if ((await requirePeer(t, findQemu)) === undefined) return
   const busybox = await requirePeer(t, () => findBusybox('amd64'))
   if (busybox === undefined) return
+  if ((await requirePeer(t, () => findNeeds('docs/running.md'))) === undefined) return
   const vmlinuz = await requirePeer(t, () => findKernel('debian-amd64'))
   if (vmlinuz === undefined || (await requirePeer(t, findRegistry)) === undefined) return
   const directory = mkdtempSync(join(tmpdir(), 'xen-domain-builder-running-'))
