@@ -38,8 +38,18 @@ function formatOf(source: ByteSource): SnapshotFormat | undefined {
   return isKexec(start) ? 'kexec' : undefined
 }
 
+/** Whoever writes no TypeScript hands in the bytes themselves. */
+function requireSource(source: ByteSource): void {
+  if (typeof source?.size === 'number' && typeof source.readInto === 'function') return
+  throw new DomainBuilderError('bad-config', 'a snapshot is opened from a ByteSource', {
+    expected: 'size and readInto(), such as bytesSource(bytes) has',
+    found: source instanceof Uint8Array ? 'a Uint8Array' : typeof source,
+  })
+}
+
 /** The name of a file's format, compressed or not; undefined when it is none of ours, or damaged where it begins. */
 export async function sniffSnapshot(source: ByteSource): Promise<SnapshotFormat | undefined> {
+  requireSource(source)
   const compression = sniffCompression(source)
   if (compression === undefined) return formatOf(source)
   try {
@@ -58,10 +68,11 @@ export interface OpenOptions extends WorkOptions {
 
 /**
  * Opens a snapshot, compressed by gzip, by zstd or not at all; pages are read when somebody looks at them.
- * @throws DomainBuilderError `unknown-format`, `payload-damaged` or `payload-too-large` where it is compressed, or
+ * @throws DomainBuilderError `bad-config` for what is no source, `unknown-format`, `payload-damaged` or `payload-too-large` where it is compressed, or
  * whatever the format's reader has to say of the file; the signal's reason.
  */
 export async function openSnapshot(source: ByteSource, options: OpenOptions = {}): Promise<Domain> {
+  requireSource(source)
   const compression = sniffCompression(source)
   if (compression === undefined) return openPlain(source)
   const scratch = options.scratch ?? memoryScratch()

@@ -5,7 +5,15 @@
  * Gotcha: `as never` is what makes them compile.
  */
 import { test } from 'tap'
-import { buildDomain, DomainBuilderError, type DomainConfig, readKernel, readVirtual } from '../../lib/index.js'
+import {
+  buildDomain,
+  DomainBuilderError,
+  type DomainConfig,
+  openSnapshot,
+  readKernel,
+  readVirtual,
+  sniffSnapshot,
+} from '../../lib/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 
 const WRONG = {
@@ -60,5 +68,12 @@ test('every wrong word is refused by name', async (t) => {
   for (const length of [-1, Number.NaN, 2 ** 40]) {
     t.throws(() => guest.memory.read(0, length), { code: 'not-mapped' })
     t.throws(() => readVirtual(guest, 0xffffffff80000000n, length), DomainBuilderError)
+  }
+})
+
+test('a snapshot is opened from a source', async (t) => {
+  for (const none of [undefined, null, new Uint8Array(9), {}, 'guest.xl']) {
+    await t.rejects(openSnapshot(none as never), { code: 'bad-config', message: /bytesSource/ })
+    await t.rejects(sniffSnapshot(none as never), { code: 'bad-config' })
   }
 })

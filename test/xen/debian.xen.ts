@@ -88,7 +88,7 @@ checkInXen(
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
     restoredLinuxTwice('pvh-restored', pvh),
-    restoredLinux('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
+    restoredLinuxAgain('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
     restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
     restoredLinuxAgain('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
     frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),

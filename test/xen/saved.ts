@@ -10,6 +10,10 @@ import {
   buildDomain,
   bytesSource,
   type Domain,
+  describeMap,
+  mapHtml,
+  mapSvg,
+  mapText,
   openXl,
   readKernel,
   readStartInfo,
@@ -173,7 +177,19 @@ function checkRunning(t: Test, file: Uint8Array, spec: GuestSpec): void {
     t.ok(Math.abs(beside) <= PVH_PAGES_BESIDE, `${beside} pages beside its memory`)
   }
   checkCarried(t, guest)
+  checkMapped(t, guest)
   if (guest.type === 'pv') t.same(validate(guest), [], 'Xen runs on these page tables')
+}
+
+/** It can be looked at like any other, in bounds: the tables of all its processes are more than anybody reads. */
+function checkMapped(t: Test, guest: Domain): void {
+  const { virtual, paging } = describeMap(guest)
+  t.ok(virtual.length > 0, `${paging}: its tables are found`)
+  const lines = mapText(guest)
+  t.ok(lines.length > 20 && lines.length < 5000, `${lines.length} lines`)
+  const html = mapHtml(guest)
+  t.ok(html.length < 8 * 2 ** 20, `a page of ${html.length} characters`)
+  t.ok(mapSvg(guest).trimEnd().endsWith('</svg>'))
 }
 
 const SYSCALL = Uint8Array.of(0x0f, 0x05)
