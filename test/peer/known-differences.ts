@@ -90,6 +90,13 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
       weRefuse('bad-config', /command line does not fit/)(built, ours, theirs),
   },
   {
+    name: 'a feature asked for that nobody knows',
+    reason: 'they pass it over without a word: a slip in its name would go unnoticed',
+    refusal: (built, ours, theirs) =>
+      built.spec.features?.includes('nonsense') === true &&
+      weRefuse('bad-config', /features has a name that nobody knows/)(built, ours, theirs),
+  },
+  {
     name: 'a segment whose bytes lie beyond the end of the file',
     reason: 'they leave it zero without a word: a truncated kernel starts, and runs into zeros',
     refusal: weRefuse('truncated', /segment reaches past the end of the file/),
