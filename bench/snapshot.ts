@@ -15,14 +15,14 @@ import { kernel as fetched } from '../test/peer/kernels.js'
 import type { MeasuredSnapshot } from './measure-snapshot.js'
 
 const MiB = 2 ** 20
-const ROUNDS = 5
+const ROUNDS = 9
 const MEMORY = 64 * 1024 * MiB
-/** What the issue allows. */
+/** How much more than cp, the kernel's size and the pages with data it may be. */
 const ALLOWED = { ratio: 3, peakMiB: 128, size: 1.01 }
 const MEASURE = fileURLToPath(new URL('./measure-snapshot.js', import.meta.url))
 
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
+/** A virtual machine is slow, by a factor of six, to get memory that its host took back: the least of all rounds had not to. */
+const least = (values: readonly number[]): number => Math.min(...values)
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
 function measured(what: 'write' | 'read', input: string, output: string): MeasuredSnapshot {
@@ -57,16 +57,16 @@ try {
     rmSync(file('guest.img'))
     return { write, cp, read }
   })
-  const cp = median(rounds.map((r) => r.cp))
+  const cp = least(rounds.map((r) => r.cp))
   const bytes = statSync(file('guest.xl')).size
   const { dataPages = 0, pages = 0 } = rounds[0]?.write ?? {}
   const bound = (dataPages * 4096 + 8 * pages) * ALLOWED.size
   print(
-    `kernel of ${kernelMiB.toFixed(1)} MiB, guest of ${MEMORY / MiB} MiB, medians of ${ROUNDS}; cp of the file ${cp.toFixed(0)} ms`,
+    `kernel of ${kernelMiB.toFixed(1)} MiB, guest of ${MEMORY / MiB} MiB, the least of ${ROUNDS} rounds each; cp of the file ${cp.toFixed(0)} ms`,
   )
   for (const what of ['write', 'read'] as const) {
-    const ms = median(rounds.map((r) => r[what].ms))
-    const whole = median(rounds.map((r) => r[what].wholeMs))
+    const ms = least(rounds.map((r) => r[what].ms))
+    const whole = least(rounds.map((r) => r[what].wholeMs))
     const peak = Math.max(...rounds.map((r) => r[what].peak)) / MiB
     print(
       `${what === 'write' ? 'to xl ' : 'to raw'}  ${ms.toFixed(0)} ms (${whole.toFixed(0)} with Node's start and the kernel's reading), ratio ${(ms / cp).toFixed(2)} of ${ALLOWED.ratio}; ` +
