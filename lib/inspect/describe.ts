@@ -31,7 +31,7 @@ import { bootText, describeBoot } from './describe-boot.js'
 import { describeSaved, savedText } from './describe-hvm.js'
 import { describeLinux, linuxText } from './describe-linux.js'
 import type { Json } from './json.js'
-import { pairs, printable, table } from './table.js'
+import { pairs, printable, shownName, table } from './table.js'
 
 const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
 const MACHINES: Readonly<Record<number, string>> = { [EM_386]: 'i386', [EM_X86_64]: 'x86-64' }
@@ -206,7 +206,7 @@ export function domainText(domain: Domain): string[] {
     r.name,
   ])
   const lines = [
-    `guest    ${domain.name}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
+    `guest    ${shownName(domain.name)}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
     kernelLine(domain),
     '',
     ...(regions.length > 0 ? ['regions', ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions), ''] : []),

@@ -14,6 +14,7 @@ import { layoutFigure, NARROW, WIDE } from './map-figure.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { FIGURE_STYLE, PAGE_STYLE, PALETTE } from './map-style.js'
 import { figureSvg } from './map-svg.js'
+import { shownName } from './table.js'
 
 /** The bits of a page-table entry (Intel SDM vol. 3, table 4-19 and its neighbours). */
 const BITS: PageData['bits'] = [
@@ -39,7 +40,7 @@ export function mapHtml(domain: Domain): string {
   const { guest } = map
   const script = `(${mapClient.toString()})()`
   const hash = crypto().createHash('sha256').update(script).digest('base64')
-  const title = escapeText(guest.name)
+  const title = escapeText(shownName(guest.name))
   return `<!doctype html>
 <html lang="en">
 <head>

@@ -10,13 +10,14 @@ import { escapeText } from './escape.js'
 import { type Band, type Box, type Figure, HEADING, layoutFigure, PADDING, WIDE } from './map-figure.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { FIGURE_STYLE, PALETTE } from './map-style.js'
+import { shownName } from './table.js'
 
 /** The layout of a guest as an SVG file: light and dark, with nothing outside of it. */
 export function mapSvg(domain: Domain): string {
   const map = describeMap(domain)
   const figure = layoutFigure(map, WIDE)
   const { guest } = map
-  const title = escapeText(`${guest.name}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}`)
+  const title = escapeText(`${shownName(guest.name)}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}`)
   const margin = 24
   const caption = 40
   const [width, height] = [figure.form.width + 2 * margin, figure.height + 2 * margin + caption]

@@ -11,7 +11,7 @@ import { hex, PAGE_SIZE, paddrOf, showSize, type Vaddr } from '../units.js'
 import { explainEntry } from './explain.js'
 import type { StructMap } from './fields.js'
 import { describeMap, type GuestMap } from './map-model.js'
-import { fold, foldedTable, table } from './table.js'
+import { fold, foldedTable, shownName, table } from './table.js'
 
 /** Characters of a region's name that a line has room for. */
 const NAME_WIDTH = 24
@@ -31,7 +31,10 @@ export function mapText(domain: Domain): string[] {
     kind === 'unnamed' ? `unnamed, ${sizeOf(data)} in use` : clip(name),
   ])
   return [
-    ...fold(`guest ${guest.name}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}, p2m ${guest.p2m}`, 80),
+    ...fold(
+      `guest ${shownName(guest.name)}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}, p2m ${guest.p2m}`,
+      80,
+    ),
     '',
     'physical memory',
     ...table(['start', 'end', '>size', 'region'], ranges),

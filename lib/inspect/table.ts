@@ -63,3 +63,6 @@ export function printable(text: string): string {
   const shown = text.length > CELL_MAX ? `${text.slice(0, CELL_MAX)}...` : text
   return shown.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }
+
+/** What a guest is called: a core that another tool wrote need not say. */
+export const shownName = (name: string): string => (name === '' ? '(no name)' : name)

@@ -18,6 +18,7 @@ import {
   buildDomain,
   bytesSource,
   type Domain,
+  domainText,
   openSnapshot,
   readKernel,
   readVirtual,
@@ -59,6 +60,7 @@ t.test('cores keep a p2m, regions and kernel; a core of xl goes without our note
   }
   const foreign = await openSnapshot(bytesSource(strangersCore(built)))
   t.same(foreign.vcpus, built.vcpus)
+  t.match(domainText(foreign)[0], /^guest +\(no name\): pv x86_64, /)
   t.equal(foreign.p2m.mfn(0x100), 0x100 + 99)
   t.same(requirePv(foreign).startInfo, requirePv(built).startInfo)
   const si = requirePv(built).startInfo.vaddr
