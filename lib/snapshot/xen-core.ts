@@ -29,7 +29,7 @@ import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-co
 import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf } from '../units.js'
+import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { bytesOf, dataRuns, pageContents } from './data-pages.js'
@@ -46,6 +46,7 @@ import {
 import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
+import { hvmGuest } from './xen-core-hvm.js'
 
 const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
 const MAX_VCPUS = 4096
@@ -270,14 +271,20 @@ export function openXenCore(source: ByteSource): Domain {
   }
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (ours) return coreGuest(ours, place)
-  if (!pv)
-    refuseElf(
-      'a dump of a guest that is not PV has no registers we could read',
-      'a PV guest',
-      'an HVM guest',
-      noteAt.offset,
-    )
-  return openForeign(source, sections, Number(header.xch_nr_vcpus), place(new GuestMemory(frames.end)), frames)
+  const contexts = readContexts(source, sections, Number(header.xch_nr_vcpus))
+  if (!pv) return hvmGuest(contexts.vcpus, place(new GuestMemory(rangesOf(frames))))
+  return openForeign(source, sections, contexts, place(new GuestMemory(frames.end)), frames)
+}
+
+/** Which frames there are: a guest that is not PV has holes, and its file has every page. */
+function rangesOf({ runs }: Frames): Range<Pfn>[] {
+  const ranges: Range<Pfn>[] = []
+  for (const { pfn, count } of runs) {
+    const last = ranges.at(-1)
+    if (last?.end === pfn) ranges[ranges.length - 1] = { start: last.start, end: pfn + count }
+    else ranges.push({ start: pfn, end: pfn + count })
+  }
+  return ranges
 }
 
 interface Frames {
@@ -315,29 +322,36 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
   return { runs, end, mfns }
 }
 
+interface Contexts {
+  readonly abi: 'x86_64' | 'x86_32p'
+  readonly vcpus: readonly Vcpu[]
+  /** Where they lie in the file. */
+  readonly offset: number
+}
+
+/** The vcpus' contexts: their length says of which kind they are. */
+function readContexts(source: ByteSource, sections: Map<string, Section>, count: number): Contexts {
+  const { offset, length } = sections.get(DUMPCORE_SECTION.prstatus) ?? { offset: 0, length: 0 }
+  const abi = (['x86_64', 'x86_32p'] as const).find((a) => count * pvContextBytes(a) === length)
+  if (!abi || count < 1 || count > MAX_VCPUS) {
+    return refuseElf('the contexts are not as many as there are vcpus', `${count} contexts`, `${length} bytes`, offset)
+  }
+  const bytes = readBytes(source, offset, length, 'vcpu contexts')
+  const size = pvContextBytes(abi)
+  const vcpus = Array.from({ length: count }, (_, id) =>
+    decodePvContext(bytes.subarray(id * size, (id + 1) * size), abi, id),
+  )
+  return { abi, vcpus, offset }
+}
+
 /** A file of xl's own: what a PV guest is, it says itself. */
 function openForeign(
   source: ByteSource,
   sections: Map<string, Section>,
-  vcpuCount: number,
+  { abi, vcpus, offset }: Contexts,
   memory: GuestMemory,
   frames: Frames,
 ): Domain {
-  const prstatus = sections.get(DUMPCORE_SECTION.prstatus) ?? { offset: 0, length: 0 }
-  const abi = (['x86_64', 'x86_32p'] as const).find((a) => vcpuCount * pvContextBytes(a) === prstatus.length)
-  if (!abi || vcpuCount < 1 || vcpuCount > MAX_VCPUS) {
-    return refuseElf(
-      'the contexts are not as many as there are vcpus',
-      `${vcpuCount} contexts`,
-      `${prstatus.length} bytes`,
-      prstatus.offset,
-    )
-  }
-  const bytes = readBytes(source, prstatus.offset, prstatus.length, 'vcpu contexts')
-  const size = pvContextBytes(abi)
-  const vcpus = Array.from({ length: vcpuCount }, (_, id) =>
-    decodePvContext(bytes.subarray(id * size, (id + 1) * size), abi, id),
-  )
   const shared = sections.get(DUMPCORE_SECTION.sharedInfo)
   const sharedInfo = new Uint8Array(PAGE_SIZE)
   if (shared) sharedInfo.set(readBytes(source, shared.offset, Math.min(shared.length, PAGE_SIZE), 'shared_info'))
@@ -351,7 +365,7 @@ function openForeign(
     vcpus,
     p2m,
   } as const
-  return withinElf(prstatus.offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
+  return withinElf(offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
 }
 
 /**

@@ -25,7 +25,7 @@ import {
   writeXenCore,
   writeXl,
 } from '../../lib/index.js'
-import { pvKernelFile } from '../fixtures/kernels.js'
+import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 
 /** The note's owner misspelt: a stranger's file, of which only what xl itself writes is left. */
@@ -114,4 +114,34 @@ t.test('a p2m list that lies in pieces keeps its order, and tables their pins, i
   for (const format of ['raw', 'xen-core', 'elf-core', 'xl'] as const) {
     t.equal(Buffer.compare(bytesOf(writeXl(THROUGH[format](guest), { uuid })), file), 0, format)
   }
+})
+
+t.test("a core of xl's of a guest that is not PV: memory and registers, and no devices to restore", async (t) => {
+  const kernel = await readKernel(pvhKernelFile())
+  const built = buildDomain(kernel, { type: 'pvh', memory: 64 * 2 ** 20, vcpus: 2, cmdline: 'quiet' })
+  const [boot, waits] = built.vcpus
+  if (!boot || !waits) throw new Error('two vcpus')
+  // As it is once it runs: in 64-bit mode, on tables that it made.
+  const registers = { ...boot.registers, rip: 0xffffffff81000000n }
+  const running = { ...built, vcpus: [{ ...boot, registers, cr0: 0x80050033n, cr3: 0x1000n, cr4: 0x20n }, waits] }
+  const core = strangersCore(running)
+  const read = await openSnapshot(bytesSource(core))
+  t.equal(read.type, 'hvm')
+  t.equal(read.abi, 'x86_64')
+  t.same(read.vcpus[0]?.registers, registers)
+  t.same(
+    read.vcpus.map(({ cr0, cr3, efer }) => [cr0, cr3, efer]),
+    [
+      [0x80050033n, 0x1000n, 0x500n],
+      [waits.cr0, waits.cr3, 0n],
+    ],
+  )
+  for (const { paddr, bytes } of built.memory.chunks()) {
+    t.equal(Buffer.compare(read.memory.read(paddr, bytes.length), bytes), 0, `the bytes at ${paddr}`)
+  }
+  t.notOk(read.memory.has(0x200000), 'what is not in the file is not there')
+  for (const format of ['raw', 'xen-core', 'elf-core'] as const) sameGuest(t, THROUGH[format](read), read, format)
+  t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the guest's devices are not known/ })
+  const still = await openSnapshot(bytesSource(strangersCore(built)))
+  t.equal(still.abi, 'x86_32', 'before it turned anything on')
 })

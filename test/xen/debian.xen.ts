@@ -15,7 +15,14 @@ import { xenBuild } from './harness.js'
 import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
 import { frozenPvhCase } from './pvh.js'
-import { restoredCase, restoredFile, restoredLinux, restoredLinuxAgain, restoredLinuxTwice } from './saved.js'
+import {
+  restoredCase,
+  restoredFile,
+  restoredLinux,
+  restoredLinuxAgain,
+  restoredLinuxDumped,
+  restoredLinuxTwice,
+} from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -87,7 +94,7 @@ checkInXen(
     restoredLinux('linux-restored-96m', { ...linux, memoryMiB: 96, vcpus: 2 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
     linuxCase('pvh-create', pvh),
-    restoredLinuxTwice('pvh-restored', pvh),
+    restoredLinuxDumped('pvh-restored', pvh),
     restoredLinuxAgain('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
     restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
     restoredLinuxAgain('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
