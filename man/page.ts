@@ -125,6 +125,10 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
       bold('DEBUG'),
       `Set to ${PROGRAM}:*, the story of a build is told on standard error: what is placed where, which page tables are made, what the guest is told.`,
     ),
+    ...term(
+      bold('TMPDIR'),
+      'Where what comes through a pipe, or out of a compressed snapshot, is kept while it is read, in a file without a name. Default: /tmp.',
+    ),
     '.SH FILES',
     ...term(
       typed('FILE.json'),

@@ -47,7 +47,7 @@ export const command: Command = {
       never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
       help: "(default auto: the kernel's best)",
     },
-    format: { ...formatOption, help: formatOption.help.replace(')', ', any other raw)') },
+    format: formatOption('raw'),
     compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },

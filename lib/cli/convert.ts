@@ -13,7 +13,7 @@ export const command: Command = {
   help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: '- for standard output; raw writes FILE and FILE.json' },
-    format: formatOption,
+    format: formatOption(),
     compress: compressOption,
   },
   operands: [{ name: 'SNAPSHOT', file: true }],

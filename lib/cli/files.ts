@@ -8,12 +8,12 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
-import { inBlocks, isZero, type Scratch } from '../snapshot/scratch.js'
+import { inBlocks, isZero, type Scratch, scratchSource } from '../snapshot/scratch.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
 import { UsageError } from './command.js'
 
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
-const MAX_INPUT = 4 * 2 ** 30
+export const MAX_INPUT = 4 * 2 ** 30
 
 /** What the system said, without the code before it, and the call and path behind it that Node adds. */
 const reason = (error: unknown): string =>
@@ -123,13 +123,7 @@ function spooled(fd: number): ByteSource {
     scratch.writeAt(piece.subarray(0, count), size)
     size += count
   }
-  return {
-    size,
-    readInto(offset, out) {
-      requireBytes(size, offset, out.length)
-      scratch.readInto(offset, out)
-    },
-  }
+  return scratchSource(scratch, size)
 }
 
 /** A file as a source that is read piece by piece; it stays open until the process ends. */
@@ -156,8 +150,8 @@ function readAt(fd: number, out: Uint8Array, offset: number): number {
 
 /**
  * A file without a name, where TMPDIR says, for what may be longer than memory: blocks of zeros are holes in it, and it is
- * gone with the process.
- * @throws DomainBuilderError `cannot-write`, now or when it is written.
+ * gone with the process. It is made when there is something to keep: most inputs are files that are read where they are.
+ * Writing throws DomainBuilderError `cannot-write`.
  */
 export function scratchFile(): Scratch {
   const name = path.join(tmpdir(), `xen-domain-builder.${process.pid}.tmp`)
@@ -168,21 +162,28 @@ export function scratchFile(): Scratch {
       throw cannotWrite(name, cause)
     }
   }
-  const file = trying(() => {
+  let file: Output | undefined
+  const made = (): Output => {
     const fd = fs.openSync(name, 'wx+', 0o600)
     fs.rmSync(name)
     return output(fd)
-  })
+  }
   return {
     writeAt(bytes, offset) {
       let done = 0
       for (const { part } of inBlocks(bytes, offset)) {
-        if (!isZero(part)) trying(() => file.writeAt(part, offset + done))
+        const position = offset + done
+        if (!isZero(part)) {
+          trying(() => {
+            file ??= made()
+            file.writeAt(part, position)
+          })
+        }
         done += part.length
       }
     },
     readInto(offset, out) {
-      out.fill(0, readAt(file.fd, out, offset))
+      out.fill(0, file === undefined ? 0 : readAt(file.fd, out, offset))
     },
   }
 }

@@ -13,7 +13,7 @@ import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
 import type { ByteSource } from '../snapshot/source.js'
 import { showSize } from '../units.js'
-import { exists, fileSource, inputSource, readInput, scratchFile } from './files.js'
+import { exists, fileSource, inputSource, MAX_INPUT, readInput, scratchFile } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, saying so on a terminal: decompression takes a moment. */
@@ -69,14 +69,11 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
   return { kernel: await decoded(name, bytes, progress) }
 }
 
-/** No kernel is larger. */
-const KERNEL_MAX = 4 * 2 ** 30
-
 /** All of a source, which is no snapshot. @throws DomainBuilderError `not-a-kernel` where it is too long to be one. */
 function wholeOf(source: ByteSource): Uint8Array {
-  if (source.size > KERNEL_MAX) {
+  if (source.size > MAX_INPUT) {
     throw new DomainBuilderError('not-a-kernel', 'the file is too long for a kernel, and no snapshot that we know', {
-      expected: `at most ${KERNEL_MAX} bytes`,
+      expected: `at most ${MAX_INPUT} bytes`,
       found: `${source.size}`,
     })
   }

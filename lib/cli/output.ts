@@ -44,15 +44,17 @@ const BY_ENDING: Readonly<Record<string, Format>> = {
   kexec: 'kexec',
 }
 
-/** --format of every command that writes a snapshot. */
-export const formatOption = {
-  type: 'string',
-  value: 'FORMAT',
-  choices: FORMATS,
-  help: `(default by OUT's ending: ${Object.entries(BY_ENDING)
-    .map(([ending, format]) => `.${ending} ${format}`)
-    .join(', ')})`,
-} as const satisfies Option
+/** --format of a command that writes a snapshot; `otherwise` is what any other ending means, if it means anything. */
+export const formatOption = (otherwise?: Format) =>
+  ({
+    type: 'string',
+    value: 'FORMAT',
+    choices: FORMATS,
+    help: `(default by OUT's ending: ${[
+      ...Object.entries(BY_ENDING).map(([ending, format]) => `.${ending} ${format}`),
+      ...(otherwise ? [`any other ${otherwise}`] : []),
+    ].join(', ')})`,
+  }) as const satisfies Option
 
 /** The format asked for, or else the one that the output's name says, if it says one. */
 export function formatFor(values: Values, output: string): Format | undefined {

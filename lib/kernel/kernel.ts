@@ -4,6 +4,8 @@
  * Source: Linux Documentation/arch/x86/boot.rst, the System V ABI, xen/include/public/elfnote.h.
  * Gotcha: names lie (a vmlinux.bin may be a bzImage): only the content decides.
  */
+
+import { type CodecName, sniffCodec } from '../codec/magic.js'
 import { DomainBuilderError } from '../errors.js'
 import { crypto } from '../lazy.js'
 import { logKernel, logPayload } from '../log.js'
@@ -12,7 +14,7 @@ import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzim
 import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
-import { type CodecName, decode, sniffCodec } from './payload.js'
+import { decode } from './payload.js'
 import { bzImageElf, type Decompress, decompressFile, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 

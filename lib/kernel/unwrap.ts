@@ -5,11 +5,13 @@
  * Gotcha: the u32 behind the compressed payload is its decompressed size, except with gzip, which has its own; it comes
  * from the file, so it is a limit and never an allocation.
  */
+
+import { CODEC_NAMES, type CodecName, sniffCodec } from '../codec/magic.js'
+import type { Bounds, Decoded } from '../codec/source.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
-import { type Bounds, CODEC_NAMES, type CodecName, type Decoded, sniffCodec } from './payload.js'
 
 /** An ELF and how it was wrapped. */
 export interface Unwrapped {

@@ -6,26 +6,26 @@
  * compressor differ between zlib's versions; what they decompress to does not.
  */
 import { gzipPieces } from '../codec/gzip.js'
+import { sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
 import { zlib } from '../lazy.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
-import type { Scratch } from './scratch.js'
-import { type ByteSource, requireBytes } from './source.js'
+import { type Scratch, scratchSource } from './scratch.js'
+import type { ByteSource } from './source.js'
 
-/** How a snapshot can be compressed. */
+/** How a snapshot can be compressed: what is quick enough for a guest's memory. */
 export type Compression = 'gzip' | 'zstd'
 
-const MAGIC: Readonly<Record<Compression, readonly number[]>> = {
-  gzip: [0x1f, 0x8b],
-  zstd: [0x28, 0xb5, 0x2f, 0xfd],
-}
+/** Bytes by which it is known. */
+const SNIFFED = 4
 
 /** The compression a file begins with. */
 export function sniffCompression(source: ByteSource): Compression | undefined {
-  const start = new Uint8Array(Math.min(source.size, 4))
+  const start = new Uint8Array(Math.min(source.size, SNIFFED))
   source.readInto(0, start)
-  return (['gzip', 'zstd'] as const).find((name) => MAGIC[name].every((byte, i) => start[i] === byte))
+  const codec = sniffCodec(start)
+  return codec === 'gzip' || codec === 'zstd' ? codec : undefined
 }
 
 /** Where a member's header says which system made it (OS), and that it does not matter (RFC 1952, 2.3.1). */
@@ -98,11 +98,5 @@ export async function decompressInto(
     pulled = 0
     await breathe()
   }
-  return {
-    size,
-    readInto(offset, out) {
-      requireBytes(size, offset, out.length)
-      scratch.readInto(offset, out)
-    },
-  }
+  return scratchSource(scratch, size)
 }

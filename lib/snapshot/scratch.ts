@@ -5,6 +5,7 @@
  * Gotcha: blocks of zeros take no room, so what was never written must read as zero.
  */
 import { DomainBuilderError } from '../errors.js'
+import { type ByteSource, requireBytes } from './source.js'
 
 /** Bytes that can be written and read at any place; what was never written is zero. */
 export interface Scratch {
@@ -13,6 +14,15 @@ export interface Scratch {
   /** Fills all of `out` from `offset` (bytes) on. */
   readInto(offset: number, out: Uint8Array): void
 }
+
+/** What was written there, `size` bytes of it, as a source. */
+export const scratchSource = (scratch: Scratch, size: number): ByteSource => ({
+  size,
+  readInto(offset, out) {
+    requireBytes(size, offset, out.length)
+    scratch.readInto(offset, out)
+  },
+})
 
 /** Bytes that a compressed snapshot may need in memory. */
 const MEMORY_MAX = 2 ** 31

@@ -5,7 +5,7 @@
  * Gotcha: none of them is told a file's name or time, so that the same bytes give the same stream.
  */
 import { execFileSync } from 'node:child_process'
-import type { CodecName } from '../../lib/kernel/payload.js'
+import type { CodecName } from '../../lib/codec/magic.js'
 
 export interface Peer {
   readonly command: string

@@ -6,8 +6,9 @@
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { sniffCodec } from '../../lib/codec/magic.js'
 import { DomainBuilderError, type ErrorCode } from '../../lib/errors.js'
-import { decode, sniffCodec } from '../../lib/kernel/payload.js'
+import { decode } from '../../lib/kernel/payload.js'
 
 export interface ChildReport {
   /** Of the processor's time: a busy machine does not make it more. */

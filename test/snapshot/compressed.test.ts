@@ -227,6 +227,10 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
     /^xen-domain-builder: cannot-write: [^\n]*no-such-folder[^\n]*: no such file or directory[^\n]*\n$/,
   )
   t.notOk(existsSync(file('none.xl')))
+  const plain = spawnSync(process.execPath, [MAIN, 'convert', file('g.xl'), '-o', file('none.xl')], {
+    env: { ...process.env, TMPDIR: file('no-such-folder') },
+  })
+  t.equal(plain.status, 0, 'a file that is read where it is needs none')
   t.ok(statSync(file('g.xl.gz')).size > 0)
 })
 
