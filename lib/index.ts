@@ -27,6 +27,7 @@ export {
   type LinuxBoot,
   type PageTableFrames,
   type PageType,
+  type Purpose,
   type PvBoot,
   type PvhBoot,
   requirePv,
@@ -81,16 +82,19 @@ export type { Module } from './protocol/modules.js'
 export type { PvhConfig, PvhPlatform } from './protocol/pvh-config.js'
 export { parseXlCfg, type XlCfgValue } from './protocol/xl-cfg.js'
 export { readXlCfg, type XlCfgGuest } from './protocol/xl-cfg-guest.js'
-export { openElfCore, writeElfCore } from './snapshot/elf-core.js'
-export { openKexec, writeKexec } from './snapshot/kexec.js'
-export { type OpenOptions, openSnapshot, type SnapshotFormat, sniffSnapshot } from './snapshot/open.js'
-export { openQemu, type Piece, QEMU_FORMAT, type QemuSnapshot, qemuArguments, qemuSnapshot } from './snapshot/qemu.js'
+export { writeElfCore } from './snapshot/elf-core.js'
+export type { SnapshotFormat, SnapshotSource, WriteOptions } from './snapshot/format.js'
+export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js'
+export { writeKexec } from './snapshot/kexec.js'
+export { type FilesBeside, type OpenOptions, openSnapshot, type SniffOptions, sniffSnapshot } from './snapshot/open.js'
+export { qemuArguments } from './snapshot/qemu.js'
 export { bootRom } from './snapshot/qemu-rom.js'
-export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'
 export { memoryScratch, type Scratch } from './snapshot/scratch.js'
+export { type Part as FilePart, type Piece, SnapshotFile } from './snapshot/snapshot-file.js'
 export { type ByteSource, bytesSource } from './snapshot/source.js'
-export { openXenCore, writeXenCore } from './snapshot/xen-core.js'
-export { openXl, writeXl, type XlOptions } from './snapshot/xen-save.js'
+export { type WriteOptionsOf, writeSnapshot } from './snapshot/write.js'
+export { writeXenCore } from './snapshot/xen-core.js'
+export { writeXl, type XlOptions } from './snapshot/xen-save.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
 export type { Part, WorkOptions } from './work.js'

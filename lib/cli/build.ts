@@ -20,7 +20,7 @@ import { type Command, type Option, oneOf, text, texts, UsageError, type Values 
 import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
+import { outputOptions, readDestination, writeDestination } from './output.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -29,12 +29,7 @@ export const command: Command = {
   usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
   help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
-    output: {
-      type: 'string',
-      short: 'o',
-      value: 'FILE',
-      help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
-    },
+    ...outputOptions,
     config: {
       type: 'string',
       value: 'FILE',
@@ -47,8 +42,6 @@ export const command: Command = {
       never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
       help: "(default auto: the kernel's best)",
     },
-    format: formatOption('raw'),
-    compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
     ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
@@ -71,11 +64,8 @@ export const command: Command = {
   },
   operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
-    const output = text(values, 'output')
-    if (!output) throw new UsageError('build needs -o FILE')
-    const format = formatFor(values, output) ?? 'raw'
-    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
-    const compress = compressionOf(text(values, 'compress'), format, output)
+    const destination = readDestination('build', values, 'raw')
+    const { output, format } = destination
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
@@ -91,7 +81,7 @@ export const command: Command = {
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
     requireMeant(values, domain.type)
-    await writeSnapshot(domain, format, output, progress, compress)
+    await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
     if (json)

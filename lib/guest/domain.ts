@@ -17,6 +17,11 @@ import type { Vcpu } from './vcpu.js'
  * of its own, with nothing for a builder to do: there are only those that Xen saved.
  */
 export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
+/**
+ * What a guest is for: `create`, a live toolstack creates it; `restore`, `xl restore` starts it from a file; `vmm`, a
+ * VMM or a hypervisor other than Xen starts it.
+ */
+export type Purpose = 'create' | 'restore' | 'vmm'
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
 export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 

@@ -17,7 +17,6 @@ import {
   DomainBuilderError,
   type DomainConfig,
   describeDomain,
-  openXl,
   PAGE_SIZE,
   readKernel,
   readStartInfo,
@@ -26,6 +25,7 @@ import {
   type XlOptions,
 } from '../../lib/index.js'
 import { rawSidecar } from '../../lib/snapshot/raw.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
