@@ -29,7 +29,7 @@ async function measure(what: string, input: string, output: string, memory: numb
   if (what === 'write') {
     const kernel = await readKernel(readFileSync(input))
     start = performance.now()
-    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', fillHypercallPage: true })
+    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', purpose: 'restore' })
     let at = 0
     for (const chunk of writeXl(domain)) {
       writeAll(fd, chunk, at)

@@ -94,7 +94,7 @@ export type LinuxConfig = CommonConfig & {
         readonly ring?: 0
       }
     | {
-        readonly subarch: Exclude<Subarch, 'pc'>
+        readonly subarch?: Exclude<Subarch, 'pc'>
         /** Enter a vmlinux with paging on and its segments mapped at p_vaddr, besides what is mapped at its own address. */
         readonly paging?: boolean
         /** Privilege level to enter at, default 0. */

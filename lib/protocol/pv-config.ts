@@ -82,7 +82,7 @@ export type PvConfig = CommonConfig & {
       }
     | {
         /** The guest is the hardware domain: no xenstore or console page, and behind start_info the console it is told of. */
-        readonly dom0: { readonly console?: Dom0Console }
+        readonly dom0?: { readonly console?: Dom0Console }
         readonly purpose?: Exclude<Purpose, 'restore'>
         readonly storeEvtchn?: never
         readonly consoleEvtchn?: never

@@ -43,7 +43,7 @@ export type PvhConfig = CommonConfig & {
         /** The machine that the guest finds: Xen's, or a PC. Default `pc` for a guest whose purpose is `vmm`, else `xen`. */
         readonly platform?: 'xen'
       }
-    | { readonly platform: 'pc'; readonly purpose?: 'vmm' }
+    | { readonly platform?: 'pc'; readonly purpose?: 'vmm' }
   )
 
 export type PvhKey = Exclude<KeysOf<PvhConfig>, keyof CommonConfig | 'type'>
