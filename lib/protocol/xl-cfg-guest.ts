@@ -79,7 +79,7 @@ export function readXlCfg(text: string): XlCfgGuest {
       }),
     },
     ...sortKeys([...settings.keys()]),
-    warnings: warningsOf(type, settings, string),
+    warnings: warningsOf(settings, string),
   }
 }
 
@@ -107,7 +107,6 @@ function sortKeys(keys: readonly string[]): Pick<XlCfgGuest, 'unused' | 'unknown
 }
 
 function warningsOf(
-  type: 'pv' | 'pvh',
   settings: ReadonlyMap<string, XlCfgSetting>,
   string: (key: string) => string | undefined,
 ): readonly string[] {
@@ -126,11 +125,7 @@ function warningsOf(
     ...(firmware === undefined
       ? []
       : [`firmware '${firmware}' is a kernel that comes with xl; here it has to be named`]),
-    ...(settings.has('features')
-      ? [
-          `features are ${type === 'pv' ? 'asked of the kernel' : 'not used: they are for type pv'}; xl ignores that key`,
-        ]
-      : []),
+    ...(settings.has('features') ? ["features are asked of a PV guest's kernel alone; xl ignores that key"] : []),
   ]
 }
 

@@ -242,7 +242,9 @@ t.test('a purpose decides what auto considers', async (t) => {
   t.equal(typeOf(both, { purpose: 'restore' }), 'pv')
   t.equal(typeOf(kernels.pv, { purpose: 'vmm' }), 'pv')
   t.throws(() => typeOf(kernels.linux, { purpose: 'vmm' }), { code: 'not-pvh' }, 'nothing in it speaks of Linux')
-  const image = await readKernel(buildBzImage({ payload: patternBytes(9000), header: { init_size: 2 ** 20 } }))
+  const image = await readKernel(
+    buildBzImage({ payload: patternBytes(9000), header: { init_size: 2 ** 20, payload_length: 0 } }),
+  )
   t.equal(typeOf(image, {}), 'linux')
   t.equal(typeOf(image, { purpose: 'vmm' }), 'linux')
   t.equal(typeOf(kernels.pvh, { purpose: 'vmm' }), 'pvh')
