@@ -25,7 +25,7 @@ async function measure(what: string, input: string, output: string, memory: numb
   if (what === 'write') {
     const kernel = await readKernel(readFileSync(input))
     start = performance.now()
-    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', fillHypercallPage: true })
+    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', purpose: 'restore' })
     await writeSnapshotFile(domain, output, { format: 'xl' })
     const named = domain.regions.filter(({ name }) => name !== 'pad' && name !== 'boot_stack')
     found = { pages: domain.memory.pageCount, dataPages: named.reduce((sum, { pages }) => sum + pages, 0) }

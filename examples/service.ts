@@ -45,7 +45,9 @@ export function service(kernel: Kernel): Server {
       // A client that went away has closed the stream; there is nobody to answer.
       if (response.headersSent) return response.destroy()
       response.writeHead(error instanceof DomainBuilderError ? 400 : 500, { 'content-type': 'application/json' })
-      response.end(`${JSON.stringify({ error: error instanceof DomainBuilderError ? error : { message: 'failed' } })}\n`)
+      response.end(
+        `${JSON.stringify({ error: error instanceof DomainBuilderError ? error : { message: 'failed' } })}\n`,
+      )
     })
   })
 }

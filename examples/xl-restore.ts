@@ -35,9 +35,7 @@ async function main(out: string, kernelFile: string | undefined, ramdiskFile: st
     vcpus: Number(values.vcpus),
     cmdline: values.cmdline,
     ramdisk: ramdiskFile === undefined ? [] : readFileSync(ramdiskFile),
-    // Restoring clears the flag that tells of an unmapped ramdisk, and no hypervisor fills the page of calls.
-    mapRamdisk: true,
-    fillHypercallPage: true,
+    purpose: 'restore',
   })
   await writeSnapshotFile(domain, out, { format: 'xl' })
   return `${out}: ${domain.type} guest '${domain.name}', ${values.memory} of memory, ${values.vcpus} vcpu`

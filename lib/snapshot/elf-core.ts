@@ -237,7 +237,6 @@ export const elfCoreFormat: SnapshotFormat = {
   summary: 'an ELF core for gdb and crash',
   extensions: ['core'],
   files: [''],
-  purpose: 'create',
   sniff: ({ main }) => isCore(startOf(main, Ehdr64.size)) && !isXenCore(main),
   open: ({ main }) => openElfCore(main),
   write: (domain, options) => [writeElfCore(domain, options)],

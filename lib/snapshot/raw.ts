@@ -97,7 +97,6 @@ export const rawFormat: SnapshotFormat = {
   summary: 'guest memory in pfn order, sparse, and a JSON sidecar',
   extensions: ['img'],
   files: ['', SIDECAR_SUFFIX],
-  purpose: 'create',
   sniff: (files) => hasSidecar(files, RAW_FORMAT),
   open: openRaw,
   write: writeRaw,

@@ -385,7 +385,6 @@ export const xenCoreFormat: SnapshotFormat = {
   summary: 'the core of xl dump-core',
   extensions: [],
   files: [''],
-  purpose: 'create',
   sniff: ({ main }) => isCore(startOf(main, Ehdr64.size)) && isXenCore(main),
   open: ({ main }) => openXenCore(main),
   write: (domain, options) => [writeXenCore(domain, options)],

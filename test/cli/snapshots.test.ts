@@ -29,7 +29,20 @@ const kernel = file('kernel')
 writeFileSync(kernel, pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
 const ramdisk = file('ramdisk')
 writeFileSync(ramdisk, pattern(7777))
-const asked = ['--memory', '16', '--ramdisk', ramdisk, '--vcpus', '2', '--cmdline', 'quiet', '--p2m', 'offset:0x77']
+const asked = [
+  '--type',
+  'pv',
+  '--memory',
+  '16',
+  '--ramdisk',
+  ramdisk,
+  '--vcpus',
+  '2',
+  '--cmdline',
+  'quiet',
+  '--p2m',
+  'offset:0x77',
+]
 
 t.test('a guest through every format is the same guest', async (t) => {
   const xl = file('guest.xl')

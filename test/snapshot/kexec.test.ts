@@ -247,7 +247,9 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
     /above 4 GiB as a whole: expected an end of within at 0x100000000 .*, found 0x130000000/,
     () => build({ memory: 8 * GiB, within: { start: 0x120000000, end: 0x130000000 } }),
   )
-  await refused(t, 'bad-config', /end of within/, () => build({ within: { start: 0x2000, end: 0x1000 } }))
+  await refused(t, 'bad-config', /within cannot be used: expected START-END/, () =>
+    build({ within: { start: 0x2000, end: 0x1000 } }),
+  )
   await refused(t, 'bad-config', /elfcorehdr cannot be used/, () => build({ elfcorehdr: new Uint8Array(0) }))
 
   const scattered = await build()
