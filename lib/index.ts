@@ -27,6 +27,7 @@ export {
   type LinuxBoot,
   type PageTableFrames,
   type PageType,
+  type Purpose,
   type PvBoot,
   type PvhBoot,
   requirePv,
@@ -74,7 +75,7 @@ export { splitPayload } from './kernel/unwrap.js'
 export { bootVerdicts, type Verdict, type VerdictType } from './kernel/verdict.js'
 export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
-export type { CommonConfig, Purpose } from './protocol/common-config.js'
+export type { CommonConfig } from './protocol/common-config.js'
 export type { AutoConfig, DomainConfig } from './protocol/config.js'
 export { hypercallPage } from './protocol/hypercall-page.js'
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
@@ -84,16 +85,19 @@ export type { PvhConfig } from './protocol/pvh-config.js'
 export type { PvhPlatform } from './protocol/pvh-platform.js'
 export { parseXlCfg, type XlCfgValue } from './protocol/xl-cfg.js'
 export { readXlCfg, type XlCfgGuest } from './protocol/xl-cfg-guest.js'
-export { openElfCore, writeElfCore } from './snapshot/elf-core.js'
-export { openKexec, writeKexec } from './snapshot/kexec.js'
-export { type OpenOptions, openSnapshot, type SnapshotFormat, sniffSnapshot } from './snapshot/open.js'
-export { openQemu, type Piece, QEMU_FORMAT, type QemuSnapshot, qemuArguments, qemuSnapshot } from './snapshot/qemu.js'
+export { writeElfCore } from './snapshot/elf-core.js'
+export type { SnapshotFormat, SnapshotSource, WriteOptions } from './snapshot/format.js'
+export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js'
+export { writeKexec } from './snapshot/kexec.js'
+export { type FilesBeside, type OpenOptions, openSnapshot, type SniffOptions, sniffSnapshot } from './snapshot/open.js'
+export { qemuArguments } from './snapshot/qemu.js'
 export { bootRom } from './snapshot/qemu-rom.js'
-export { openRaw, RAW_FORMAT, type RawSidecar, rawSidecar } from './snapshot/raw.js'
 export { memoryScratch, type Scratch } from './snapshot/scratch.js'
+export { type Part as FilePart, type Piece, SnapshotFile } from './snapshot/snapshot-file.js'
 export { type ByteSource, bytesSource } from './snapshot/source.js'
-export { openXenCore, writeXenCore } from './snapshot/xen-core.js'
-export { openXl, writeXl, type XlOptions } from './snapshot/xen-save.js'
+export { type WriteOptionsOf, writeSnapshot } from './snapshot/write.js'
+export { writeXenCore } from './snapshot/xen-core.js'
+export { writeXl, type XlOptions } from './snapshot/xen-save.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
 export type { Part, WorkOptions } from './work.js'

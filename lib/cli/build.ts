@@ -5,27 +5,20 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import * as path from 'node:path'
+import { PURPOSES } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
-import { PURPOSES, type Purpose } from '../protocol/common-config.js'
 import type { DomainConfig } from '../protocol/config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
+import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
-import {
-  compressionOf,
-  compressOption,
-  type Format,
-  filesOf,
-  formatFor,
-  formatOption,
-  writeSnapshot,
-} from './output.js'
+import { outputOptions, readDestination, writeDestination } from './output.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
@@ -35,12 +28,7 @@ export const command: Command = {
   usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
   help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
-    output: {
-      type: 'string',
-      short: 'o',
-      value: 'FILE',
-      help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
-    },
+    ...outputOptions,
     config: {
       type: 'string',
       value: 'FILE',
@@ -57,10 +45,8 @@ export const command: Command = {
       type: 'string',
       value: 'WHAT',
       choices: PURPOSES,
-      help: 'Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: xl restore, qemu and kexec vmm, others create, or vmm for --type linux)',
+      help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${usualPurposes()}; else create, or vmm for --type linux)`,
     },
-    format: formatOption('raw'),
-    compress: compressOption,
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
     ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
@@ -72,11 +58,8 @@ export const command: Command = {
   },
   operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
-    const output = text(values, 'output')
-    if (!output) throw new UsageError('build needs -o FILE')
-    const format = formatFor(values, output) ?? 'raw'
-    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
-    const compress = compressionOf(text(values, 'compress'), format, output)
+    const destination = readDestination('build', values, 'raw')
+    const { output, format } = destination
     const file = text(values, 'config')
     const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
     if (file !== undefined && guest) tell(file, guest)
@@ -87,7 +70,7 @@ export const command: Command = {
     const config = readConfig(values, format, guest)
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
-    await writeSnapshot(domain, format, output, progress, compress)
+    await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
     if (json)
@@ -95,6 +78,12 @@ export const command: Command = {
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
+}
+
+function usualPurposes(): string {
+  return Object.values(SNAPSHOT_FORMATS)
+    .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
+    .join(', ')
 }
 
 /** @throws UsageError for an option of a type that the guest is not said to have. */
@@ -134,16 +123,13 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-/** What a snapshot of each format is for; the purpose of others is the default of the guest's type. */
-const PURPOSE_OF: Partial<Record<Format, Purpose>> = { xl: 'restore', qemu: 'vmm', kexec: 'vmm' }
-
 /** What the options say, and where they are silent the file and the format. buildDomain checks what comes of it. */
-function readConfig(values: Values, format: Format, guest: XlCfgGuest | undefined): DomainConfig {
+function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGuest | undefined): DomainConfig {
   const type = oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto')
   requireType(values, type)
   const vcpus = wholeNumber(values, 'vcpus')
   const memory = text(values, 'memory')
-  const purpose = PURPOSES.find((one) => one === text(values, 'purpose')) ?? PURPOSE_OF[format]
+  const purpose = PURPOSES.find((one) => one === text(values, 'purpose')) ?? SNAPSHOT_FORMATS[format].purpose
   const ramdisks = texts(values, 'ramdisk')
   const strings = ['cmdline', 'name'].flatMap((name) => {
     const value = text(values, name)

@@ -4,6 +4,7 @@
  * Source: xl.cfg(5).
  * Gotcha: memory is bytes here; only the command line reads a bare number as MiB.
  */
+import { PURPOSES, type Purpose } from '../guest/domain.js'
 import { checkedInteger, PADDR_MAX, PAGE_SIZE } from '../units.js'
 import {
   badConfig,
@@ -17,17 +18,6 @@ import {
   type Words,
 } from './config-values.js'
 import type { Module } from './modules.js'
-
-export const PURPOSES = ['create', 'restore', 'vmm'] as const
-/**
- * What a guest is for.
- *
- * - `create`: a toolstack creates it on a running Xen, which fills the hypercall page. Equal to what libxenguest builds.
- * - `restore`: `xl restore` starts it from a save file. A PV guest's hypercall page is filled and its ramdisk is mapped,
- *   since restoring clears `start_info.flags`, which would say that `mod_start` is a frame.
- * - `vmm`: a VMM, or a hypervisor of your own, starts it. A PV guest's hypercall page is filled; a PVH guest finds a PC.
- */
-export type Purpose = (typeof PURPOSES)[number]
 
 /** What every type of guest takes. */
 export interface CommonConfig {

@@ -13,9 +13,9 @@ import {
   type Domain,
   DomainBuilderError,
   type DomainConfig,
-  openXl,
   readKernel,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'

@@ -16,7 +16,6 @@ import {
   type Domain,
   DomainBuilderError,
   describeDomain,
-  openXl,
   PAGE_SIZE,
   type PvConfig,
   type PvhConfig,
@@ -27,6 +26,7 @@ import {
   type XlOptions,
 } from '../../lib/index.js'
 import { rawSidecar } from '../../lib/snapshot/raw.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'

@@ -15,7 +15,6 @@ import {
   mapSvg,
   mapText,
   openSnapshot,
-  openXl,
   PAGE_SIZE,
   readKernel,
   readStartInfo,
@@ -24,6 +23,7 @@ import {
   writeXl,
   type XlOptions,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { THROUGH } from '../fixtures/snapshots.js'
 import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
