@@ -27,7 +27,6 @@ export {
   type LinuxBoot,
   type PageTableFrames,
   type PageType,
-  type Purpose,
   type PvBoot,
   type PvhBoot,
   requirePv,
@@ -38,8 +37,10 @@ export {
 } from './guest/domain.js'
 export { decodeHvmContext, encodeHvmContext } from './guest/hvm-context.js'
 export { type FoundHvmStartInfo, type FoundModule, readHvmStartInfo } from './guest/hvm-start-info.js'
+export { hypercallPage } from './guest/hypercall-page.js'
 export { type Chunk, type Fill, GuestMemory, type Run } from './guest/memory.js'
 export type { P2m, P2mRange, P2mSpec } from './guest/p2m.js'
+export type { Purpose } from './guest/purpose.js'
 export { decodePvContext, encodePvContext } from './guest/pv-context.js'
 export { readStartInfo, type StartInfo } from './guest/start-info.js'
 export { entryPfn, entryVaddr, type TablePage, walkPageTables } from './guest/table-reader.js'
@@ -77,7 +78,6 @@ export type { XenParams } from './kernel/xen-params.js'
 export { buildDomain } from './protocol/build.js'
 export type { CommonConfig } from './protocol/common-config.js'
 export type { AutoConfig, DomainConfig } from './protocol/config.js'
-export { hypercallPage } from './protocol/hypercall-page.js'
 export type { LinuxConfig, Ring, SetupDataNode, Subarch } from './protocol/linux-config.js'
 export type { Module } from './protocol/modules.js'
 export type { Dom0Console, PvConfig } from './protocol/pv-config.js'

@@ -5,12 +5,13 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import * as path from 'node:path'
-import { PURPOSES } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
+import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
+import type { SnapshotFormat } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
@@ -45,7 +46,7 @@ export const command: Command = {
       type: 'string',
       value: 'WHAT',
       choices: PURPOSES,
-      help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${usualPurposes()}; else create, or vmm for --type linux)`,
+      help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
     },
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
@@ -78,12 +79,6 @@ export const command: Command = {
     else print(...domainText(domain))
     if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
   },
-}
-
-function usualPurposes(): string {
-  return Object.values(SNAPSHOT_FORMATS)
-    .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
-    .join(', ')
 }
 
 /** @throws UsageError for an option of a type that the guest is not said to have. */
@@ -155,6 +150,13 @@ function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGues
 function leastMemory({ within, memmap = [] }: LinuxWords): number {
   const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
   return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
+}
+
+/** What each format is for, where it says it. */
+function purposes(): string {
+  return Object.values<SnapshotFormat>(SNAPSHOT_FORMATS)
+    .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
+    .join(', ')
 }
 
 /** A command as a shell takes it. */

@@ -4,9 +4,10 @@
  * Source: ../snapshot/formats.ts; ../node/snapshot-files.ts.
  * Gotcha: a format of several files needs a name; a format of one file may go into a pipe.
  */
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { gzipped } from '../node/gzip.js'
-import { requireCompression, writeSnapshotFile } from '../node/snapshot-files.js'
+import { requireCompression, requireWritten, writeSnapshotFile } from '../node/snapshot-files.js'
 import {
   extensionOf,
   formatByExtension,
@@ -71,6 +72,7 @@ function extensions(): string {
 export function readDestination(command: string, values: Values, otherwise?: SnapshotFormatName): Destination {
   const output = text(values, 'output')
   if (!output) throw new UsageError(`${command} needs -o FILE`)
+  usage(() => requireWritten(output))
   const format =
     formatAsked(values) ?? formatByExtension(output) ?? (extensionOf(output) === '' ? otherwise : undefined)
   if (format === undefined) {
@@ -81,17 +83,18 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   }
   const { files } = SNAPSHOT_FORMATS[format]
   if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
-  return { output, format, compress: compressionOf(text(values, 'compress'), format, output) }
+  return { output, format, compress: usage(() => requireCompression(text(values, 'compress'), format, output)) }
 }
 
 const formatAsked = (values: Values): SnapshotFormatName | undefined =>
   SNAPSHOT_FORMAT_NAMES.find((name) => name === text(values, 'format'))
 
-function compressionOf(asked: string | undefined, format: SnapshotFormatName, output: string): boolean {
+/** What is wrong with an option is a mistake in the usage. */
+function usage<T>(check: () => T): T {
   try {
-    return requireCompression(asked, format, output)
+    return check()
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    throw error instanceof DomainBuilderError ? new UsageError(error.message) : error
   }
 }
 

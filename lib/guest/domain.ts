@@ -17,16 +17,6 @@ import type { Vcpu } from './vcpu.js'
  * of its own, with nothing for a builder to do: there are only those that Xen saved.
  */
 export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
-export const PURPOSES = ['create', 'restore', 'vmm'] as const
-/**
- * What a guest is for.
- *
- * - `create`: a toolstack creates it on a running Xen, which fills the hypercall page. Equal to what libxenguest builds.
- * - `restore`: `xl restore` starts it from a save file. A PV guest's hypercall page is filled and its ramdisk is mapped,
- *   since restoring clears `start_info.flags`, which would say that `mod_start` is a frame.
- * - `vmm`: a VMM, or a hypervisor of your own, starts it. A PV guest's hypercall page is filled; a PVH guest finds a PC.
- */
-export type Purpose = (typeof PURPOSES)[number]
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
 export type DomainAbi = 'x86_64' | 'x86_32p' | 'x86_32'
 
@@ -124,6 +114,8 @@ export interface PvBoot {
   readonly pageTables: PageTableFrames
   /** Those that the kernel and the builder agreed on. */
   readonly features: readonly FeatureName[]
+  /** The page that the kernel's HYPERCALL_PAGE note names; absent where there is no note, or the guest has run. */
+  readonly hypercallPage?: Pfn
 }
 
 /** Boot information of a guest entered by the Linux boot protocol: what there is to know lies in boot_params. */

@@ -96,6 +96,15 @@ export class GuestMemory {
     return false
   }
 
+  /** The same memory, to be changed without changing this one. Bytes that exist are shared, except those of write(). */
+  copy(): GuestMemory {
+    const copy = new GuestMemory(this.ranges)
+    copy.#extents = this.#extents.map((extent) =>
+      extent.owned && extent.source instanceof Uint8Array ? { ...extent, source: extent.source.slice() } : extent,
+    )
+    return copy
+  }
+
   /** Lays bytes there without copying them: they must not change afterwards. */
   place(paddr: Paddr, bytes: Uint8Array): void {
     this.#insert({ start: paddr, end: paddr + bytes.length, source: bytes, at: 0, owned: false })

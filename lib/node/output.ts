@@ -45,9 +45,9 @@ export async function writeFiles(
   { signal, keep = [] }: OutputOptions = {},
 ): Promise<void> {
   signal?.throwIfAborted()
-  const targets = names.map((name) => requireFree(name, keep))
   const made: { fd: number | undefined; readonly temporary: string }[] = []
   try {
+    const targets = names.map((name) => requireFree(name, keep))
     for (const target of targets) made.push(create(target))
     await write(made.map(({ fd }) => output(fd as number)))
     for (const file of made) {

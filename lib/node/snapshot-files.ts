@@ -175,8 +175,18 @@ async function* placed(chunks: AsyncIterable<Uint8Array>) {
   }
 }
 
+/** @throws DomainBuilderError `bad-config` for a name that asks for a compression that is only read. */
+export function requireWritten(name: string): void {
+  if (!name.endsWith('.zst')) return
+  throw new DomainBuilderError('bad-config', 'zstd is read and not written', {
+    expected: '.gz, or a pipe through zstd(1)',
+    found: path.basename(name),
+  })
+}
+
 /** @throws DomainBuilderError `bad-config` for a name that asks for no format. */
 function requireExtension(name: string): SnapshotFormatName {
+  requireWritten(name)
   const format = formatByExtension(name)
   if (format !== undefined) return format
   throw new DomainBuilderError('bad-config', `the extension of ${name} is unknown`, {
@@ -186,15 +196,14 @@ function requireExtension(name: string): SnapshotFormatName {
 
 /**
  * Whether a snapshot is to be compressed: because that is asked for, or because of its name.
- * @throws DomainBuilderError `bad-config` for an extension of a compression that is not written, or a format of several
- * files.
+ * @throws DomainBuilderError `bad-config` for a compression that is not written, or a format of several files.
  */
 export function requireCompression(asked: string | undefined, format: SnapshotFormatName, name: string): boolean {
   const refuse = (what: string, expected: string): never => {
     throw new DomainBuilderError('bad-config', what, { expected })
   }
-  if (name.endsWith('.zst')) refuse('zstd is read and not written', '.gz, or a pipe through zstd(1)')
   if (asked !== undefined && asked !== 'gzip') refuse(`compression '${asked}' is unknown`, 'gzip')
+  requireWritten(name)
   const isCompressed = asked !== undefined || name.endsWith('.gz')
   const { files } = snapshotFormat(format)
   if (isCompressed && files.length > 1)

@@ -4,7 +4,8 @@
  * Source: xl.cfg(5), "type"; the conventions are one file each beside this one.
  * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
  */
-import type { Domain, LinuxBoot, Purpose, PvBoot, PvhBoot } from '../guest/domain.js'
+import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
+import type { Purpose } from '../guest/purpose.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { linuxKernel } from '../kernel/linux-kernel.js'
 import { bootVerdicts, VERDICT_TYPES, type VerdictType } from '../kernel/verdict.js'

@@ -4,7 +4,7 @@
  * Source: xl.cfg(5).
  * Gotcha: memory is bytes here; only the command line reads a bare number as MiB.
  */
-import { PURPOSES, type Purpose } from '../guest/domain.js'
+import { PURPOSES, type Purpose } from '../guest/purpose.js'
 import { checkedInteger, PADDR_MAX, PAGE_SIZE } from '../units.js'
 import {
   badConfig,

@@ -7,8 +7,8 @@
 import { STRING_FEATURES } from '../abi/features.js'
 import { Dom0TextConsole, Dom0VesaConsole, MAX_GUEST_CMDLINE } from '../abi/start-info.js'
 import type { Infer, Struct } from '../abi/struct.js'
-import type { Purpose } from '../guest/domain.js'
 import { makeP2m, type P2m, type P2mRange, type P2mSpec } from '../guest/p2m.js'
+import type { Purpose } from '../guest/purpose.js'
 import { parseFeatures } from '../kernel/feature-string.js'
 import type { OneOf } from '../one-of.js'
 import {

@@ -5,8 +5,8 @@
  * Gotcha: the platform decides what else is in the machine: Xen's has special pages and no I/O APIC, a VMM's is a PC.
  */
 import { ACPI_PROFILES, type AcpiProfile } from '../guest/acpi.js'
-import type { Purpose } from '../guest/domain.js'
 import type { MemoryMap } from '../guest/memory-map.js'
+import type { Purpose } from '../guest/purpose.js'
 import { checkedInteger, type Paddr, type Range } from '../units.js'
 import type { CommonConfig, CommonOptions } from './common-config.js'
 import {

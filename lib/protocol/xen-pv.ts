@@ -16,13 +16,13 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
+import { hypercallPage } from '../guest/hypercall-page.js'
 import { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
-import { hex, PAGE_SIZE, paddrOf, u64 } from '../units.js'
-import { hypercallPage } from './hypercall-page.js'
+import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
 import { loadSegments } from './load-segments.js'
 import { multibootPackage, separateModules } from './modules.js'
 import { FRAMES_BELOW_4G, type PvOptions } from './pv-config.js'
@@ -45,7 +45,10 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
 
   requireFrames(p2m, layout.regions)
   loadSegments(memory, pv, (paddr) => paddrOf(layout.kernel.pfn) + Number(paddr - pv.pstart))
-  placeHypercallPage(memory, pv, p2m, options.purpose !== 'create')
+  const hypercalls = hypercallPagePfn(memory, pv, p2m)
+  if (hypercalls !== undefined && options.purpose !== 'create') {
+    memory.place(paddrOf(hypercalls), hypercallPage(pv.abi))
+  }
   layout.modules.forEach((region, i) => {
     for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
   })
@@ -72,6 +75,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
     grants: grants(options, layout, p2m),
     pageTables: layout.tables.frames,
     features,
+    ...(hypercalls === undefined ? {} : { hypercallPage: hypercalls }),
   }
   return {
     type: 'pv',
@@ -113,9 +117,9 @@ function grants({ consoleDomid, storeDomid }: PvOptions, layout: PvLayout, p2m: 
 }
 
 /** Where a HYPERCALL_PAGE note points must be memory, whether or not it is to be filled. */
-function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: boolean): void {
+function hypercallPagePfn(memory: GuestMemory, pv: PvKernel, p2m: P2m): Pfn | undefined {
   const vaddr = pv.params.hypercallPage
-  if (vaddr === undefined) return
+  if (vaddr === undefined) return undefined
   const pfn = Number(u64(vaddr - pv.virtBase) / BigInt(PAGE_SIZE))
   if (!memory.has(pfn) || p2m.mfn(pfn) === undefined) {
     throw new DomainBuilderError('wrong-layout', "the hypercall page lies outside the guest's memory", {
@@ -123,7 +127,7 @@ function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: b
       found: `${hex(pfn)}, for HYPERCALL_PAGE ${hex(vaddr)}`,
     })
   }
-  if (fill) memory.place(paddrOf(pfn), hypercallPage(pv.abi))
+  return pfn
 }
 
 /** What is asked for and what the kernel requires: the kernel must support all of it. */

@@ -50,6 +50,7 @@ export function bootJson(domain: Domain): Record<string, unknown> {
     ...(boot.console ? { console: boot.console } : {}),
     grants: boot.grants,
     features: boot.features,
+    ...(boot.hypercallPage === undefined ? {} : { hypercallPage: boot.hypercallPage }),
   }
 }
 
@@ -165,5 +166,11 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
       .at('features')
       .list(32)
       .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
+    ...(json.at('hypercallPage').present ? { hypercallPage: openHypercallPage(json.at('hypercallPage'), memory) } : {}),
   }
+}
+
+function openHypercallPage(json: JsonValue, memory: GuestMemory): number {
+  const pfn = frame(json, memory)
+  return memory.has(pfn) ? pfn : json.refuse('a frame that the guest has')
 }

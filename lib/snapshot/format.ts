@@ -4,7 +4,8 @@
  * Source: our own design.
  * Gotcha: a format is known by content alone. Extensions only say what an output's name asks for.
  */
-import type { Domain, Purpose } from '../guest/domain.js'
+import type { Domain } from '../guest/domain.js'
+import type { Purpose } from '../guest/purpose.js'
 import type { WorkOptions } from '../work.js'
 import type { SnapshotFile } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
@@ -33,7 +34,7 @@ export interface SnapshotFormat<Options extends WriteOptions = WriteOptions> {
   readonly extensions: readonly string[]
   /** Suffixes of its files' names, the first file's first: [''] for a format of one file. */
   readonly files: readonly [string, ...string[]]
-  /** What a guest that is written so has to be for; undefined where any guest may be. */
+  /** What a guest that is written so is for, where the format says it; the type of guest says it otherwise. */
   readonly purpose?: Purpose
   /** Whether the files are of this format. */
   sniff(files: SnapshotSource): boolean

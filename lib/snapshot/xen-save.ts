@@ -24,13 +24,14 @@ import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
+import { hypercallPage } from '../guest/hypercall-page.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
-import { PAGE_SIZE } from '../units.js'
+import { PAGE_SIZE, paddrOf } from '../units.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
 import { type SnapshotFormat, startOf, type WriteOptions } from './format.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
@@ -110,12 +111,21 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   }
   if (readStartInfo(domain).flags & SIF_MOD_START_PFN) {
     return wrong(
-      'restoring clears start_info.flags, and the guest would not find its ramdisk',
-      "a guest built with purpose 'restore' (--purpose restore)",
+      'the ramdisk is not mapped, and restoring clears the flag by which the guest finds it: build the guest with purpose restore',
+      "purpose: 'restore' (--purpose restore), which maps it",
       'SIF_MOD_START_PFN',
     )
   }
-  return asPfns({ ...domain, boot })
+  return asPfns(withHypercalls({ ...domain, boot }))
+}
+
+/** The guest with its hypercall page filled: nothing fills it when the guest is restored. */
+function withHypercalls(domain: Domain<PvBoot>): Domain<PvBoot> {
+  const { hypercallPage: pfn } = domain.boot
+  if (pfn === undefined) return domain
+  const memory = domain.memory.copy()
+  memory.place(paddrOf(pfn), hypercallPage(domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p'))
+  return { ...domain, memory }
 }
 
 /** Everything in front of the libxc stream. */
