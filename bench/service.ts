@@ -34,6 +34,7 @@ async function serve(file: string): Promise<void> {
   const server = service(kernel).listen(0, '127.0.0.1')
   await once(server, 'listening')
   delay.enable()
+  process.once('disconnect', () => process.exit())
   process.on('message', () => {
     const kernelBytes = kernel.elf?.bytes.length ?? 0
     const report: Report = { gap: delay.max / 1e6, peak: process.resourceUsage().maxRSS * 1024, kernelBytes }
