@@ -13,8 +13,9 @@ import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
-import { regionAt, showFlags } from './explain.js'
+import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
+import { regionAt } from './frames.js'
 import { printable } from './table.js'
 
 /** A register, field or region that is not the same in both, as text for people. */
