@@ -4,6 +4,7 @@
  * Source: xen/include/public/xen.h (start_info, shared_info), arch-x86/xen-x86_{32,64}.h (selectors, cr3).
  * Gotcha: %rsi holds start_info's virtual address, but everything it says about frames is machine frames.
  */
+
 import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import {
   Dom0TextConsole,
@@ -30,6 +31,7 @@ import {
   VMASST_PAE_EXTENDED_CR3,
 } from '../abi/vcpu-context.js'
 import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
+import { utf8Length } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
@@ -59,7 +61,7 @@ export function pvStartInfo(
   p2m: P2m,
   given: PvAssignments,
 ): Uint8Array {
-  const length = Buffer.byteLength(given.cmdline)
+  const length = utf8Length(given.cmdline)
   if (length > MAX_GUEST_CMDLINE - 1) {
     throw new DomainBuilderError('bad-config', 'the command line does not fit start_info', {
       expected: `at most ${MAX_GUEST_CMDLINE - 1} bytes`,
