@@ -12,7 +12,6 @@ import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
 import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
 import type { ByteSource } from '../snapshot/source.js'
-import { showSize } from '../units.js'
 import { exists, fileSource, inputSource, MAX_INPUT, readInput, scratchFile } from './files.js'
 import type { Progress } from './progress.js'
 
@@ -84,8 +83,8 @@ function wholeOf(source: ByteSource): Uint8Array {
 
 function decoded(name: string, bytes: Uint8Array, progress: Progress): Promise<Kernel> {
   return readKernel(bytes, {
-    onStep: (step) => {
-      if (step === 'decompress') progress.say(`decompressing ${name}, ${showSize(bytes.length)}`, undefined, true)
+    onProgress: ({ step, ...part }) => {
+      if (step === 'decompress') progress.say(`decompressing ${name}`, part)
     },
   })
 }

@@ -5,11 +5,11 @@
  * Gotcha: what is compressed has no random access, so what it holds is kept in a Scratch. The bytes that come out of a
  * compressor differ between zlib's versions; what they decompress to does not.
  */
+import { constants, gzipSync } from 'node:zlib'
 import { gzipPieces } from '../codec/gzip.js'
 import { sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
-import { zlib } from '../lazy.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
 import { type Scratch, scratchSource } from './scratch.js'
 import type { ByteSource } from './source.js'
@@ -36,7 +36,7 @@ const OS_UNKNOWN = 255
 export function* gzipped(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   for (const chunk of chunks) {
     if (chunk.length === 0) continue
-    const member = zlib().gzipSync(chunk, { level: zlib().constants.Z_BEST_SPEED })
+    const member = gzipSync(chunk, { level: constants.Z_BEST_SPEED })
     member[OS_AT] = OS_UNKNOWN
     yield member
   }

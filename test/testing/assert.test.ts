@@ -1,5 +1,5 @@
 /** The assertions: what they let pass, what they say, and how tap, node:test and vitest show it. */
-import { AssertionError } from 'node:assert'
+import type { AssertionError } from 'node:assert'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { test } from 'tap'
@@ -21,7 +21,7 @@ function caught(act: () => void): AssertionError {
   try {
     act()
   } catch (error) {
-    if (error instanceof AssertionError) return error
+    if (error instanceof Error && error.name === 'AssertionError') return error as AssertionError
     throw error
   }
   throw new Error('nothing was thrown')
