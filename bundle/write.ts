@@ -49,7 +49,7 @@ const bundles = [
     ...COMMON,
     // What is meant for one runtime only is not resolved.
     platform: 'neutral',
-    entryPoints: ['lib/index.ts', 'lib/testing/index.ts'],
+    entryPoints: ['lib/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
     chunkNames: 'shared/[name]-[hash]',
   }),
   await build({ ...COMMON, platform: 'node', entryPoints: ['lib/cli/main.ts'], chunkNames: 'cli/[name]-[hash]' }),

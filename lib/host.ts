@@ -11,4 +11,19 @@ interface Host {
 }
 
 /** This runtime's `process`, or an empty object. */
-export const host = (): Host => (globalThis as { readonly process?: Host }).process ?? {}
+const host = (): Host => (globalThis as { readonly process?: Host }).process ?? {}
+
+/** Node's crypto. */
+export const nodeCrypto = (): typeof import('node:crypto') | undefined => host().getBuiltinModule?.('node:crypto')
+
+/** The DEBUG variable; nothing where the environment may not be read, as under Deno. */
+export function debugVariable(): string {
+  try {
+    return host().env?.DEBUG ?? ''
+  } catch {
+    return ''
+  }
+}
+
+/** Whether stderr is a terminal. */
+export const isTerminal = (): boolean => host().stderr?.isTTY === true

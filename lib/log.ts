@@ -3,24 +3,15 @@
  *
  * Source: https://github.com/debug-js/debug, whose core is used without its two environments: that of Node loads `tty`
  * and `util`, and that of browsers writes to stdout under Node.
- * Gotcha: DEBUG=xen-domain-builder:* in the environment shows them all, on stderr, or in a browser's console by its
- * `process.env.DEBUG`; nothing is formatted while they are off.
+ * Gotcha: DEBUG=xen-domain-builder:* in the environment shows them all on
+ * stderr; nothing is formatted while they are off.
  */
 import setup from 'debug/src/common.js'
-import { host } from './host.js'
+import { debugVariable, isTerminal } from './host.js'
 import { lazy } from './lazy.js'
 
 /** Says something, in debug's format: %s, %d, %o. */
 export type Log = (format: string, ...values: readonly unknown[]) => void
-
-/** The namespaces that are asked for; none where the environment may not be read, as under Deno. */
-function asked(): string {
-  try {
-    return host().env?.DEBUG ?? ''
-  } catch {
-    return ''
-  }
-}
 
 /** ANSI's colours of the lines on a terminal. */
 const COLORS = [6, 2, 3, 4, 5, 1]
@@ -28,8 +19,8 @@ const COLORS = [6, 2, 3, 4, 5, 1]
 const createDebug = lazy(() => {
   const debug = setup({
     colors: COLORS,
-    useColors: () => host().stderr?.isTTY === true,
-    load: asked,
+    useColors: isTerminal,
+    load: debugVariable,
     save() {},
     log: (...line) => console.error(...line),
     formatArgs(line) {

@@ -7,7 +7,7 @@
  */
 import { sha256 as portable } from '@noble/hashes/sha2'
 import { encodeUtf8 } from './bytes.js'
-import { host } from './host.js'
+import { nodeCrypto } from './host.js'
 
 /** A hash under way. */
 export interface Hash {
@@ -17,7 +17,7 @@ export interface Hash {
 }
 
 /** Begins a hash. */
-export const newSha256 = (): Hash => host().getBuiltinModule?.('node:crypto').createHash('sha256') ?? portable.create()
+export const newSha256 = (): Hash => nodeCrypto()?.createHash('sha256') ?? portable.create()
 
 /** The hash of some parts one after another; of a text, its UTF-8. */
 export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {

@@ -10,7 +10,7 @@ import { mapHtml } from '../inspect/map-html.js'
 import { describeMap } from '../inspect/map-model.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { type Command, text, UsageError } from './command.js'
-import { writeOutputs } from './files.js'
+import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 
 /** What an output's name says that it is to be. */
@@ -46,7 +46,7 @@ export const command: Command = {
     progress.end()
     if (output !== undefined && draw) {
       const bytes = Buffer.from(draw(domain))
-      await writeOutputs([output], async ([file]) => file?.writeAt(bytes, 0))
+      await writeBytes([{ name: output, bytes }])
       if (json) print(JSON.stringify({ output, bytes: bytes.length }, null, 2))
       return
     }

@@ -8,7 +8,6 @@
 import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { CODEC_MAGIC } from './magic.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source } from './source.js'
 
 /** Bytes that one call takes and gives at most: one to three milliseconds. */
@@ -24,7 +23,7 @@ const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
 class Members {
   readonly #source: Source
   readonly #zlib = new ZStream()
-  /** The last member has ended; what follows it is left alone. */
+  /** The last member has ended: nothing follows it, or zeros, which are padding. */
   ended = false
 
   constructor(source: Source) {
@@ -46,8 +45,8 @@ class Members {
     const status = zlibInflate(zlib, Z.NO_FLUSH)
     source.at = zlib.next_in
     if (status === Z.STREAM_END) {
-      source.ensure(CODEC_MAGIC.gzip.length)
-      this.ended = !CODEC_MAGIC.gzip.every((byte, index) => source.bytes[source.at + index] === byte)
+      source.ensure(1)
+      this.ended = (source.peek(1)[0] ?? 0) === 0
       if (!this.ended) zlibInflateReset(zlib)
     } else if (status !== Z.OK && status !== Z.BUF_ERROR) {
       source.damaged('the stream does not decompress', { found: zlib.msg })

@@ -55,6 +55,10 @@ const DEFAULT_MAX_BYTES = 2 ** 30
 /** More than this no buffer holds on every supported Node. */
 const MAX_BYTES = 2 ** 32
 
+/** Whether a file that begins so may be a kernel. Of any other, readKernel() looks at the beginning alone. */
+export const isKernelStart = (bytes: Uint8Array): boolean =>
+  isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined
+
 /**
  * What a kernel file says. The result looks into `bytes`, which must not change afterwards. The work is done in slices of
  * a few milliseconds, so that timers, input and the signal are heard meanwhile.
