@@ -5,6 +5,7 @@
  * Gotcha: virtual addresses are bigint and physical ones number, so that adding the two by accident does not compile.
  */
 import { DomainBuilderError } from './errors.js'
+import { listed } from './printable.js'
 
 /** Guest virtual address, bytes, 0 <= v < 2^64. */
 export type Vaddr = bigint
@@ -54,6 +55,9 @@ export function hex(value: number | bigint, digits = 1): string {
 export function showRange(range: Range<number | bigint>): string {
   return `[${hex(range.start)}, ${hex(range.end)})`
 }
+
+/** The first of the ranges, and how many more there are. */
+export const showRanges = (ranges: readonly Range<number | bigint>[]): string => listed(ranges.map(showRange))
 
 /** Whether two half-open ranges share an element. */
 export function overlaps<T extends number | bigint>(a: Range<T>, b: Range<T>): boolean {

@@ -10,6 +10,7 @@ import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
+import { listed } from '../printable.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import type { LinuxConfig } from '../protocol/linux-config.js'
@@ -21,6 +22,7 @@ import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
 import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
+import { say, takeStandardOutput } from './printer.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -33,27 +35,46 @@ export const command: Command = {
       type: 'string',
       short: 'o',
       value: 'FILE',
+      elsewhere: ['out', 'outfile', 'output-file'],
       help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
     },
     config: {
       type: 'string',
       value: 'FILE',
+      elsewhere: ['cfg', 'config-file', 'defconfig', 'f'],
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
     type: {
       type: 'string',
       value: 'TYPE',
       choices: TYPES,
+      elsewhere: ['pv', 'pvh', 'hvm', 'linux', 'builder', 'virt-type', 'guest-type'],
       never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
       help: "(default auto: the kernel's best)",
     },
     format: formatOption('raw'),
     compress: compressOption,
-    memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
-    vcpus: { type: 'string', value: 'N', help: 'default 1' },
-    ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
-    cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
-    name: { type: 'string', value: 'NAME', help: 'default "guest"' },
+    memory: {
+      type: 'string',
+      value: 'SIZE',
+      elsewhere: ['m', 'mem', 'ram', 'maxmem', 'memory-size'],
+      help: 'such as 256M or 4G; a bare number is MiB (default 128M)',
+    },
+    vcpus: { type: 'string', value: 'N', elsewhere: ['cpus', 'smp', 'maxvcpus', 'vcpu', 'c'], help: 'default 1' },
+    ramdisk: {
+      type: 'string',
+      multiple: true,
+      value: 'FILE',
+      elsewhere: ['initrd', 'initramfs', 'module', 'r'],
+      help: 'may be given more than once',
+    },
+    cmdline: {
+      type: 'string',
+      value: 'TEXT',
+      elsewhere: ['append', 'extra', 'args', 'extra-args', 'kernel-args', 'command-line', 'root'],
+      help: "the kernel's command line",
+    },
+    name: { type: 'string', value: 'NAME', elsewhere: ['n', 'domain', 'title'], help: 'default "guest"' },
     features: {
       type: 'string',
       value: 'LIST',
@@ -69,13 +90,19 @@ export const command: Command = {
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [{ name: 'KERNEL', file: true, optional: true }],
-  async run({ values, positionals, json, print, progress }) {
+  operands: [{ name: 'KERNEL', file: true, optional: true, elsewhere: ['kernel', 'k'] }],
+  examples: [
+    'build vmlinuz -o guest.img --memory 256M --cmdline console=hvc0',
+    'build vmlinuz -o guest.xl --ramdisk initrd.img',
+    'build vmlinuz -o guest --type linux --format qemu',
+  ],
+  async run({ values, positionals, json, progress, answer }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('build needs -o FILE')
     const format = formatFor(values, output) ?? 'raw'
     if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
+    takeStandardOutput(output, 'a snapshot', json)
     // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
     const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
     // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
@@ -94,10 +121,18 @@ export const command: Command = {
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
     if (output === '-') return
-    if (json)
-      print(JSON.stringify({ output, format, ...(guest ? said(guest) : {}), ...describeDomain(domain) }, null, 2))
-    else print(...domainText(domain))
-    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
+    const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
+    answer(
+      'build',
+      () => ({
+        output,
+        format,
+        ...(guest ? { config: said(guest) } : {}),
+        ...(starts ? { command: starts } : {}),
+        guest: describeDomain(domain),
+      }),
+      () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
+    )
   },
 }
 
@@ -109,7 +144,11 @@ function requireMeant(values: Values, type: Domain['type']): void {
   }
 }
 
-const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
+const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
+  unused,
+  unknown: unknown.map(({ key, meant }) => ({ key, ...(meant === undefined ? {} : { meant }) })),
+  warnings,
+})
 
 /** What the user should know of the file: a line of each kind that there is. */
 function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
@@ -122,10 +161,10 @@ function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCf
       ? []
       : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
     ...warnings,
-    ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
-    ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
+    ...(strange.length > 0 ? [`no key of xl.cfg: ${listed(strange, ', ', 800)}`] : []),
+    ...(unused.length > 0 ? [`for xl, not for a builder: ${listed(unused, ', ', 800)}`] : []),
   ]
-  for (const line of lines) process.stderr.write(`${file}: ${line}\n`)
+  for (const line of lines) say(`${file}: ${line}`)
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {

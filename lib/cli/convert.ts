@@ -7,6 +7,7 @@
 import { type Command, text, UsageError } from './command.js'
 import { openDomain } from './input.js'
 import { compressionOf, compressOption, FORMATS, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
+import { takeStandardOutput } from './printer.js'
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
@@ -17,7 +18,8 @@ export const command: Command = {
     compress: compressOption,
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
-  async run({ values, positionals, json, print, progress }) {
+  examples: ['convert guest.img -o guest.xl', 'convert guest.img -o guest.core'],
+  async run({ values, positionals, json, progress, answer }) {
     const output = text(values, 'output')
     if (!output) throw new UsageError('convert needs -o FILE')
     const format = formatFor(values, output)
@@ -26,9 +28,15 @@ export const command: Command = {
     if (output === '-' && filesOf(format) > 1)
       throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
     const compress = compressionOf(text(values, 'compress'), format, output)
+    takeStandardOutput(output, 'a snapshot', json)
     const domain = await openDomain(positionals[0] as string, progress)
     await writeSnapshot(domain, format, output, progress, compress)
     progress.end()
-    if (json && output !== '-') print(JSON.stringify({ output, format }, null, 2))
+    if (output === '-') return
+    answer(
+      'convert',
+      () => ({ output, format }),
+      () => [],
+    )
   },
 }

@@ -11,6 +11,7 @@ import { DomainBuilderError } from '../errors.js'
 import { inBlocks, isZero, type Scratch, scratchSource } from '../snapshot/scratch.js'
 import { type ByteSource, requireBytes } from '../snapshot/source.js'
 import { UsageError } from './command.js'
+import { sayAtOnce } from './printer.js'
 
 /** No kernel, ramdisk or table is larger; a stream without end is cut off here. */
 export const MAX_INPUT = 4 * 2 ** 30
@@ -241,7 +242,7 @@ export async function writeOutputs(
   const stop = (signal: NodeJS.Signals) => {
     remove()
     try {
-      fs.writeSync(process.stderr.fd, `${names.join(', ')}: not written, because of ${signal}\n`)
+      sayAtOnce(`${names.join(', ')}: not written, because of ${signal}`)
     } finally {
       // Its handler is gone: now it does what it does to everybody.
       process.kill(process.pid, signal)

@@ -50,6 +50,7 @@ export const formatOption = (otherwise?: Format) =>
     type: 'string',
     value: 'FORMAT',
     choices: FORMATS,
+    elsewhere: ['output-format', 'O', 'fmt', 'to'],
     help: `(default by OUT's ending: ${[
       ...Object.entries(BY_ENDING).map(([ending, format]) => `.${ending} ${format}`),
       ...(otherwise ? [`any other ${otherwise}`] : []),

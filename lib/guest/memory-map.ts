@@ -19,6 +19,7 @@ import {
   pfnOf,
   type Range,
   showRange,
+  showRanges,
 } from '../units.js'
 
 /** Half-open; `type` is one of E820_TYPE. */
@@ -156,7 +157,7 @@ function checkMemmap(memmap: readonly Range<Paddr>[], ram: readonly Range<Paddr>
     }
     if (without(range, ram).length > 0) {
       throw new DomainBuilderError('does-not-fit', 'the machine has no memory where memmap says', {
-        expected: `within ${ram.map(showRange).join(', ')}`,
+        expected: `within ${showRanges(ram)}`,
         found: showRange(range),
       })
     }

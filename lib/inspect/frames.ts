@@ -5,8 +5,8 @@
  * Gotcha: regions out of a stranger's file may overlap or lie outside: the first placed has the frame, the rest is cut off.
  */
 import type { Domain } from '../guest/domain.js'
+import { printable } from '../printable.js'
 import type { Pfn } from '../units.js'
-import { printable } from './table.js'
 
 /** Frames that follow one another and share a name. */
 export type PhysicalRange = {

@@ -8,14 +8,13 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { loadCommands, type NamedCommand } from '../../lib/cli/commands.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
+import { MAIN } from './command.js'
 import { openTerminal, type Terminal } from './terminal.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const BASH_COMPLETION = '/usr/share/bash-completion/bash_completion'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-tab-'))
