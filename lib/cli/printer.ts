@@ -42,7 +42,9 @@ export const isWatched = (): boolean => process.stderr.isTTY === true
 
 /** Puts this in place of the line that the cursor is on; nothing clears it. */
 export function showStatus(status: string): void {
-  process.stderr.write(`\r\x1b[K${printable(status, Math.max(20, (process.stderr.columns ?? 80) - 4))}`)
+  const width = Math.max(20, (process.stderr.columns || 80) - 4)
+  // Escapes are longer than what they stand for, so that the line is cut when they are made.
+  process.stderr.write(`\r\x1b[K${printable(printable(status), width)}`)
 }
 
 /** Told of what goes wrong with standard output, also after the answer was given. */
