@@ -2,7 +2,7 @@
  * read SNAPSHOT ADDRESS LENGTH: bytes of a guest on standard output.
  *
  * Source: ../guest/memory.ts, ../guest/translate.ts.
- * Gotcha: the bytes as they are, for a pipe into xxd or strings; --json gives them as hex text.
+ * Gotcha: the bytes as they are, for a pipe into od or strings; --json gives them as hex text.
  */
 import { readVirtual } from '../guest/translate.js'
 import { hex, narrow } from '../units.js'
@@ -27,7 +27,7 @@ export const command: Command = {
     virtual: { type: 'boolean', help: "ADDRESS is virtual: found through the guest's own page tables" },
   },
   operands: [{ name: 'SNAPSHOT', file: true }, { name: 'ADDRESS' }, { name: 'LENGTH' }],
-  examples: ['read guest.img 0x1000000 64 | xxd', 'read guest.img 0x1000000 64 --json'],
+  examples: ['read guest.img 0x1000000 64 | od -A x -t x1z', 'read guest.img 0x1000000 64 --json'],
   async run({ values, positionals, json, progress, answer }) {
     const [file = '', at = '', count = ''] = positionals
     const address = integer(at, 'ADDRESS')
