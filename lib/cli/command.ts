@@ -39,8 +39,14 @@ export interface Option {
   /** The heading it is listed under, when it is not for every use of the command. */
   readonly group?: string
   /** The types of guest that it is for, when it is not for all; they are listed apart. */
-  readonly types?: readonly ('pv' | 'pvh' | 'linux')[]
+  readonly types?: readonly (typeof GUEST_TYPES)[number][]
 }
+
+/** The types of guest that an option can be for. */
+export const GUEST_TYPES = ['pv', 'pvh', 'linux'] as const
+
+/** Whether an option has a meaning for a guest of that type. */
+export const isFor = ({ types }: Option, type: (typeof GUEST_TYPES)[number]): boolean => types?.includes(type) ?? true
 
 export type Options = Readonly<Record<string, Option>>
 
