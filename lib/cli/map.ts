@@ -12,7 +12,7 @@ import { describeMap } from '../inspect/map-model.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { describeWalk, walkText } from '../inspect/walk.js'
 import { type Command, Refused, text, UsageError } from './command.js'
-import { writeOutputs } from './files.js'
+import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 
 /** What an output's name says that it is to be. */
@@ -53,7 +53,7 @@ export const command: Command = {
     progress.end()
     if (output !== undefined && draw) {
       const bytes = Buffer.from(draw(domain))
-      await writeOutputs([output], async ([file]) => file?.writeAt(bytes, 0))
+      await writeBytes([{ name: output, bytes }])
       answer(
         'drawing',
         () => ({ output, bytes: bytes.length }),

@@ -4,7 +4,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
-import { buildDomain, bytesSource, openRaw, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { buildDomain, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { openSnapshotFile } from '../../lib/node/index.js'
 import { projectRoot } from '../peer/paths.js'
 
 const run = (dir: string, ...args: readonly string[]) =>
@@ -22,7 +23,7 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   t.match(stdout, /rip +0xffff880000100000 -> L4 .* -> physical 0x100000\n/)
   const [made = ''] = readdirSync(dir)
   const image = readFileSync(join(dir, made, 'guest.img'))
-  const domain = openRaw(readFileSync(join(dir, made, 'guest.img.json'), 'utf8'), bytesSource(image))
+  const { domain } = await openSnapshotFile(join(dir, made, 'guest.img'))
   t.equal(image.length, 32 << 20)
   t.equal(readStartInfo(domain).nr_pages, 0x2000n)
   const kernel = helloKernel()
