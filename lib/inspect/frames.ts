@@ -6,8 +6,8 @@
  */
 import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
+import { printable } from '../printable.js'
 import type { Pfn } from '../units.js'
-import { printable } from './table.js'
 
 /** Frames that follow one another and share a name. */
 export type PhysicalRange = {
