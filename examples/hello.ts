@@ -1,5 +1,5 @@
 /**
- * The main job in one file: a kernel's bytes become a guest at its first instant, shown and written down.
+ * The main job in one file: a kernel's bytes become a guest at its first instant, written down, shown and drawn.
  *
  * Source: README.md; the kernel, when none is given, is hello-kernel.ts beside this file.
  * Gotcha: nothing here needs Xen. The image is what a hypervisor would start; test/xen starts it.
@@ -16,7 +16,9 @@ import {
   DomainBuilderError,
   domainText,
   kernelText,
+  mapPicture,
   parseSize,
+  pictureOptions,
   rawSidecar,
   readKernel,
   readStartInfo,
@@ -45,7 +47,10 @@ async function main(file: string | undefined, size: string): Promise<void> {
   writeSnapshot(domain, image)
   console.log(`${image}       memory, in pfn order; what was never written is a hole`)
   console.log(`${image}.json  registers, regions, start_info: enough to resume it`)
-  console.log(`\nLook again with: node dist/lib/cli/main.js inspect ${image}`)
+  console.log(`\nTo look at it again: npx xen-domain-builder inspect '${image}'`)
+
+  title('Where everything is')
+  console.log(mapPicture(domain, pictureOptions(process.stdout, process.env)).join('\n'))
 }
 
 /** Virtual addresses lead through the page tables just written, level by level: p != v. */

@@ -1,13 +1,14 @@
 /**
  * map SNAPSHOT: the layout of a guest, physical and virtual, and where its boot information came from.
  *
- * Source: ../inspect/map.ts, map-svg.ts, map-html.ts.
+ * Source: ../inspect/map.ts, map-picture.ts, map-svg.ts, map-html.ts.
  * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
  */
 import type { Domain } from '../guest/domain.js'
-import { mapText, walkText } from '../inspect/map.js'
+import { tellMap, walkText } from '../inspect/map.js'
 import { mapHtml } from '../inspect/map-html.js'
 import { describeMap } from '../inspect/map-model.js'
+import { drawMap, pictureOptions } from '../inspect/map-picture.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { type Command, text, UsageError } from './command.js'
 import { writeOutputs } from './files.js'
@@ -50,8 +51,18 @@ export const command: Command = {
       if (json) print(JSON.stringify({ output, bytes: bytes.length }, null, 2))
       return
     }
-    const walk = at === undefined ? undefined : walkText(domain, BigInt(at))
-    if (json) print(JSON.stringify(walk ?? describeMap(domain), null, 2))
-    else print(...(walk ?? mapText(domain)))
+    if (at !== undefined) {
+      const walk = walkText(domain, BigInt(at))
+      print(...(json ? [JSON.stringify(walk, null, 2)] : walk))
+      return
+    }
+    const map = describeMap(domain)
+    if (json) {
+      print(JSON.stringify(map, null, 2))
+      return
+    }
+    print(...tellMap(map))
+    // What is read by another program stays as it is.
+    if (process.stdout.isTTY) print('', ...drawMap(map, pictureOptions(process.stdout, process.env)))
   },
 }

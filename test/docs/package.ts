@@ -18,9 +18,32 @@ export function packInto(directory: string): string {
   return join(directory, stdout.trim())
 }
 
+/** npm tries for minutes where there is no network. */
+const impatient = {
+  ...process.env,
+  npm_config_fetch_retry_mintimeout: '1000',
+  npm_config_fetch_retry_maxtimeout: '5000',
+}
+
+/** The program of that major version of Node, fetched if need be. */
+export async function findNode(major: number): Promise<Found<string>> {
+  const ran = spawnSync('npx', ['-y', `node@${major}`, '-p', 'process.execPath'], {
+    encoding: 'utf8',
+    env: impatient,
+    timeout: 300_000,
+  })
+  return ran.status === 0
+    ? { found: ran.stdout.trim() }
+    : { missing: `node@${major} cannot be fetched: ${ran.stderr?.split('\n')[0] || String(ran.error ?? 'npx failed')}` }
+}
+
 /** Whether npm can install what is not in the lock file. */
 export async function findRegistry(): Promise<Found<true>> {
-  const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], { encoding: 'utf8', timeout: 60_000 })
+  const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], {
+    encoding: 'utf8',
+    env: impatient,
+    timeout: 60_000,
+  })
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
 }
 
