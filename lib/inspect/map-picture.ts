@@ -11,7 +11,7 @@ import { hex, pfnOf, showSize } from '../units.js'
 import { Canvas, type Style } from './canvas.js'
 import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, shorten, sizeOf } from './map-boxes.js'
 import { describeMap, type GuestMap } from './map-model.js'
-import { fold } from './table.js'
+import { escaped, fold } from './table.js'
 
 /** The terminal that a picture is for. */
 export interface PictureOptions {
@@ -110,10 +110,7 @@ const NAME_MIN = 11
 
 /** A name out of a file in characters that take one column each. */
 const narrow = (name: string, ascii: boolean): string =>
-  name.replace(
-    ascii ? /[^\x20-\x7e]/gu : /[^\x20-\x7e\u00a1-\u024f]|\u00ad/gu,
-    (letter) => `\\u{${letter.codePointAt(0)?.toString(16)}}`,
-  )
+  name.replace(ascii ? /[^\x20-\x7e]/gu : /[^\x20-\x7e\u00a1-\u00ac\u00ae-\u024f]/gu, escaped)
 
 const isMemory = (box: MapBox): box is MemoryBox => box.kind !== 'break'
 

@@ -58,10 +58,16 @@ export function pairs(rows: readonly (readonly [string, string])[], indent = '  
 /** Longest text of a file's that a cell shows. */
 const CELL_MAX = 256
 
-/** Text out of a file, as a terminal may have it: no control characters, and no more of it than fits an eye. */
+/** Text out of a file, as a terminal may have it: nothing that controls it or turns text around, and not too much. */
 export function printable(text: string): string {
   const shown = text.length > CELL_MAX ? `${text.slice(0, CELL_MAX)}...` : text
-  return shown.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  return shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped)
+}
+
+/** A character by its number, as JavaScript writes it. */
+export function escaped(character: string): string {
+  const point = character.codePointAt(0) ?? 0
+  return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : `\\u{${point.toString(16)}}`
 }
 
 /** What a guest is called: a core that another tool wrote need not say. */

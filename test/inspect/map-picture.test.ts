@@ -4,13 +4,32 @@
  * Source: lib/inspect/map-picture.ts, lib/inspect/canvas.ts.
  * Gotcha: the exact picture is of one guest at 80 columns; of all others, what must hold for every picture.
  */
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
-import { buildDomain, type Domain, describeMap, mapPicture, pictureOptions, readKernel } from '../../lib/index.js'
+import {
+  buildDomain,
+  bytesSource,
+  type Domain,
+  describeMap,
+  mapPicture,
+  mapText,
+  openSnapshot,
+  pictureOptions,
+  readKernel,
+  writeXl,
+} from '../../lib/index.js'
 import { drawMap } from '../../lib/inspect/map-picture.js'
+import { openTerminal, TERMINAL } from '../cli/terminal.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
+import { findCommands } from '../peer/command.js'
+import { requirePeer } from '../peer/require-peer.js'
 import { GUESTS, hostile } from './map-guests.js'
 
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const MiB = 2 ** 20
 const hello = async (): Promise<Domain> => buildDomain(await readKernel(helloKernel()), { memory: 32 * MiB })
 
@@ -85,6 +104,20 @@ t.test('tables that cannot be read: physical memory alone, and why', async (t) =
   const broken = { ...domain, vcpus: [{ ...vcpu, cr3: 0xfffffffff000n }] }
   holds(t, broken, 'broken')
   t.match(mapPicture(broken, { columns: 80 }).join('\n'), /└─+┘\n\n.*\n.*\nThe page tables cannot be read: cr3 /)
+})
+
+t.test('map ends with it at a terminal, and not in a pipe', async (t) => {
+  if (!(await requirePeer(t, () => findCommands(TERMINAL)))) return
+  const file = join(t.testdir(), 'guest.xl')
+  const bytes = Buffer.concat([...writeXl(await hello())])
+  writeFileSync(file, bytes)
+  const guest = await openSnapshot(bytesSource(bytes))
+  const terminal = openTerminal(`'${process.execPath}' '${MAIN}' map '${file}'`, {})
+  t.teardown(() => terminal.end())
+  const shown = await terminal.type('', /executed\./)
+  t.equal(shown.slice(shown.lastIndexOf('physical memory')).trimEnd(), mapPicture(guest, { columns: 200 }).join('\n'))
+  const piped = spawnSync(process.execPath, [MAIN, 'map', file], { encoding: 'utf8' }).stdout
+  t.equal(piped, `${mapText(guest).join('\n')}\n`)
 })
 
 t.test('fewer than 60 columns are refused, and never chosen', async (t) => {
