@@ -379,11 +379,11 @@ function drawLinks(canvas: Canvas, links: readonly MapLink[], rows: Rows, { left
 
 function legend(map: GuestMap, form: Form, undrawn: number): string[] {
   const { levels, fault } = map.paging
-  const access = form.access ? ' r, w, x: it may be read, written, executed.' : ''
+  const access = form.access ? ' r, w, x: may be read, written, executed.' : ''
   return [
     'pfn: the number of a page of 4 KiB. vaddr: an address that the guest uses. Taller boxes hold more.',
     ...(fault === null ? [] : [`The page tables cannot be read: ${fault}`]),
-    ...(levels === 0 || fault !== null ? [] : [`An arrow leads from an address to the memory that it means.${access}`]),
+    ...(levels === 0 || fault !== null ? [] : [`An arrow leads from an address to the memory it means.${access}`]),
     ...(undrawn > 0 ? [`${undrawn} more mappings have no arrow.`] : []),
   ]
 }

@@ -20,7 +20,9 @@ export interface Typed extends Command {
 
 /** As a person has it who typed nothing else: without what npm and tap tell the processes they start. */
 export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG)/i.test(name))
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG|FORCE_COLOR)/i.test(name),
+  )
   return {
     ...Object.fromEntries(inherited),
     LC_ALL: 'C.UTF-8',

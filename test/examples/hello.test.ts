@@ -21,7 +21,7 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   t.equal(status, 0)
   t.equal(stderr, '')
   t.match(stdout, /0x100 +1 +4 KiB +0xffff880000100000 +kernel/)
-  t.match(stdout, /rip +0xffff880000100000 -> L4 .* -> physical 0x100000\n/)
+  t.match(stdout, /rip +0xffff880000100000 -> L4\[272\] .* -> 0x100000\n/)
   t.match(stdout, /\n│ 0x100 +kernel +4 KiB │◄─+┤ 0xffff880000100000 +kernel +rwx │\n/)
   const [made = ''] = readdirSync(dir)
   const image = readFileSync(join(dir, made, 'guest.img'))
@@ -31,7 +31,7 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   const kernel = helloKernel()
   t.same(readVirtual(domain, 0xffff880000100000n, 0x1b0), kernel.subarray(0x1000, 0x11b0))
 
-  const [, ...hint] = /^To look at it again: (npx \S+ inspect) '(.+)'$/m.exec(stdout) ?? []
+  const [, ...hint] = /^To look at it again:\n {2}(npx \S+ inspect) '(.+)'$/m.exec(stdout) ?? []
   t.equal(hint[1], join(dir, made, 'guest.img'))
   const looked = npm(dir, 'exec', '--', ...(hint[0] ?? '').split(' ').slice(1), hint[1] ?? '')
   t.match(looked.stdout, /^guest +hello: pv x86_64, 32 MiB/, 'the hint is true')

@@ -168,6 +168,6 @@ physical memory, 32 MiB                 virtual memory
 
 pfn: the number of a page of 4 KiB. vaddr: an address that the guest uses.
 Taller boxes hold more.
-An arrow leads from an address to the memory that it means. r, w, x: it may be
-read, written, executed.
+An arrow leads from an address to the memory it means. r, w, x: may be read,
+written, executed.
 `
