@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { findNode, packInto } from './docs/package.js'
 import { findCommand } from './peer/command.js'
+import { npmEnvironment } from './peer/npm.js'
 import { projectRoot } from './peer/paths.js'
 import { requirePeer } from './peer/require-peer.js'
 
@@ -93,7 +94,7 @@ test('publint has nothing to say', async (t) => {
     {
       cwd: projectRoot,
       encoding: 'utf8',
-      env: { ...process.env, npm_config_ignore_scripts: 'true' },
+      env: { ...npmEnvironment(), npm_config_ignore_scripts: 'true' },
     },
   )
   t.equal(status, 0, stdout)

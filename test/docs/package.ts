@@ -6,6 +6,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { npmEnvironment } from '../peer/npm.js'
 import { projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 import { cleanEnvironment } from './session.js'
@@ -13,14 +14,18 @@ import { cleanEnvironment } from './session.js'
 /** Packs what was built into a directory; the tarball's path. */
 export function packInto(directory: string): string {
   const args = ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory]
-  const { status, stdout, stderr } = spawnSync('npm', args, { cwd: projectRoot, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync('npm', args, {
+    cwd: projectRoot,
+    env: npmEnvironment(),
+    encoding: 'utf8',
+  })
   if (status !== 0) throw new Error(`npm pack: ${stderr}`)
   return join(directory, stdout.trim())
 }
 
 /** npm tries for minutes where there is no network. */
 const impatient = {
-  ...process.env,
+  ...npmEnvironment(),
   npm_config_fetch_retry_mintimeout: '1000',
   npm_config_fetch_retry_maxtimeout: '5000',
 }

@@ -5,13 +5,14 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { buildDomain, bytesSource, openRaw, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { npmEnvironment } from '../peer/npm.js'
 import { projectRoot } from '../peer/paths.js'
 
 const npm = (dir: string, ...args: readonly string[]) =>
   spawnSync('npm', args, {
     cwd: projectRoot,
     encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '', TMPDIR: dir, LC_ALL: 'C.UTF-8' },
+    env: { ...npmEnvironment(), NODE_OPTIONS: '', TMPDIR: dir, LC_ALL: 'C.UTF-8' },
   })
 const run = (dir: string, ...args: readonly string[]) => npm(dir, 'start', '--silent', '--', ...args)
 
