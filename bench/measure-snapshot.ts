@@ -4,9 +4,10 @@
  * Source: getrusage(2) through process.resourceUsage().
  * Gotcha: `ms` begins when the guest is asked for; `wholeMs` when the process did.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
-import { buildDomain, openXl, PAGE_SIZE, readKernel, writeXl } from '../lib/index.js'
+import { buildDomain, readKernel } from '../lib/index.js'
+import { openSnapshotFile, writeSnapshotFile } from '../lib/node/index.js'
 
 export interface MeasuredSnapshot {
   readonly ms: number
@@ -18,40 +19,23 @@ export interface MeasuredSnapshot {
   readonly dataPages: number
 }
 
-function writeAll(fd: number, bytes: Uint8Array, at: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, at + done)
-}
-
 async function measure(what: string, input: string, output: string, memory: number): Promise<MeasuredSnapshot> {
-  const fd = openSync(output, 'w')
   let start = performance.now()
   let found: { pages: number; dataPages: number }
   if (what === 'write') {
     const kernel = await readKernel(readFileSync(input))
     start = performance.now()
-    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', fillHypercallPage: true })
-    let at = 0
-    for (const chunk of writeXl(domain)) {
-      writeAll(fd, chunk, at)
-      at += chunk.length
-    }
+    const domain = buildDomain(kernel, { type: 'pv', memory, cmdline: 'console=hvc0', purpose: 'restore' })
+    await writeSnapshotFile(domain, output, { format: 'xl' })
     const named = domain.regions.filter(({ name }) => name !== 'pad' && name !== 'boot_stack')
     found = { pages: domain.memory.pageCount, dataPages: named.reduce((sum, { pages }) => sum + pages, 0) }
   } else {
-    const from = openSync(input, 'r')
-    const domain = openXl({
-      size: fstatSync(from).size,
-      readInto(offset, out) {
-        for (let done = 0; done < out.length; ) done += readSync(from, out, done, out.length - done, offset + done)
-      },
-    })
-    ftruncateSync(fd, domain.memory.endPfn * PAGE_SIZE)
-    for (const { paddr, bytes } of domain.memory.chunks()) writeAll(fd, bytes, paddr)
+    const { domain, close } = await openSnapshotFile(input)
+    await writeSnapshotFile(domain, output, { format: 'raw' })
     const dataPages = [...domain.memory.pages()].reduce((sum, { pages }) => sum + pages, 0)
     found = { pages: domain.memory.pageCount, dataPages }
-    closeSync(from)
+    close()
   }
-  closeSync(fd)
   const now = performance.now()
   return { ms: now - start, wholeMs: now, peak: process.resourceUsage().maxRSS * 1024, ...found }
 }

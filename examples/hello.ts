@@ -7,7 +7,7 @@
  *     npm start                                # our own tiny kernel, 32 MiB
  *     npm start -- /boot/vmlinuz 256M          # any Xen PV kernel, any size
  */
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -19,12 +19,12 @@ import {
   mapPicture,
   parseSize,
   pictureOptions,
-  rawSidecar,
   readKernel,
   readStartInfo,
   readVirtual,
   translate,
 } from 'xen-domain-builder'
+import { writeSnapshotFile } from 'xen-domain-builder/node'
 import { helloKernel } from './hello-kernel.js'
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`
@@ -44,7 +44,7 @@ async function main(file: string | undefined, size: string): Promise<void> {
 
   title('Written')
   const image = join(mkdtempSync(join(tmpdir(), 'xen-domain-builder-')), 'guest.img')
-  writeSnapshot(domain, image)
+  await writeSnapshotFile(domain, image)
   console.log(`${image}\n  memory, in pfn order; what was never written is a hole`)
   console.log(`${image}.json\n  registers, regions, start_info: enough to resume it`)
   console.log(`\nTo look at it again:\n  npx xen-domain-builder inspect '${image}'`)
@@ -67,15 +67,6 @@ function showFirstInstant(domain: Domain): void {
   console.log(`\nat rip   ${Buffer.from(readVirtual(domain, rip, 16)).toString('hex')}`)
   const { magic, nr_pages, console_mfn } = readStartInfo(domain)
   console.log(`at rsi   '${magic}', ${nr_pages} pages, console in machine frame ${hex(console_mfn)}`)
-}
-
-/** The raw format is two files: sparse memory, and a JSON that says the rest. */
-function writeSnapshot(domain: Domain, image: string): void {
-  const fd = openSync(image, 'wx')
-  ftruncateSync(fd, domain.memory.endPfn * 4096)
-  for (const { paddr, bytes } of domain.memory.chunks()) writeSync(fd, bytes, 0, bytes.length, paddr)
-  closeSync(fd)
-  writeFileSync(`${image}.json`, JSON.stringify(rawSidecar(domain, 'guest.img'), null, 1))
 }
 
 const [, , file, size = file === undefined ? '32M' : '128M'] = process.argv

@@ -7,7 +7,7 @@
  *     node dist/examples/linux-in-v86.js vmlinuz-6.1.0-686-pae
  */
 import { readFileSync } from 'node:fs'
-import { buildDomain, qemuSnapshot, readKernel } from 'xen-domain-builder'
+import { buildDomain, readKernel, writeSnapshot } from 'xen-domain-builder'
 import { runInV86 } from './v86-machine.js'
 
 /** What the kernel says over its serial port, up to its own copy of the command line. */
@@ -18,7 +18,7 @@ export async function bootLinux(image: Uint8Array, cmdline: string): Promise<str
     memory: bytes,
     cmdline: `earlyprintk=serial,ttyS0,115200 ${cmdline}`,
   })
-  const { rom } = qemuSnapshot(guest, 'guest')
+  const rom = Buffer.concat([...(writeSnapshot(guest, 'qemu').find(({ suffix }) => suffix === '.rom') ?? [])])
   const { console } = await runInV86({ bytes, rom, content: guest.memory.chunks() }, /command line: [^\n]*\n/)
   return console
 }

@@ -19,7 +19,7 @@ test('a 32-bit PAE kernel is entered in the state that its Domain has', async ()
     type: 'pv',
     memory: 32 * 2 ** 20,
     cmdline: 'quiet',
-    fillHypercallPage: true,
+    purpose: 'vmm',
     ...V86_MACHINE,
   } as const
   const guest = buildDomain(await readKernel(pv32Kernel()), config)

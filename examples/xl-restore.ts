@@ -8,10 +8,10 @@
  *     node dist/examples/xl-restore.js guest.xl vmlinuz initrd.img --memory 512M --vcpus 2 --cmdline console=hvc0
  */
 import { readFileSync } from 'node:fs'
-import { rename, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
-import { buildDomain, DomainBuilderError, parseSize, readKernel, writeXl } from 'xen-domain-builder'
+import { buildDomain, DomainBuilderError, parseSize, readKernel } from 'xen-domain-builder'
+import { writeSnapshotFile } from 'xen-domain-builder/node'
 import { helloKernel } from './hello-kernel.js'
 
 const USAGE = 'usage: xl-restore OUT.xl [KERNEL [RAMDISK]] [--memory 128M] [--vcpus 1] [--cmdline TEXT]'
@@ -35,17 +35,9 @@ async function main(out: string, kernelFile: string | undefined, ramdiskFile: st
     vcpus: Number(values.vcpus),
     cmdline: values.cmdline,
     ramdisk: ramdiskFile === undefined ? [] : readFileSync(ramdiskFile),
-    // Restoring clears the flag that tells of an unmapped ramdisk, and no hypervisor fills the page of calls.
-    mapRamdisk: true,
-    fillHypercallPage: true,
+    purpose: 'restore',
   })
-  const part = `${out}.part`
-  try {
-    await writeFile(part, writeXl(domain))
-    await rename(part, out)
-  } finally {
-    await rm(part, { force: true })
-  }
+  await writeSnapshotFile(domain, out, { format: 'xl' })
   return `${out}: ${domain.type} guest '${domain.name}', ${values.memory} of memory, ${values.vcpus} vcpu`
 }
 

@@ -55,6 +55,15 @@ export function showRange(range: Range<number | bigint>): string {
   return `[${hex(range.start)}, ${hex(range.end)})`
 }
 
+/** Ranges that an error lists; the rest of them is a number. */
+const MAX_RANGES_SHOWN = 8
+
+/** A list of ranges as people read it, the first few of a long one. */
+export function showRanges(ranges: readonly Range<number | bigint>[]): string {
+  const first = ranges.slice(0, MAX_RANGES_SHOWN).map(showRange).join(', ')
+  return ranges.length > MAX_RANGES_SHOWN ? `${first} and ${ranges.length - MAX_RANGES_SHOWN} more` : first
+}
+
 /** Whether two half-open ranges share an element. */
 export function overlaps<T extends number | bigint>(a: Range<T>, b: Range<T>): boolean {
   return a.start < b.end && b.start < a.end
@@ -84,16 +93,24 @@ export function checkedInteger(value: unknown, what: string, min: number, max: n
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
     throw new DomainBuilderError('bad-config', `${what} cannot be used`, {
       expected: `an integer from ${min} to ${max}`,
-      found: typeof value === 'number' || typeof value === 'string' ? String(value) : typeof value,
+      found: shown(value),
     })
   }
   return value
 }
 
-/** A caller's list. @throws DomainBuilderError `bad-config` for anything else. */
-export function checkedList<T>(value: readonly T[], what: string): readonly T[] {
-  if (Array.isArray(value)) return value
-  throw new DomainBuilderError('bad-config', `${what} cannot be used`, { expected: 'a list', found: typeof value })
+/** Characters of a caller's text that an error repeats. */
+const MAX_SHOWN = 64
+
+/** A text that may be of any length, short enough for an error. */
+export const clip = (text: string): string => (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text)
+
+/** Any value a caller can give, in a few characters, for what an error found. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return `'${clip(value)}'`
+  if (typeof value === 'bigint') return BigInt.asIntN(65, value) === value ? `${value}n` : 'a bigint beyond 64 bits'
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value)
+  return typeof value
 }
 
 const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }

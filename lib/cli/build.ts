@@ -5,22 +5,22 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import * as path from 'node:path'
-import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
-import type { P2mSpec } from '../guest/p2m.js'
+import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
-import type { LinuxConfig } from '../protocol/linux-config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
+import type { SnapshotFormat } from '../snapshot/format.js'
+import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
 import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
-import { linuxOptions, readLinux } from './linux-options.js'
-import { compressionOf, compressOption, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
+import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
+import { outputOptions, readDestination, writeDestination } from './output.js'
+import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
 const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
@@ -29,12 +29,7 @@ export const command: Command = {
   usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
   help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
-    output: {
-      type: 'string',
-      short: 'o',
-      value: 'FILE',
-      help: 'the snapshot, - for standard output; raw writes FILE and FILE.json, qemu FILE.rom too',
-    },
+    ...outputOptions,
     config: {
       type: 'string',
       value: 'FILE',
@@ -47,39 +42,25 @@ export const command: Command = {
       never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
       help: "(default auto: the kernel's best)",
     },
-    format: formatOption('raw'),
-    compress: compressOption,
+    purpose: {
+      type: 'string',
+      value: 'WHAT',
+      choices: PURPOSES,
+      help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
+    },
     memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
     vcpus: { type: 'string', value: 'N', help: 'default 1' },
     ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
     cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
     name: { type: 'string', value: 'NAME', help: 'default "guest"' },
-    features: {
-      type: 'string',
-      value: 'LIST',
-      help: 'features to ask of the kernel, joined with |',
-      types: ['pv'],
-    },
-    p2m: {
-      type: 'string',
-      value: 'SPEC',
-      help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
-      types: ['pv'],
-    },
+    ...pvOptions,
     ...pvhOptions,
     ...linuxOptions,
   },
   operands: [{ name: 'KERNEL', file: true, optional: true }],
   async run({ values, positionals, json, print, progress }) {
-    const output = text(values, 'output')
-    if (!output) throw new UsageError('build needs -o FILE')
-    const format = formatFor(values, output) ?? 'raw'
-    if (output === '-' && filesOf(format) > 1) throw new UsageError(`${format} is several files: -o needs a name`)
-    const compress = compressionOf(text(values, 'compress'), format, output)
-    // What restoring asks of a guest: the calls it makes through its hypercall page, and a ramdisk it finds without flags.
-    const restorable = format === 'xl' ? { fillHypercallPage: true, mapRamdisk: true } : {}
-    // What QEMU or kexec starts finds a PC, which only a PVH guest has to be told.
-    const machine = format === 'qemu' || format === 'kexec' ? { platform: 'pc' as const } : {}
+    const destination = readDestination('build', values, 'raw')
+    const { output, format } = destination
     const file = text(values, 'config')
     const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
     if (file !== undefined && guest) tell(file, guest)
@@ -87,11 +68,10 @@ export const command: Command = {
     if (kernelName === undefined) {
       throw new UsageError(guest ? `${file} names no kernel: give a KERNEL` : 'build needs a KERNEL, or --config FILE')
     }
-    const config = { ...machine, ...readConfig(values, guest), ...restorable }
+    const config = readConfig(values, format, guest)
     const kernel = await openKernel(kernelName, progress)
     const domain = buildDomain(kernel, config)
-    requireMeant(values, domain.type)
-    await writeSnapshot(domain, format, output, progress, compress)
+    await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
     if (json)
@@ -101,11 +81,14 @@ export const command: Command = {
   },
 }
 
-/** @throws UsageError for an option that this type of guest has no use for: it would be passed over without a word. */
-function requireMeant(values: Values, type: Domain['type']): void {
+/** @throws UsageError for an option of a type that the guest is not said to have. */
+function requireType(values: Values, type: (typeof TYPES)[number]): void {
   for (const [name, { types }] of Object.entries<Option>(command.options)) {
     if (values[name] === undefined || !types || types.some((one) => one === type)) continue
-    throw new UsageError(`--${name} is for --type ${types.join(' and ')}; this guest is ${type}`)
+    const needed = types.join(' or ')
+    throw new UsageError(
+      type === 'auto' ? `--${name} needs --type ${needed}` : `--${name} is for --type ${needed}; this guest is ${type}`,
+    )
   }
 }
 
@@ -135,49 +118,45 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-/** What the options say, and where they are silent the file. */
-function readConfig(values: Values, guest: XlCfgGuest | undefined): DomainConfig {
+/** What the options say, and where they are silent the file and the format. buildDomain checks what comes of it. */
+function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGuest | undefined): DomainConfig {
+  const type = oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto')
+  requireType(values, type)
   const vcpus = wholeNumber(values, 'vcpus')
   const memory = text(values, 'memory')
+  const purpose = PURPOSES.find((one) => one === text(values, 'purpose')) ?? SNAPSHOT_FORMATS[format].purpose
   const ramdisks = texts(values, 'ramdisk')
-  const p2m = readP2m(text(values, 'p2m'))
-  const strings = ['cmdline', 'name', 'features'].flatMap((name) => {
+  const strings = ['cmdline', 'name'].flatMap((name) => {
     const value = text(values, name)
     return value === undefined ? [] : [[name, value]]
   })
   const linux = readLinux(values)
-  return {
+  const config = {
     ...guest?.config,
-    type: oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto'),
+    type,
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
     ...(vcpus === undefined ? {} : { vcpus }),
-    ...(p2m === undefined ? {} : { p2m }),
+    ...(purpose === undefined ? {} : { purpose }),
     ...Object.fromEntries(strings),
-    ...linux,
+    ...readPv(values),
     ...readPvh(values),
+    ...linux,
   }
+  return config as DomainConfig
 }
 
 /** What xl gives, or a machine that has the ranges which were named. */
-function leastMemory({ within, memmap = [] }: Partial<LinuxConfig>): number {
+function leastMemory({ within, memmap = [] }: LinuxWords): number {
   const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
   return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
 }
 
-function readP2m(spec: string | undefined): P2mSpec | undefined {
-  if (spec === undefined || spec === 'identity') return spec
-  const offset = /^offset:(\d{1,13}|0x[0-9a-f]{1,11})$/i.exec(spec)
-  if (offset) return { offset: Number(offset[1]) }
-  if (!spec.startsWith('file:')) throw new UsageError(`--p2m is identity, offset:N or file:PATH; not '${spec}'`)
-  const bytes = readInput(spec.slice('file:'.length))
-  if (bytes.length % 8 !== 0) {
-    throw new DomainBuilderError('bad-config', 'the p2m file is not a list of u64', {
-      expected: 'a multiple of 8 bytes',
-      found: `${bytes.length}`,
-    })
-  }
-  return { table: new BigUint64Array(bytes.slice().buffer) }
+/** What each format is for, where it says it. */
+function purposes(): string {
+  return Object.values<SnapshotFormat>(SNAPSHOT_FORMATS)
+    .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
+    .join(', ')
 }
 
 /** A command as a shell takes it. */

@@ -2,33 +2,23 @@
  * convert SNAPSHOT -o OUT: one snapshot format into another.
  *
  * Source: ../snapshot/open.ts, ./output.ts.
- * Gotcha: the format comes from --format, else from the ending of the output's name.
+ * Gotcha: the format comes from --format, else from the extension of the output's name.
  */
-import { type Command, text, UsageError } from './command.js'
+import type { Command } from './command.js'
 import { openDomain } from './input.js'
-import { compressionOf, compressOption, FORMATS, filesOf, formatFor, formatOption, writeSnapshot } from './output.js'
+import { outputOptions, readDestination, writeDestination } from './output.js'
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
   help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
-  options: {
-    output: { type: 'string', short: 'o', value: 'FILE', help: '- for standard output; raw writes FILE and FILE.json' },
-    format: formatOption(),
-    compress: compressOption,
-  },
+  options: outputOptions,
   operands: [{ name: 'SNAPSHOT', file: true }],
   async run({ values, positionals, json, print, progress }) {
-    const output = text(values, 'output')
-    if (!output) throw new UsageError('convert needs -o FILE')
-    const format = formatFor(values, output)
-    if (!format)
-      throw new UsageError(`the name '${output}' does not say the format: give --format (${FORMATS.join(', ')})`)
-    if (output === '-' && filesOf(format) > 1)
-      throw new UsageError(`${format} is ${filesOf(format)} files: -o needs a name`)
-    const compress = compressionOf(text(values, 'compress'), format, output)
+    const destination = readDestination('convert', values)
     const domain = await openDomain(positionals[0] as string, progress)
-    await writeSnapshot(domain, format, output, progress, compress)
+    await writeDestination(domain, destination, progress)
     progress.end()
+    const { output, format } = destination
     if (json && output !== '-') print(JSON.stringify({ output, format }, null, 2))
   },
 }

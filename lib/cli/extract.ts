@@ -8,7 +8,7 @@ import { DomainBuilderError } from '../errors.js'
 import { splitPayload } from '../kernel/unwrap.js'
 import { showSize } from '../units.js'
 import { type Command, text, UsageError } from './command.js'
-import { writeOutputs } from './files.js'
+import { writeBytes } from './files.js'
 import { openKernel } from './input.js'
 
 export const command: Command = {
@@ -42,12 +42,7 @@ export const command: Command = {
       ...(output === '-' ? [] : [{ name: output, bytes: elf }]),
       ...(relocsOutput === undefined || relocs === undefined ? [] : [{ name: relocsOutput, bytes: relocs }]),
     ]
-    await writeOutputs(
-      files.map((file) => file.name),
-      async (outputs) => {
-        for (const [i, { bytes }] of files.entries()) outputs[i]?.writeAt(bytes, 0)
-      },
-    )
+    await writeBytes(files)
     progress.end()
     if (output === '-') process.stdout.write(elf)
     else if (json) {

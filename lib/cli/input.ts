@@ -1,24 +1,22 @@
 /**
- * Opens what a command was pointed at: a kernel, or a snapshot by its image or its sidecar.
+ * Opens what a command was pointed at: a kernel or a snapshot, whichever the file is.
  *
- * Source: ../snapshot/raw.ts; ../kernel/kernel.ts.
- * Gotcha: a raw image is recognised by the sidecar beside it, since guest memory has no magic of its own.
+ * Source: ../node/snapshot-files.ts; ../kernel/kernel.ts.
+ * Gotcha: names lie, so the content decides. A raw or qemu snapshot is known by the sidecar next to it.
  */
-import * as path from 'node:path'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { type Kernel, readKernel } from '../kernel/kernel.js'
-import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
-import { openQemu, QEMU_FORMAT } from '../snapshot/qemu.js'
-import { openRaw, RAW_FORMAT } from '../snapshot/raw.js'
+import type { Kernel } from '../kernel/kernel.js'
+import { readKernelSource } from '../node/kernel-file.js'
+import { openInputFiles as openSnapshotInput } from '../node/snapshot-files.js'
 import type { ByteSource } from '../snapshot/source.js'
 import { showSize } from '../units.js'
-import { exists, fileSource, inputSource, MAX_INPUT, readInput, scratchFile } from './files.js'
+import { openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, saying so on a terminal: decompression takes a moment. */
 export async function openKernel(name: string, progress: Progress): Promise<Kernel> {
-  return decoded(name, readInput(name), progress)
+  return decoded(name, openInputSource(name), progress)
 }
 
 /** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for what is neither. */
@@ -35,57 +33,20 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
-/** The formats that have a sidecar. */
-const FORMATS = { [RAW_FORMAT]: openRaw, [QEMU_FORMAT]: openQemu } as const
-
-/** Which of them a sidecar is of, by its first bytes. */
-function formatOf(sidecar: Uint8Array): keyof typeof FORMATS | undefined {
-  const head = Buffer.from(sidecar.subarray(0, 4096))
-  return ([RAW_FORMAT, QEMU_FORMAT] as const).find((format) => head.includes(`"${format}"`))
-}
-
-const openSidecar = (text: string, image: string): Domain =>
-  FORMATS[formatOf(Buffer.from(text)) ?? RAW_FORMAT](text, fileSource(image))
-
-/** A kernel or a snapshot, whichever the file is. */
+/** A kernel or a snapshot, whichever the file is. It stays open until the process ends. */
 export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
-  if (name !== '-' && exists(`${name}.json`)) {
-    return { domain: openSidecar(Buffer.from(readInput(`${name}.json`)).toString(), name) }
-  }
-  const source = inputSource(name)
-  if (await sniffSnapshot(source)) {
-    const domain = await openSnapshot(source, {
-      scratch: scratchFile(),
-      onProgress: (part) => progress.say(`decompressing ${name}`, part),
-    })
-    return { domain }
-  }
-  const bytes = wholeOf(source)
-  if (bytes[0] === '{'.charCodeAt(0) && formatOf(bytes) !== undefined) {
-    const text = Buffer.from(bytes).toString()
-    const image = path.join(path.dirname(name), path.basename(name).replace(/\.json$/, ''))
-    return { domain: openSidecar(text, image) }
-  }
-  return { kernel: await decoded(name, bytes, progress) }
+  const files = await openInputFiles(name)
+  if (files.format === undefined) return { kernel: await decoded(name, files.main, progress) }
+  const { domain } = await openSnapshotInput(files, {
+    onProgress: (part) => progress.say(`decompressing ${name}`, part),
+  })
+  return { domain }
 }
 
-/** All of a source, which is no snapshot. @throws DomainBuilderError `not-a-kernel` where it is too long to be one. */
-function wholeOf(source: ByteSource): Uint8Array {
-  if (source.size > MAX_INPUT) {
-    throw new DomainBuilderError('not-a-kernel', 'the file is too long for a kernel, and no snapshot that we know', {
-      expected: `at most ${MAX_INPUT} bytes`,
-      found: `${source.size}`,
-    })
-  }
-  const bytes = new Uint8Array(source.size)
-  source.readInto(0, bytes)
-  return bytes
-}
-
-function decoded(name: string, bytes: Uint8Array, progress: Progress): Promise<Kernel> {
-  return readKernel(bytes, {
+function decoded(name: string, source: ByteSource, progress: Progress): Promise<Kernel> {
+  return readKernelSource(source, {
     onStep: (step) => {
-      if (step === 'decompress') progress.say(`decompressing ${name}, ${showSize(bytes.length)}`, undefined, true)
+      if (step === 'decompress') progress.say(`decompressing ${name}, ${showSize(source.size)}`, undefined, true)
     },
   })
 }

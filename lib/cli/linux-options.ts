@@ -95,8 +95,11 @@ function range(given: string, name: string): { start: number; end: number } {
   return { start: Number(match[1]), end: Number(match[2]) }
 }
 
+/** What of a configuration these options can say; whether it goes together is buildDomain's to check. */
+export type LinuxWords = { -readonly [K in keyof LinuxConfig]?: LinuxConfig[K] }
+
 /** What of a configuration these options say. */
-export function readLinux(values: Values): Partial<LinuxConfig> {
+export function readLinux(values: Values): LinuxWords {
   const present = <T extends object>(name: string, make: (given: string) => T): Partial<T> => {
     const given = text(values, name)
     return given === undefined ? {} : make(given)

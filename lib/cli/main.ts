@@ -8,10 +8,11 @@
 import { readFileSync } from 'node:fs'
 import { didYouMean } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
+import { cannotWrite } from '../node/refusal.js'
 import { parseArguments } from './arguments.js'
 import { Refused, UsageError } from './command.js'
 import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
-import { cannotWrite, STANDARD_OUTPUT } from './files.js'
+import { STANDARD_OUTPUT } from './files.js'
 import { helpText } from './help.js'
 import { Progress } from './progress.js'
 

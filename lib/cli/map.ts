@@ -11,7 +11,7 @@ import { describeMap } from '../inspect/map-model.js'
 import { drawMap, pictureOptions } from '../inspect/map-picture.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { type Command, text, UsageError } from './command.js'
-import { writeOutputs } from './files.js'
+import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 
 /** What an output's name says that it is to be. */
@@ -47,7 +47,7 @@ export const command: Command = {
     progress.end()
     if (output !== undefined && draw) {
       const bytes = Buffer.from(draw(domain))
-      await writeOutputs([output], async ([file]) => file?.writeAt(bytes, 0))
+      await writeBytes([{ name: output, bytes }])
       if (json) print(JSON.stringify({ output, bytes: bytes.length }, null, 2))
       return
     }

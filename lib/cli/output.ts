@@ -1,140 +1,117 @@
 /**
- * Writes a snapshot in any format: to a file that appears whole or not at all, or to standard output.
+ * How a command writes a snapshot: the options that say how, and the file or standard output that it goes to.
  *
- * Source: ../snapshot holds one writer for each format.
- * Gotcha: raw and qemu are several files, so they need a name; everything else is one stream and may go into a pipe.
+ * Source: ../snapshot/formats.ts; ../node/snapshot-files.ts.
+ * Gotcha: a format of several files needs a name; a format of one file may go into a pipe.
  */
-import * as path from 'node:path'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { gzipped } from '../snapshot/compressed.js'
-import { writeElfCore } from '../snapshot/elf-core.js'
-import { writeKexec } from '../snapshot/kexec.js'
-import { qemuSnapshot } from '../snapshot/qemu.js'
-import { rawSidecar } from '../snapshot/raw.js'
-import { writeXenCore } from '../snapshot/xen-core.js'
-import { writeXl } from '../snapshot/xen-save.js'
-import { PAGE_SIZE } from '../units.js'
-import { breathe, type Part, type WorkOptions } from '../work.js'
-import { type Option, oneOf, text, UsageError, type Values } from './command.js'
-import { writeOutputs, writeStandardOutput } from './files.js'
+import { gzipped } from '../node/gzip.js'
+import { requireCompression, requireWritten, writeSnapshotFile } from '../node/snapshot-files.js'
+import {
+  extensionOf,
+  formatByExtension,
+  KNOWN_EXTENSIONS,
+  SNAPSHOT_FORMAT_NAMES,
+  SNAPSHOT_FORMATS,
+  type SnapshotFormatName,
+} from '../snapshot/formats.js'
+import { writeSnapshot } from '../snapshot/write.js'
+import { type Option, text, UsageError, type Values } from './command.js'
+import { inputNames, stoppable, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
-/** Formats that are one stream of bytes. */
-const STREAMS = {
-  xl: (domain: Domain, options: WorkOptions) => writeXl(domain, options),
-  'xen-core': writeXenCore,
-  'elf-core': writeElfCore,
-  kexec: writeKexec,
-} as const
-/** Formats that are several files, and how many. */
-const FILES = { raw: 2, qemu: 3 } as const
-
-export const FORMATS = [
-  ...(Object.keys(FILES) as (keyof typeof FILES)[]),
-  ...(Object.keys(STREAMS) as (keyof typeof STREAMS)[]),
-] as const
-export type Format = (typeof FORMATS)[number]
-
-/** What an output's ending says of its format. */
-const BY_ENDING: Readonly<Record<string, Format>> = {
-  img: 'raw',
-  xl: 'xl',
-  save: 'xl',
-  core: 'elf-core',
-  kexec: 'kexec',
+/** Where a snapshot goes, and how. */
+export interface Destination {
+  readonly output: string
+  readonly format: SnapshotFormatName
+  readonly compress: boolean
 }
 
-/** --format of a command that writes a snapshot; `otherwise` is what any other ending means, if it means anything. */
-export const formatOption = (otherwise?: Format) =>
-  ({
+/** The options of a command that writes a snapshot. */
+export const outputOptions = {
+  output: {
+    type: 'string',
+    short: 'o',
+    value: 'FILE',
+    help: `the snapshot, - for standard output; ${severalFiles()}`,
+  },
+  format: {
     type: 'string',
     value: 'FORMAT',
-    choices: FORMATS,
-    help: `(default by OUT's ending: ${[
-      ...Object.entries(BY_ENDING).map(([ending, format]) => `.${ending} ${format}`),
-      ...(otherwise ? [`any other ${otherwise}`] : []),
-    ].join(', ')})`,
-  }) as const satisfies Option
+    choices: SNAPSHOT_FORMAT_NAMES,
+    help: `(default by OUT's extension: ${extensions()})`,
+  },
+  compress: {
+    type: 'string',
+    value: 'HOW',
+    choices: ['gzip'],
+    help: '(or a name that ends in .gz); for a format that is one file',
+  },
+} as const satisfies Readonly<Record<string, Option>>
 
-/** The format asked for, or else the one that the output's name says, if it says one. */
-export function formatFor(values: Values, output: string): Format | undefined {
-  if (text(values, 'format') !== undefined) return oneOf(values, 'format', FORMATS, 'raw')
-  const ending = /\.([a-z]+)(?:\.gz)?$/.exec(output)?.[1] ?? ''
-  return Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined
+function severalFiles(): string {
+  return Object.values(SNAPSHOT_FORMATS)
+    .filter(({ files }) => files.length > 1)
+    .map(({ name, files }) => `${name} writes ${files.map((suffix) => `FILE${suffix}`).join(', ')}`)
+    .join('; ')
 }
 
-/** --compress of every command that writes a snapshot. */
-export const compressOption = {
-  type: 'string',
-  value: 'HOW',
-  choices: ['gzip'],
-  help: '(or a name that ends in .gz); for a format that is one file',
-} as const satisfies Option
-
-/** How many files a snapshot of that format is; only one that is a single file can go into a pipe. */
-export const filesOf = (format: Format): number => (format in FILES ? FILES[format as keyof typeof FILES] : 1)
+function extensions(): string {
+  return Object.values(SNAPSHOT_FORMATS)
+    .flatMap(({ name, extensions: known }) => known.map((extension) => `.${extension} ${name}`))
+    .join(', ')
+}
 
 /**
- * Whether a snapshot is to be compressed: because it was asked for, or because the output's name says so.
- * @throws UsageError for a name that ends in a compression we do not write, or a format of several files.
+ * What the options say.
+ * @param otherwise the format of an output without extension, where there is a usual one.
+ * @throws UsageError for an output that is missing, an extension that asks for no format, several files into one pipe, and
+ * a compression that is not written.
  */
-export function compressionOf(asked: string | undefined, format: Format, output: string): boolean {
-  if (output.endsWith('.zst')) throw new UsageError('zstd is read, not written; use .gz, or pipe through zstd(1)')
-  const compress = asked !== undefined || output.endsWith('.gz')
-  if (compress && filesOf(format) > 1) throw new UsageError(`${format} is several files, which are not compressed`)
-  return compress
+export function readDestination(command: string, values: Values, otherwise?: SnapshotFormatName): Destination {
+  const output = text(values, 'output')
+  if (!output) throw new UsageError(`${command} needs -o FILE`)
+  usage(() => requireWritten(output))
+  const format =
+    formatAsked(values) ?? formatByExtension(output) ?? (extensionOf(output) === '' ? otherwise : undefined)
+  if (format === undefined) {
+    throw new UsageError(
+      `'${output}' does not say the format: give --format (${SNAPSHOT_FORMAT_NAMES.join(', ')}), ` +
+        `or an extension (${KNOWN_EXTENSIONS.join(', ')})`,
+    )
+  }
+  const { files } = SNAPSHOT_FORMATS[format]
+  if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
+  return { output, format, compress: usage(() => requireCompression(text(values, 'compress'), format, output)) }
 }
 
-/** @throws DomainBuilderError `cannot-write`, or the format's own refusal; nothing is left behind then. */
-export async function writeSnapshot(
+const formatAsked = (values: Values): SnapshotFormatName | undefined =>
+  SNAPSHOT_FORMAT_NAMES.find((name) => name === text(values, 'format'))
+
+/** What is wrong with an option is a mistake in the usage. */
+function usage<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    throw error instanceof DomainBuilderError ? new UsageError(error.message) : error
+  }
+}
+
+/** @throws DomainBuilderError `cannot-write`, or the format's own refusal; nothing is left of the files then. */
+export async function writeDestination(
   domain: Domain,
-  format: Format,
-  output: string,
+  { output, format, compress }: Destination,
   progress: Progress,
-  compress = false,
 ): Promise<void> {
-  if (format === 'raw') return writeRaw(domain, output, progress)
-  if (format === 'qemu') return writeQemu(domain, output, progress)
-  const stream = STREAMS[format](domain, { onProgress: (part) => progress.say(`writing ${output}`, part) })
-  const chunks = compress ? gzipped(stream) : stream
-  if (output === '-') return writeStandardOutput(chunks)
-  await writeOutputs([output], async ([file]) => {
-    let done = 0
-    for (const chunk of chunks) {
-      file?.writeAt(chunk, done)
-      done += chunk.length
-      await breathe()
-    }
-  })
+  const onProgress = (part: { done: number; total: number }) => progress.say(`writing ${output}`, part)
+  if (output === '-') {
+    const [file] = writeSnapshot(domain, format, { onProgress })
+    if (file) await writeStandardOutput(compress ? gzipped(file) : file)
+    return
+  }
+  const how = compress ? ({ compress: 'gzip' } as const) : {}
+  await stoppable([output], (signal) =>
+    writeSnapshotFile(domain, output, { format, ...how, keep: inputNames(), signal, onProgress }),
+  )
 }
-
-/** The image, sparse, and its sidecar. */
-async function writeRaw(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const sidecar = rawSidecar(domain, path.basename(output))
-  await writeOutputs([output, `${output}.json`], async ([image, json]) => {
-    image?.truncate(domain.memory.endPfn * PAGE_SIZE)
-    const onProgress = (part: Part) => progress.say(`writing ${output}`, part)
-    for (const { paddr, bytes } of domain.memory.chunks({ onProgress })) {
-      image?.writeAt(bytes, paddr)
-      await breathe()
-    }
-    json?.writeAt(sidecarText(sidecar), 0)
-  })
-}
-
-/** Memory, ROM and sidecar for QEMU. */
-async function writeQemu(domain: Domain, output: string, progress: Progress): Promise<void> {
-  const snapshot = qemuSnapshot(domain, path.basename(output))
-  await writeOutputs([output, `${output}.rom`, `${output}.json`], async ([memory, rom, json]) => {
-    memory?.truncate(snapshot.size)
-    const onProgress = (part: Part) => progress.say(`writing ${output}`, part)
-    for (const { offset, bytes } of snapshot.pieces({ onProgress })) {
-      memory?.writeAt(bytes, offset)
-      await breathe()
-    }
-    rom?.writeAt(snapshot.rom, 0)
-    json?.writeAt(sidecarText(snapshot.sidecar), 0)
-  })
-}
-
-const sidecarText = (sidecar: unknown): Uint8Array => Buffer.from(`${JSON.stringify(sidecar, null, 1)}\n`)

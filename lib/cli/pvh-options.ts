@@ -5,7 +5,8 @@
  * Gotcha: --load-address and --reserve are among those of the Linux boot protocol, and mean the same here.
  */
 import { ACPI_PROFILES } from '../guest/acpi.js'
-import { PVH_PLATFORMS, type PvhConfig } from '../protocol/pvh-config.js'
+import type { PvhConfig } from '../protocol/pvh-config.js'
+import { PVH_PLATFORMS } from '../protocol/pvh-platform.js'
 import { type Options, oneOf, text, type Values } from './command.js'
 
 const ACPI = [...ACPI_PROFILES, 'none'] as const
@@ -16,7 +17,7 @@ export const pvhOptions = {
     type: 'string',
     value: 'WHO',
     choices: PVH_PLATFORMS,
-    help: 'who will run it (default xen; with --format qemu or kexec pc)',
+    help: 'the machine that the guest finds (default pc with --purpose vmm, else xen)',
     types,
   },
   acpi: { type: 'string', value: 'PROFILE', choices: ACPI, help: "(default: the platform's)", types },

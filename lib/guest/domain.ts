@@ -114,6 +114,8 @@ export interface PvBoot {
   readonly pageTables: PageTableFrames
   /** Those that the kernel and the builder agreed on. */
   readonly features: readonly FeatureName[]
+  /** The page that the kernel's HYPERCALL_PAGE note names; absent where there is no note, or the guest has run. */
+  readonly hypercallPage?: Pfn
 }
 
 /** Boot information of a guest entered by the Linux boot protocol: what there is to know lies in boot_params. */

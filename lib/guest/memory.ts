@@ -34,16 +34,23 @@ export interface Run {
   readonly pages: number
 }
 
-/** A piece of memory as a reader gets it: valid until the next piece is asked for. */
+/** A piece of memory. Its bytes never change: a reader may keep them. */
 export interface Chunk {
   /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
-  /** A view of what was placed, of any length; of what is generated at most 1 MiB, which the next chunk overwrites. */
+  /**
+   * A view of placed bytes, of any length, or at most 1 MiB of generated ones.
+   * A view belongs to the guest: a reader must neither write to it nor transfer its buffer.
+   */
   readonly bytes: Uint8Array
 }
 
-/** Bytes that chunks() makes at a time out of a generated extent. */
+/** Most bytes that are generated at a time. */
 const CHUNK_BYTES = 1 << 20
+/** Placed bytes shorter than this are cheaper to copy than to hand out one by one. */
+const VIEW_LEAST = 1 << 16
+/** Most bytes of a view that contents() hands out: cancellation is heard between two of them. */
+const VIEW_MOST = 4 << 20
 
 /**
  * Guest-physical memory, sparse: what nobody placed or wrote is a hole and reads as zero. Addresses and lengths are
@@ -75,18 +82,30 @@ export class GuestMemory {
     return range !== undefined && pfn >= range.start
   }
 
+  /** Frames that the guest has in a row from that one on; 0 where it does not have that one. */
+  pagesFrom(pfn: Pfn): number {
+    let at = pfn
+    for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
+      const range = this.ranges[i] as Range<Pfn>
+      if (range.start > at) break
+      at = range.end
+    }
+    return at - pfn
+  }
+
   /** Whether the guest has all of those bytes. */
   covers(paddr: Paddr, length: number): boolean {
-    let at = paddr
-    const end = paddr + length
-    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
-      const range = this.ranges[i] as Range<Pfn>
-      if (at < paddrOf(range.start)) return false
-      at = paddrOf(range.end)
-      // Ranges that touch count as one, so this is asked behind each of them.
-      if (at >= end) return true
-    }
-    return false
+    const first = pfnOf(paddr)
+    return paddr + length <= paddrOf(first + this.pagesFrom(first)) && this.has(first)
+  }
+
+  /** The same memory, to be changed without changing this one. Bytes that exist are shared, except those of write(). */
+  copy(): GuestMemory {
+    const copy = new GuestMemory(this.ranges)
+    copy.#extents = this.#extents.map((extent) =>
+      extent.owned && extent.source instanceof Uint8Array ? { ...extent, source: extent.source.slice() } : extent,
+    )
+    return copy
   }
 
   /** Lays bytes there without copying them: they must not change afterwards. */
@@ -147,32 +166,78 @@ export class GuestMemory {
     if (pfn >= 0) yield { pfn, pages: end - pfn }
   }
 
+  /** Bytes that something was placed at: what chunks() yields in all. */
+  get placedBytes(): number {
+    return this.#extents.reduce((sum, { start, end }) => sum + end - start, 0)
+  }
+
   /**
-   * Every byte that something was placed at, in order, in pieces: placed and written bytes as views of up to any size,
-   * generated ones in a buffer that the next piece reuses.
+   * Every byte that something was placed at, in order of address. Placed bytes come as views, generated ones in buffers
+   * of their own, so each chunk stays valid for as long as its reader keeps it.
    * @throws the signal's reason.
    */
-  *chunks(options: WorkOptions = {}): Iterable<Chunk> {
-    const work = new Work(
-      this.#extents.reduce((sum, { start, end }) => sum + end - start, 0),
-      options,
-    )
-    let buffer: Uint8Array | undefined
+  *chunks(options: WorkOptions = {}): Generator<Chunk> {
+    const work = new Work(this.placedBytes, options)
     for (const extent of this.#extents) {
       const length = extent.end - extent.start
       if (typeof extent.source !== 'function') {
-        yield { paddr: extent.start, bytes: extent.source.subarray(extent.at, extent.at + length) }
+        const bytes = extent.source.subarray(extent.at, extent.at + length)
+        // write() changes what it owns in place.
+        yield { paddr: extent.start, bytes: extent.owned ? bytes.slice() : bytes }
         work.step(length)
         continue
       }
-      buffer ??= new Uint8Array(CHUNK_BYTES)
       for (let done = 0; done < length; done += CHUNK_BYTES) {
-        const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, length - done))
+        const bytes = new Uint8Array(Math.min(CHUNK_BYTES, length - done))
         fillPart(extent.source, extent.at + done, bytes)
         yield { paddr: extent.start + done, bytes }
         work.step(bytes.length)
       }
     }
+  }
+
+  /**
+   * All bytes of a range, holes as zeros, in pieces that stay valid for as long as their reader keeps them: views of
+   * what was placed where that is long, copies of at most 1 MiB otherwise.
+   * @throws DomainBuilderError `not-mapped` outside the guest.
+   */
+  *contents(paddr: Paddr, length: number): Generator<Uint8Array> {
+    this.#checkRange(paddr, length)
+    const end = paddr + length
+    for (let at = paddr; at < end; ) {
+      const view = this.#viewAt(at, end)
+      if (view) {
+        yield view
+        at += view.length
+        continue
+      }
+      const bytes = new Uint8Array(Math.min(this.#nextView(at, end), at + CHUNK_BYTES) - at)
+      this.#copyInto(at, bytes)
+      yield bytes
+      at += bytes.length
+    }
+  }
+
+  /** The placed bytes from an address on, where there are enough of them to hand out as they are. */
+  #viewAt(paddr: Paddr, end: Paddr): Uint8Array | undefined {
+    const extent = this.#extents[this.#firstEndingAfter(paddr)]
+    if (extent === undefined || extent.start > paddr || !isView(extent)) return undefined
+    const length = Math.min(extent.end, end) - paddr
+    if (length < VIEW_LEAST) return undefined
+    const from = extent.at + paddr - extent.start
+    return extent.source.subarray(from, from + Math.min(length, VIEW_MOST))
+  }
+
+  /** The first address after `paddr` at which viewAt() finds something, or `end`. */
+  #nextView(paddr: Paddr, end: Paddr): Paddr {
+    const most = Math.min(end, paddr + CHUNK_BYTES)
+    for (let i = this.#firstEndingAfter(paddr); i < this.#extents.length; i++) {
+      const extent = this.#extents[i] as Extent
+      if (extent.start >= most) break
+      const isLong = Math.min(extent.end, end) - extent.start >= VIEW_LEAST
+      if (extent.start > paddr && isView(extent) && isLong) return extent.start
+    }
+    return end
   }
 
   #copyInto(paddr: Paddr, out: Uint8Array): void {
@@ -247,6 +312,10 @@ export class GuestMemory {
     })
   }
 }
+
+/** Whether an extent's bytes exist and never change: what write() owns, it changes in place. */
+const isView = (extent: Extent): extent is Extent & { readonly source: Uint8Array } =>
+  typeof extent.source !== 'function' && !extent.owned
 
 /** Asks a Fill for any range of bytes: whole pages around it, when it is not whole pages itself. */
 function fillPart(fill: Fill, at: number, target: Uint8Array): void {

@@ -5,7 +5,8 @@
  * Gotcha: a hole is all ones in the list, 8 bytes for a 64-bit guest and 4 for a 32-bit one.
  */
 import { DomainBuilderError } from '../errors.js'
-import { checkedInteger, FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn } from '../units.js'
+import type { OneOf } from '../one-of.js'
+import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn, shown } from '../units.js'
 import { throughWords } from './words.js'
 
 /** A pair of functions, pfn to mfn and back; nothing is materialised. */
@@ -33,12 +34,18 @@ export interface P2mRange {
 /** How a caller gives a p2m: identity, a constant distance, one u64 a page (all ones a hole), ranges, or a function. */
 export type P2mSpec =
   | 'identity'
-  | { readonly offset: number }
-  | { readonly table: BigUint64Array }
-  | { readonly ranges: readonly P2mRange[] }
+  | (OneOf<{ offset: number; table: BigUint64Array; ranges: readonly P2mRange[] }> & {
+      readonly function?: never
+      readonly name?: never
+    })
   | {
-      /** The frame of a page, or undefined for one that has none. */ readonly function: (pfn: Pfn) => Mfn | undefined
+      /** The frame of a page, or undefined for one that has none. */
+      readonly function: (pfn: Pfn) => Mfn | undefined
+      /** Default "function". */
       readonly name?: string
+      readonly offset?: never
+      readonly table?: never
+      readonly ranges?: never
     }
 
 const HOLE64 = 0xffffffffffffffffn
@@ -49,7 +56,7 @@ function checkMfn(mfn: number, pfn: number): Mfn {
   if (!Number.isInteger(mfn) || mfn < 0 || mfn >= FRAMES_MAX) {
     throw new DomainBuilderError('bad-config', `the p2m gives no machine frame for pfn ${hex(pfn)}`, {
       expected: `an mfn below ${hex(FRAMES_MAX)}`,
-      found: String(mfn),
+      found: shown(mfn),
     })
   }
   return mfn
@@ -125,13 +132,7 @@ function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn
  */
 export function makeP2m(spec: P2mSpec, pages: number): P2m {
   if (spec === 'identity') return identity
-  if (typeof spec !== 'object' || spec === null) {
-    throw new DomainBuilderError('bad-config', 'the p2m cannot be used', {
-      expected: 'identity, offset, table, ranges or function',
-      found: String(spec),
-    })
-  }
-  if ('offset' in spec) {
+  if (spec.offset !== undefined) {
     const { offset } = spec
     checkMfn(offset, 0)
     checkMfn(offset + pages - 1, pages - 1)
@@ -142,7 +143,7 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
       pfn: (mfn) => (mfn >= offset ? mfn - offset : undefined),
     }
   }
-  if ('table' in spec) {
+  if (spec.table !== undefined) {
     const { table } = spec
     if (table.length !== pages) {
       throw new DomainBuilderError('bad-config', 'the p2m table has not one entry a page', {
@@ -156,7 +157,7 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
     }
     return { name: 'table', mfn, pfn: reverseOf(pages, mfn) }
   }
-  if ('ranges' in spec) return rangesP2m(spec.ranges)
+  if (spec.ranges !== undefined) return rangesP2m(spec.ranges)
   const mfn = (pfn: Pfn): Mfn | undefined => {
     const value = spec.function(pfn)
     return value === undefined ? undefined : checkMfn(value, pfn)
@@ -166,11 +167,6 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
 
 /** A p2m of ranges: a search in a sorted list, both ways; frames in no range are holes. */
 function rangesP2m(ranges: readonly P2mRange[]): P2m {
-  for (const { pfn, mfn, pages } of ranges) {
-    checkedInteger(pages, 'pages of a p2m range', 1, FRAMES_MAX)
-    checkedInteger(pfn, 'pfn of a p2m range', 0, FRAMES_MAX - pages)
-    checkedInteger(mfn, 'mfn of a p2m range', 0, FRAMES_MAX - pages)
-  }
   const lookup = (from: 'pfn' | 'mfn', to: 'pfn' | 'mfn') => {
     const sorted = [...ranges].sort((a, b) => a[from] - b[from])
     sorted.forEach((range, i) => {

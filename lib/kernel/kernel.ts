@@ -53,6 +53,10 @@ const DEFAULT_MAX_BYTES = 2 ** 30
 /** More than this no buffer holds on every supported Node. */
 const MAX_BYTES = 2 ** 32
 
+/** Whether a file that begins so may be a kernel. Of any other, readKernel() looks at the beginning alone. */
+export const isKernelStart = (bytes: Uint8Array): boolean =>
+  isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined
+
 /**
  * What a kernel file says. The result looks into `bytes`, which must not change afterwards.
  * @throws DomainBuilderError naming the one cause, for every input that is no sound kernel.

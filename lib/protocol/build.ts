@@ -4,48 +4,59 @@
  * Source: xl.cfg(5), "type"; the conventions are one file each beside this one.
  * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
  */
-import { DomainBuilderError } from '../errors.js'
 import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
+import type { Purpose } from '../guest/purpose.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { linuxKernel } from '../kernel/linux-kernel.js'
-import { bootVerdicts, type VerdictType } from '../kernel/verdict.js'
-import type { DomainConfig } from './config.js'
+import { bootVerdicts, VERDICT_TYPES, type VerdictType } from '../kernel/verdict.js'
+import { type AutoConfig, checkConfig, type DomainConfig, optionsOf } from './config.js'
 import { buildLinux } from './linux.js'
+import type { LinuxConfig } from './linux-config.js'
+import type { PvConfig } from './pv-config.js'
 import { buildPvh } from './pvh.js'
+import type { PvhConfig } from './pvh-config.js'
 import { buildPv } from './xen-pv.js'
 
 /**
- * Builds a guest.
- * @throws DomainBuilderError when the kernel cannot be started that way, or the configuration does not suit it.
+ * Builds a guest. The configuration is checked as a whole before anything is built.
+ *
+ * @throws DomainBuilderError `bad-config` for a key or value that cannot be used, and by its own code when the kernel
+ *   cannot be started that way or the guest cannot be laid out as asked.
+ *
+ * @example
+ * ```ts
+ * const kernel = await readKernel(await readFile('vmlinuz'))
+ * const guest = buildDomain(kernel, { type: 'pv', memory: 256 * 2 ** 20, cmdline: 'console=hvc0', purpose: 'restore' })
+ * ```
  */
-export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pv' }): Domain<PvBoot>
-export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'pvh' }): Domain<PvhBoot>
-export function buildDomain(kernel: Kernel, config: DomainConfig & { readonly type: 'linux' }): Domain<LinuxBoot>
-export function buildDomain(kernel: Kernel, config: DomainConfig): Domain
-export function buildDomain(kernel: Kernel, config: DomainConfig): Domain {
-  if (typeof config !== 'object' || config === null) {
-    throw new DomainBuilderError('bad-config', 'a guest has to be described', {
-      expected: 'at least its memory',
-      found: typeof config,
-    })
-  }
-  const { type: asked = 'auto' } = config
-  const type = asked === 'auto' ? best(kernel, config) : asked
-  if (type === 'pv') return buildPv(kernel, config)
-  if (type === 'pvh') return buildPvh(kernel, config)
-  if (type === 'linux') return buildLinux(kernel, config)
-  throw new DomainBuilderError('bad-config', 'type cannot be built', {
-    expected: 'pv, pvh, linux or auto: an hvm guest starts in firmware',
-    found: `'${String(type)}'`,
-  })
+export function buildDomain(kernel: Kernel, config: PvConfig): Domain<PvBoot>
+export function buildDomain(kernel: Kernel, config: PvhConfig): Domain<PvhBoot>
+export function buildDomain(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoot>
+export function buildDomain(kernel: Kernel, config: AutoConfig): Domain<PvBoot | PvhBoot | LinuxBoot>
+export function buildDomain(kernel: Kernel, config: DomainConfig): Domain<PvBoot | PvhBoot | LinuxBoot>
+export function buildDomain(kernel: Kernel, config: DomainConfig): Domain<PvBoot | PvhBoot | LinuxBoot> {
+  const asked = checkConfig(config)
+  const options = asked.type === 'auto' ? optionsOf(best(kernel, asked.purpose), asked) : asked
+  if (options.type === 'pv') return buildPv(kernel, options)
+  return options.type === 'pvh' ? buildPvh(kernel, options) : buildLinux(kernel, options)
+}
+
+/** The types that can be what a guest is for, best first. */
+const BEST: Readonly<Record<Purpose, readonly [VerdictType, ...VerdictType[]]>> = {
+  create: ['pv', 'pvh'],
+  restore: ['pv', 'pvh'],
+  vmm: ['pvh', 'linux', 'pv'],
 }
 
 /**
- * The first of VERDICT_TYPES that the kernel can be; a dom0 is PV. An ELF of which nothing speaks of Linux is not started
- * as one unasked: where it can be nothing else, it is refused as the PV guest that most users of such files mean.
+ * The best type that the kernel can be, or the first, whose builder says why not. An ELF of which nothing speaks of Linux
+ * is not started as one unasked: most users of such files mean a PV guest.
  */
-function best(kernel: Kernel, { dom0 }: DomainConfig): VerdictType {
-  if (dom0 !== undefined) return 'pv'
-  const found = bootVerdicts(kernel).find(({ ok }) => ok)?.type ?? 'pv'
-  return found === 'linux' && linuxKernel(kernel).vmlinux?.saysLinux === false ? 'pv' : found
+function best(kernel: Kernel, purpose: Purpose | undefined): VerdictType {
+  const verdicts = bootVerdicts(kernel)
+  const order = purpose === undefined ? VERDICT_TYPES : BEST[purpose]
+  const isMeant = (type: VerdictType) => type !== 'linux' || linuxKernel(kernel).vmlinux?.saysLinux !== false
+  return (
+    order.find((type) => verdicts.some((verdict) => verdict.type === type && verdict.ok) && isMeant(type)) ?? order[0]
+  )
 }

@@ -21,6 +21,7 @@ import {
   pfnOf,
   type Range,
   showRange,
+  showRanges,
   showSize,
 } from '../units.js'
 
@@ -164,7 +165,7 @@ export class Placement {
     }
     if (without(range, this.map.ram).length > 0) {
       throw new DomainBuilderError('does-not-fit', `there is no memory where the ${name} must be`, {
-        expected: `within ${this.map.ram.map(showRange).join(', ')}`,
+        expected: `within ${showRanges(this.map.ram)}`,
         found: showRange(range),
       })
     }

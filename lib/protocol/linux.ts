@@ -12,11 +12,10 @@ import { DomainBuilderError } from '../errors.js'
 import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE, pcMemoryMap } from '../guest/memory-map.js'
+import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
-import { checkCommon } from './config.js'
 import {
   bootParamsPage,
   type LoaderSays,
@@ -25,7 +24,7 @@ import {
   setupDataChain,
   setupDataNodes,
 } from './linux-boot-params.js'
-import { checkLinux, type LinuxConfig, type LinuxOptions } from './linux-config.js'
+import type { LinuxOptions } from './linux-config.js'
 import { type LinuxLoad, loadLinux } from './linux-image.js'
 import { placeLow } from './linux-low.js'
 import { Placement } from './linux-placement.js'
@@ -42,17 +41,15 @@ const ARCHIVE_ALIGN = 4
  * Builds a guest of the Linux boot protocol: everything is placed, nothing is copied but a kernel that is relocated.
  * @throws DomainBuilderError when the kernel cannot be entered as asked, or something has no place.
  */
-export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoot> {
-  const common = checkCommon(config)
-  const options = checkLinux(config)
-  const machine = pcMemoryMap(common.memory, config.reserve, options.memmap)
+export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxBoot> {
+  const { map: machine } = options
   const placement = new Placement(machine, options.within)
 
   const load = loadLinux(kernel, options, placement)
   checkState(load, options)
   const elfcorehdr = placeElfCoreHeader(options, placement)
   const map = elfcorehdr === undefined ? machine : machine.reserving(elfcorehdr)
-  const words = [common.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
+  const words = [options.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
   const commandLine = words.filter(Boolean).join(' ')
   const cmdline = new TextEncoder().encode(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
@@ -65,7 +62,7 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
   const gdt = load.mode === 16 ? new Uint8Array(0) : linuxGdt(load.mode, options.ring)
   const low = placeLow(load, { cmdline: cmdline.length, gdt: gdt.length }, placement)
   const { bootParams } = low
-  const ramdisk = placeRamdisk(common.modules, load, options, placement)
+  const ramdisk = placeRamdisk(options.modules, load, options, placement)
   const high = (name: string, bytes: number, align = PAGE_SIZE): Paddr =>
     placement.somewhere(name, bytes, {
       within: { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start },
@@ -119,14 +116,14 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
   return {
     type: 'linux',
     abi,
-    name: common.name,
+    name: options.name,
     memory,
-    maxmem: common.maxmem,
+    maxmem: options.maxmem,
     p2m: makeP2m('identity', memory.endPfn),
     regions: placement.regions(tables !== undefined),
     vcpus:
       load.mode === 16 || low.gdt === undefined
-        ? realModeVcpus(low, common.vcpus)
+        ? realModeVcpus(low, options.vcpus)
         : linuxVcpus(
             {
               mode: load.mode,
@@ -136,7 +133,7 @@ export function buildLinux(kernel: Kernel, config: LinuxConfig): Domain<LinuxBoo
               gdt: low.gdt,
               ...(tables ? { cr3: paddrOf(tables.top) } : {}),
             },
-            common.vcpus,
+            options.vcpus,
           ),
     boot,
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
@@ -152,23 +149,13 @@ function placeElfCoreHeader({ elfcorehdr }: LinuxOptions, placement: Placement):
   return { start, end: start + pagesFor(elfcorehdr.length) * PAGE_SIZE }
 }
 
-/** Ring and paging are of use only to a kernel that was told, by its subarch, not to expect the protocol's own state. */
-function checkState({ mode, mappings }: LinuxLoad, { ring, paging, subarch }: LinuxOptions): void {
+/** Whether the mode that the kernel is entered in can have what was asked for. */
+function checkState({ mode, mappings }: LinuxLoad, { ring, paging }: LinuxOptions): void {
   if (mode === 16 && ring !== 0) {
     throw new DomainBuilderError('bad-config', 'real mode has no privilege levels', {
       expected: 'ring 0, or another entry',
       found: `ring ${ring}`,
     })
-  }
-  if (subarch === HARDWARE_SUBARCH.PC && (ring !== 0 || paging)) {
-    throw new DomainBuilderError(
-      'bad-config',
-      'hardware_subarch pc is entered in ring 0 and with no mappings of its own',
-      {
-        expected: 'subarch lguest or xen',
-        found: `subarch pc, ring ${ring}, paging ${paging}`,
-      },
-    )
   }
   const beyond = mappings.find(({ vaddr, bytes }) => mode === 32 && vaddr + BigInt(bytes) > 1n << 32n)
   if (paging && beyond) {
@@ -193,13 +180,6 @@ function placeRamdisk(
   placement: Placement,
 ): PlacedRamdisk | undefined {
   if (modules.length === 0) return undefined
-  const named = modules.find(({ cmdline = '' }) => cmdline !== '')
-  if (named) {
-    throw new DomainBuilderError('bad-config', 'the Linux boot protocol has no command line for a ramdisk', {
-      expected: 'a ramdisk without one',
-      found: `'${named.cmdline}'`,
-    })
-  }
   let bytes = 0
   const offsets = modules.map((module) => {
     const offset = alignUp(bytes, ARCHIVE_ALIGN)

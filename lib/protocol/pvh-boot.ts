@@ -28,7 +28,7 @@ import type { MapEntry } from '../guest/memory-map.js'
 import { registers, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, type Paddr } from '../units.js'
-import type { PvhPlatform } from './pvh-config.js'
+import type { PvhPlatform } from './pvh-platform.js'
 
 /** A module where it was placed. */
 export interface PlacedModule {

@@ -1,60 +1,94 @@
 /**
- * What a PVH guest can be asked for beside the common words, checked.
+ * What a PVH guest is given besides the common words, checked.
  *
  * Source: docs/misc/pvh.pandoc; the words are the command line's.
  * Gotcha: the platform decides what else is in the machine: Xen's has special pages and no I/O APIC, a VMM's is a PC.
  */
-import { DomainBuilderError } from '../errors.js'
 import { ACPI_PROFILES, type AcpiProfile } from '../guest/acpi.js'
-
+import type { MemoryMap } from '../guest/memory-map.js'
+import type { Purpose } from '../guest/purpose.js'
 import { checkedInteger, type Paddr, type Range } from '../units.js'
-import type { CommonConfig } from './config.js'
+import type { CommonConfig, CommonOptions } from './common-config.js'
+import {
+  badConfig,
+  checkedChoice,
+  checkedRange,
+  checkedRanges,
+  type KeysOf,
+  keysOf,
+  optional,
+  type Words,
+} from './config-values.js'
+import { PVH_PLATFORMS, type PvhPlatform, platformMap } from './pvh-platform.js'
 
-export const PVH_PLATFORMS = ['xen', 'pc'] as const
-/** Who will run a PVH guest: Xen, or a VMM that is a PC. */
-export type PvhPlatform = (typeof PVH_PLATFORMS)[number]
-
-/** What a PVH guest is given besides; addresses are bytes. */
-export interface PvhConfig extends CommonConfig {
-  /** Who will run the guest: Xen (default), or a VMM that enters kernels at PHYS32_ENTRY. */
-  readonly platform?: PvhPlatform
+/**
+ * A PVH guest; addresses are bytes.
+ *
+ * @example
+ * ```ts
+ * const config: PvhConfig = { type: 'pvh', memory: 512 * 2 ** 20, vcpus: 2, purpose: 'vmm', acpi: 'reduced' }
+ * ```
+ */
+export type PvhConfig = CommonConfig & {
+  readonly type: 'pvh'
   /** Default: what the platform has. `none`: no tables, and a guest that finds one vcpu. */
   readonly acpi?: AcpiProfile | 'none'
   /** Version of hvm_start_info. 0 has no memory map. Default 1. */
   readonly startInfoVersion?: 0 | 1
   /** Where the kernel is loaded, if its PHYS32_RELOC allows. Default: where it is linked, or the next address that will do. */
   readonly loadAddress?: Paddr
-  /** Physical ranges that the guest is told to leave alone; nothing is placed there. */
+  /** Physical ranges that the guest is told to leave alone, at most 1024; nothing is placed there. */
   readonly reserve?: readonly Range<Paddr>[]
-}
+} & (
+    | {
+        /** The machine that the guest finds: Xen's, or a PC. Default `pc` for a guest whose purpose is `vmm`, else `xen`. */
+        readonly platform?: 'xen'
+      }
+    | { readonly platform?: 'pc'; readonly purpose?: 'vmm' }
+  )
 
-/** The same with its defaults filled. */
-export interface PvhOptions {
+export type PvhKey = Exclude<KeysOf<PvhConfig>, keyof CommonConfig | 'type'>
+export const PVH_KEYS = keysOf<PvhKey>({
+  platform: true,
+  acpi: true,
+  startInfoVersion: true,
+  loadAddress: true,
+  reserve: true,
+})
+
+/** The same, checked, with its defaults filled; what stays open is undefined. */
+export interface PvhOptions extends CommonOptions {
+  readonly type: 'pvh'
+  readonly purpose: Purpose
   readonly platform: PvhPlatform
   readonly acpi: AcpiProfile | 'none'
   readonly startInfoVersion: 0 | 1
   readonly loadAddress: Paddr | undefined
-  readonly reserve: readonly Range<Paddr>[]
+  /** The machine's memory, without what is reserved. */
+  readonly map: MemoryMap
 }
 
-function oneOf<const T extends string | number>(value: unknown, what: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === value)
-  if (found !== undefined) return found
-  throw new DomainBuilderError('bad-config', `${what} cannot be used`, {
-    expected: allowed.join(' or '),
-    found: `'${String(value)}'`,
-  })
-}
-
-/** @throws DomainBuilderError `bad-config`. */
-export function checkPvh(config: PvhConfig): PvhOptions {
-  const { platform: given = 'xen', reserve = [], loadAddress } = config
-  const platform = oneOf(given, 'platform', PVH_PLATFORMS)
+/** @throws DomainBuilderError `bad-config`, `overlap` for ranges that share an address. */
+export function checkPvh(common: CommonOptions, words: Words<PvhKey>): PvhOptions {
+  const { purpose = words.platform === 'pc' ? 'vmm' : 'create' } = common
+  const { platform = purpose === 'vmm' ? 'pc' : 'xen', startInfoVersion = 1, reserve = [] } = words
+  const machine = checkedChoice(platform, 'platform', PVH_PLATFORMS)
+  const { acpi = machine } = words
+  if (machine === 'pc' && purpose !== 'vmm') {
+    throw badConfig(
+      'Xen starts no PVH guest of platform pc',
+      "platform 'xen', or purpose 'vmm'",
+      `purpose '${purpose}'`,
+    )
+  }
   return {
-    platform,
-    acpi: oneOf(config.acpi ?? platform, 'acpi', [...ACPI_PROFILES, 'none']),
-    startInfoVersion: oneOf(config.startInfoVersion ?? 1, 'startInfoVersion', [0, 1]),
-    loadAddress: loadAddress === undefined ? undefined : checkedInteger(loadAddress, 'loadAddress', 0, 2 ** 32 - 1),
-    reserve,
+    ...common,
+    type: 'pvh',
+    purpose,
+    platform: machine,
+    acpi: checkedChoice(acpi, 'acpi', [...ACPI_PROFILES, 'none']),
+    startInfoVersion: checkedChoice(startInfoVersion, 'startInfoVersion', [0, 1]),
+    loadAddress: optional(words.loadAddress, (at) => checkedInteger(at, 'loadAddress', 0, 2 ** 32 - 1)),
+    map: platformMap(machine, common.memory, checkedRanges(reserve, 'reserve', checkedRange)),
   }
 }

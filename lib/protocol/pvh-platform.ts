@@ -27,7 +27,10 @@ import type { Region } from '../guest/allocator.js'
 import type { HvmParam } from '../guest/domain.js'
 import { type Holes, MemoryMap, memoryMap, PC_HOLES, type ReservedRange } from '../guest/memory-map.js'
 import { alignUp, PAGE_SIZE, type Pfn, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
-import type { PvhPlatform } from './pvh-config.js'
+
+export const PVH_PLATFORMS = ['xen', 'pc'] as const
+/** The machine that a PVH guest finds: Xen's, or a PC. */
+export type PvhPlatform = (typeof PVH_PLATFORMS)[number]
 
 /** Where a PVH guest of Xen's has no RAM: no PC's adapter area, and a hole as small as can be. */
 const XEN_HOLES: Holes = { device: { start: PVH_LOW_RAM_END, end: 2 ** 32 } }

@@ -16,17 +16,15 @@ import { makeP2m } from '../guest/p2m.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
 import { alignDown, alignUp, hex, PAGE_SIZE, type Paddr, pagesFor, pfnOf, type Range, showRange } from '../units.js'
-import { checkCommon } from './config.js'
 import { Placement } from './linux-placement.js'
 import { loadSegments } from './load-segments.js'
 import type { Module } from './modules.js'
 import { hvmStartInfo, type PlacedModule, pvhVcpus, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
-import { checkPvh, type PvhConfig, type PvhOptions } from './pvh-config.js'
+import type { PvhOptions } from './pvh-config.js'
 import {
   acpiRange,
   framesOf,
   identPage,
-  platformMap,
   SPECIAL_RANGE,
   specialParams,
   specialRegions,
@@ -40,37 +38,35 @@ const REACHABLE: Range<Paddr> = { start: PAGE_SIZE, end: 2 ** 32 }
  * Builds a PVH guest: everything is placed, and nothing is copied but what is made here.
  * @throws DomainBuilderError when the kernel is no PVH kernel, or the guest cannot be laid out as asked.
  */
-export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
+export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
   const pvh = pvhKernel(kernel)
-  const common = checkCommon(config)
-  const options = checkPvh(config)
+  const { map } = options
   const isXen = options.platform === 'xen'
-  const map = platformMap(options.platform, common.memory, options.reserve)
   const placement = new Placement(map)
 
   const delta = placeKernel(placement, pvh, options)
   const kernelEnd = placement.end
-  const acpi = placeAcpi(placement, kernelEnd, options, common.vcpus)
+  const acpi = placeAcpi(placement, kernelEnd, options, options.vcpus)
   const extra = isXen ? [...(acpi ? [acpi.range] : []), SPECIAL_RANGE] : []
   const contentWith = (modules: readonly PlacedModule[]): StartInfoContent => ({
     version: options.startInfoVersion,
-    cmdline: common.cmdline,
+    cmdline: options.cmdline,
     modules,
     memmap: withReserved(map, acpi && !isXen ? [acpi.range] : extra).entries,
     rsdp: acpi?.tables.rsdp ?? 0,
   })
-  const infoBytes = startInfoBytes(contentWith(common.modules.map((module) => placed(0, module))))
+  const infoBytes = startInfoBytes(contentWith(options.modules.map((module) => placed(0, module))))
   const placeInfo = () => placeStartInfo(placement, kernelEnd, infoBytes, !isXen)
   // MOD_START_PFN means nothing without page tables; Xen's builder puts the ramdisk of such a kernel last all the same.
   const first = pvh.params.modStartPfn ? placeInfo() : undefined
-  const modules = common.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
+  const modules = options.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
   const startInfo = first ?? placeInfo()
   const content = contentWith(modules)
 
   const memory = new GuestMemory(framesOf(map, extra))
   loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
   modules.forEach(({ paddr }, i) => {
-    memory.place(paddr, common.modules[i]?.bytes ?? new Uint8Array(0))
+    memory.place(paddr, options.modules[i]?.bytes ?? new Uint8Array(0))
   })
   memory.write(startInfo, hvmStartInfo(content, startInfo))
   if (acpi) memory.write(acpi.range.start, acpi.tables.bytes)
@@ -85,16 +81,16 @@ export function buildPvh(kernel: Kernel, config: PvhConfig): Domain<PvhBoot> {
   return {
     type: 'pvh',
     abi: 'x86_32',
-    name: common.name,
+    name: options.name,
     memory,
-    maxmem: common.maxmem,
+    maxmem: options.maxmem,
     p2m: makeP2m('identity', memory.endPfn),
     regions: [
       ...placement.regions(false).filter(({ pages }) => pages > 0),
       ...(isXen && acpi ? [acpi.region] : []),
       ...special,
     ],
-    vcpus: pvhVcpus(pvh.entry + delta, startInfo, common.vcpus, options.platform),
+    vcpus: pvhVcpus(pvh.entry + delta, startInfo, options.vcpus, options.platform),
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
     boot,
     pageType: pageTypes(boot),

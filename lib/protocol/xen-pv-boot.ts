@@ -8,7 +8,6 @@ import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import {
   Dom0TextConsole,
   Dom0VesaConsole,
-  MAX_GUEST_CMDLINE,
   START_INFO_MAGIC,
   StartInfo32,
   type StartInfo32Fields,
@@ -30,7 +29,6 @@ import {
   VMASST_PAE_EXTENDED_CR3,
 } from '../abi/vcpu-context.js'
 import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
-import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { mfnOf, type P2m } from '../guest/p2m.js'
@@ -38,7 +36,7 @@ import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '.
 import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
 import { logBoot } from '../log.js'
 import { hex, PAGE_SIZE, paddrOf } from '../units.js'
-import type { Dom0Console } from './config.js'
+import type { Dom0Console } from './pv-config.js'
 import type { PvLayout } from './xen-pv-layout.js'
 
 export interface PvAssignments {
@@ -59,13 +57,6 @@ export function pvStartInfo(
   p2m: P2m,
   given: PvAssignments,
 ): Uint8Array {
-  const length = Buffer.byteLength(given.cmdline)
-  if (length > MAX_GUEST_CMDLINE - 1) {
-    throw new DomainBuilderError('bad-config', 'the command line does not fit start_info', {
-      expected: `at most ${MAX_GUEST_CMDLINE - 1} bytes`,
-      found: `${length}`,
-    })
-  }
   const [module] = layout.modules
   const isDom0 = given.dom0Console !== undefined
   const ring = (page: Region | undefined, what: string) => (page ? BigInt(mfnOf(p2m, page.pfn, what)) : 0n)
@@ -114,9 +105,10 @@ function withConsole(abi: PvAbi, startInfo: Uint8Array, block: Uint8Array | unde
 /** The console block of a dom0. */
 export function dom0ConsoleBlock(console: Dom0Console | undefined): Uint8Array {
   if (console === undefined) return new Uint8Array(0)
-  if ('text_mode_3' in console)
+  if (console.text_mode_3 !== undefined)
     return Dom0TextConsole.encode({ video_type: XEN_VGATYPE_TEXT_MODE_3, ...console.text_mode_3 })
-  if ('vesa_lfb' in console) return Dom0VesaConsole.encode({ video_type: XEN_VGATYPE_VESA_LFB, ...console.vesa_lfb })
+  if (console.vesa_lfb !== undefined)
+    return Dom0VesaConsole.encode({ video_type: XEN_VGATYPE_VESA_LFB, ...console.vesa_lfb })
   return Dom0VesaConsole.encode({ video_type: XEN_VGATYPE_EFI_LFB, ...console.efi_lfb })
 }
 

@@ -45,11 +45,11 @@ export function layOut(
   pv: PvKernel,
   memory: GuestMemory,
   modules: readonly ModuleRegion[],
-  options: { readonly dom0: boolean; readonly mapRamdisk?: boolean },
+  options: { readonly dom0: boolean; readonly mapModules: boolean },
 ): PvLayout {
   const allocator = new Allocator(pv.virtBase)
   const tables = new PageTables(PAGING[pv.abi])
-  const unmapped = pv.params.modStartPfn && modules.length > 0 && options.mapRamdisk !== true
+  const unmapped = pv.params.modStartPfn && modules.length > 0 && !options.mapModules
   const listBytes = p2mListBytes(memory.endPfn, pv.abi === 'x86_64' ? 8 : 4)
 
   allocator.padTo(pv.vstart)

@@ -5,7 +5,7 @@
  * confirmed byte for byte against libxenguest.
  * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
  */
-import { type FeatureName, featureNames, STRING_FEATURES, XENFEAT } from '../abi/features.js'
+import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -16,41 +16,39 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
-import type { GuestMemory } from '../guest/memory.js'
-import { fillP2mList, makeP2m, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
+import { hypercallPage } from '../guest/hypercall-page.js'
+import { GuestMemory } from '../guest/memory.js'
+import { fillP2mList, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
-import { parseFeatures } from '../kernel/feature-string.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
-import { checkedInteger, FRAMES_MAX, hex, PAGE_SIZE, paddrOf, u64 } from '../units.js'
-import { checkCommon, guestMemory, type PvConfig } from './config.js'
-import { hypercallPage } from './hypercall-page.js'
+import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
 import { loadSegments } from './load-segments.js'
 import { multibootPackage, separateModules } from './modules.js'
+import { FRAMES_BELOW_4G, type PvOptions } from './pv-config.js'
 import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
-
-/** A PAE kernel without extended cr3 needs its L3 below this frame (4 GiB). */
-const FRAMES_BELOW_4G = 0x100000
 
 /**
  * Builds a PV guest: everything is placed, nothing is copied, and what can be computed is made when it is read.
  * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
  */
-export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
-  const dom0 = config.dom0 !== undefined
+export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
+  const dom0 = options.dom0 !== undefined
   const pv = pvKernel(kernel, { dom0 })
-  const common = checkCommon(config)
-  const memory = guestMemory(common.memory, config.vmemranges)
-  const features = negotiate(pv, config.features ?? '')
+  const memory = new GuestMemory(options.frames)
+  const features = negotiate(pv, options.features)
   if (dom0) requireDom0(kernel, pv)
-  const modules = config.multibootModules ? [multibootPackage(common.modules)] : separateModules(common.modules)
-  const layout = layOut(pv, memory, modules, { dom0, mapRamdisk: config.mapRamdisk === true })
-  const p2m = lowTop(pv, layout, pvP2m(config, memory), config.lowMfn)
+  const modules = options.multibootModules ? [multibootPackage(options.modules)] : separateModules(options.modules)
+  const layout = layOut(pv, memory, modules, { dom0, mapModules: options.purpose === 'restore' })
+  const p2m = lowTop(pv, layout, presentFrames(options.p2m, memory), options.lowMfn)
 
   requireFrames(p2m, layout.regions)
   loadSegments(memory, pv, (paddr) => paddrOf(layout.kernel.pfn) + Number(paddr - pv.pstart))
-  placeHypercallPage(memory, pv, p2m, config.fillHypercallPage === true)
+  const hypercalls = hypercallPagePfn(memory, pv, p2m)
+  if (hypercalls !== undefined && options.purpose !== 'create') {
+    memory.place(paddrOf(hypercalls), hypercallPage(pv.abi))
+  }
   layout.modules.forEach((region, i) => {
     for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
   })
@@ -58,12 +56,12 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
   generateTables(memory, p2m, layout.tables)
 
   const assignments = {
-    storeEvtchn: checkedInteger(config.storeEvtchn ?? 1, 'storeEvtchn', 0, 0xffffffff),
-    consoleEvtchn: checkedInteger(config.consoleEvtchn ?? 2, 'consoleEvtchn', 0, 0xffffffff),
-    sharedInfoMfn: checkedInteger(config.sharedInfoMfn ?? memory.endPfn, 'sharedInfoMfn', 0, FRAMES_MAX - 1),
-    flags: startFlags(config, layout),
-    cmdline: common.cmdline,
-    ...(config.dom0 ? { dom0Console: dom0ConsoleBlock(config.dom0.console) } : {}),
+    storeEvtchn: options.storeEvtchn,
+    consoleEvtchn: options.consoleEvtchn,
+    sharedInfoMfn: options.sharedInfoMfn,
+    flags: startFlags(options, layout),
+    cmdline: options.cmdline,
+    ...(options.dom0 ? { dom0Console: dom0ConsoleBlock(options.dom0.console) } : {}),
   }
   memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
 
@@ -71,22 +69,23 @@ export function buildPv(kernel: Kernel, config: PvConfig): Domain<PvBoot> {
     kind: 'start_info',
     startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
     sharedInfo: sharedInfoPage(pv.abi),
-    sharedInfoMfn: assignments.sharedInfoMfn,
-    ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: assignments.storeEvtchn } } : {}),
-    ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: assignments.consoleEvtchn } } : {}),
-    grants: grants(config, layout, p2m),
+    sharedInfoMfn: options.sharedInfoMfn,
+    ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: options.storeEvtchn } } : {}),
+    ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: options.consoleEvtchn } } : {}),
+    grants: grants(options, layout, p2m),
     pageTables: layout.tables.frames,
     features,
+    ...(hypercalls === undefined ? {} : { hypercallPage: hypercalls }),
   }
   return {
     type: 'pv',
     abi: pv.abi,
-    name: common.name,
+    name: options.name,
     memory,
-    maxmem: common.maxmem,
+    maxmem: options.maxmem,
     p2m,
     regions: layout.regions,
-    vcpus: pvVcpus(pv, layout, p2m, common.vcpus),
+    vcpus: pvVcpus(pv, layout, p2m, options.vcpus),
     kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
     boot,
     pageType: pageTypes(boot),
@@ -104,33 +103,23 @@ function requireDom0(kernel: Kernel, pv: PvKernel): void {
 }
 
 /** start_info.flags: the caller's, and what this build makes true. */
-function startFlags(config: PvConfig, layout: PvLayout): number {
-  const flags = checkedInteger(config.flags ?? 0, 'flags', 0, 0xffffffff)
-  const who = config.dom0 ? SIF_PRIVILEGED | SIF_INITDOMAIN : SIF_VIRT_P2M_4TOOLS
-  const modules = (layout.modulesUnmapped ? SIF_MOD_START_PFN : 0) | (config.multibootModules ? SIF_MULTIBOOT_MOD : 0)
+function startFlags({ flags, dom0, multibootModules }: PvOptions, layout: PvLayout): number {
+  const who = dom0 ? SIF_PRIVILEGED | SIF_INITDOMAIN : SIF_VIRT_P2M_4TOOLS
+  const modules = (layout.modulesUnmapped ? SIF_MOD_START_PFN : 0) | (multibootModules ? SIF_MULTIBOOT_MOD : 0)
   return (flags | who | modules) >>> 0
 }
 
 /** The pages that backends map through the grant table: reference 0 the console, 1 xenstore. */
-function grants(config: PvConfig, layout: PvLayout, p2m: P2m): GrantEntry[] {
-  const entry = (ref: number, page: Region | undefined, domid: number | undefined): GrantEntry[] => {
-    if (!page) return []
-    return [
-      {
-        ref,
-        domid: checkedInteger(domid ?? 0, 'domid', 0, 0x7fff),
-        pfn: page.pfn,
-        mfn: mfnOf(p2m, page.pfn, page.name),
-      },
-    ]
-  }
-  return [...entry(0, layout.console, config.consoleDomid), ...entry(1, layout.xenstore, config.storeDomid)]
+function grants({ consoleDomid, storeDomid }: PvOptions, layout: PvLayout, p2m: P2m): GrantEntry[] {
+  const entry = (ref: number, page: Region | undefined, domid: number): GrantEntry[] =>
+    page ? [{ ref, domid, pfn: page.pfn, mfn: mfnOf(p2m, page.pfn, page.name) }] : []
+  return [...entry(0, layout.console, consoleDomid), ...entry(1, layout.xenstore, storeDomid)]
 }
 
 /** Where a HYPERCALL_PAGE note points must be memory, whether or not it is to be filled. */
-function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: boolean): void {
+function hypercallPagePfn(memory: GuestMemory, pv: PvKernel, p2m: P2m): Pfn | undefined {
   const vaddr = pv.params.hypercallPage
-  if (vaddr === undefined) return
+  if (vaddr === undefined) return undefined
   const pfn = Number(u64(vaddr - pv.virtBase) / BigInt(PAGE_SIZE))
   if (!memory.has(pfn) || p2m.mfn(pfn) === undefined) {
     throw new DomainBuilderError('wrong-layout', "the hypercall page lies outside the guest's memory", {
@@ -138,15 +127,13 @@ function placeHypercallPage(memory: GuestMemory, pv: PvKernel, p2m: P2m, fill: b
       found: `${hex(pfn)}, for HYPERCALL_PAGE ${hex(vaddr)}`,
     })
   }
-  if (fill) memory.place(paddrOf(pfn), hypercallPage(pv.abi))
+  return pfn
 }
 
 /** What is asked for and what the kernel requires: the kernel must support all of it. */
-function negotiate(pv: PvKernel, requested: string): FeatureName[] {
+function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   const { supported, required } = pv.params
-  requireKnown(requested)
-  const asked = parseFeatures(requested)
-  const active = asked.supported | required
+  const active = asked | required
   const names = (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (active >>> XENFEAT[name]) & 1)
   const missing = names.filter((name) => !((supported >>> XENFEAT[name]) & 1))
   if (missing.length > 0) {
@@ -160,20 +147,8 @@ function negotiate(pv: PvKernel, requested: string): FeatureName[] {
   return names
 }
 
-/** A kernel's string may have names of a later Xen; a caller's that nobody knows is a slip, which would go unnoticed. */
-function requireKnown(requested: unknown): void {
-  const names = typeof requested === 'string' ? requested.split('|').map((name) => name.replace(/^!/, '')) : undefined
-  const unknown = names?.find((name) => name !== '' && !STRING_FEATURES.some((known) => known === name))
-  if (names && unknown === undefined) return
-  throw new DomainBuilderError('bad-config', 'features has a name that nobody knows', {
-    expected: STRING_FEATURES.join('|'),
-    found: unknown === undefined ? typeof requested : `'${unknown}'`,
-  })
-}
-
 /** The caller's p2m, with a hole wherever the guest has no memory. */
-function pvP2m(config: PvConfig, memory: GuestMemory): P2m {
-  const p2m = makeP2m(config.p2m ?? 'identity', memory.endPfn)
+function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
   if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
   return {
     name: p2m.name,
@@ -208,7 +183,7 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
       },
     )
   }
-  return withMoved(p2m, new Map([[top, checkedInteger(lowMfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)]]))
+  return withMoved(p2m, new Map([[top, lowMfn]]))
 }
 
 function generateP2m(memory: GuestMemory, p2m: P2m, list: Region, entryBytes: 4 | 8): void {

@@ -17,15 +17,13 @@ export interface XlCfgGuest {
   readonly ramdisk?: string
   /** In the words and units of `DomainConfig`: bytes, vcpus. */
   readonly config: {
-    readonly type: 'pv' | 'pvh'
     readonly memory?: number
     readonly maxmem?: number
     /** Those that the guest may have, maxvcpus. */
     readonly vcpus?: number
     readonly cmdline?: string
     readonly name?: string
-    readonly features?: string
-  }
+  } & ({ readonly type: 'pv'; readonly features?: string } | { readonly type: 'pvh' })
   /** Keys that are for xl and not for a builder (disk, vif, on_crash...), sorted. */
   readonly unused: readonly string[]
   /** Keys that nobody knows, sorted, and the key of xl.cfg that each is close to: xl passes over them in silence. */
@@ -66,10 +64,11 @@ export function readXlCfg(text: string): XlCfgGuest {
   const line = rootAndExtra(string('root'), string('extra'))
   const memory = count('memory')
   const maxmem = count('maxmem')
+  const features = string('features')
   return {
     ...defined({ kernel, ramdisk: string('ramdisk') }),
     config: {
-      type,
+      ...(type === 'pv' ? { type, ...defined({ features }) } : { type }),
       ...defined({
         // As xl has it: what is not said of the one is as much as the other.
         memory: inBytes(memory ?? maxmem),
@@ -77,7 +76,6 @@ export function readXlCfg(text: string): XlCfgGuest {
         vcpus: vcpusOf(count('vcpus'), count('maxvcpus')),
         cmdline: string('cmdline') ?? line,
         name: string('name'),
-        features: string('features'),
       }),
     },
     ...sortKeys([...settings.keys()]),
@@ -127,7 +125,7 @@ function warningsOf(
     ...(firmware === undefined
       ? []
       : [`firmware '${firmware}' is a kernel that comes with xl; here it has to be named`]),
-    ...(settings.has('features') ? ['features are asked of the kernel; xl passes over that key'] : []),
+    ...(settings.has('features') ? ["features are asked of a PV guest's kernel alone; xl ignores that key"] : []),
   ]
 }
 

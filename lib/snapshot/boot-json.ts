@@ -5,8 +5,10 @@
  * Gotcha: the fields of start_info and boot_params are there for people and scripts; what is read back is only where the
  * structures lie, since the guest's memory has the rest.
  */
+
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
+import { toBase64 } from '../bytes.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
@@ -42,12 +44,13 @@ export function bootJson(domain: Domain): Record<string, unknown> {
   }
   return {
     ...common,
-    sharedInfo: Buffer.from(boot.sharedInfo).toString('base64'),
+    sharedInfo: toBase64(boot.sharedInfo),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
     ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
     ...(boot.console ? { console: boot.console } : {}),
     grants: boot.grants,
     features: boot.features,
+    ...(boot.hypercallPage === undefined ? {} : { hypercallPage: boot.hypercallPage }),
   }
 }
 
@@ -163,5 +166,11 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
       .at('features')
       .list(32)
       .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
+    ...(json.at('hypercallPage').present ? { hypercallPage: openHypercallPage(json.at('hypercallPage'), memory) } : {}),
   }
+}
+
+function openHypercallPage(json: JsonValue, memory: GuestMemory): number {
+  const pfn = frame(json, memory)
+  return memory.has(pfn) ? pfn : json.refuse('a frame that the guest has')
 }

@@ -1,15 +1,13 @@
 /**
- * Snapshots under gzip, written and read, and under zstd, read: piece by piece in both directions.
+ * Snapshots under gzip and zstd, read piece by piece.
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 8878, https://www.rfc-editor.org/rfc/rfc8878.
- * Gotcha: what is compressed has no random access, so what it holds is kept in a Scratch. The bytes that come out of a
- * compressor differ between zlib's versions; what they decompress to does not.
+ * Gotcha: compressed data has no random access, so its content is kept in a Scratch.
  */
 import { gzipPieces } from '../codec/gzip.js'
 import { sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
-import { zlib } from '../lazy.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
 import { type Scratch, scratchSource } from './scratch.js'
 import type { ByteSource } from './source.js'
@@ -26,20 +24,6 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
   source.readInto(0, start)
   const codec = sniffCodec(start)
   return codec === 'gzip' || codec === 'zstd' ? codec : undefined
-}
-
-/** Where a member's header says which system made it (OS), and that it does not matter (RFC 1952, 2.3.1). */
-const OS_AT = 9
-const OS_UNKNOWN = 255
-
-/** Each chunk a member of its own: bounded memory, and no state between them. */
-export function* gzipped(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
-  for (const chunk of chunks) {
-    if (chunk.length === 0) continue
-    const member = zlib().gzipSync(chunk, { level: zlib().constants.Z_BEST_SPEED })
-    member[OS_AT] = OS_UNKNOWN
-    yield member
-  }
 }
 
 /** No guest shrinks to less than this part of itself: gzip can do no better, and what claims to be zstd's is a bomb. */
@@ -67,7 +51,7 @@ export async function peekCompressed(
   source: ByteSource,
   compression: Compression,
   length: number,
-): Promise<Uint8Array> {
+): Promise<Uint8Array[]> {
   const found: Uint8Array[] = []
   let bytes = 0
   for await (const piece of pieces(source, compression, () => {})) {
@@ -75,7 +59,7 @@ export async function peekCompressed(
     bytes += piece.length
     if (bytes >= length) break
   }
-  return Buffer.concat(found)
+  return found
 }
 
 /**

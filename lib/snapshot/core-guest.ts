@@ -4,7 +4,9 @@
  * Source: our own, ./guest-json.ts; readers that do not know its owner pass it over, as the ELF specification asks.
  * Gotcha: it says what memory there is, the file's own tables say which of it has content; both are checked.
  */
+
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
+import { decodeUtf8, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { type CoreNote, type FoundNote, withinElf } from './elf-file.js'
@@ -18,9 +20,7 @@ export function guestNote(
   more: Readonly<Record<string, unknown>> = {},
 ): CoreNote {
   const ranges = domain.memory.ranges.map(({ start, end }) => [start, end])
-  const desc = new Uint8Array(
-    Buffer.from(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges, ...more }) })),
-  )
+  const desc = encodeUtf8(JSON.stringify({ version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges, ...more }) }))
   return { owner: GUEST_NOTE_OWNER, type, desc }
 }
 
@@ -31,7 +31,7 @@ export function guestNote(
  */
 export function coreGuest(note: FoundNote, place: (memory: GuestMemory, json: JsonValue) => GuestMemory): Domain {
   return withinElf(note.offset, () => {
-    const json = JsonValue.parse(Buffer.from(note.desc).toString(), 'guest note')
+    const json = JsonValue.parse(decodeUtf8(note.desc), 'guest note')
     const memory = json.at('memory')
     return openGuest(json, place(new GuestMemory(openRanges(memory)), memory))
   })

@@ -8,7 +8,7 @@
 import type { Domain } from '../guest/domain.js'
 import type { Run } from '../guest/memory.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
-import type { Work } from '../work.js'
+import { flowing, type Part } from './snapshot-file.js'
 
 /** Regions that are memory kept free for the guest to use. */
 const UNWRITTEN = ['pad', 'boot_stack']
@@ -34,16 +34,8 @@ export function dataRuns(domain: Domain): Run[] {
 /** Bytes of the pages of runs. */
 export const bytesOf = (runs: readonly Run[]): number => runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
 
-/** Memory of the runs, in order, in chunks that share one buffer. */
-export function* pageContents(domain: Domain, runs: readonly Run[], work?: Work): Generator<Uint8Array> {
-  const buffer = new Uint8Array(4 << 20)
-  const most = buffer.length / PAGE_SIZE
-  for (const { pfn, pages } of runs) {
-    for (let done = 0; done < pages; done += most) {
-      const chunk = buffer.subarray(0, Math.min(most, pages - done) * PAGE_SIZE)
-      domain.memory.readInto(paddrOf(pfn + done), chunk)
-      yield chunk
-      work?.step(chunk.length)
-    }
-  }
-}
+/** The memory of the runs, in order. */
+export const pageContents = (domain: Domain, runs: readonly Run[]): Part =>
+  flowing(bytesOf(runs), function* () {
+    for (const { pfn, pages } of runs) yield* domain.memory.contents(paddrOf(pfn), pages * PAGE_SIZE)
+  })

@@ -18,27 +18,31 @@ import {
   VMCOREINFO_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
+import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SIZE, paddrOf } from '../units.js'
-import { Work, type WorkOptions } from '../work.js'
+import type { WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { bytesOf, dataRuns, pageContents } from './data-pages.js'
+import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
   elfHeader,
   encodeNote,
   type FileSegment,
+  isCore,
   loadHeader,
   noteHeader,
   readSegments,
   refuseElf,
 } from './elf-file.js'
-import { concat } from './libxc-stream.js'
+import { type SnapshotFormat, startOf } from './format.js'
 import { mappedRuns } from './mapped-runs.js'
+import { SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
+import { isXenCore } from './xen-core.js'
 
 /** Program headers for pages, at most; a running guest's memory is in more pieces than that. */
 const MAX_RUNS = 1 << 14
@@ -52,19 +56,16 @@ interface Segment {
   readonly at: number
 }
 
-/**
- * A guest as an ELF core, in chunks; each is valid until the next one is asked for. Progress is told of its pages.
- * @throws the signal's reason.
- */
-export function* writeElfCore(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
+/** A guest as an ELF core. */
+export function writeElfCore(domain: Domain, options: WorkOptions = {}): SnapshotFile {
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
   const is64 = domain.abi === 'x86_64'
-  const notes = concat(
+  const notes = concat([
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
     ...vmcoreinfo(domain, runs).map(encodeNote),
     encodeNote(guestNote(domain)),
-  )
+  ])
   const notesAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
   const header = elfHeader(is64 ? EM_X86_64 : EM_386, {
@@ -76,14 +77,15 @@ export function* writeElfCore(domain: Domain, options: WorkOptions = {}): Genera
     const bytes = pages * PAGE_SIZE
     return loadHeader({ offset: contentsAt + at, filesz: bytes, paddr: paddrOf(pfn), memsz: bytes }, vaddr)
   })
-  yield concat(
-    header,
-    noteHeader(notesAt, notes.length),
-    ...loads,
-    notes,
-    new Uint8Array(contentsAt - notesAt - notes.length),
+  return new SnapshotFile(
+    '',
+    [
+      solid(concat([header, noteHeader(notesAt, notes.length), ...loads, notes])),
+      zeros(contentsAt - notesAt - notes.length),
+      pageContents(domain, runs),
+    ],
+    options,
   )
-  yield* pageContents(domain, runs, new Work(bytesOf(runs), options))
 }
 
 /** The runs with the smallest gaps closed, until there are few enough of them. */
@@ -173,12 +175,12 @@ function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
 /** What the kernel wrote of itself: a note at the start of a page. A kernel that never ran has none yet. */
 function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
   if (!domain.saved) return []
-  const owner = Buffer.from(`${VMCOREINFO_OWNER}\0`)
+  const owner = encodeUtf8(`${VMCOREINFO_OWNER}\0`)
   const descAt = Nhdr.size + alignUp(owner.length, 4)
-  for (const chunk of pageContents(domain, runs)) {
-    for (let at = 0; at < chunk.length; at += PAGE_SIZE) {
-      const page = chunk.subarray(at, at + PAGE_SIZE)
-      if (Buffer.compare(page.subarray(Nhdr.size, Nhdr.size + owner.length), owner) !== 0) continue
+  for (const { bytes } of pageContents(domain, runs).pieces()) {
+    for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+      const page = bytes.subarray(at, at + PAGE_SIZE)
+      if (!equal(page.subarray(Nhdr.size, Nhdr.size + owner.length), owner)) continue
       const { n_namesz, n_descsz } = Nhdr.decode(page)
       if (n_namesz !== owner.length || n_descsz === 0 || descAt + n_descsz > PAGE_SIZE) continue
       return [{ owner: VMCOREINFO_OWNER, type: 0, desc: page.slice(descAt, descAt + n_descsz) }]
@@ -227,4 +229,15 @@ function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly 
     memory.generate(from, placed - from, (done, out) => source.readInto(offset + from - paddr + done, out))
   }
   return memory
+}
+
+/** What gdb and crash open. */
+export const elfCoreFormat: SnapshotFormat = {
+  name: 'elf-core',
+  summary: 'an ELF core for gdb and crash',
+  extensions: ['core'],
+  files: [''],
+  sniff: ({ main }) => isCore(startOf(main, Ehdr64.size)) && !isXenCore(main),
+  open: ({ main }) => openElfCore(main),
+  write: (domain, options) => [writeElfCore(domain, options)],
 }

@@ -20,9 +20,9 @@ import {
   PT_NOTE,
   Shdr64,
 } from '../abi/elf.js'
+import { concat, decodeLatin1, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, PAGE_SIZE } from '../units.js'
-import { concat } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
 
@@ -43,14 +43,14 @@ export interface FoundNote extends CoreNote {
 }
 
 export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
-  const name = Buffer.from(`${owner}\0`)
+  const name = encodeUtf8(`${owner}\0`)
   const padded = (bytes: Uint8Array): Uint8Array => {
     const out = new Uint8Array(alignUp(bytes.length, NOTE_ALIGN))
     out.set(bytes)
     return out
   }
   const header = Nhdr.encode({ n_namesz: name.length, n_descsz: desc.length, n_type: type })
-  return concat(header, padded(name), padded(desc))
+  return concat([header, padded(name), padded(desc)])
 }
 
 /** The notes in a part of a file. */
@@ -66,9 +66,7 @@ export function readNotes(source: ByteSource, offset: number, length: number): F
     if (desc + n_descsz > length) {
       refuseElf('a note runs past its part of the file', `${length - at} bytes`, `${end - at}`, offset + at)
     }
-    const owner = Buffer.from(bytes.subarray(name, name + n_namesz))
-      .toString('latin1')
-      .replace(/\0.*$/s, '')
+    const owner = decodeLatin1(bytes.subarray(name, name + n_namesz)).replace(/\0.*$/s, '')
     notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz), offset: offset + at })
     at = end
   }
@@ -139,7 +137,7 @@ export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehd
   const header = Ehdr64.decode(start)
   const { ei_magic, ei_class, ei_data, e_type } = header
   const ours = ei_class === ELFCLASS64 && ei_data === ELFDATA2LSB && e_type === type
-  return ours && Buffer.compare(ei_magic, ELF_MAGIC) === 0 ? header : undefined
+  return ours && equal(ei_magic, ELF_MAGIC) ? header : undefined
 }
 
 /** Whether a file begins as an ELF core that we can read. */
@@ -244,11 +242,11 @@ export function readSections(source: ByteSource): Map<string, Section> {
     fileRange(source, h.sh_offset, h.sh_size, `section ${i}`, table.offset + i * Shdr64.size),
   )
   const strings = ranges[e_shstrndx] ?? { offset: 0, length: 0 }
-  const names = Buffer.from(readBytes(source, strings.offset, Math.min(strings.length, 1 << 16), 'section names'))
+  const names = readBytes(source, strings.offset, Math.min(strings.length, 1 << 16), 'section names')
   return new Map(
     headers.map((h, i) => {
       const end = names.indexOf(0, h.sh_name)
-      return [names.toString('latin1', h.sh_name, end < 0 ? undefined : end), ranges[i] ?? strings]
+      return [decodeLatin1(names.subarray(h.sh_name, end < 0 ? undefined : end)), ranges[i] ?? strings]
     }),
   )
 }

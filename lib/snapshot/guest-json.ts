@@ -4,6 +4,7 @@
  * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
  * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is looked at before it is believed.
  */
+import { toBase64 } from '../bytes.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
@@ -45,12 +46,10 @@ export function guestJson(domain: Domain, memory: Readonly<Record<string, unknow
     ...bootJson(domain),
     p2m: /^(identity|offset:\d+)$/.test(domain.p2m.name) ? domain.p2m.name : 'list',
     ...(saved
-      ? { saved: { ...saved, records: saved.records.map(({ name, body }) => ({ name, body: base64(body) })) } }
+      ? { saved: { ...saved, records: saved.records.map(({ name, body }) => ({ name, body: toBase64(body) })) } }
       : {}),
   }
 }
-
-const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
 
 /**
  * The reverse of guestJson, around memory that the caller has.

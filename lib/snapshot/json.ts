@@ -4,6 +4,7 @@
  * Source: https://www.rfc-editor.org/rfc/rfc8259
  * Gotcha: u64 and addresses are hex strings, because a JSON number is a double.
  */
+import { fromBase64 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
 /** A cursor into parsed JSON that knows its own path, so that a refusal can name it. */
@@ -75,12 +76,12 @@ export class JsonValue {
 
   /** base64 of any length. */
   bytes(): Uint8Array {
-    return new Uint8Array(Buffer.from(this.string(), 'base64'))
+    return fromBase64(this.string()) ?? this.refuse('base64')
   }
 
   base64(length: number): Uint8Array {
-    const bytes = Buffer.from(this.string(), 'base64')
-    return bytes.length === length ? new Uint8Array(bytes) : this.refuse(`base64 of ${length} bytes`)
+    const bytes = fromBase64(this.string())
+    return bytes?.length === length ? bytes : this.refuse(`base64 of ${length} bytes`)
   }
 
   refuse(expected: string): never {

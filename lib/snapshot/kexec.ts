@@ -9,14 +9,15 @@
 import { GUEST_NOTE_OWNER, NT_KEXEC_JSON } from '../abi/core-files.js'
 import { Ehdr64, EM_X86_64, ET_EXEC, Nhdr, Phdr64, PT_LOAD } from '../abi/elf.js'
 import { KEXEC_SEGMENT_MAX } from '../abi/kexec.js'
+import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
 import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
-import { Work, type WorkOptions } from '../work.js'
+import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { coreGuest, guestNote } from './core-guest.js'
-import { bytesOf, dataRuns, pageContents } from './data-pages.js'
+import { dataRuns, pageContents } from './data-pages.js'
 import {
   elfHeader,
   encodeNote,
@@ -27,15 +28,15 @@ import {
   refuseElf,
   sniffElf,
 } from './elf-file.js'
+import { type SnapshotFormat, startOf } from './format.js'
 import { openPair } from './guest-json.js'
 import type { JsonValue } from './json.js'
-import { concat } from './libxc-stream.js'
 import { purgatory } from './purgatory.js'
+import { SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 
 /** Bytes of the headers by which a file is known: the note follows the program headers, of which there are few. */
-export const KEXEC_SNIFFED =
-  Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1
+const KEXEC_SNIFFED = Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1
 
 /** Zeros in a row that are worth a segment of their own, pages: shorter ones are bytes of the file. */
 const WORTH_A_CUT = 256
@@ -49,12 +50,10 @@ interface Segment {
 }
 
 /**
- * A guest as kexec segments, in chunks; each is valid until the next one is asked for.
- * Progress is told of its pages.
- * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces; the signal's
- * reason.
+ * A guest as kexec segments.
+ * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces.
  */
-export function* writeKexec(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
+export function writeKexec(domain: Domain, options: WorkOptions = {}): SnapshotFile {
   const vcpu = requireBareGuest(domain, 'kexec')
   const guest = guestSegments(domain, KEXEC_SEGMENT_MAX - 1)
   const page = purgatoryPage(domain, guest)
@@ -85,14 +84,11 @@ export function* writeKexec(domain: Domain, options: WorkOptions = {}): Generato
     e_phentsize: Phdr64.size,
     e_phnum: segments.length + 1,
   })
-  const pad = new Uint8Array(contentsAt - noteAt - note.length)
-  yield concat(header, ...loads, noteHeader(noteAt, note.length), note, pad)
-  const contents = ({ pfn, filled }: Segment): Run[] => [{ pfn, pages: filled }]
-  const work = new Work(bytesOf(guest.flatMap(contents)), options)
-  for (const segment of segments) {
-    if (segment === own) yield code
-    else yield* pageContents(domain, contents(segment), work)
-  }
+  const contents = segments.map((segment) =>
+    segment === own ? solid(code) : pageContents(domain, [{ pfn: segment.pfn, pages: segment.filled }]),
+  )
+  const headers = concat([header, ...loads, noteHeader(noteAt, note.length), note])
+  return new SnapshotFile('', [solid(headers), zeros(contentsAt - noteAt - note.length), ...contents], options)
 }
 
 /**
@@ -146,15 +142,15 @@ function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
 }
 
 /** Whether a file is of this format, by its first KEXEC_SNIFFED bytes. */
-export function isKexec(start: Uint8Array): boolean {
+function isKexec(start: Uint8Array): boolean {
   const header = sniffElf(start, ET_EXEC)
   if (header === undefined || header.e_phentsize !== Phdr64.size || header.e_phnum > KEXEC_SEGMENT_MAX + 1) return false
   const note = start.subarray(Ehdr64.size + header.e_phnum * Phdr64.size)
-  const owner = Buffer.from(`${GUEST_NOTE_OWNER}\0`)
+  const owner = encodeUtf8(`${GUEST_NOTE_OWNER}\0`)
   if (note.length < Nhdr.size + owner.length) return false
   const { n_namesz, n_type } = Nhdr.decode(note)
   const name = note.subarray(Nhdr.size, Nhdr.size + n_namesz)
-  return n_type === NT_KEXEC_JSON && Buffer.compare(name, owner) === 0
+  return n_type === NT_KEXEC_JSON && equal(name, owner)
 }
 
 /**
@@ -212,4 +208,16 @@ function placeData(
     memory.generate(paddr, pages * PAGE_SIZE, (done, out) => source.readInto(at + done, out))
   }
   return memory
+}
+
+/** What kexec_load(2) takes. */
+export const kexecFormat: SnapshotFormat = {
+  name: 'kexec',
+  summary: 'an ELF whose segments kexec_load(2) takes',
+  extensions: ['kexec'],
+  files: [''],
+  purpose: 'vmm',
+  sniff: ({ main }) => isKexec(startOf(main, KEXEC_SNIFFED)),
+  open: ({ main }) => openKexec(main),
+  write: (domain, options) => [writeKexec(domain, options)],
 }

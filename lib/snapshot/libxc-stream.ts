@@ -19,15 +19,16 @@ import {
   X86PvP2mFrames,
   X86PvVcpu,
 } from '../abi/save-stream.js'
+import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { P2M_REGION } from '../guest/pfn-view.js'
 import { encodePvContext } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, PAGE_SHIFT, type Pfn } from '../units.js'
-import type { WorkOptions } from '../work.js'
 import { dataRuns } from './data-pages.js'
 import { pageDataRecords } from './page-data.js'
+import { type Part, solid } from './snapshot-file.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
 
 /** The release whose streams these are: what `xen_major` and `xen_minor` say. */
@@ -43,10 +44,6 @@ export function record(type: number, body: Uint8Array): Uint8Array {
   out.set(RecordHeader.encode({ type, body_length: body.length }))
   out.set(body, RecordHeader.size)
   return out
-}
-
-export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  return new Uint8Array(Buffer.concat(parts))
 }
 
 const libxc = (name: LibxcRecordName, body: Uint8Array = new Uint8Array(0)): Uint8Array =>
@@ -66,7 +63,7 @@ function headers(type: number, version: 2 | 3): Uint8Array {
   image.setUint32(8, LIBXC_ID)
   image.setUint32(12, version)
   const domain = DomainHeader.encode({ type, page_shift: PAGE_SHIFT, reserved: 0, ...XEN_RELEASE })
-  return concat(new Uint8Array(image.buffer), domain)
+  return concat([new Uint8Array(image.buffer), domain])
 }
 
 /** The frames of the guest's p2m list, in its order. @throws DomainBuilderError `bad-snapshot` when there are too few. */
@@ -108,12 +105,12 @@ function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
   const info = { guest_width: is64 ? 8 : 4, pt_levels: is64 ? 4 : 3, reserved0: 0, reserved1: 0 }
   const range = X86PvP2mFrames.encode({ p2m_start_pfn: 0, p2m_end_pfn: domain.memory.endPfn - 1 })
   const frames = BigUint64Array.from(p2mFrames(domain), BigInt)
-  return concat(
+  return concat([
     headers(DOMAIN_TYPE_X86_PV, version),
     libxc('X86_PV_INFO', X86PvInfo.encode(info)),
     ...policies(domain, version),
-    libxc('X86_PV_P2M_FRAMES', concat(range, new Uint8Array(frames.buffer))),
-  )
+    libxc('X86_PV_P2M_FRAMES', concat([range, new Uint8Array(frames.buffer)])),
+  ])
 }
 
 /** A vcpu's context as restoring takes it: %edx holds start_info's pfn, whatever it held before. */
@@ -122,40 +119,38 @@ function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
   const { boot } = domain
   const named = vcpu.id === 0 ? { rdx: BigInt(boot.startInfo.pfn) } : {}
   const context = encodePvContext({ ...vcpu, registers: { ...vcpu.registers, ...named } }, abi)
-  return libxc('X86_PV_VCPU_BASIC', concat(X86PvVcpu.encode({ vcpu_id: vcpu.id, reserved: 0 }), context))
+  return libxc('X86_PV_VCPU_BASIC', concat([X86PvVcpu.encode({ vcpu_id: vcpu.id, reserved: 0 }), context]))
 }
 
+/** Parts of a stream: what comes before the pages, the pages, and what follows them. */
+const stream = (domain: Domain, before: Uint8Array, after: Uint8Array): Part[] => [
+  solid(before),
+  pageDataRecords(domain, dataRuns(domain)),
+  solid(after),
+]
+
 /**
- * A PV guest whose frames are pfns (asPfns). A chunk is valid until the next one is asked for.
+ * A PV guest whose frames are pfns (asPfns).
  * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say.
  */
-export function* libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3, options: WorkOptions): Generator<Uint8Array> {
-  yield pvIntroduction(domain, version)
-  yield* pageDataRecords(domain, dataRuns(domain), options)
-  yield concat(
+export function libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Part[] {
+  const after = concat([
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('SHARED_INFO', domain.boot.sharedInfo),
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => vcpuRecord(domain, vcpu)),
     ...saved(domain, VCPU_RECORDS),
     libxc('END'),
-  )
+  ])
+  return stream(domain, pvIntroduction(domain, version), after)
 }
 
-/**
- * An HVM or PVH guest. HVM_PARAMS comes behind the pages it names: restoring clears them when it reads it.
- * A chunk is valid until the next one is asked for.
- */
-export function* libxcHvmStream(
-  domain: Domain<PvhBoot | HvmBoot>,
-  version: 2 | 3,
-  options: WorkOptions,
-): Generator<Uint8Array> {
-  yield concat(headers(DOMAIN_TYPE_X86_HVM, version), ...policies(domain, version))
-  yield* pageDataRecords(domain, dataRuns(domain), options)
-  yield concat(
+/** An HVM or PVH guest. HVM_PARAMS comes after the pages it names: restoring clears them when it reads it. */
+export function libxcHvmStream(domain: Domain<PvhBoot | HvmBoot>, version: 2 | 3): Part[] {
+  const after = concat([
     ...saved(domain, ['X86_TSC_INFO']),
     libxc('HVM_PARAMS', encodeHvmParams(domain.boot.hvmParams)),
     libxc('HVM_CONTEXT', hvmContextOf(domain)),
     libxc('END'),
-  )
+  ])
+  return stream(domain, concat([headers(DOMAIN_TYPE_X86_HVM, version), ...policies(domain, version)]), after)
 }

@@ -1,91 +1,104 @@
 /**
- * openSnapshot: a guest out of a file, whichever format it is in.
+ * openSnapshot: a guest out of a snapshot's files, whichever format they are in.
  *
- * Source: the first bytes of each format; see the files beside this one.
- * Gotcha: a raw image has no magic of its own: it is opened by its sidecar, with openRaw.
+ * Source: ./formats.ts.
+ * Gotcha: guest memory has no magic number, so a raw or qemu snapshot is known by the sidecar next to its main file.
  */
-import { XL_MAGIC } from '../abi/save-stream.js'
+import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { WorkOptions } from '../work.js'
 import { decompressInto, peekCompressed, sniffCompression } from './compressed.js'
-import { openElfCore } from './elf-core.js'
-import { isCore } from './elf-file.js'
-import { isKexec, KEXEC_SNIFFED, openKexec } from './kexec.js'
+import type { SnapshotFormat, SnapshotSource } from './format.js'
+import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import { memoryScratch, type Scratch } from './scratch.js'
 import { type ByteSource, bytesSource } from './source.js'
-import { isXenCore, openXenCore } from './xen-core.js'
-import { isXl, openXl } from './xen-save.js'
 
-/** Bytes by which a format is known. */
-const SNIFFED = Math.max(XL_MAGIC.length, KEXEC_SNIFFED)
+/** Bytes of a compressed file's content by which its format is known. */
+const PEEKED = 1 << 16
 
-/** The formats that are one file and know themselves. */
-export type SnapshotFormat = 'xl' | 'xen-core' | 'elf-core' | 'kexec'
+/** The files next to a snapshot's main file, by what their names add to its name: `{ '.json': bytesSource(sidecar) }`. */
+export type FilesBeside = Readonly<Record<string, ByteSource>>
 
-const OPEN: Readonly<Record<SnapshotFormat, (source: ByteSource) => Domain>> = {
-  xl: openXl,
-  'xen-core': openXenCore,
-  'elf-core': openElfCore,
-  kexec: openKexec,
+/** How the format of a snapshot is found. */
+export interface SniffOptions {
+  /** For a format of several files. Default: there are none. */
+  readonly beside?: FilesBeside
 }
 
-function formatOf(source: ByteSource): SnapshotFormat | undefined {
-  const start = new Uint8Array(Math.min(source.size, SNIFFED))
-  source.readInto(0, start)
-  if (isXl(start)) return 'xl'
-  if (isCore(start)) return isXenCore(source) ? 'xen-core' : 'elf-core'
-  return isKexec(start) ? 'kexec' : undefined
+/** How a snapshot is opened; `signal` and `onProgress` are about decompressing it, in bytes of the compressed file. */
+export interface OpenOptions extends WorkOptions, SniffOptions {
+  /** Where the content of a compressed snapshot is kept. Default: in memory, at most 2 GiB of it. */
+  readonly scratch?: Scratch
 }
 
-/** Whoever writes no TypeScript hands in the bytes themselves. */
+/** @throws DomainBuilderError `bad-config` for anything that is no source, such as the bytes themselves. */
 function requireSource(source: ByteSource): void {
   if (typeof source?.size === 'number' && typeof source.readInto === 'function') return
-  throw new DomainBuilderError('bad-config', 'a snapshot is opened from a ByteSource', {
+  throw new DomainBuilderError('bad-config', 'the snapshot is not a ByteSource', {
     expected: 'size and readInto(), such as bytesSource(bytes) has',
     found: source instanceof Uint8Array ? 'a Uint8Array' : typeof source,
   })
 }
 
-/** The name of a file's format, compressed or not; undefined when it is none of ours, or damaged where it begins. */
-export async function sniffSnapshot(source: ByteSource): Promise<SnapshotFormat | undefined> {
-  requireSource(source)
+/** @throws DomainBuilderError `bad-config`. */
+function filesOf(main: ByteSource, { beside = {} }: SniffOptions): SnapshotSource {
+  requireSource(main)
+  Object.values(beside).forEach(requireSource)
+  return { main, beside: (suffix) => (Object.hasOwn(beside, suffix) ? beside[suffix] : undefined) }
+}
+
+function formatOf(files: SnapshotSource): SnapshotFormat | undefined {
+  return Object.values(SNAPSHOT_FORMATS).find((format) => format.sniff(files))
+}
+
+/**
+ * The name of a snapshot's format, compressed or not; undefined when it is none of the table's, or is damaged where it
+ * begins.
+ * @throws DomainBuilderError `bad-config` for what is no ByteSource.
+ */
+export async function sniffSnapshot(
+  source: ByteSource,
+  options: SniffOptions = {},
+): Promise<SnapshotFormatName | undefined> {
+  const files = filesOf(source, options)
   const compression = sniffCompression(source)
-  if (compression === undefined) return formatOf(source)
   try {
-    return formatOf(bytesSource(await peekCompressed(source, compression, SNIFFED)))
+    const main = compression === undefined ? source : startSource(await peekCompressed(source, compression, PEEKED))
+    return formatOf({ ...files, main })?.name as SnapshotFormatName | undefined
   } catch (error) {
     if (error instanceof DomainBuilderError) return undefined
     throw error
   }
 }
 
-/** How a snapshot is opened; `signal` and `onProgress` are about decompressing it, in bytes of the compressed file. */
-export interface OpenOptions extends WorkOptions {
-  /** Where what a compressed snapshot holds is kept. Default: in memory, at most 2 GiB of it. */
-  readonly scratch?: Scratch
-}
+const startSource = (pieces: readonly Uint8Array[]): ByteSource => bytesSource(concat(pieces))
 
 /**
- * Opens a snapshot, compressed by gzip, by zstd or not at all; pages are read when somebody looks at them.
- * @throws DomainBuilderError `bad-config` for what is no source, `unknown-format`, `payload-damaged` or `payload-too-large` where it is compressed, or
- * whatever the format's reader has to say of the file; the signal's reason.
+ * Opens a snapshot of any format, compressed by gzip, by zstd or not at all. Pages are read when somebody looks at them.
+ * @throws DomainBuilderError `bad-config` for what is no source, `unknown-format`, `payload-damaged` or `payload-too-large`
+ * where it is compressed, and what the format's reader refuses; the signal's reason.
+ * @example
+ * ```ts
+ * const guest = await openSnapshot(bytesSource(readFileSync('guest.xl')))
+ * const raw = await openSnapshot(bytesSource(image), { beside: { '.json': bytesSource(sidecar) } })
+ * ```
  */
 export async function openSnapshot(source: ByteSource, options: OpenOptions = {}): Promise<Domain> {
-  requireSource(source)
+  const files = filesOf(source, options)
   const compression = sniffCompression(source)
-  if (compression === undefined) return openPlain(source)
+  if (compression === undefined) return openFiles(files)
   const scratch = options.scratch ?? memoryScratch()
-  return openPlain(await decompressInto(source, compression, scratch, options))
+  return openFiles({ ...files, main: await decompressInto(source, compression, scratch, options) })
 }
 
-/** As openSnapshot(), of a file that is not compressed: no waiting. */
-export function openPlain(source: ByteSource): Domain {
-  const format = formatOf(source)
-  if (format !== undefined) return OPEN[format](source)
-  throw new DomainBuilderError('unknown-format', 'no snapshot that we know', {
-    expected: 'a save file of xl, a core of xl dump-core, an ELF core, or kexec segments',
-    found: `${source.size} bytes of something else`,
+/** The guest in files that are not compressed. @throws DomainBuilderError as openSnapshot() does. */
+export function openFiles(files: SnapshotSource): Domain {
+  const format = formatOf(files)
+  if (format !== undefined) return format.open(files)
+  throw new DomainBuilderError('unknown-format', 'the snapshot format is unknown', {
+    expected: SNAPSHOT_FORMAT_NAMES.join(', '),
+    found: `${files.main.size} bytes of another kind`,
     offset: 0,
   })
 }

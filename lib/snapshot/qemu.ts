@@ -8,53 +8,62 @@
  */
 
 import { Ehdr64, EM_X86_64, ET_EXEC, Phdr64, PN_XNUM } from '../abi/elf.js'
+import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, LOW_HOLE, pcMemoryUpTo } from '../guest/memory-map.js'
 import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
-import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { elfHeader, loadHeader } from './elf-file.js'
+import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { openGuest, openRanges } from './guest-json.js'
-import { JsonValue } from './json.js'
-import { concat } from './libxc-stream.js'
 import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
-import { type RawSidecar, rawSidecar } from './raw.js'
-import { type ByteSource, requireBytes } from './source.js'
+import { DEFAULT_NAME, type RawSidecar, rawSidecar } from './raw.js'
+import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
+import { type Part, SnapshotFile, solid } from './snapshot-file.js'
+import { requireBytes } from './source.js'
 
 /** `format` of the qemu format's sidecar, by which it is told from the raw format's. */
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
-/** Bytes of a file, and where in it they begin. */
-export interface Piece {
-  /** In bytes, from the file's beginning. */
-  readonly offset: number
-  /** Valid until the next piece is asked for. */
-  readonly bytes: Uint8Array
-}
+/** What the boot ROM's name adds to the memory file's. */
+const ROM_SUFFIX = '.rom'
 
-/** A snapshot in the making: the memory file, the boot ROM beside it, and the sidecar that says the rest. */
-export interface QemuSnapshot {
-  /** Bytes of the memory file. */
-  readonly size: number
-  /** The memory file's pieces, in order of offset, made as they are asked for; between them the file is zero. */
-  pieces(options?: WorkOptions): Iterable<Piece>
-  /** 65536 bytes, or an option ROM of whole 512 bytes for a guest that is entered in real mode. */
-  readonly rom: Uint8Array
-  /** To be written as JSON, to FILE.json; ARCHITECTURE.md, "The qemu format". */
-  readonly sidecar: { readonly [field: string]: unknown }
+/** A run of the guest's pages, and where in the memory file it lies. */
+interface FileRun {
+  readonly offset: number
+  readonly pfn: Pfn
+  readonly pages: number
 }
 
 /**
- * A guest for QEMU, as files to be written. Guests without a hypervisor alone: linux, and pvh of platform pc.
- * @param file name of the memory file; the ROM is FILE.rom beside it, the sidecar FILE.json.
+ * A guest for QEMU: its memory as an ELF, the boot ROM, and the sidecar. Guests without a hypervisor alone: linux, and pvh
+ * of platform pc.
  * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can bring about.
  */
-export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
+function writeQemu(domain: Domain, options: WriteOptions = {}): readonly SnapshotFile[] {
+  const { name = DEFAULT_NAME } = options
+  const runs = fileRuns(domain)
+  return [
+    new SnapshotFile('', [memoryPart(domain, runs)], options),
+    new SnapshotFile(ROM_SUFFIX, [solid(qemuRom(domain))]),
+    new SnapshotFile(SIDECAR_SUFFIX, [solid(sidecarBytes(qemuSidecar(domain, runs, name)))]),
+  ]
+}
+
+/**
+ * The ROM by which QEMU enters a guest: 65536 bytes, or an option ROM of whole 512 bytes for a guest in real mode.
+ * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can bring about.
+ */
+export function qemuRom(domain: Domain): Uint8Array {
   const vcpu = requireBareGuest(domain, 'QEMU')
+  return inRealMode(vcpu) ? optionRom(vcpu, lowPieces(domain)) : bootRom(vcpu, trampolinePage(domain))
+}
+
+function fileRuns(domain: Domain): readonly FileRun[] {
   const runs = [...domain.memory.pages()]
   if (runs.length >= PN_XNUM) {
     throw new DomainBuilderError('does-not-fit', 'the memory is in more pieces than an ELF can have', {
@@ -62,53 +71,64 @@ export function qemuSnapshot(domain: Domain, file: string): QemuSnapshot {
       found: `${runs.length}`,
     })
   }
-  const headers = alignUp(Ehdr64.size + runs.length * Phdr64.size, PAGE_SIZE)
-  let size = headers
-  const segments = runs.map(({ pfn, pages }) => {
-    const segment = { offset: size, pfn, pages }
-    size += pages * PAGE_SIZE
-    return segment
+  let offset = headerBytes(runs.length)
+  return runs.map(({ pfn, pages }) => {
+    const run = { offset, pfn, pages }
+    offset += pages * PAGE_SIZE
+    return run
   })
-  const raw: RawSidecar = rawSidecar(domain, file)
+}
+
+/** Bytes of the ELF header and the program headers, in whole pages. */
+const headerBytes = (runs: number): number => alignUp(Ehdr64.size + runs * Phdr64.size, PAGE_SIZE)
+
+function memoryPart(domain: Domain, runs: readonly FileRun[]): Part {
+  const { rip = 0n } = requireBareGuest(domain, 'QEMU').registers
+  const headers = elfHeaders(runs, rip)
+  const last = runs.at(-1)
   return {
-    size,
-    rom: inRealMode(vcpu) ? optionRom(vcpu, lowPieces(domain)) : bootRom(vcpu, trampolinePage(domain)),
-    sidecar: {
-      ...raw,
-      format: QEMU_FORMAT,
-      memory: {
-        ...(raw.memory as object),
-        ranges: domain.memory.ranges.map(({ start, end }) => [start, end]),
-        data: segments.map(({ pfn, pages, offset }) => [pfn, pages, offset]),
-      },
-      qemu: { rom: `${file}.rom`, command: ['qemu-system-x86_64', ...qemuArguments(domain, file)] },
-    },
-    *pieces(options = {}) {
-      yield { offset: 0, bytes: elfHeaders(segments, vcpu.registers.rip) }
+    length: last === undefined ? headerBytes(0) : last.offset + last.pages * PAGE_SIZE,
+    content: headers.length + domain.memory.placedBytes,
+    *pieces() {
+      yield { offset: 0, bytes: headers }
       let at = 0
-      for (const { paddr, bytes } of domain.memory.chunks(options)) {
+      for (const { paddr, bytes } of domain.memory.chunks()) {
         // Chunks come in order, and never reach from one run of pages into another.
-        let segment = segments[at]
-        while (segment && paddr >= paddrOf(segment.pfn + segment.pages)) segment = segments[++at]
-        if (segment) yield { offset: segment.offset + paddr - paddrOf(segment.pfn), bytes }
+        let run = runs[at]
+        while (run && paddr >= paddrOf(run.pfn + run.pages)) run = runs[++at]
+        if (run) yield { offset: run.offset + paddr - paddrOf(run.pfn), bytes }
       }
     },
   }
 }
 
-function elfHeaders(segments: readonly { offset: number; pfn: Pfn; pages: number }[], entry: bigint): Uint8Array {
-  return concat(
+function qemuSidecar(domain: Domain, runs: readonly FileRun[], name: string): RawSidecar {
+  const raw = rawSidecar(domain, name)
+  return {
+    ...raw,
+    format: QEMU_FORMAT,
+    memory: {
+      ...(raw.memory as object),
+      ranges: domain.memory.ranges.map(({ start, end }) => [start, end]),
+      data: runs.map(({ pfn, pages, offset }) => [pfn, pages, offset]),
+    },
+    qemu: { rom: `${name}${ROM_SUFFIX}`, command: ['qemu-system-x86_64', ...qemuArguments(domain, name)] },
+  }
+}
+
+function elfHeaders(runs: readonly FileRun[], entry: bigint): Uint8Array {
+  return concat([
     elfHeader(EM_X86_64, {
       e_type: ET_EXEC,
       e_entry: entry,
       e_phoff: BigInt(Ehdr64.size),
       e_phentsize: Phdr64.size,
-      e_phnum: segments.length,
+      e_phnum: runs.length,
     }),
-    ...segments.map(({ offset, pfn, pages }) =>
+    ...runs.map(({ offset, pfn, pages }) =>
       loadHeader({ offset, filesz: pages * PAGE_SIZE, paddr: paddrOf(pfn), memsz: pages * PAGE_SIZE }),
     ),
-  )
+  ])
 }
 
 /** What a BIOS would overwrite before the guest begins. */
@@ -153,7 +173,7 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
       '-serial',
       'stdio',
     ],
-    ...[realMode ? '-option-rom' : '-bios', `${file}.rom`, '-device', `loader,file=${file}`],
+    ...[realMode ? '-option-rom' : '-bios', `${file}${ROM_SUFFIX}`, '-device', `loader,file=${file}`],
   ]
 }
 
@@ -161,9 +181,9 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
  * A guest out of its sidecar and memory file.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`.
  */
-export function openQemu(sidecar: string, file: ByteSource): Domain {
-  const json = JsonValue.parse(sidecar, 'sidecar')
-  json.at('format').oneOf(QEMU_FORMAT)
+function openQemu(files: SnapshotSource): Domain {
+  const json = readSidecar(files, QEMU_FORMAT)
+  const file = files.main
   const memory = new GuestMemory(openRanges(json.at('memory')))
   for (const piece of json.at('memory').at('data').list(PN_XNUM)) {
     const [pfn, pages, offset] = piece.list(3)
@@ -176,4 +196,16 @@ export function openQemu(sidecar: string, file: ByteSource): Domain {
     memory.generate(paddr, bytes, (done, out) => file.readInto(at + done, out))
   }
   return openGuest(json, memory)
+}
+
+/** What `xdb run` starts in QEMU. */
+export const qemuFormat: SnapshotFormat = {
+  name: 'qemu',
+  summary: 'an ELF of the memory, a boot ROM and a JSON sidecar, for QEMU',
+  extensions: [],
+  files: ['', ROM_SUFFIX, SIDECAR_SUFFIX],
+  purpose: 'vmm',
+  sniff: (files) => hasSidecar(files, QEMU_FORMAT),
+  open: openQemu,
+  write: writeQemu,
 }

@@ -9,12 +9,17 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
+import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
-import { JsonValue } from './json.js'
+import type { JsonValue } from './json.js'
+import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
+import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 
 /** `format` of a sidecar of the raw format. */
 export const RAW_FORMAT = 'xen-domain-builder/raw'
+/** The main file's name in a sidecar, where the caller gives none. */
+export const DEFAULT_NAME = 'guest'
 
 /** Bounds on lists in a sidecar: far above what any guest has, far below what hurts. */
 const MAX_RUNS = 1 << 20
@@ -22,8 +27,8 @@ const MAX_RUNS = 1 << 20
 /** The sidecar: what JSON.stringify gets. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
   /** By which the file is known. */
-  readonly format: typeof RAW_FORMAT
-  /** Of the format; ARCHITECTURE.md says what each has. */
+  readonly format: string
+  /** Of the format; docs/formats.md says what each has. */
   readonly version: typeof GUEST_JSON_VERSION
   readonly [field: string]: unknown
 }
@@ -47,14 +52,27 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
   }
 }
 
+/** Guest-physical memory as part of a file, at its own address. */
+const memoryPart = ({ memory }: Domain): Part => ({
+  length: memory.endPfn * PAGE_SIZE,
+  content: memory.placedBytes,
+  *pieces() {
+    for (const { paddr, bytes } of memory.chunks()) yield { offset: paddr, bytes }
+  },
+})
+
+function writeRaw(domain: Domain, options: WriteOptions = {}): readonly SnapshotFile[] {
+  const sidecar = sidecarBytes(rawSidecar(domain, options.name ?? DEFAULT_NAME))
+  return [new SnapshotFile('', [memoryPart(domain)], options), new SnapshotFile(SIDECAR_SUFFIX, [solid(sidecar)])]
+}
+
 /**
  * A guest out of its sidecar and image; pages are read when somebody looks at them.
  * @throws DomainBuilderError `bad-snapshot` for a sidecar that contradicts itself, `truncated` for a short image.
  */
-export function openRaw(sidecar: string, image: ByteSource): Domain {
-  const json = JsonValue.parse(sidecar, 'sidecar')
-  json.at('format').oneOf(RAW_FORMAT)
-  return openGuest(json, openMemory(json.at('memory'), image))
+function openRaw(files: SnapshotSource): Domain {
+  const json = readSidecar(files, RAW_FORMAT)
+  return openGuest(json, openMemory(json.at('memory'), files.main))
 }
 
 function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
@@ -71,4 +89,15 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
     memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
   }
   return memory
+}
+
+/** Guest memory in pfn order, and a sidecar. */
+export const rawFormat: SnapshotFormat = {
+  name: 'raw',
+  summary: 'guest memory in pfn order, sparse, and a JSON sidecar',
+  extensions: ['img'],
+  files: ['', SIDECAR_SUFFIX],
+  sniff: (files) => hasSidecar(files, RAW_FORMAT),
+  open: openRaw,
+  write: writeRaw,
 }

@@ -4,6 +4,7 @@
  * Source: our own design. The library touches no file system: it has memory; whoever has a disk gives a file.
  * Gotcha: blocks of zeros take no room, so what was never written must read as zero.
  */
+import { isZero } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type ByteSource, requireBytes } from './source.js'
 
@@ -82,7 +83,3 @@ export function* inBlocks(bytes: Uint8Array, offset: number): Generator<InBlock>
     done += part.length
   }
 }
-
-/** Whether all bytes are zero: the first one is, and each is as the one before it. */
-export const isZero = (bytes: Uint8Array): boolean =>
-  (bytes[0] ?? 0) === 0 && Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0

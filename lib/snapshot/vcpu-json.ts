@@ -5,6 +5,7 @@
  * Source: our own format, described in ARCHITECTURE.md ("The raw format").
  * Gotcha: a PV guest's segments have no hidden parts of their own; whatever is absent here is absent in the Vcpu.
  */
+import { toBase64 } from '../bytes.js'
 import { pvContextBytes, registers32 } from '../guest/pv-context.js'
 import {
   type Descriptor,
@@ -58,7 +59,7 @@ export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
             kernel_ss: hex(vcpu.pv.kernelSs),
             kernel_sp: hex(vcpu.pv.kernelSp),
             vm_assist: hex(vcpu.pv.vmAssist),
-            ...(vcpu.pv.context ? { context: Buffer.from(vcpu.pv.context).toString('base64') } : {}),
+            ...(vcpu.pv.context ? { context: toBase64(vcpu.pv.context) } : {}),
           },
         }
       : {}),

@@ -22,6 +22,7 @@ import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB
 import { XEN_ELFNOTE } from '../abi/elfnote.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
+import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory, type Run } from '../guest/memory.js'
 import { makeP2m } from '../guest/p2m.js'
@@ -30,26 +31,30 @@ import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
-import { Work, type WorkOptions } from '../work.js'
+import type { WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
   elfHeader,
   encodeNote,
+  isCore,
   readNotes,
   readSections,
   refuseElf,
   type Section,
   withinElf,
 } from './elf-file.js'
-import { concat } from './libxc-stream.js'
+import { type SnapshotFormat, startOf } from './format.js'
 import { readBytes } from './records.js'
+import { flowing, type Part, SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 import { hvmGuest } from './xen-core-hvm.js'
 
 const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
 const MAX_VCPUS = 4096
+/** The section that holds the names of all. */
+const SECTION_NAMES = '.shstrtab'
 /** Entries of the frame list that are made or read at a time. */
 const ENTRIES_AT_ONCE = 1 << 16
 
@@ -57,94 +62,69 @@ const isPv = (domain: Domain): boolean => domain.type === 'pv'
 const contextAbi = (domain: Domain): 'x86_64' | 'x86_32p' =>
   domain.abi === 'x86_32p' && isPv(domain) ? 'x86_32p' : 'x86_64'
 
-interface SectionPlan {
+interface PlannedSection {
   readonly name: string
   readonly type: number
-  readonly size: number
   readonly entsize: number
   readonly align: number
+  readonly part: Part
 }
 
-/**
- * A guest as a dump-core file, in chunks; each is valid until the next one is asked for. Progress is told of its pages.
- * @throws the signal's reason.
- */
-export function* writeXenCore(domain: Domain, options: WorkOptions = {}): Generator<Uint8Array> {
-  const runs = dataRuns(domain)
-  const pages = runs.reduce((sum, run) => sum + run.pages, 0)
-  const notes = concat(...coreNotes(domain, pages).map(encodeNote))
-  const contexts = concat(...domain.vcpus.map((vcpu) => encodePvContext(vcpu, contextAbi(domain))))
-  const { boot } = domain
-  const shared = boot.kind === 'start_info' ? boot.sharedInfo : undefined
-  const entryBytes = isPv(domain) ? 16 : 8
-  const plans: SectionPlan[] = [
-    { name: '', type: SHT_NULL, size: 0, entsize: 0, align: 0 },
-    { name: DUMPCORE_SECTION.notes, type: SHT_NOTE, size: notes.length, entsize: 0, align: 4 },
-    {
-      name: DUMPCORE_SECTION.prstatus,
-      type: SHT_PROGBITS,
-      size: contexts.length,
-      entsize: pvContextBytes(contextAbi(domain)),
-      align: 8,
-    },
-    ...(shared
-      ? [
-          {
-            name: DUMPCORE_SECTION.sharedInfo,
-            type: SHT_PROGBITS,
-            size: shared.length,
-            entsize: shared.length,
-            align: 8,
-          },
-        ]
-      : []),
-    {
-      name: isPv(domain) ? DUMPCORE_SECTION.p2m : DUMPCORE_SECTION.pfn,
-      type: SHT_PROGBITS,
-      size: pages * entryBytes,
-      entsize: entryBytes,
-      align: 8,
-    },
-    { name: DUMPCORE_SECTION.pages, type: SHT_PROGBITS, size: pages * PAGE_SIZE, entsize: PAGE_SIZE, align: PAGE_SIZE },
+/** A guest as a dump-core file. */
+export function writeXenCore(domain: Domain, options: WorkOptions = {}): SnapshotFile {
+  const planned = plannedSections(domain)
+  const names = sectionNames(planned)
+  const sections = [
+    ...planned,
+    { name: SECTION_NAMES, type: SHT_STRTAB, entsize: 0, align: 1, part: solid(names.table) },
   ]
-  const names = sectionNames(plans)
-  plans.push({ name: '.shstrtab', type: SHT_STRTAB, size: names.table.length, entsize: 0, align: 1 })
   const header = elfHeader(domain.abi === 'x86_64' ? EM_X86_64 : EM_386, {
     e_shoff: BigInt(Ehdr64.size),
     e_shentsize: Shdr64.size,
-    e_shnum: plans.length,
-    e_shstrndx: plans.length - 1,
+    e_shnum: sections.length,
+    e_shstrndx: sections.length - 1,
   })
-  let end = Ehdr64.size + plans.length * Shdr64.size
-  const headers = plans.map((plan) => {
-    const offset = plan.align > 1 ? alignUp(end, plan.align) : end
-    if (plan.type !== SHT_NULL) end = offset + plan.size
-    return {
-      offset: plan.type === SHT_NULL ? 0 : offset,
-      bytes: sectionHeader(plan, names.offsetOf(plan.name), offset),
-    }
-  })
-  let written = 0
-  const upTo = (index: number): Uint8Array => new Uint8Array(Math.max(0, (headers[index]?.offset ?? 0) - written))
-  const parts: Uint8Array[] = [
-    concat(header, ...headers.map(({ bytes }) => bytes)),
-    notes,
-    contexts,
-    ...(shared ? [shared] : []),
-  ]
-  for (const [i, part] of parts.entries()) {
-    const gap = i === 0 ? new Uint8Array(0) : upTo(i)
-    yield concat(gap, part)
-    written += gap.length + part.length
+  const headers: Uint8Array[] = []
+  const parts: Part[] = []
+  let end = Ehdr64.size + sections.length * Shdr64.size
+  for (const section of sections) {
+    const offset = alignUp(end, section.align)
+    headers.push(sectionHeader(section, names.offsetOf(section.name), offset))
+    parts.push(zeros(offset - end), section.part)
+    end = offset + section.part.length
   }
-  const listIndex = parts.length
-  yield upTo(listIndex)
-  written = headers[listIndex]?.offset ?? 0
-  yield* frameList(domain, runs)
-  written += pages * entryBytes
-  yield upTo(listIndex + 1)
-  yield* pageContents(domain, runs, new Work(bytesOf(runs), options))
-  yield names.table
+  return new SnapshotFile('', [solid(concat([header, ...headers])), ...parts], options)
+}
+
+/** All sections except the one of their names. */
+function plannedSections(domain: Domain): PlannedSection[] {
+  const runs = dataRuns(domain)
+  const pages = bytesOf(runs) / PAGE_SIZE
+  const abi = contextAbi(domain)
+  const { boot } = domain
+  const shared = boot.kind === 'start_info' ? boot.sharedInfo : undefined
+  const bits = (name: string, entsize: number, part: Part, align = 8): PlannedSection => ({
+    name,
+    type: SHT_PROGBITS,
+    entsize,
+    align,
+    part,
+  })
+  const notes = solid(concat([...coreNotes(domain, pages).map(encodeNote)]))
+  const contexts = solid(concat([...domain.vcpus.map((vcpu) => encodePvContext(vcpu, abi))]))
+  const frames = isPv(domain) ? { name: DUMPCORE_SECTION.p2m, bytes: 16 } : { name: DUMPCORE_SECTION.pfn, bytes: 8 }
+  return [
+    { name: '', type: SHT_NULL, entsize: 0, align: 1, part: solid(new Uint8Array(0)) },
+    { name: DUMPCORE_SECTION.notes, type: SHT_NOTE, entsize: 0, align: 4, part: notes },
+    bits(DUMPCORE_SECTION.prstatus, pvContextBytes(abi), contexts),
+    ...(shared ? [bits(DUMPCORE_SECTION.sharedInfo, shared.length, solid(shared))] : []),
+    bits(
+      frames.name,
+      frames.bytes,
+      flowing(pages * frames.bytes, () => frameList(domain, runs)),
+    ),
+    bits(DUMPCORE_SECTION.pages, PAGE_SIZE, pageContents(domain, runs), PAGE_SIZE),
+  ]
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
@@ -168,27 +148,27 @@ function coreNotes(domain: Domain, pages: number): CoreNote[] {
   ]
 }
 
-function sectionNames(plans: readonly SectionPlan[]): { table: Uint8Array; offsetOf(name: string): number } {
-  const text = `${plans.map(({ name }) => `${name}\0`).join('')}.shstrtab\0`
+function sectionNames(sections: readonly PlannedSection[]): { table: Uint8Array; offsetOf(name: string): number } {
+  const text = `${sections.map(({ name }) => `${name}\0`).join('')}${SECTION_NAMES}\0`
   return {
-    table: new Uint8Array(Buffer.from(text)),
+    table: encodeUtf8(text),
     offsetOf: (name) => (name === '' ? 0 : text.indexOf(`\0${name}\0`) + 1),
   }
 }
 
-function sectionHeader(plan: SectionPlan, sh_name: number, offset: number): Uint8Array {
-  const isNull = plan.type === SHT_NULL
+function sectionHeader({ type, align, entsize, part }: PlannedSection, sh_name: number, offset: number): Uint8Array {
+  const isNull = type === SHT_NULL
   return Shdr64.encode({
     sh_name,
-    sh_type: plan.type,
+    sh_type: type,
     sh_flags: 0n,
     sh_addr: 0n,
     sh_offset: isNull ? 0n : BigInt(offset),
-    sh_size: BigInt(plan.size),
+    sh_size: BigInt(part.length),
     sh_link: 0,
     sh_info: 0,
-    sh_addralign: BigInt(plan.align),
-    sh_entsize: BigInt(plan.entsize),
+    sh_addralign: isNull ? 0n : BigInt(align),
+    sh_entsize: BigInt(entsize),
   })
 }
 
@@ -397,4 +377,15 @@ function found({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | unde
     for (let i = 0; i < pages; i++) if (isThere(pfn + i)) return pfn + i
   }
   return undefined
+}
+
+/** What `xl dump-core` writes. */
+export const xenCoreFormat: SnapshotFormat = {
+  name: 'xen-core',
+  summary: 'the core of xl dump-core',
+  extensions: [],
+  files: [''],
+  sniff: ({ main }) => isCore(startOf(main, Ehdr64.size)) && isXenCore(main),
+  open: ({ main }) => openXenCore(main),
+  write: (domain, options) => [writeXenCore(domain, options)],
 }

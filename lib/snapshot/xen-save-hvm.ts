@@ -6,8 +6,10 @@
  * the same cannot start from any save file, xl's own included. In the stream both are alike: the configuration, or the
  * state of a device model behind the stream, says that a guest is HVM.
  */
+
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
+import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import {
   type Domain,
@@ -71,13 +73,13 @@ function asksXenForItsMap({ memory, regions }: Domain): boolean {
   const kernel = regions.find(({ name }) => name === 'kernel')
   if (kernel === undefined) return false
   const own = memory.read(kernel.pfn * PAGE_SIZE, Math.min(kernel.pages, GRUBS_OWN_PAGES) * PAGE_SIZE)
-  return Buffer.from(own.buffer, own.byteOffset, own.length).includes(ASKS_XEN_FOR_ITS_MAP)
+  return indexOf(own, encodeLatin1(ASKS_XEN_FOR_ITS_MAP)) >= 0
 }
 
 /** The body of HVM_PARAMS. */
 export function encodeHvmParams(params: readonly Param[]): Uint8Array {
   const entries = params.map(({ index, value }) => HvmParam.encode({ index: BigInt(index), value }))
-  return new Uint8Array(Buffer.concat([HvmParams.encode({ count: params.length, reserved: 0 }), ...entries]))
+  return concat([HvmParams.encode({ count: params.length, reserved: 0 }), ...entries])
 }
 
 /** The body of HVM_CONTEXT: as it was found, where the guest has state that a Domain has no word for. */
@@ -129,7 +131,7 @@ export function openHvmOrPvh(
   const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams }
   const guest: Domain<PvhBoot> = { ...common, type, boot, pageType: pageTypes(boot) }
   const begun = atFirstInstant(guest, first)
-  if (begun === undefined || Buffer.compare(encodeHvmContext(vcpus), context.body) !== 0) {
+  if (begun === undefined || !equal(encodeHvmContext(vcpus), context.body)) {
     return { ...guest, ...begun, saved }
   }
   // Our own writer says the same again: nothing needs to be kept of what a Domain says itself.

@@ -21,26 +21,29 @@ import {
   XlHeader,
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
+import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
+import { hypercallPage } from '../guest/hypercall-page.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
-import { PAGE_SIZE } from '../units.js'
-import type { WorkOptions } from '../work.js'
+import { PAGE_SIZE, paddrOf } from '../units.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
+import { type SnapshotFormat, startOf, type WriteOptions } from './format.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
-import { concat, libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
+import { libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
+import { SnapshotFile, solid } from './snapshot-file.js'
 import { type ByteSource, readAhead } from './source.js'
 import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
-/** How a save file of xl is written; progress is told of the records that hold its pages. */
-export interface XlOptions extends WorkOptions {
+/** How a save file of xl is written. */
+export interface XlOptions extends WriteOptions {
   /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3
   /** Default: made from the guest's content. */
@@ -54,14 +57,18 @@ const LIBXL_RECORDS = ['EMULATOR_XENSTORE_DATA', 'EMULATOR_CONTEXT'] as const
 
 /** Whether the file begins as one of xl's. */
 export function isXl(start: Uint8Array): boolean {
-  return Buffer.from(start.subarray(0, XL_MAGIC.length)).toString('latin1') === XL_MAGIC
+  return decodeLatin1(start.subarray(0, XL_MAGIC.length)) === XL_MAGIC
 }
 
 /**
- * A guest as the bytes of a save file, in chunks; each is valid until the next one is asked for.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or options that say nothing; the signal's reason.
+ * A guest as a save file that `xl restore` starts.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or options that say nothing.
+ * @example
+ * ```ts
+ * await writeFile('guest.xl', writeXl(guest))
+ * ```
  */
-export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uint8Array> {
+export function writeXl(domain: Domain, options: XlOptions = {}): SnapshotFile {
   const guest = restorable(domain)
   const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
   const { version = 3 } = options
@@ -72,14 +79,18 @@ export function* writeXl(domain: Domain, options: XlOptions = {}): Generator<Uin
     })
   }
   logSnapshot('xl: libxc stream version %d of %s, %d pages', version, guest.name, guest.memory.pageCount)
-  yield introduction(config)
-  yield* isHvmOrPvh(guest)
-    ? libxcHvmStream(guest, version, options)
-    : libxcPvStream(guest as Domain<PvBoot>, version, options)
   const emulators = (guest.saved?.records ?? []).flatMap(({ name, body }) =>
     LIBXL_RECORDS.filter((known) => known === name).map((known) => record(LIBXL_RECORD[known], body)),
   )
-  yield concat(...emulators, record(LIBXL_RECORD.END, new Uint8Array(0)))
+  return new SnapshotFile(
+    '',
+    [
+      solid(introduction(config)),
+      ...(isHvmOrPvh(guest) ? libxcHvmStream(guest, version) : libxcPvStream(guest as Domain<PvBoot>, version)),
+      solid(concat([...emulators, record(LIBXL_RECORD.END, new Uint8Array(0))])),
+    ],
+    options,
+  )
 }
 
 /** The guest with pfns for frames. */
@@ -100,19 +111,28 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   }
   if (readStartInfo(domain).flags & SIF_MOD_START_PFN) {
     return wrong(
-      'restoring clears start_info.flags, and the guest would not find its ramdisk',
-      'a ramdisk that is mapped (mapRamdisk)',
+      'the ramdisk is not mapped, and restoring clears the flag by which the guest finds it: build the guest with purpose restore',
+      "purpose: 'restore' (--purpose restore), which maps it",
       'SIF_MOD_START_PFN',
     )
   }
-  return asPfns({ ...domain, boot })
+  return asPfns(withHypercalls({ ...domain, boot }))
+}
+
+/** The guest with its hypercall page filled: nothing fills it when the guest is restored. */
+function withHypercalls(domain: Domain<PvBoot>): Domain<PvBoot> {
+  const { hypercallPage: pfn } = domain.boot
+  if (pfn === undefined) return domain
+  const memory = domain.memory.copy()
+  memory.place(paddrOf(pfn), hypercallPage(domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p'))
+  return { ...domain, memory }
 }
 
 /** Everything in front of the libxc stream. */
 function introduction(config: string): Uint8Array {
-  const json = Buffer.from(`${config}\0`)
-  const length = Buffer.alloc(4)
-  length.writeUInt32LE(json.length)
+  const json = encodeUtf8(`${config}\0`)
+  const length = new Uint8Array(Uint32Array.BYTES_PER_ELEMENT)
+  new DataView(length.buffer).setUint32(0, json.length, true)
   const header = XlHeader.encode({
     byteorder: XL_BYTEORDER,
     mandatory_flags: XL_MANDATORY_JSON | XL_MANDATORY_STREAM_V2,
@@ -121,15 +141,15 @@ function introduction(config: string): Uint8Array {
   })
   const libxl = new DataView(new ArrayBuffer(LIBXL_HEADER_BYTES - LIBXL_IDENT.length))
   libxl.setUint32(0, LIBXL_VERSION)
-  return concat(
-    Buffer.from(XL_MAGIC, 'latin1'),
+  return concat([
+    encodeLatin1(XL_MAGIC),
     header,
     length,
     json,
-    Buffer.from(LIBXL_IDENT, 'latin1'),
+    encodeLatin1(LIBXL_IDENT),
     new Uint8Array(libxl.buffer),
     record(LIBXL_RECORD.LIBXC_CONTEXT, new Uint8Array(0)),
-  )
+  ])
 }
 
 /**
@@ -177,9 +197,7 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   if (bytes > length - 4)
     wrong('the configuration does not fit', `at most ${length - 4} bytes`, `${bytes}`, head.length)
   return {
-    config: Buffer.from(optional.subarray(4, 4 + bytes))
-      .toString()
-      .replace(/\0+$/, ''),
+    config: decodeUtf8(optional.subarray(4, 4 + bytes)).replace(/\0+$/, ''),
     offset,
   }
 }
@@ -189,10 +207,7 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
   const view = new DataView(head.buffer)
   const version = view.getUint32(LIBXL_IDENT.length)
   const options = view.getUint32(LIBXL_IDENT.length + 4)
-  if (
-    Buffer.from(head.subarray(0, LIBXL_IDENT.length)).toString('latin1') !== LIBXL_IDENT ||
-    version !== LIBXL_VERSION
-  ) {
+  if (decodeLatin1(head.subarray(0, LIBXL_IDENT.length)) !== LIBXL_IDENT || version !== LIBXL_VERSION) {
     throw new DomainBuilderError('bad-snapshot', "libxl header: no libxl stream behind xl's header", {
       expected: `${LIBXL_IDENT}, version ${LIBXL_VERSION}`,
       found: `version ${version}`,
@@ -340,4 +355,16 @@ function waitingVcpu(id: number): Vcpu {
     ...control,
     pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
   }
+}
+
+/** What `xl restore` starts, and `xl save` writes. */
+export const xlFormat: SnapshotFormat<XlOptions> = {
+  name: 'xl',
+  summary: 'a save file that xl restore starts',
+  extensions: ['xl', 'save'],
+  files: [''],
+  purpose: 'restore',
+  sniff: ({ main }) => isXl(startOf(main, XL_MAGIC.length)),
+  open: ({ main }) => openXl(main),
+  write: (domain, options) => [writeXl(domain, options)],
 }

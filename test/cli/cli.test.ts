@@ -83,12 +83,12 @@ t.test('p2m from a file, an offset, or neither', async (t) => {
   const table = BigUint64Array.from({ length: 4096 }, (_, i) => BigInt(4095 - i))
   const p2m = file('p2m.bin', new Uint8Array(table.buffer))
   const image = file('p2m.img')
-  t.equal(xdb(['build', kernel, '-o', image, '--memory', '16', '--p2m', `file:${p2m}`]).code, 0)
+  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '16', '--p2m', `file:${p2m}`]).code, 0)
   t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'list')
-  t.equal(xdb(['build', kernel, '-o', image, '--memory', '16', '--p2m', 'offset:0x100']).code, 0)
+  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '16', '--p2m', 'offset:0x100']).code, 0)
   t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'offset:256')
-  t.equal(xdb(['build', kernel, '-o', image, '--memory', '32', '--p2m', `file:${p2m}`]).code, 1)
-  t.equal(xdb(['build', kernel, '-o', image, '--p2m', 'backwards']).code, 2)
+  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '32', '--p2m', `file:${p2m}`]).code, 1)
+  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--p2m', 'backwards']).code, 2)
 })
 
 t.test('a kernel from standard input', async (t) => {
@@ -213,6 +213,9 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
     t.equal(refused.code, 1)
     t.match(refused.err, message)
   }
+  const features = file('features.cfg', `kernel = "${kernel}"\nfeatures = "writable_page_tables"\n`)
+  const foreign = xdb(['build', '--config', features, '--type', 'pvh', '-o', file('bad.img')])
+  t.match(foreign.err, /bad-config: features is for type pv; this guest is pvh\n$/, "a type that is not the file's")
   t.equal(
     xdb(['build', '--config', file('none.cfg', 'memory = 8\n'), '-o', file('bad.img')]).code,
     2,

@@ -40,6 +40,7 @@ function xdb(args: readonly string[], input: Uint8Array | string = '') {
 
 put('kernel', pvKernelFile())
 put('text', 'hello\n')
+put('pvh.cfg', 'kernel = "kernel"\ntype = "pvh"\n')
 put('zeros', new Uint8Array(8192))
 put('empty')
 mkdirSync(path.join(folder, 'folder'))
@@ -80,8 +81,12 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['build kernel', 2, 'build needs -o FILE'],
   ['build -o x', 2, 'build needs a KERNEL, or --config FILE'],
   ['build --config empty -o x', 2, 'empty names no kernel: give a KERNEL'],
-  ['build kernel -o x --entry 64', 2, '--entry is for --type linux; this guest is pv'],
-  ['build kernel -o x --load-address 0x100000', 2, '--load-address is for --type pvh and linux; this guest is pv'],
+  ['build kernel -o x --entry 64', 2, '--entry needs --type linux'],
+  ['build kernel -o x --type auto --entry 64', 2, '--entry needs --type linux'],
+  ['build kernel -o x --load-address 0x100000', 2, '--load-address needs --type pvh or linux'],
+  ['build kernel -o x --type pv --entry 64', 2, '--entry is for --type linux; this guest is pv'],
+  ['build --config pvh.cfg -o x --p2m identity', 2, '--p2m is for --type pv; this guest is pvh'],
+  ['build kernel -o x --purpose vm', 2, "--purpose is one of create, restore, vmm; not 'vm'; did you mean vmm?"],
   ['build - --ramdisk - -o x', 2, '- stands for two inputs, and standard input can be read once'],
   ['diff - -', 2, '- stands for two inputs, and standard input can be read once'],
   ['completion bsh', 2, "the shell is bash, zsh, fish; not 'bsh'; did you mean bash?"],
@@ -100,6 +105,11 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['map zeros', 1, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
   ['validate text', 1, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
   ['run kernel', 1, 'unknown-format: kernel is a kernel: expected a snapshot'],
+  [
+    'build kernel -o x.xl --type linux',
+    1,
+    "bad-config: Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
+  ],
   ['build kernel -o x --ramdisk folder', 1, 'cannot-read: folder: is a directory'],
   ['build kernel -o missing/x', 1, 'cannot-write: missing/x: there is no directory missing'],
   ['build kernel -o text/x', 1, 'cannot-write: text/x: there is no directory text'],

@@ -30,7 +30,20 @@ const kernel = file('kernel')
 writeFileSync(kernel, pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
 const ramdisk = file('ramdisk')
 writeFileSync(ramdisk, pattern(7777))
-const asked = ['--memory', '16', '--ramdisk', ramdisk, '--vcpus', '2', '--cmdline', 'quiet', '--p2m', 'offset:0x77']
+const asked = [
+  '--type',
+  'pv',
+  '--memory',
+  '16',
+  '--ramdisk',
+  ramdisk,
+  '--vcpus',
+  '2',
+  '--cmdline',
+  'quiet',
+  '--p2m',
+  'offset:0x77',
+]
 
 t.test('a guest through every format is the same guest', async (t) => {
   const xl = file('guest.xl')
@@ -113,7 +126,6 @@ t.test("the output's ending says the format, of build as of convert", (t) => {
     ['xl.gz', 'xl'],
     ['core', 'elf-core'],
     ['kexec.img', 'raw'],
-    ['constructor', 'raw'],
   ] as const) {
     const name = file(`by-name.${ending}`)
     const built = xdb(['build', kernel, '-o', name, '--json', ...asked])
@@ -123,6 +135,13 @@ t.test("the output's ending says the format, of build as of convert", (t) => {
   }
   const said = xdb(['build', kernel, '-o', file('said.xl'), '--json', '--format', 'xen-core', ...asked])
   t.match(said.out.toString(), /"format": "xen-core"/)
+  for (const ending of ['constructor', 'zip', 'gz', 'elf.gz']) {
+    const refused = xdb(['build', kernel, '-o', file(`by-name.${ending}`), ...asked])
+    t.equal(refused.code, 2, ending)
+    t.match(refused.err, /does not say the format: give --format \(raw, .*\), or an extension \(\.img, /)
+  }
+  t.equal(xdb(['build', kernel, '-o', file('by-name'), ...asked]).code, 0, 'build writes raw without an extension')
+  t.ok(existsSync(file('by-name.json')))
   t.equal(xdb(['convert', image, '-o', file('constructor')]).code, 2, 'convert has no default')
   t.end()
 })

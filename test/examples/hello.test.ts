@@ -4,7 +4,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
-import { buildDomain, bytesSource, openRaw, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { buildDomain, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
+import { openSnapshotFile } from '../../lib/node/index.js'
 import { npmEnvironment } from '../peer/npm.js'
 import { projectRoot } from '../peer/paths.js'
 
@@ -26,7 +27,7 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   t.match(stdout, /\n│ 0x100 +kernel +4 KiB │◄─+┤ 0xffff880000100000 +kernel +rwx │\n/)
   const [made = ''] = readdirSync(dir)
   const image = readFileSync(join(dir, made, 'guest.img'))
-  const domain = openRaw(readFileSync(join(dir, made, 'guest.img.json'), 'utf8'), bytesSource(image))
+  const { domain } = await openSnapshotFile(join(dir, made, 'guest.img'))
   t.equal(image.length, 32 << 20)
   t.equal(readStartInfo(domain).nr_pages, 0x2000n)
   const kernel = helloKernel()

@@ -4,7 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
-import { bytesSource, openXl, readStartInfo, readVirtual, translate, validate } from '../../lib/index.js'
+import { bytesSource, readStartInfo, readVirtual, translate, validate } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 
@@ -57,7 +58,7 @@ test('what it cannot do is one line, and leaves nothing behind', (t) => {
     [['g.xl', 'text'], 1, /^not-a-kernel: [^\n]+\n$/],
     [['g.xl', 'missing'], 1, /^ENOENT: [^\n]+\n$/],
     [['g.xl', '--memory', '1M'], 1, /^memory-too-small: [^\n]+\n$/],
-    [['no/such/g.xl'], 1, /^ENOENT: [^\n]+\n$/],
+    [['no/such/g.xl'], 1, /^cannot-write: [^\n]+\n$/],
     [[], 2, /^usage: [^\n]+\n$/],
   ] as const) {
     const { status, stderr } = run(dir, ...args)

@@ -10,7 +10,7 @@ import { requirePv } from '../../lib/guest/domain.js'
 import {
   buildDomain,
   type Domain,
-  type DomainConfig,
+  type PvConfig,
   readKernel,
   readStartInfo,
   readVirtual,
@@ -22,7 +22,7 @@ import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 const MiB = 2 ** 20
 const SUPPORTED_DOM0 = 1 << 11
 
-async function build(file: Uint8Array, config: Partial<DomainConfig> = {}): Promise<Domain> {
+async function build(file: Uint8Array, config: Partial<PvConfig> = {}): Promise<Domain> {
   return buildDomain(await readKernel(file), { type: 'pv', memory: 32 * MiB, ...config })
 }
 
@@ -146,7 +146,7 @@ t.test('the hypercall page: filled on request, for each ABI', async (t) => {
       pattern(3 * PAGE_SIZE).subarray(0x2000, 0x2008),
       'left alone otherwise',
     )
-    const page = readVirtual(await build(file, { fillHypercallPage: true }), base, PAGE_SIZE)
+    const page = readVirtual(await build(file, { purpose: 'vmm' }), base, PAGE_SIZE)
     const slot = (number: number) => Buffer.from(page.subarray(number * 32, number * 32 + 16)).toString('hex')
     if (elfClass === 64) {
       t.match(slot(29), /^514153b81d0000000f05415b59c3cccc/)

@@ -5,11 +5,12 @@
  * Gotcha: a guest ends its machine by a reset, which -no-reboot turns into QEMU's end. What does not end is stopped.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { Domain } from '../../lib/index.js'
-import { qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { writeSnapshotFile } from '../../lib/node/index.js'
+import { qemuArguments } from '../../lib/snapshot/qemu.js'
 import { findCommand } from '../peer/command.js'
 import { cacheDir } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
@@ -43,32 +44,25 @@ export async function withDirectory<T>(act: (directory: string) => Promise<T>): 
   }
 }
 
-/** The three files of a snapshot. */
-export function writeSnapshot(domain: Domain, file: string): void {
-  const snapshot = qemuSnapshot(domain, file)
-  const fd = openSync(file, 'w')
-  // The last page may end in a hole; a file that ends before it is no ELF to QEMU.
-  ftruncateSync(fd, snapshot.size)
-  for (const { offset, bytes } of snapshot.pieces()) writeSync(fd, bytes, 0, bytes.length, offset)
-  closeSync(fd)
-  writeFileSync(`${file}.rom`, snapshot.rom)
-  writeFileSync(`${file}.json`, JSON.stringify(snapshot.sidecar))
+/** The files of a snapshot for QEMU. */
+export async function writeQemuFiles(domain: Domain, file: string): Promise<void> {
+  await writeSnapshotFile(domain, file, { format: 'qemu' })
 }
 
 /** Everything that the guest wrote to its serial port. */
 export function runInQemu(domain: Domain): Promise<string> {
-  return withDirectory((directory) => {
+  return withDirectory(async (directory) => {
     const file = join(directory, 'guest')
-    writeSnapshot(domain, file)
+    await writeQemuFiles(domain, file)
     return runQemu(qemuArguments(domain, file))
   })
 }
 
 /** The same of a guest that never ends: until it has written what it is waited for. */
 export function runUntil(domain: Domain, awaited: RegExp): Promise<string> {
-  return withDirectory((directory) => {
+  return withDirectory(async (directory) => {
     const file = join(directory, 'guest')
-    writeSnapshot(domain, file)
+    await writeQemuFiles(domain, file)
     return runQemu(qemuArguments(domain, file), QEMU, awaited)
   })
 }

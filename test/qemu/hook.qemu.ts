@@ -16,7 +16,7 @@ import { qemuArguments } from '../../lib/snapshot/qemu.js'
 import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { parseReport, stateCode } from '../fixtures/state-kernel.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { findQemu, runInQemu, runQemu, withDirectory, writeSnapshot } from './harness.js'
+import { findQemu, runInQemu, runQemu, withDirectory, writeQemuFiles } from './harness.js'
 
 const MiB = 2 ** 20
 const MEMORY = 192 * MiB
@@ -152,7 +152,7 @@ t.test('every byte is moved, nothing else is touched, the registers are kept', a
   const domain = buildDomain(await readKernel(elf), { type: 'linux', memory: MEMORY })
   const found = await withDirectory(async (directory) => {
     const file = join(directory, 'guest')
-    writeSnapshot(domain, file)
+    await writeQemuFiles(domain, file)
     const [socket, serial, dump] = ['monitor', 'serial', 'dump'].map((name) => join(directory, name)) as [
       string,
       string,

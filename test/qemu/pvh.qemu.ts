@@ -81,7 +81,7 @@ for (const boot of boots) {
       memory: 512 * MiB,
       cmdline: LINUX_CMDLINE,
       ramdisk: ramdisk(busybox),
-      platform: 'pc',
+      purpose: 'vmm',
       ...boot.config,
       type: 'pvh',
     })

@@ -11,6 +11,7 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { concat } from '../../lib/bytes.js'
 import {
   buildDomain,
   bytesSource,
@@ -25,14 +26,13 @@ import {
   type WorkOptions,
   writeElfCore,
   writeKexec,
+  writeSnapshot,
   writeXenCore,
   writeXl,
 } from '../../lib/index.js'
-import { gzipped } from '../../lib/snapshot/compressed.js'
-import { openPlain } from '../../lib/snapshot/open.js'
-import { qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { gzipped } from '../../lib/node/gzip.js'
 import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
-import { bytesOf, sameGuest } from '../fixtures/snapshots.js'
+import { bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
 import { findCommand, findCommands } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
@@ -57,8 +57,8 @@ t.test('gzip, of one member and of many', async (t) => {
   if (!(await requirePeer(t, () => findCommand('gzip', 'gzip')))) return
   const guest = await pvGuest()
   const plain = bytesOf(writeXl(guest))
-  const again = bytesOf(writeXl(openPlain(bytesSource(plain))))
-  const ours = bytesOf(gzipped(writeXl(guest)))
+  const again = bytesOf(writeXl(openMain(bytesSource(plain))))
+  const ours = await collected(gzipped(writeXl(guest)))
   t.ok(gunzipSync(ours).equals(plain), 'zlib takes ours')
   const half = plain.length >> 1
   const files = {
@@ -140,7 +140,7 @@ async function damage(t: Test, guest: Domain, files: readonly Uint8Array[]): Pro
 
 t.test('a gzip file that is damaged is refused, whatever the damage', async (t) => {
   const guest = await pvGuest()
-  await damage(t, guest, [gzipSync(bytesOf(writeXl(guest))), bytesOf(gzipped(writeXl(guest)))])
+  await damage(t, guest, [gzipSync(bytesOf(writeXl(guest))), await collected(gzipped(writeXl(guest)))])
 })
 
 t.test('so is a zstd file', async (t) => {
@@ -245,6 +245,13 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
   t.ok(statSync(file('g.xl.gz')).size > 0)
 })
 
+/** All bytes of what is made over time. */
+async function collected(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return concat(all)
+}
+
 /** All work that takes options, for a guest that it can do it with. */
 async function works(): Promise<{ name: string; run: (options: WorkOptions) => Promise<unknown> }[]> {
   const [pv, linux] = [await pvGuest(), await linuxGuest()]
@@ -260,7 +267,7 @@ async function works(): Promise<{ name: string; run: (options: WorkOptions) => P
     { name: 'writeElfCore', run: pieces((options) => writeElfCore(linux, options)) },
     { name: 'writeKexec', run: pieces((options) => writeKexec(linux, options)) },
     { name: 'chunks', run: pieces((options) => linux.memory.chunks(options)) },
-    { name: 'qemuSnapshot', run: pieces((options) => qemuSnapshot(linux, 'x').pieces(options)) },
+    { name: 'qemu', run: pieces((options) => writeSnapshot(linux, 'qemu', options)[0]?.pieces() ?? []) },
     { name: 'openSnapshot', run: (options) => openSnapshot(zipped, options) },
     { name: 'diffDomains', run: async (options) => diffDomains(linux, await linuxGuest(), options) },
   ]

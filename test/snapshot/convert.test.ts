@@ -13,9 +13,9 @@ import {
   type Domain,
   DomainBuilderError,
   type DomainConfig,
-  openXl,
   readKernel,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
@@ -39,7 +39,7 @@ const policies = /^Xen before 4.14 does not know what the guest was saved with: 
 const built = (kernel: Uint8Array, config: DomainConfig) => async () => buildDomain(await readKernel(kernel), config)
 
 const pv = (bits: 32 | 64): Guest => ({
-  make: built(pvKernelFile({ class: bits }), { ...common, type: 'pv', vcpus: 3, mapRamdisk: true }),
+  make: built(pvKernelFile({ class: bits }), { ...common, type: 'pv', vcpus: 3, purpose: 'restore' }),
   refusals: { qemu: needsXen, kexec: needsXen },
 })
 const pvh = (bits: 32 | 64): Guest => ({
@@ -61,7 +61,7 @@ const GUESTS: Readonly<Record<string, Guest>> = {
   'PVH, 64-bit kernel': pvh(64),
   'PVH, 32-bit kernel': pvh(32),
   'PVH for a PC': {
-    make: built(pvhKernelFile({ paddr: 0x100000 }), { ...common, type: 'pvh', platform: 'pc' }),
+    make: built(pvhKernelFile({ paddr: 0x100000 }), { ...common, type: 'pvh', purpose: 'vmm' }),
     refusals: { xl: noSpecialPages, 'xl version 2': noSpecialPages },
   },
   'Linux, 64-bit': linux(64),

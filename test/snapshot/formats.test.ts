@@ -91,7 +91,7 @@ t.test('a core of a guest that runs: its registers have moved on, start_info is 
 
 t.test('a p2m list that lies in pieces keeps its order, and tables their pins, in every format', async (t) => {
   const kernel = await readKernel(pvKernelFile())
-  const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, name: 'run', mapRamdisk: true })
+  const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, name: 'run', purpose: 'restore' })
   const uuid = '6cf5c1f3-4b2e-4e52-9f7c-3a5b9d2f0c11'
   const file = Buffer.from(bytesOf(writeXl(built, { uuid })))
   // As Linux leaves it: the list was made anew, from the top of memory down.

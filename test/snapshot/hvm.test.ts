@@ -20,7 +20,6 @@ import {
   diffDomains,
   domainText,
   mapText,
-  openXl,
   PAGE_SIZE,
   readVirtual,
   translate,
@@ -28,6 +27,7 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { mappedRuns } from '../../lib/snapshot/mapped-runs.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { HVM_CODE, HVM_CONFIG, HVM_PAGES, HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { bytesOf, THROUGH } from '../fixtures/snapshots.js'
 import { requirePeer } from '../peer/require-peer.js'

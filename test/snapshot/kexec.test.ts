@@ -5,9 +5,11 @@
  * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2). What a processor makes of the purgatory is tested in test/qemu.
  * Gotcha: memory outside the segments is not zero on a machine that ran before: whatever a region has must be in one.
  */
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { XLF_CAN_BE_LOADED_ABOVE_4G, XLF_KERNEL_64 } from '../../lib/abi/boot-params.js'
 import { Ehdr64, ET_DYN, Phdr64, PT_LOAD } from '../../lib/abi/elf.js'
@@ -19,19 +21,16 @@ import {
   type ErrorCode,
   GuestMemory,
   type LinuxConfig,
-  openRaw,
   openSnapshot,
   PAGE_SIZE,
-  rawSidecar,
   readBootParams,
   readKernel,
   sniffSnapshot,
   writeKexec,
 } from '../../lib/index.js'
-import { gzipped } from '../../lib/snapshot/compressed.js'
 import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
-import { bytesOf } from '../fixtures/snapshots.js'
+import { bytesOf, openPair, sidecarOf } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
 import { readelf } from '../peer/readelf.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -67,11 +66,11 @@ async function guests(): Promise<readonly { name: string; domain: Domain }[]> {
 }
 
 const written = (domain: Domain): Uint8Array => bytesOf(writeKexec(domain))
-const rawJson = (domain: Domain): string => JSON.stringify(rawSidecar(domain, 'x'))
+const rawJson = (domain: Domain): string => sidecarOf(domain, 'raw')
 
 /** Through the raw format, whose image is read where somebody looks. */
 const throughRaw = (domain: Domain): Domain =>
-  openRaw(rawJson(domain), {
+  openPair(rawJson(domain), {
     size: domain.memory.endPfn * PAGE_SIZE,
     readInto: (offset, out) => domain.memory.readInto(offset, out),
   })
@@ -102,7 +101,7 @@ t.test('what is written is the guest again, through raw and gzip too, and the sa
     t.ok(Buffer.from(written(domain)).equals(file), 'written again')
     t.ok(Buffer.from(written(back)).equals(file), 'what was read, written again')
     t.ok(Buffer.from(written(throughRaw(back))).equals(file), 'through raw')
-    const zipped = bytesOf(gzipped(writeKexec(domain)))
+    const zipped = gzipSync(bytesOf(writeKexec(domain)))
     t.equal(rawJson(await openSnapshot(bytesSource(zipped))), rawJson(domain), 'through gzip')
   }
   t.equal(await sniffSnapshot(bytesSource(linuxKernelFile())), undefined, 'an ELF alone is a kernel')
@@ -248,7 +247,9 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
     /above 4 GiB as a whole: expected an end of within at 0x100000000 .*, found 0x130000000/,
     () => build({ memory: 8 * GiB, within: { start: 0x120000000, end: 0x130000000 } }),
   )
-  await refused(t, 'bad-config', /end of within/, () => build({ within: { start: 0x2000, end: 0x1000 } }))
+  await refused(t, 'bad-config', /within cannot be used: expected START-END/, () =>
+    build({ within: { start: 0x2000, end: 0x1000 } }),
+  )
   await refused(t, 'bad-config', /elfcorehdr cannot be used/, () => build({ elfcorehdr: new Uint8Array(0) }))
 
   const scattered = await build()

@@ -13,13 +13,15 @@ import {
   type LinuxConfig,
   readBootParams,
   readKernel,
+  writeSnapshot,
 } from '../../lib/index.js'
-import { openQemu, qemuArguments, qemuSnapshot } from '../../lib/snapshot/qemu.js'
+import { qemuArguments, qemuRom } from '../../lib/snapshot/qemu.js'
 import { optionRom } from '../../lib/snapshot/qemu-option-rom.js'
 import { bootRom } from '../../lib/snapshot/qemu-rom.js'
 import { buildBzImage, buildElf, patternBytes } from '../../lib/testing/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
+import { bytesOf, mainOf, openPair, sidecarOf } from '../fixtures/snapshots.js'
 
 const MiB = 2 ** 20
 const GiB = 2 ** 30
@@ -39,18 +41,13 @@ async function build(config: Partial<LinuxConfig> = {}, bits: 32 | 64 = 64): Pro
   })
 }
 
-function written(domain: Domain): { memory: Uint8Array; json: string } {
-  const snapshot = qemuSnapshot(domain, 'guest')
-  const memory = new Uint8Array(snapshot.size)
-  for (const { offset, bytes } of snapshot.pieces()) memory.set(bytes, offset)
-  return { memory, json: JSON.stringify(snapshot.sidecar) }
-}
+const written = (domain: Domain) => ({ memory: bytesOf(mainOf(domain, 'qemu')), json: sidecarOf(domain, 'qemu') })
 
 t.test('what is written is the guest again, and an ELF whose segments are its memory', async (t) => {
   for (const memory of [64 * MiB, 5 * GiB]) {
     const domain = await build({ memory })
     const { memory: file, json } = written(domain)
-    const back = openQemu(json, bytesSource(file))
+    const back = openPair(json, bytesSource(file))
     t.same(back.vcpus, domain.vcpus)
     t.same(back.memory.ranges, domain.memory.ranges)
     t.same(readBootParams(back), readBootParams(domain))
@@ -89,15 +86,15 @@ t.test('an option ROM is what a BIOS takes for one, and carries what lies below 
   const header = { payload_length: 0, init_size: 0 }
   const image = buildBzImage({ payload: patternBytes(5000), header })
   const domain = buildDomain(await readKernel(image), { type: 'linux', entry: 16, memory: 64 * MiB, cmdline: 'hello' })
-  const { rom } = qemuSnapshot(domain, 'guest')
+  const rom = qemuRom(domain)
   t.same([rom[0], rom[1]], [0x55, 0xaa])
   t.equal((rom[2] ?? 0) * 512, rom.length, 'its size')
   t.equal(rom.reduce((sum, byte) => sum + byte, 0) & 0xff, 0, 'its checksum')
   t.ok(Buffer.from(rom).includes(Buffer.from(domain.memory.read(0x10000, 0x800))), 'boot sector and setup code')
   t.ok(Buffer.from(rom).includes('hello\0'), 'the command line')
   const { memory, json } = written(domain)
-  const back = openQemu(json, bytesSource(memory))
-  t.same(qemuSnapshot(back, 'guest').rom, rom, 'the same of a guest read back')
+  const back = openPair(json, bytesSource(memory))
+  t.same(qemuRom(back), rom, 'the same of a guest read back')
   const args = qemuArguments(domain, 'guest')
   t.equal(args[args.indexOf('-option-rom') + 1], 'guest.rom')
   t.notOk(args.includes('-bios'), 'the BIOS stays in place')
@@ -118,7 +115,7 @@ t.test('an option ROM is what a BIOS takes for one, and carries what lies below 
 
 t.test('a guest that needs Xen is refused', async (t) => {
   const pv = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 32 * MiB })
-  t.throws(() => qemuSnapshot(pv, 'guest'), { code: 'does-not-fit', message: /needs Xen/ })
+  t.throws(() => writeSnapshot(pv, 'qemu'), { code: 'does-not-fit', message: /needs Xen/ })
 })
 
 t.test('a sidecar that lies is refused, and its command is not believed', async (t) => {
@@ -130,7 +127,7 @@ t.test('a sidecar that lies is refused, and its command is not believed', async 
   }
   const refuses = (text: string, pattern: RegExp, file = memory) => {
     try {
-      openQemu(text, bytesSource(file)).memory.read(0x1000000, 16)
+      openPair(text, bytesSource(file)).memory.read(0x1000000, 16)
       t.fail(`not refused: ${pattern}`)
     } catch (error) {
       if (!(error instanceof DomainBuilderError)) throw error
@@ -178,7 +175,7 @@ t.test('a sidecar that lies is refused, and its command is not believed', async 
   const evil = set((s) => {
     Object.assign(s, { qemu: { command: ['rm', '-rf', '/'] } })
   })
-  t.notOk(qemuArguments(openQemu(evil, bytesSource(memory)), 'guest').includes('-rf'))
+  t.notOk(qemuArguments(openPair(evil, bytesSource(memory)), 'guest').includes('-rf'))
 })
 
 t.test('a boot ROM wants a page below 4 GiB', async (t) => {

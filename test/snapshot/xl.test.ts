@@ -15,10 +15,10 @@ import {
   bytesSource,
   type Domain,
   DomainBuilderError,
-  type DomainConfig,
   describeDomain,
-  openXl,
   PAGE_SIZE,
+  type PvConfig,
+  type PvhConfig,
   readKernel,
   readStartInfo,
   translate,
@@ -26,6 +26,7 @@ import {
   type XlOptions,
 } from '../../lib/index.js'
 import { rawSidecar } from '../../lib/snapshot/raw.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -37,18 +38,18 @@ export function xlBytes(domain: Domain, options?: XlOptions): Uint8Array {
   return new Uint8Array(Buffer.concat(Array.from(writeXl(domain, options), (chunk) => chunk.slice())))
 }
 
-const config: DomainConfig = {
+const config = {
   type: 'pv',
   memory: 32 * 2 ** 20,
   ramdisk: pattern(50000),
   cmdline: 'console=hvc0',
   name: 'written',
-  mapRamdisk: true,
+  purpose: 'restore',
   vcpus: 3,
-}
+} as const satisfies PvConfig
 const reverse = { function: (pfn: number) => 100000 - pfn, name: 'reverse' }
 
-const build = async (elfClass: 32 | 64, more: Partial<DomainConfig> = {}): Promise<Domain> =>
+const build = async (elfClass: 32 | 64, more: Pick<PvConfig, 'vcpus' | 'p2m' | 'purpose'> = {}): Promise<Domain> =>
   buildDomain(await readKernel(pvKernelFile({ class: elfClass, notes: { MOD_START_PFN: 1 } })), { ...config, ...more })
 
 function sameMemory(t: Test, a: Domain, b: Domain): void {
@@ -123,8 +124,8 @@ t.test('zeroed memory of the kernel is data, free memory is not', async (t) => {
 })
 
 t.test('a ramdisk that only a flag would find', async (t) => {
-  const built = await build(64, { mapRamdisk: false })
-  t.throws(() => xlBytes(built), { code: 'bad-config', message: /mapRamdisk/ })
+  const built = await build(64, { purpose: 'create' })
+  t.throws(() => xlBytes(built), { code: 'bad-config', message: /ramdisk/ })
   const mapped = await build(64)
   const { mod_start, mod_len, flags } = readStartInfo(mapped)
   t.equal(flags & 8, 0)
@@ -134,7 +135,10 @@ t.test('a ramdisk that only a flag would find', async (t) => {
 })
 
 t.test("what cannot be restored is refused: a dom0, a stranger's page table", async (t) => {
-  t.throws(() => xlBytes(buildDomain(dom0Kernel, { ...config, dom0: {} })), { code: 'bad-config', message: /xenstore/ })
+  t.throws(() => xlBytes(buildDomain(dom0Kernel, { ...config, purpose: 'create', dom0: {} })), {
+    code: 'bad-config',
+    message: /xenstore/,
+  })
   const foreign = await build(64, { p2m: { offset: 5000 } })
   const top = requirePv(foreign).pageTables.top
   foreign.memory.write(top * PAGE_SIZE + 8 * 100, Uint8Array.of(0x67, 0xf0, 0xff, 0x7f, 0, 0, 0, 0))
@@ -253,10 +257,10 @@ t.test('the HVM context and parameters, by the offsets that Xen documents', asyn
 
 t.test('PVH guests that would not live through it are refused', async (t) => {
   const memory = 20 * 2 ** 20
-  const build = async (more: Partial<DomainConfig>, file: Uint8Array = pvhKernelFile()) =>
+  const build = async (more: Partial<PvhConfig>, file: Uint8Array = pvhKernelFile()) =>
     buildDomain(await readKernel(file), { memory, ...more, type: 'pvh' })
   const refused = (domain: Domain, message: RegExp) => t.throws(() => xlBytes(domain), { code: 'bad-config', message })
-  refused(await build({ platform: 'pc' }), /special pages/)
+  refused(await build({ purpose: 'vmm' }), /special pages/)
   refused(await build({ startInfoVersion: 0 }), /hvm_start_info version 1, found version 0/)
 })
 

@@ -11,10 +11,10 @@ import { PTE_PRESENT, PTE_USER } from '../../lib/abi/x86.js'
 import {
   buildDomain,
   type Domain,
-  type DomainConfig,
   encodePvContext,
   type Kernel,
   PAGE_SIZE,
+  type PvConfig,
   requirePv,
 } from '../../lib/index.js'
 import type { XenResult } from './harness.js'
@@ -48,7 +48,7 @@ export function readFrozen(result: XenResult): Frozen {
 }
 
 /** The same guest by our builder, with the frames and event channels that this Xen gave. */
-export function buildLike(frozen: Frozen, kernel: Kernel, config: DomainConfig): Domain {
+export function buildLike(frozen: Frozen, kernel: Kernel, config: PvConfig & { readonly dom0?: never }): Domain {
   const p2m = { table: frozen.p2m }
   const first = buildDomain(kernel, { ...config, p2m })
   const page = frozen.pages.get(requirePv(first).startInfo.pfn)
@@ -60,8 +60,8 @@ export function buildLike(frozen: Frozen, kernel: Kernel, config: DomainConfig):
     storeEvtchn: assigned.store_evtchn,
     consoleEvtchn: assigned.console_evtchn,
     sharedInfoMfn: Number(BigInt(assigned.shared_info) / BigInt(PAGE_SIZE)),
-    // xl's builder lets the hypervisor fill it; ours leaves it as the file has it unless asked.
-    fillHypercallPage: true,
+    // The hypervisor has filled the hypercall page; the ramdisk is where a created guest has it.
+    purpose: 'vmm',
   })
 }
 

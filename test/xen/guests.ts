@@ -47,6 +47,7 @@ export function frozenCase(name: string, spec: GuestSpec): CheckedCase {
       const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
       const frozen = readFrozen(result)
       const domain = buildLike(frozen, kernel, {
+        type: 'pv',
         memory: spec.memoryMiB * 2 ** 20,
         vcpus: spec.vcpus ?? 1,
         cmdline: spec.cmdline ?? '',

@@ -17,10 +17,10 @@ import {
   describeDomain,
   diffDomains,
   mapText,
-  openXl,
   readVirtual,
   translate,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { FIRMWARE_REGISTERS, HIGH_HALF, hvmFirmware } from '../fixtures/hvm-firmware.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findVerifyStream } from '../peer/verify-stream.js'

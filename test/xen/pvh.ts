@@ -12,13 +12,13 @@ import {
   buildDomain,
   bytesSource,
   type Domain,
-  openXl,
   PAGE_SIZE,
   readAcpi,
   readHvmStartInfo,
   readKernel,
 } from '../../lib/index.js'
 import { regionAt } from '../../lib/inspect/explain.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
 

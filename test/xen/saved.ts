@@ -15,7 +15,6 @@ import {
   mapSvg,
   mapText,
   openSnapshot,
-  openXl,
   PAGE_SIZE,
   readKernel,
   readStartInfo,
@@ -24,6 +23,7 @@ import {
   writeXl,
   type XlOptions,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { THROUGH } from '../fixtures/snapshots.js'
 import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
@@ -33,16 +33,14 @@ import { checkLinuxConsole, saveAndRestore } from './linux.js'
 export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOptions): Promise<Uint8Array> {
   const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
   const domain = buildDomain(kernel, {
-    type: spec.type ?? 'pv',
+    // Restoring gives its own frames and rewrites everything: which ones it is told of must not matter.
+    ...(spec.type === 'pvh' ? { type: 'pvh' } : { type: 'pv', p2m: { offset: 0x1234 } }),
     name,
     memory: spec.memoryMiB * 2 ** 20,
     vcpus: spec.vcpus ?? 1,
     cmdline: spec.cmdline ?? '',
     ramdisk: spec.ramdisk === undefined ? [] : readFileSync(spec.ramdisk),
-    mapRamdisk: true,
-    fillHypercallPage: true,
-    // Restoring gives its own frames and rewrites everything: which ones it is told of must not matter.
-    p2m: { offset: 0x1234 },
+    purpose: 'restore',
   })
   return saveBytes(domain, options)
 }

@@ -6,7 +6,6 @@
  * Gotcha: the slot of iret is jumped to, not called: it saves what the processor's own iret would and never returns.
  */
 import { HYPERCALL, HYPERCALL_SLOT_BYTES, HYPERCALL_VECTOR } from '../abi/hypercall.js'
-import type { PvAbi } from '../kernel/pv-kernel.js'
 import { PAGE_SIZE } from '../units.js'
 
 /** What lies between slots: int3, so that a stray jump is seen. */
@@ -20,7 +19,7 @@ const INT_HYPERCALL = [0xcd, HYPERCALL_VECTOR]
 const RET = [0xc3]
 const movEax = (number: number): number[] => [0xb8, number & 0xff, number >> 8, 0, 0]
 
-function slot(abi: PvAbi, number: number): number[] {
+function slot(abi: 'x86_64' | 'x86_32p', number: number): number[] {
   const jumpedTo = number === HYPERCALL.iret
   if (abi === 'x86_64') {
     return jumpedTo
@@ -31,7 +30,7 @@ function slot(abi: PvAbi, number: number): number[] {
 }
 
 /**
- * One page of slots, as the hypervisor fills it for a guest of that ABI: for whoever runs a guest without asking Xen to.
+ * One page of slots, as the hypervisor fills it for a guest of that ABI.
  * @returns 4096 bytes.
  */
 export function hypercallPage(abi: 'x86_64' | 'x86_32p'): Uint8Array {

@@ -1,0 +1,52 @@
+/**
+ * The options of a Xen PV guest that no other has.
+ *
+ * Source: ../protocol/pv-config.ts has their meanings.
+ * Gotcha: the words of a p2m file are little-endian, as those of every machine that Node runs on.
+ */
+import { DomainBuilderError } from '../errors.js'
+import type { P2mSpec } from '../guest/p2m.js'
+import { type Options, text, UsageError, type Values } from './command.js'
+import { readInput } from './files.js'
+
+const types = ['pv'] as const
+
+export const pvOptions = {
+  features: {
+    type: 'string',
+    value: 'LIST',
+    help: 'features to ask of the kernel, joined with |',
+    types,
+  },
+  p2m: {
+    type: 'string',
+    value: 'SPEC',
+    help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+    types,
+  },
+} as const satisfies Options
+
+/** What of a configuration these options say. */
+export function readPv(values: Values): { readonly features?: string; readonly p2m?: P2mSpec } {
+  const features = text(values, 'features')
+  const p2m = text(values, 'p2m')
+  return {
+    ...(features === undefined ? {} : { features }),
+    ...(p2m === undefined ? {} : { p2m: readP2m(p2m) }),
+  }
+}
+
+function readP2m(spec: string): P2mSpec {
+  if (spec === 'identity') return spec
+  const offset = /^offset:(\d{1,13}|0x[0-9a-f]{1,11})$/i.exec(spec)
+  if (offset) return { offset: Number(offset[1]) }
+  if (!spec.startsWith('file:')) throw new UsageError(`--p2m is identity, offset:N or file:PATH; not '${spec}'`)
+  const bytes = readInput(spec.slice('file:'.length))
+  if (bytes.length % 8 !== 0) {
+    throw new DomainBuilderError('bad-config', 'the p2m file is not a list of u64', {
+      expected: 'a multiple of 8 bytes',
+      found: `${bytes.length}`,
+    })
+  }
+  return { table: new BigUint64Array(bytes.slice().buffer) }
+}

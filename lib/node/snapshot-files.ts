@@ -1,0 +1,212 @@
+/**
+ * Snapshots by the names of their files: opened where they are, written whole or not at all.
+ *
+ * Source: ../snapshot/formats.ts says how many files a format has, and how their names end.
+ * Gotcha: an opened snapshot reads its pages when somebody looks at them, so its files stay open until it is closed.
+ */
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import { formatByExtension, KNOWN_EXTENSIONS, SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
+import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
+import type { SnapshotFile } from '../snapshot/snapshot-file.js'
+import { snapshotFormat, type WriteOptionsOf, writeSnapshot } from '../snapshot/write.js'
+import type { WorkOptions } from '../work.js'
+import { gzipped } from './gzip.js'
+import { type Input, openInput } from './input.js'
+import { type OutputOptions, writeFiles } from './output.js'
+import { scratchFile } from './scratch-file.js'
+import { writePieces } from './writer.js'
+
+/** What the names of a snapshot's further files can end in. */
+const SUFFIXES = [...new Set(Object.values(SNAPSHOT_FORMATS).flatMap(({ files }) => files.slice(1)))]
+
+/** The open files of what may be a snapshot. */
+export interface InputFiles {
+  readonly main: Input
+  readonly beside: Readonly<Record<string, Input>>
+  /** The format's name; undefined where it is no snapshot. */
+  readonly format: SnapshotFormatName | undefined
+  close(): void
+}
+
+/**
+ * Opens a file and those next to it that belong to a snapshot. The name may be that of any of a snapshot's files.
+ * @throws DomainBuilderError `cannot-read`.
+ */
+export async function openFiles(name: string): Promise<InputFiles> {
+  const files = await openAs(name)
+  if (files.format !== undefined) return files
+  const suffix = SUFFIXES.find((end) => name.endsWith(end) && fs.existsSync(name.slice(0, -end.length)))
+  if (suffix === undefined) return files
+  const others = await openAs(name.slice(0, -suffix.length))
+  const isMember = others.format !== undefined && suffix in others.beside
+  ;(isMember ? files : others).close()
+  return isMember ? others : files
+}
+
+async function openAs(name: string): Promise<InputFiles> {
+  const opened: Input[] = []
+  const open = (file: string): Input => {
+    const input = openInput(file)
+    opened.push(input)
+    return input
+  }
+  const close = () => {
+    for (const input of opened.splice(0)) input.close()
+  }
+  try {
+    const main = open(name)
+    const found = SUFFIXES.filter((suffix) => fs.statSync(name + suffix, { throwIfNoEntry: false })?.isFile())
+    const beside = Object.fromEntries(found.map((suffix) => [suffix, open(name + suffix)]))
+    return { main, beside, format: await sniffSnapshot(main, { beside }), close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+/** An open snapshot. */
+export interface OpenedSnapshot {
+  /** The guest. Its pages are read from the files when somebody looks at them. */
+  readonly domain: Domain
+  /** The format that the file was found to be in. */
+  readonly format: SnapshotFormatName
+  /** Closes the files. Pages that were not read before are then refused as `cannot-read`. */
+  close(): void
+}
+
+/**
+ * Opens a snapshot by the name of its file, or of any of its files.
+ * @param options `signal` and `onProgress` are about decompressing it.
+ * @throws DomainBuilderError `cannot-read`, `unknown-format`, and what openSnapshot() throws; the signal's reason.
+ * @example
+ * ```ts
+ * const snapshot = await openSnapshotFile('guest.xl')
+ * console.log(snapshot.format, snapshot.domain.name)
+ * snapshot.close()
+ * ```
+ */
+export async function openSnapshotFile(name: string, options: WorkOptions = {}): Promise<OpenedSnapshot> {
+  const files = await openFiles(name)
+  return openInputFiles(files, options)
+}
+
+/** The guest in files that are open. They are closed where that fails. */
+export async function openInputFiles(files: InputFiles, options: WorkOptions): Promise<OpenedSnapshot> {
+  const { main, beside, format } = files
+  const scratch = scratchFile()
+  const close = () => {
+    files.close()
+    scratch.close()
+  }
+  try {
+    const domain = await openSnapshot(main, { ...options, beside, scratch })
+    return { domain, format: format as SnapshotFormatName, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+/** How a snapshot is written to files. */
+export type WriteFileOptions<F extends SnapshotFormatName = SnapshotFormatName> = Omit<WriteOptionsOf<F>, 'name'> &
+  Pick<OutputOptions, 'keep'> & {
+    /** Default: the format that the name's extension asks for. */
+    readonly format?: F
+    /** Compresses a format of one file. Default: `gzip` for a name that ends in `.gz`. */
+    readonly compress?: 'gzip'
+  }
+
+/** The files that were written. */
+export interface WrittenSnapshot {
+  readonly format: SnapshotFormatName
+  /** Their names, the main file first. */
+  readonly files: readonly string[]
+}
+
+/**
+ * Writes a snapshot to files that appear whole, all together, or not at all.
+ * @param name of the main file; the others' names begin with it.
+ * @throws DomainBuilderError `bad-config` where no format is asked for, or one that cannot be compressed; `cannot-write`;
+ * what writeSnapshot() throws; the signal's reason. Nothing is left of the files then.
+ * @example
+ * ```ts
+ * await writeSnapshotFile(guest, 'guest.xl', { signal, onProgress: ({ done, total }) => bar(done / total) })
+ * ```
+ */
+export async function writeSnapshotFile<F extends SnapshotFormatName>(
+  domain: Domain,
+  name: string,
+  options: WriteFileOptions<F> = {} as WriteFileOptions<F>,
+): Promise<WrittenSnapshot> {
+  const { format: asked, compress, keep = [], ...rest } = options as WriteFileOptions
+  const format = asked ?? requireExtension(name)
+  const isCompressed = requireCompression(compress, format, name)
+  const snapshot = writeSnapshot(domain, format, { ...rest, name: path.basename(name) })
+  const files = snapshot.map(({ suffix }) => name + suffix)
+  const { signal } = rest
+  const write = isCompressed ? writeCompressed : writeSparse
+  await writeFiles(
+    files,
+    async (outputs) => {
+      for (const [i, { fd, truncate }] of outputs.entries()) await write(fd, truncate, snapshot[i] as SnapshotFile)
+    },
+    { keep, ...(signal === undefined ? {} : { signal }) },
+  )
+  return { format, files }
+}
+
+async function writeSparse(fd: number, truncate: (size: number) => void, file: SnapshotFile): Promise<void> {
+  truncate(file.size)
+  await writePieces(fd, file.pieces())
+}
+
+async function writeCompressed(fd: number, _truncate: unknown, file: SnapshotFile): Promise<void> {
+  await writePieces(fd, placed(gzipped(file)))
+}
+
+async function* placed(chunks: AsyncIterable<Uint8Array>) {
+  let offset = 0
+  for await (const bytes of chunks) {
+    yield { offset, bytes }
+    offset += bytes.length
+  }
+}
+
+/** @throws DomainBuilderError `bad-config` for a name that asks for a compression that is only read. */
+export function requireWritten(name: string): void {
+  if (!name.endsWith('.zst')) return
+  throw new DomainBuilderError('bad-config', 'zstd is read and not written', {
+    expected: '.gz, or a pipe through zstd(1)',
+    found: path.basename(name),
+  })
+}
+
+/** @throws DomainBuilderError `bad-config` for a name that asks for no format. */
+function requireExtension(name: string): SnapshotFormatName {
+  requireWritten(name)
+  const format = formatByExtension(name)
+  if (format !== undefined) return format
+  throw new DomainBuilderError('bad-config', `the extension of ${name} is unknown`, {
+    expected: `${KNOWN_EXTENSIONS.join(', ')}, or a format`,
+  })
+}
+
+/**
+ * Whether a snapshot is to be compressed: because that is asked for, or because of its name.
+ * @throws DomainBuilderError `bad-config` for a compression that is not written, or a format of several files.
+ */
+export function requireCompression(asked: string | undefined, format: SnapshotFormatName, name: string): boolean {
+  const refuse = (what: string, expected: string): never => {
+    throw new DomainBuilderError('bad-config', what, { expected })
+  }
+  if (asked !== undefined && asked !== 'gzip') refuse(`compression '${asked}' is unknown`, 'gzip')
+  requireWritten(name)
+  const isCompressed = asked !== undefined || name.endsWith('.gz')
+  const { files } = snapshotFormat(format)
+  if (isCompressed && files.length > 1)
+    refuse(`${format} is ${files.length} files, which are not compressed`, 'one file')
+  return isCompressed
+}

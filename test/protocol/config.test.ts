@@ -1,0 +1,267 @@
+/**
+ * A configuration has one shape for each type: thirty wrong ones that do not compile, the same thirty refused at run time
+ * in one line, and right ones that do both.
+ *
+ * Source: ../../lib/protocol/config.ts.
+ * Gotcha: an entry is a call on one line below its @ts-expect-error: tsc fails the build where one compiles.
+ */
+import t from 'tap'
+import { buildDomain, type DomainConfig, type Kernel, readKernel } from '../../lib/index.js'
+import { buildBzImage, patternBytes } from '../../lib/testing/index.js'
+import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+
+const memory = 64 * 2 ** 20
+const bytes = new Uint8Array(100)
+const kernels = {
+  pv: await readKernel(pvKernelFile()),
+  pvh: await readKernel(pvhKernelFile()),
+  linux: await readKernel(linuxKernelFile()),
+}
+const WHOLE = { start: 0, end: memory }
+const SCREEN = { font_height: 16, cursor_x: 0, cursor_y: 0, rows: 25, columns: 80 }
+
+type Wrong = readonly [line: string, build: (kernel: Kernel) => unknown]
+
+/** An unknown key, with what was meant. */
+const MISSPELT: readonly Wrong[] = [
+  [
+    'vcpu is unknown: did you mean vcpus?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, vcpu: 2 }),
+  ],
+  [
+    'cmdLine is unknown: did you mean cmdline?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { memory, cmdLine: 'quiet' }),
+  ],
+  [
+    'acpl is unknown: did you mean acpi?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, acpl: 'none' }),
+  ],
+  [
+    'ramdiskAdress is unknown: did you mean ramdiskAddress?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, ramdiskAdress: 0 }),
+  ],
+  [
+    'a module has an unknown key cmdlin: did you mean cmdline?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, ramdisk: [{ bytes, cmdlin: 'x' }] }),
+  ],
+  [
+    'dom0 has an unknown key consol: did you mean console?',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: { consol: { text_mode_3: SCREEN } } }),
+  ],
+  [
+    'a range of vmemranges has an unknown key type: expected one of start, end',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, vmemranges: [{ start: 0, end: memory, type: 1 }] }),
+  ],
+]
+
+/** A key of another type. */
+const FOREIGN: readonly Wrong[] = [
+  [
+    'entry is for type linux; this guest is pv',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, entry: 64 }),
+  ],
+  [
+    'features is for type pv; this guest is pvh',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, features: 'writable_page_tables' }),
+  ],
+  [
+    'p2m is for type pv; this guest is linux',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, p2m: 'identity' }),
+  ],
+  [
+    'platform is for type pvh; this guest is linux',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, platform: 'pc' }),
+  ],
+  [
+    'loadAddress is for type pvh or linux; this guest is pv',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, loadAddress: 0x200000 }),
+  ],
+  [
+    'entry is for type linux; this guest has no type',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { memory, entry: 64 }),
+  ],
+  [
+    'reserve is for type pvh or linux; this guest has no type',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'auto', memory, reserve: [] }),
+  ],
+  [
+    'dom0 is for type pv; this guest has no type',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { memory, dom0: {} }),
+  ],
+]
+
+/** Each word alone would do. */
+const CONTRADICTIONS: readonly Wrong[] = [
+  [
+    "Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, purpose: 'restore' }),
+  ],
+  [
+    "Xen creates no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'create'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, purpose: 'create' }),
+  ],
+  [
+    "Xen starts no PVH guest of platform pc: expected platform 'xen', or purpose 'vmm', found purpose 'restore'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, platform: 'pc', purpose: 'restore' }),
+  ],
+  [
+    "a dom0 is not restored: expected purpose 'create' or 'vmm', found 'restore'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: {}, purpose: 'restore' }),
+  ],
+  [
+    'a dom0 has no storeEvtchn: expected no xenstore and console, found 1',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: {}, storeEvtchn: 1 }),
+  ],
+  [
+    'console of dom0 cannot be used: expected one of text_mode_3, vesa_lfb, efi_lfb, found none',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: { console: {} } }),
+  ],
+  [
+    'p2m cannot be used: expected one of offset, table, ranges, function, found offset and ranges',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, p2m: { offset: 1, ranges: [] } }),
+  ],
+  [
+    'hardware_subarch pc is entered in ring 0 and with no mappings of its own: expected subarch lguest or xen, found subarch pc, ring 1, paging false',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, subarch: 'pc', ring: 1 }),
+  ],
+  [
+    "the Linux boot protocol has no command line for a ramdisk: expected a ramdisk without one, found 'x'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, ramdisk: [{ bytes, cmdline: 'x' }] }),
+  ],
+]
+
+/** A value that its key cannot have. */
+const VALUES: readonly Wrong[] = [
+  [
+    'memory (bytes) cannot be used: expected an integer from 4096 to 4503599627370496, found undefined',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv' }),
+  ],
+  [
+    "memory (bytes) cannot be used: expected an integer from 4096 to 4503599627370496, found '64M'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { memory: '64M' }),
+  ],
+  [
+    "an hvm guest is not built, since it starts in firmware: expected pv or pvh or linux or auto, found 'hvm'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'hvm', memory }),
+  ],
+  [
+    "purpose cannot be used: expected create or restore or vmm, found 'migrate'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { memory, purpose: 'migrate' }),
+  ],
+  [
+    'entry cannot be used: expected 16 or 32 or 64, found 8',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, entry: 8 }),
+  ],
+  [
+    'virtualOffset cannot be used: expected a bigint of 64 bits, found 4096',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'linux', memory, virtualOffset: 4096 }),
+  ],
+  [
+    'vmemranges cannot be used: expected a list, found object',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pv', memory, vmemranges: WHOLE }),
+  ],
+]
+
+t.test('what does not compile is refused in one line', async (t) => {
+  const all = [...MISSPELT, ...FOREIGN, ...CONTRADICTIONS, ...VALUES]
+  t.ok(all.length >= 30)
+  for (const [message, build] of all) {
+    for (const kernel of Object.values(kernels)) {
+      t.throws(() => build(kernel), { name: 'DomainBuilderError', code: 'bad-config', message }, message)
+    }
+  }
+})
+
+t.test('what is right compiles, and is built', async (t) => {
+  buildDomain(kernels.pv, { memory }).type satisfies string
+  for (const purpose of ['create', 'restore', 'vmm'] as const) {
+    t.equal(buildDomain(kernels.pv, { type: 'pv', memory, purpose, storeEvtchn: 7 }).type, 'pv')
+    t.equal(buildDomain(kernels.pvh, { type: 'pvh', memory, purpose, acpi: 'none' }).type, 'pvh')
+  }
+  // One of several types, as a service has it from its caller.
+  for (const type of ['pv', 'pvh', 'linux', 'auto'] as const) {
+    const kernel = type === 'auto' ? kernels.pv : kernels[type]
+    t.equal(buildDomain(kernel, { type, memory, ramdisk: bytes, vcpus: 2 }).vcpus.length, 2)
+  }
+  const { boot } = buildDomain(kernels.linux, { type: 'linux', memory, purpose: 'vmm', subarch: 'xen', entry: 64 })
+  t.ok(boot.startInfo, "an overload's own type")
+  const dom0 = buildDomain(kernels.pv, {
+    type: 'pv',
+    memory,
+    dom0: { console: { text_mode_3: SCREEN } },
+    purpose: 'vmm',
+  })
+  t.equal(dom0.boot.console, undefined)
+})
+
+t.test('undefined is absent', async (t) => {
+  const absent = { vcpus: undefined, entry: undefined, nonsense: undefined, purpose: undefined, dom0: undefined }
+  t.same(
+    buildDomain(kernels.pv, { type: 'pv', memory, ...absent } as never).vcpus,
+    buildDomain(kernels.pv, { type: 'pv', memory }).vcpus,
+  )
+})
+
+t.test('a purpose decides what auto considers', async (t) => {
+  const both = await readKernel(pvKernelFile({ notes: { PHYS32_ENTRY: 0x100000 } }))
+  const typeOf = (kernel: Kernel, config: Partial<DomainConfig>) =>
+    buildDomain(kernel, { memory, ...config } as DomainConfig).type
+  t.equal(typeOf(both, {}), 'pv')
+  t.equal(typeOf(both, { purpose: 'create' }), 'pv')
+  t.equal(typeOf(both, { purpose: 'restore' }), 'pv')
+  t.equal(typeOf(kernels.pv, { purpose: 'vmm' }), 'pv')
+  t.throws(() => typeOf(kernels.linux, { purpose: 'vmm' }), { code: 'not-pvh' }, 'nothing in it speaks of Linux')
+  const image = await readKernel(
+    buildBzImage({ payload: patternBytes(9000), header: { init_size: 2 ** 20, payload_length: 0 } }),
+  )
+  t.equal(typeOf(image, {}), 'linux')
+  t.equal(typeOf(image, { purpose: 'vmm' }), 'linux')
+  t.equal(typeOf(kernels.pvh, { purpose: 'vmm' }), 'pvh')
+  for (const purpose of ['create', 'restore'] as const) {
+    t.throws(() => typeOf(image, { purpose }), { code: 'not-xen-pv' }, `no Xen can ${purpose} it`)
+  }
+})
+
+t.test('a purpose decides the platform of a PVH guest', async (t) => {
+  const isXen = (config: Partial<DomainConfig>) =>
+    buildDomain(kernels.pvh, { type: 'pvh', memory, ...config } as DomainConfig & { type: 'pvh' }).boot.hvmParams
+      .length > 0
+  t.ok(isXen({}))
+  t.ok(isXen({ purpose: 'create' }))
+  t.ok(isXen({ purpose: 'restore' }))
+  t.notOk(isXen({ purpose: 'vmm' }))
+  t.notOk(isXen({ platform: 'pc' } as never), 'whose purpose is vmm then')
+  t.ok(isXen({ purpose: 'vmm', platform: 'xen' } as never), "a hypervisor that gives Xen's pages")
+  t.throws(() => isXen({ purpose: 'create', platform: 'pc' } as never), { code: 'bad-config' })
+})
