@@ -45,6 +45,8 @@ export interface Chunk {
   readonly bytes: Uint8Array
 }
 
+/** Ranges that a message shows. */
+const RANGES_SHOWN = 4
 /** Most bytes that are generated at a time. */
 const CHUNK_BYTES = 1 << 20
 /** Placed bytes shorter than this are cheaper to copy than to hand out one by one. */
@@ -304,10 +306,19 @@ export class GuestMemory {
     return low
   }
 
+  /** The first ranges; a guest may have a hundred thousand. */
+  #showRanges(): string {
+    const shown = this.ranges
+      .slice(0, RANGES_SHOWN)
+      .map(({ start, end }) => showRange({ start: paddrOf(start), end: paddrOf(end) }))
+    const more = this.ranges.length - shown.length
+    return shown.join(', ') + (more > 0 ? ` and ${more} more` : '')
+  }
+
   #checkRange(paddr: Paddr, length: number): void {
     if (length >= 0 && this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
-      expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
+      expected: `within ${this.#showRanges()}`,
       found: showRange({ start: paddr, end: paddr + length }),
     })
   }

@@ -4,6 +4,7 @@
  * Source: the shape is documented in README.md ("inspect"); names are those of the ABI.
  * Gotcha: addresses and u64 are hex strings and counts are numbers, so that the JSON survives every parser.
  */
+
 import {
   EM_386,
   EM_X86_64,
@@ -19,6 +20,7 @@ import {
 } from '../abi/elf.js'
 import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
+import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
@@ -79,7 +81,7 @@ function noteValue(note: ElfNote): string {
   } catch (error) {
     if (!(error instanceof DomainBuilderError)) throw error
   }
-  const shown = Buffer.from(note.desc.subarray(0, 32)).toString('hex')
+  const shown = toHex(note.desc.subarray(0, 32))
   return note.desc.length > 32 ? `${shown}... (${note.desc.length} bytes)` : shown
 }
 

@@ -9,12 +9,16 @@
 export function table(headings: readonly string[], rows: readonly (readonly string[])[], indent = '  '): string[] {
   const right = headings.map((heading) => heading.startsWith('>'))
   const all = [headings.map((heading) => heading.replace(/^>/, '')), ...rows]
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  const widths = headings.map((_, column) => longest(all, column))
   return all.map((row) => {
     const cells = row.map((cell, i) => (right[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
     return (indent + cells.join('  ')).trimEnd()
   })
 }
+
+/** The longest cell of a column; a table may have more rows than a call takes arguments. */
+const longest = (rows: readonly (readonly string[])[], column: number): number =>
+  rows.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0)
 
 /** Columns of a terminal. */
 const TERMINAL_WIDTH = 80
@@ -28,7 +32,7 @@ export function foldedTable(
   const last = headings.length - 1
   const widths = headings
     .slice(0, last)
-    .map((heading, i) => Math.max(heading.replace(/^>/, '').length, ...rows.map((row) => (row[i] ?? '').length)))
+    .map((heading, i) => Math.max(heading.replace(/^>/, '').length, longest(rows, i)))
   const room = Math.max(20, TERMINAL_WIDTH - widths.reduce((sum, width) => sum + width + 2, indent.length))
   const folded = rows.flatMap((row) =>
     fold(row[last] ?? '', room).map((line, i) =>
