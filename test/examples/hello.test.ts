@@ -1,17 +1,24 @@
 /** npm start, as a newcomer runs it: what it shows, what it writes, and one line when it cannot. */
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { buildDomain, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
 import { openSnapshotFile } from '../../lib/node/index.js'
 import { npmEnvironment } from '../peer/npm.js'
-import { projectRoot } from '../peer/paths.js'
+import { copyCheckout, projectRoot } from '../peer/paths.js'
+
+/** A fresh clone: a start of this checkout would make again what other tests run. */
+const checkout = mkdtempSync(join(tmpdir(), 'xen-domain-builder-hello-'))
+process.once('exit', () => rmSync(checkout, { recursive: true, force: true }))
+copyCheckout(checkout)
+symlinkSync(join(projectRoot, 'node_modules'), join(checkout, 'node_modules'))
 
 const npm = (dir: string, ...args: readonly string[]) =>
   spawnSync('npm', args, {
-    cwd: projectRoot,
+    cwd: checkout,
     encoding: 'utf8',
     env: { ...npmEnvironment(), NODE_OPTIONS: '', TMPDIR: dir, LC_ALL: 'C.UTF-8' },
   })
