@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'tap'
 import { packInto } from './docs/package.js'
 import { projectRoot } from './peer/paths.js'
@@ -81,6 +81,21 @@ test('importing the library opens two files, and nothing of Node that takes a wh
   t.match(shared, /^\.\/shared\//)
   t.same(others, [])
   t.same(importsOf(shared), ['node:module'])
+})
+
+test('--help opens what all commands share, and no command', async (t) => {
+  const seen = new Map<string, number>()
+  const visit = (file: string): void => {
+    if (seen.has(file)) return
+    const text = readFileSync(file, 'utf8')
+    seen.set(file, text.length)
+    for (const [, of = ''] of text.matchAll(/^(?:import|export)[^;]*? from "(\.[^"]+)";$|^import "(\.[^"]+)";$/gm)) {
+      visit(join(dirname(file), of))
+    }
+  }
+  visit(join(projectRoot, 'dist/package/cli/main.js'))
+  const bytes = [...seen.values()].reduce((sum, length) => sum + length, 0)
+  t.ok(seen.size > 1 && bytes < 40_000, `${seen.size} files, ${bytes} characters`)
 })
 
 test('publint has nothing to say', async (t) => {
