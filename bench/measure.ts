@@ -30,11 +30,10 @@ async function measure(file: string, memory: number, wholeImage: boolean): Promi
   const bytes = readFileSync(file)
   const read = performance.now() - start
   let decompress = 0
-  let began = 0
   const kernel = await readKernel(bytes, {
-    onStep: (step) => {
-      if (step === 'decompress') began = performance.now()
-      else if (began > 0 && decompress === 0) decompress = performance.now() - began
+    // Decompressing comes first.
+    onProgress: ({ step }) => {
+      if (step === 'decompress') decompress = performance.now() - start - read
     },
   })
   const guest = buildDomain(kernel, { type: 'pv', memory, cmdline: 'root=/dev/xvda1 ro console=hvc0' })

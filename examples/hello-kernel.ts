@@ -5,9 +5,8 @@
  * Gotcha: it runs in ring 3 on the stack that the builder gave it, with its first pages mapped and nothing else set up:
  * no IDT, no hypercall page. start_info names the console by machine frame, so it asks Xen's table for the pfn.
  *
- *     node dist/examples/hello-kernel.js hello.elf     # writes it, for `xl create` or for any command of this package
+ *     node dist/examples/write-hello-kernel.js hello.elf     # writes it, for `xl create` or for any command of this package
  */
-import { writeFileSync } from 'node:fs'
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
 import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../lib/abi/start-info.js'
@@ -162,10 +161,4 @@ export function helloKernel(): Uint8Array {
       VIRT_BASE,
     }),
   })
-}
-
-if (process.argv[1] === import.meta.filename) {
-  const [, , output = 'hello.elf'] = process.argv
-  writeFileSync(output, helloKernel())
-  console.log(`${output}: a PV kernel that says hello from start_info`)
 }

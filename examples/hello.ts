@@ -1,5 +1,5 @@
 /**
- * The main job in one file: a kernel's bytes become a guest at its first instant, shown and written down.
+ * The main job in one file: a kernel's bytes become a guest at its first instant, written down, shown and drawn.
  *
  * Source: README.md; the kernel, when none is given, is hello-kernel.ts beside this file.
  * Gotcha: nothing here needs Xen. The image is what a hypervisor would start; test/xen starts it.
@@ -16,7 +16,9 @@ import {
   DomainBuilderError,
   domainText,
   kernelText,
+  mapPicture,
   parseSize,
+  pictureOptions,
   readKernel,
   readStartInfo,
   readVirtual,
@@ -43,12 +45,15 @@ async function main(file: string | undefined, size: string): Promise<void> {
   title('Written')
   const image = join(mkdtempSync(join(tmpdir(), 'xen-domain-builder-')), 'guest.img')
   await writeSnapshotFile(domain, image)
-  console.log(`${image}       memory, in pfn order; what was never written is a hole`)
-  console.log(`${image}.json  registers, regions, start_info: enough to resume it`)
-  console.log(`\nLook again with: node dist/lib/cli/main.js inspect ${image}`)
+  console.log(`${image}\n  memory, in pfn order; what was never written is a hole`)
+  console.log(`${image}.json\n  registers, regions, start_info: enough to resume it`)
+  console.log(`\nTo look at it again:\n  npx xen-domain-builder inspect '${image}'`)
+
+  title('Where everything is')
+  console.log(mapPicture(domain, pictureOptions(process.stdout, process.env)).join('\n'))
 }
 
-/** Virtual addresses lead through the page tables just written, level by level: p != v. */
+/** Virtual addresses lead through an entry of each level of the page tables to physical ones: p != v. */
 function showFirstInstant(domain: Domain): void {
   const [vcpu] = domain.vcpus
   if (!vcpu) return
@@ -56,8 +61,8 @@ function showFirstInstant(domain: Domain): void {
   for (const [register, vaddr] of Object.entries({ rip, rsi })) {
     const found = translate(domain, vaddr)
     if (!found) throw new Error(`${register} ${hex(vaddr)} is not mapped`)
-    const path = found.path.map(({ level, pfn, index }) => `L${level} at pfn ${hex(pfn)} [${index}]`)
-    console.log(`${register}  ${hex(vaddr)} -> ${path.join(' -> ')} -> physical ${hex(found.paddr)}`)
+    const path = found.path.map(({ level, index }) => `L${level}[${index}]`)
+    console.log(`${register}  ${hex(vaddr)} -> ${path.join(' -> ')} -> ${hex(found.paddr)}`)
   }
   console.log(`\nat rip   ${Buffer.from(readVirtual(domain, rip, 16)).toString('hex')}`)
   const { magic, nr_pages, console_mfn } = readStartInfo(domain)

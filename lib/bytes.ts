@@ -68,9 +68,9 @@ function isZeroBlock(bytes: Uint8Array): boolean {
   return true
 }
 
-/** The whole words at the start of a block; of a copy, where they are not aligned. */
+/** The whole words at the start of a block; of a copy, where they are not aligned. A Buffer's slice() is no copy. */
 function wordsOf(block: Uint8Array): BigUint64Array {
-  const { buffer, byteOffset, length } = block.byteOffset % 8 === 0 ? block : block.slice()
+  const { buffer, byteOffset, length } = block.byteOffset % 8 === 0 ? block : new Uint8Array(block)
   return new BigUint64Array(buffer, byteOffset, length >>> 3)
 }
 

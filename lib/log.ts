@@ -1,18 +1,43 @@
 /**
  * The debug namespaces that tell the story of a build.
  *
- * Source: https://github.com/debug-js/debug
- * Gotcha: DEBUG=xen-domain-builder:* shows them all; nothing is formatted while they are off, and debug itself is loaded
- * with the first thing that there is to say.
+ * Source: https://github.com/debug-js/debug, whose core is used without its two environments: that of Node loads `tty`
+ * and `util`, and that of browsers writes to stdout under Node.
+ * Gotcha: DEBUG=xen-domain-builder:* in the environment shows them all on
+ * stderr; nothing is formatted while they are off.
  */
-import type { Debug } from 'debug'
-import { lazy, require } from './lazy.js'
+import setup from 'debug/src/common.js'
+import { debugVariable, isTerminal } from './host.js'
+import { lazy } from './lazy.js'
 import { messagePart } from './printable.js'
 
 /** Says something, in debug's format: %s, %d, %o. */
 export type Log = (format: string, ...values: readonly unknown[]) => void
 
-const createDebug = lazy(() => require('debug') as Debug)
+/** ANSI's colours of the lines on a terminal. */
+const COLORS = [6, 2, 3, 4, 5, 1]
+
+const createDebug = lazy(() => {
+  const debug = setup({
+    colors: COLORS,
+    useColors: isTerminal,
+    load: debugVariable,
+    save() {},
+    log: (...line) => console.error(...line),
+    formatArgs(line) {
+      if (this.useColors) {
+        const color = `\u001b[3${this.color}`
+        line[0] = `  ${color};1m${this.namespace} \u001b[0m${line[0]}`
+        line.push(`${color}m+${debug.humanize(this.diff)}\u001b[0m`)
+      } else {
+        line[0] = `${new Date().toISOString()} ${this.namespace} ${line[0]}`
+      }
+    },
+  })
+  debug.formatters.o = (value) =>
+    JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `0x${part.toString(16)}` : part))
+  return debug
+})
 
 /** Longest text of a value that is said. */
 const TEXT_MAX = 400

@@ -14,7 +14,8 @@ const PLAIN = /^[\x20-\x7e]*$/
 
 const hexOf = (code: number, digits: number): string => code.toString(16).padStart(digits, '0')
 
-function visible(character: string): string {
+/** A character by its number, as an escape that people can read. */
+export function visible(character: string): string {
   const code = character.codePointAt(0) ?? 0
   if (code <= 0xff) return `\\x${hexOf(code, 2)}`
   return code <= 0xffff ? `\\u${hexOf(code, 4)}` : `\\u{${hexOf(code, 1)}}`

@@ -1,9 +1,9 @@
 /**
- * Long work: how it is stopped, and how it says how far it is.
+ * Long work: how it is stopped, how it says how far it is, and how it leaves the event loop its turns.
  *
- * Source: https://dom.spec.whatwg.org/#interface-AbortSignal.
- * Gotcha: a signal is looked at between two pieces of work. Whoever takes the pieces must let the event loop have its turn
- * now and then, or nobody gets to abort anything but `onProgress` itself.
+ * Source: https://dom.spec.whatwg.org/#interface-AbortSignal; https://html.spec.whatwg.org/#message-channels.
+ * Gotcha: a signal is looked at between two pieces of work. Unless the event loop has its turn now and then, nobody gets
+ * to abort anything but `onProgress` itself.
  */
 
 /** How far a piece of work is. */
@@ -15,11 +15,11 @@ export interface Part {
 }
 
 /** Cancellation and progress of long work. */
-export interface WorkOptions {
+export interface WorkOptions<P extends Part = Part> {
   /** Stops the work between two pieces: it throws the signal's reason. */
   readonly signal?: AbortSignal
   /** Told after each piece. What it throws stops the work too. */
-  readonly onProgress?: (part: Part) => void
+  readonly onProgress?: (part: P) => void
 }
 
 /** Work that is under way. */
@@ -37,20 +37,71 @@ export class Work {
 
   /** So many more bytes are done. @throws the signal's reason. */
   step(bytes: number): void {
-    this.#done += bytes
+    this.reach(this.#done + bytes)
+  }
+
+  /** So many bytes are done in all. @throws the signal's reason. */
+  reach(done: number): void {
+    this.#done = Math.min(done, this.#total)
     this.#options.onProgress?.({ done: this.#done, total: this.#total })
     this.#options.signal?.throwIfAborted()
   }
 }
 
-/** Milliseconds of work between two breaths. */
-const BREATH_INTERVAL = 50
-let lastBreath = 0
+/** Milliseconds of work between two turns of the event loop. */
+const BUDGET = 6
+let lastTurn = 0
 
-/** Lets the event loop have its turn, when it is time: signals and timers are heard then. */
+/** Whether the event loop has waited long enough. */
+const isDue = (): boolean => performance.now() - lastTurn >= BUDGET
+
+const waiting: (() => void)[] = []
+
+/**
+ * Lets one who waits go on, after a turn of the event loop. There is a channel for each turn: Node empties a channel that
+ * is written to meanwhile before it looks at anything else.
+ */
+function nextTurn(): void {
+  const { port1, port2 } = new MessageChannel()
+  port1.onmessage = () => {
+    port1.close()
+    lastTurn = performance.now()
+    waiting.shift()?.()
+    if (waiting.length > 0) nextTurn()
+  }
+  port2.postMessage(undefined)
+}
+
+/** Lets the event loop have its turn, when it is time: signals, timers and input are heard then. */
 export async function breathe(): Promise<void> {
-  const now = Date.now()
-  if (now - lastBreath < BREATH_INTERVAL) return
-  lastBreath = now
-  await new Promise((resolve) => setImmediate(resolve))
+  if (!isDue()) return
+  await new Promise<void>((resolve) => {
+    if (waiting.push(resolve) === 1) nextTurn()
+  })
+}
+
+/** Work that stops after each slice of a few milliseconds. */
+export type Slices<T> = Generator<void, T>
+
+/**
+ * Does all slices; the event loop has its turns in between. Progress is told after each of those, and at the end.
+ * @param total bytes in all. @param done how many of them are done. @throws the signal's reason.
+ */
+export async function doSlices<T>(
+  slices: Slices<T>,
+  total: number,
+  done: () => number,
+  options: WorkOptions = {},
+): Promise<T> {
+  const work = new Work(total, options)
+  for (;;) {
+    const next = slices.next()
+    if (next.done) {
+      work.reach(total)
+      return next.value
+    }
+    if (!isDue()) continue
+    await breathe()
+    work.reach(done())
+  }
 }

@@ -42,6 +42,9 @@ test('one byte that differs is found wherever it is, at every alignment and leng
     }
   }
   t.same(wrong, [])
+  const buffer = Buffer.alloc(100)
+  t.ok(bytes.isZero(buffer.subarray(3)), 'a Buffer, whose slice() is no copy')
+  t.ok(bytes.equal(buffer.subarray(3, 50), buffer.subarray(6, 53)))
   t.ok(bytes.isZero(new Uint8Array(0)))
   t.notOk(bytes.equal(new Uint8Array(1), new Uint8Array(2)))
 })

@@ -1,5 +1,7 @@
 /** What lib/kernel/elf.ts uses of elfy 1.0.0, which ships no types. */
 declare module 'elfy' {
+  import type { BufferView } from '../lib/abi/buffer.js'
+
   export interface Header {
     class: '32' | '64'
     endian: 'lsb' | 'msb'
@@ -11,11 +13,10 @@ declare module 'elfy' {
     shnum: number
     shstrndx: number
   }
-  export class Parser {
-    parseHeader(buf: Buffer): Header
-    parsePrograms(buf: Buffer, header: Header): unknown[]
-    parseProgram(entry: Buffer, header: Header, buf: Buffer): unknown
-    readUInt32(buf: Buffer, offset: number): number
+  class Parser {
+    parseHeader(buf: BufferView): Header
+    parsePrograms(buf: BufferView, header: Header): unknown[]
+    parseProgram(entry: BufferView, header: Header, buf: BufferView): unknown
   }
   const elfy: { readonly Parser: typeof Parser }
   export default elfy

@@ -4,13 +4,14 @@
  * Source: the x86 psABI's layout rules; paddings are written out, never implied. Little-endian only.
  * Gotcha: buffer-layout leaves missing fields as they were, takes '7' for a number and rounds u64 through a double.
  * Every value is therefore checked before it is written, a target is zeroed first, and u64 is a Layout of our own.
- * It is loaded, and a struct's layout made, when the first one is encoded or decoded: declaring costs next to nothing.
+ * A struct's layout is made when it is first encoded or decoded: declaring one costs next to nothing.
  */
-import type * as BufferLayout from 'buffer-layout'
-import type { Layout, Structure } from 'buffer-layout'
+import library, { type Layout, type Structure } from 'buffer-layout'
+import { decodeUtf8, encodeUtf8, utf8Length } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
-import { lazy, require } from '../lazy.js'
+import { lazy } from '../lazy.js'
 import { hex } from '../units.js'
+import { BufferView } from './buffer.js'
 
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
 export interface Field<T> {
@@ -44,57 +45,49 @@ export interface Struct<T> extends Field<T> {
   decode(bytes: Uint8Array, at?: number): T
 }
 
-/** buffer-layout, and the layouts that it lacks. */
-const layouts = lazy(() => {
-  const library = require('buffer-layout') as typeof BufferLayout
-
-  class U64Layout extends library.Layout<bigint> {
-    constructor(property?: string) {
-      super(8, property)
-    }
-    override decode(b: Buffer, offset = 0): bigint {
-      return b.readBigUInt64LE(offset)
-    }
-    override encode(value: bigint, b: Buffer, offset = 0): number {
-      b.writeBigUInt64LE(value, offset)
-      return 8
-    }
+class U64Layout extends library.Layout<bigint> {
+  constructor(property?: string) {
+    super(8, property)
   }
-
-  class BytesLayout extends library.Layout<Uint8Array> {
-    override decode(b: Buffer, offset = 0): Uint8Array {
-      return Uint8Array.prototype.slice.call(b, offset, offset + this.span)
-    }
-    override encode(value: Uint8Array, b: Buffer, offset = 0): number {
-      b.set(value, offset)
-      return this.span
-    }
+  override decode(b: BufferView, offset = 0): bigint {
+    return b.readBigUInt64LE(offset)
   }
-
-  class PadLayout extends library.Layout<undefined> {
-    override decode(): undefined {
-      return undefined
-    }
-    override encode(): number {
-      return this.span
-    }
+  override encode(value: bigint, b: BufferView, offset = 0): number {
+    b.writeBigUInt64LE(value, offset)
+    return 8
   }
+}
 
-  class CStringLayout extends library.Layout<string> {
-    override decode(b: Buffer, offset = 0): string {
-      const end = b.indexOf(0, offset)
-      const limit = offset + this.span
-      return b.toString('utf8', offset, end < 0 || end > limit ? limit : end)
-    }
-    override encode(value: string, b: Buffer, offset = 0): number {
-      b.write(value, offset, this.span, 'utf8')
-      return this.span
-    }
+class BytesLayout extends library.Layout<Uint8Array> {
+  override decode(b: BufferView, offset = 0): Uint8Array {
+    return new Uint8Array(b.subarray(offset, offset + this.span))
   }
+  override encode(value: Uint8Array, b: BufferView, offset = 0): number {
+    b.set(value, offset)
+    return this.span
+  }
+}
 
-  const { u8, u16, u32, s32, struct, seq } = library
-  return { u8, u16, u32, s32, struct, seq, U64Layout, BytesLayout, PadLayout, CStringLayout }
-})
+class PadLayout extends library.Layout<undefined> {
+  override decode(): undefined {
+    return undefined
+  }
+  override encode(): number {
+    return this.span
+  }
+}
+
+class CStringLayout extends library.Layout<string> {
+  override decode(b: BufferView, offset = 0): string {
+    const field = b.subarray(offset, offset + this.span)
+    const end = field.indexOf(0)
+    return decodeUtf8(end < 0 ? field : field.subarray(0, end))
+  }
+  override encode(value: string, b: BufferView, offset = 0): number {
+    b.set(encodeUtf8(value), offset)
+    return this.span
+  }
+}
 
 function refuse(path: string, expected: string, value: unknown): never {
   const found = typeof value === 'bigint' || typeof value === 'number' ? hex(value) : typeof value
@@ -104,7 +97,7 @@ function refuse(path: string, expected: string, value: unknown): never {
 function integer(span: number, kind: 'u8' | 'u16' | 'u32' | 's32', min: number, max: number): Field<number> {
   return {
     span,
-    layout: (property) => layouts()[kind](property),
+    layout: (property) => library[kind](property),
     check(value, path) {
       if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
         refuse(path, `an integer from ${min} to ${hex(max)}`, value)
@@ -120,7 +113,7 @@ export const s32: Field<number> = integer(4, 's32', -0x80000000, 0x7fffffff)
 
 export const u64: Field<bigint> = {
   span: 8,
-  layout: (property) => new (layouts().U64Layout)(property),
+  layout: (property) => new U64Layout(property),
   check(value, path) {
     if (typeof value !== 'bigint' || value < 0n || value > 0xffffffffffffffffn) refuse(path, 'a u64 bigint', value)
   },
@@ -130,7 +123,7 @@ export const u64: Field<bigint> = {
 export function bytes(span: number): Field<Uint8Array> {
   return {
     span,
-    layout: (property) => new (layouts().BytesLayout)(span, property),
+    layout: (property) => new BytesLayout(span, property),
     check(value, path) {
       if (!(value instanceof Uint8Array) || value.length !== span) refuse(path, `${span} bytes`, value)
     },
@@ -139,17 +132,17 @@ export function bytes(span: number): Field<Uint8Array> {
 
 /** Padding: zero when written, ignored when read. Its name starts with `_` and it is no part of the type. */
 export function pad(span: number): Field<undefined> {
-  return { span, layout: (property) => new (layouts().PadLayout)(span, property), check() {} }
+  return { span, layout: (property) => new PadLayout(span, property), check() {} }
 }
 
 /** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */
 export function cstring(span: number): Field<string> {
   return {
     span,
-    layout: (property) => new (layouts().CStringLayout)(span, property),
+    layout: (property) => new CStringLayout(span, property),
     check(value, path) {
       if (typeof value !== 'string') refuse(path, 'a string', value)
-      const length = Buffer.byteLength(value)
+      const length = utf8Length(value)
       if (length > span - 1 || value.includes('\0')) {
         throw new DomainBuilderError('bad-range', `${path} cannot hold that text`, {
           expected: `at most ${span - 1} bytes without NUL`,
@@ -164,16 +157,13 @@ export function cstring(span: number): Field<string> {
 export function array<T>(element: Field<T>, count: number): Field<readonly T[]> {
   return {
     span: element.span * count,
-    layout: (property) => layouts().seq(element.layout() as Layout, count, property),
+    layout: (property) => library.seq(element.layout() as Layout, count, property),
     check(value, path) {
       if (!Array.isArray(value) || value.length !== count) refuse(path, `an array of ${count}`, value)
       for (let i = 0; i < count; i++) element.check(value[i], `${path}[${i}]`)
     },
   }
 }
-
-/** Node's Buffer over the same memory: buffer-layout takes nothing else. */
-const asBuffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength)
 
 /**
  * Declares a struct.
@@ -183,7 +173,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
   type T = Values<F>
   const entries = Object.entries(fields)
   const make = (property?: string): Structure =>
-    layouts().struct(
+    library.struct(
       entries.map(([key, field]) => field.layout(key) as Layout),
       property,
     )
@@ -218,7 +208,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
     encode(value) {
       check(value, name)
       const out = new Uint8Array(size)
-      layout().encode(value as Record<string, unknown>, asBuffer(out))
+      layout().encode(value as Record<string, unknown>, BufferView.over(out))
       return out
     },
     decode(from, at = 0) {
@@ -229,7 +219,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
           offset: at,
         })
       }
-      const decoded = layout().decode(asBuffer(from), at)
+      const decoded = layout().decode(BufferView.over(from), at)
       for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
       return decoded as T
     },

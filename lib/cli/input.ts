@@ -10,7 +10,6 @@ import type { Kernel } from '../kernel/kernel.js'
 import { readKernelSource } from '../node/kernel-file.js'
 import { openInputFiles as openSnapshotInput } from '../node/snapshot-files.js'
 import type { ByteSource } from '../snapshot/source.js'
-import { showSize } from '../units.js'
 import { openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
 
@@ -45,8 +44,8 @@ export async function openAny(name: string, progress: Progress): Promise<{ kerne
 
 function decoded(name: string, source: ByteSource, progress: Progress): Promise<Kernel> {
   return readKernelSource(source, {
-    onStep: (step) => {
-      if (step === 'decompress') progress.say(`decompressing ${name}, ${showSize(source.size)}`, undefined, true)
+    onProgress: ({ step, ...part }) => {
+      if (step === 'decompress') progress.say(`decompressing ${name}`, part)
     },
   })
 }

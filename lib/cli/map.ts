@@ -1,19 +1,21 @@
 /**
  * map SNAPSHOT: the layout of a guest, physical and virtual, and where its boot information came from.
  *
- * Source: ../inspect/map.ts, map-svg.ts, map-html.ts.
+ * Source: ../inspect/map.ts, map-picture.ts, map-svg.ts, map-html.ts.
  * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
  */
 import type { Domain } from '../guest/domain.js'
 import { translate } from '../guest/translate.js'
-import { mapText } from '../inspect/map.js'
+import { tellMap } from '../inspect/map.js'
 import { mapHtml } from '../inspect/map-html.js'
 import { describeMap } from '../inspect/map-model.js'
+import { drawMap, pictureOptions } from '../inspect/map-picture.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { describeWalk, walkText } from '../inspect/walk.js'
 import { type Command, Refused, text, UsageError } from './command.js'
 import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
+import { printPicture } from './printer.js'
 
 /** What an output's name says that it is to be. */
 const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: mapSvg, html: mapHtml }
@@ -43,7 +45,7 @@ export const command: Command = {
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
   examples: ['map guest.img', 'map guest.img -o map.html', 'map guest.img --at 0xffffffff81000000'],
-  async run({ values, positionals, progress, answer }) {
+  async run({ values, positionals, json, progress, answer }) {
     const at = text(values, 'at')
     const output = text(values, 'output')
     if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw new UsageError(`--at is a hex address; not '${at}'`)
@@ -68,11 +70,13 @@ export const command: Command = {
       )
       if (translate(domain, vaddr) === undefined) throw new Refused()
     } else {
+      const map = describeMap(domain)
       answer(
         'map',
-        () => describeMap(domain),
-        () => mapText(domain),
+        () => map,
+        () => tellMap(map),
       )
+      if (!json) printPicture((terminal) => drawMap(map, pictureOptions(terminal, process.env)))
     }
   },
 }

@@ -20,6 +20,14 @@ export function printLines(lines: readonly string[]): void {
   process.stdout.write(`${printableLines(lines).join('\n')}\n`)
 }
 
+/**
+ * A picture for the terminal that standard output is; nothing where another program reads it.
+ * @param draw makes lines whose colours are escape sequences, and whose names it has made printable itself.
+ */
+export function printPicture(draw: (terminal: NodeJS.WriteStream) => readonly string[]): void {
+  if (process.stdout.isTTY === true) process.stdout.write(`\n${draw(process.stdout).join('\n')}\n`)
+}
+
 /** An answer as one JSON object on standard output, named by its schema. */
 export function printAnswer(name: AnswerName, value: object): void {
   process.stdout.write(`${jsonText({ schema: schemaOf(name), ...value }, 2)}\n`)

@@ -1,30 +1,70 @@
 /**
  * The WebAssembly instance that runs a decoder of independent blocks (lz4, lzo): an input window, then the output.
  *
- * Source: our own layout. Every such decoder is one function, block(in, inEnd, out, outEnd), that returns where its
- * output ends, or one of FAILURE: addresses start above those.
+ * Source: our own layout. Every such decoder is one function, block(inEnd, outEnd, start, pause), that returns one of
+ * STOP. It goes on from FIELDS and leaves there how far it came, so that it can pause.
  * Gotcha: a distance may reach back to the start of its own block's output, no further: blocks stand alone.
  */
+
+import type { Slices } from '../work.js'
 import { COPY_SLACK } from './copy.js'
 import { GrowingBytes } from './growing-bytes.js'
-import type { Source } from './source.js'
-import { assemble, type Code, type Func } from './wasm.js'
+import { type Source, sliceEnds } from './source.js'
+import { assemble, type Code, Func, i32 } from './wasm.js'
 
-export const FAILURE = { endsEarly: 0, badDistance: 1, pastEnd: 2, goesOn: 3 } as const
+/** Why a block function returned: done and paused are no failures. */
+export const STOP = { done: 0, paused: 1, endsEarly: 2, badDistance: 3, pastEnd: 4, goesOn: 5 } as const
 const MEANING: Readonly<Record<number, string>> = {
-  [FAILURE.endsEarly]: 'the block ends early',
-  [FAILURE.badDistance]: 'a match reaches before the start of its block',
-  [FAILURE.pastEnd]: 'the block holds more than it may',
-  [FAILURE.goesOn]: 'the block goes on after its end',
+  [STOP.endsEarly]: 'the block ends early',
+  [STOP.badDistance]: 'a match reaches before the start of its block',
+  [STOP.pastEnd]: 'the block holds more than it may',
+  [STOP.goesOn]: 'the block goes on after its end',
 }
 
+/** What survives from one call to the next: u32 each, at these addresses. */
+const FIELDS = {
+  /** Next input byte. */
+  in: 16,
+  /** Next output byte. */
+  out: 20,
+  /** What the format itself carries from one instruction to the next; 0 at the start. */
+  state: 24,
+} as const
 const WINDOW_AT = 64
 
-type Block = (from: number, fromEnd: number, out: number, outEnd: number) => number
+type Block = (inEnd: number, outEnd: number, start: number, pause: number) => number
 
 export interface BlockFunction {
   readonly func: Func
   readonly body: Code
+}
+
+/** What every block function begins with: its variables, and the code that restores and saves them. */
+export function blockStart() {
+  const f = new Func('block', ['i32', 'i32', 'i32', 'i32'], 'i32')
+  const [input, out, state] = [f.local('i32'), f.local('i32'), f.local('i32')]
+  const kept = [
+    [input, FIELDS.in],
+    [out, FIELDS.out],
+    [state, FIELDS.state],
+  ] as const
+  const zero = i32.const(0)
+  return {
+    f,
+    input,
+    out,
+    state,
+    /** Input ends here. */
+    inputEnd: f.param(0, 'i32'),
+    /** No byte may be written here or after it. */
+    outEnd: f.param(1, 'i32'),
+    /** The block's first output byte. */
+    start: f.param(2, 'i32'),
+    /** Pause before an instruction that would start to write here or after it. */
+    pause: f.param(3, 'i32'),
+    begin: kept.map(([local, at]) => local.set(i32.load(zero, at))) as Code,
+    end: kept.map(([local, at]) => i32.store(zero, local, at)) as Code,
+  }
 }
 
 export class BlockMachine {
@@ -51,23 +91,43 @@ export class BlockMachine {
     return this.#output.bytes(from)
   }
 
-  append(bytes: Uint8Array): void {
-    this.#output.append(bytes)
+  *append(bytes: Uint8Array): Slices<void> {
+    let at = 0
+    for (const end of sliceEnds(0, bytes.length)) {
+      this.#output.append(bytes.subarray(at, end))
+      at = end
+      yield
+    }
   }
 
   /** Appends a block that decodes to at most `most` bytes; `at` is where it lies in the source. */
-  run(input: Uint8Array, most: number, at: number): void {
+  *run(input: Uint8Array, most: number, at: number): Slices<void> {
     // Room is made for what the block may hold, within the ceiling: one that passes it is cut there, and refused.
     const room = Math.min(most, this.#source.ceiling - this.length)
     this.#output.reserve(room)
-    this.#output.all.set(input, WINDOW_AT)
-    const out = this.#outputAt + this.length
-    const end = this.#block(WINDOW_AT, WINDOW_AT + input.length, out, out + room) >>> 0
-    if (end < WINDOW_AT) {
-      if (end === FAILURE.pastEnd && room < most) this.#source.tooLarge()
-      this.#source.damaged(MEANING[end] ?? 'the block is damaged', {}, at)
+    const { all } = this.#output
+    let copied = 0
+    for (const end of sliceEnds(0, input.length)) {
+      all.set(input.subarray(copied, end), WINDOW_AT + copied)
+      copied = end
+      yield
     }
-    this.#output.length = end - this.#outputAt
+    const start = this.#outputAt + this.length
+    const fields = new DataView(all.buffer)
+    fields.setUint32(FIELDS.in, WINDOW_AT, true)
+    fields.setUint32(FIELDS.out, start, true)
+    fields.setUint32(FIELDS.state, 0, true)
+    for (const end of sliceEnds(start, start + room)) {
+      const pause = end === start + room ? end + 1 : end
+      const stop = this.#block(WINDOW_AT + input.length, start + room, start, pause)
+      this.#output.length = fields.getUint32(FIELDS.out, true) - this.#outputAt
+      if (stop === STOP.done) return
+      if (stop !== STOP.paused) {
+        if (stop === STOP.pastEnd && room < most) this.#source.tooLarge()
+        this.#source.damaged(MEANING[stop] ?? 'the block is damaged', {}, at)
+      }
+      yield
+    }
   }
 }
 

@@ -5,9 +5,11 @@
  * https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf.
  * Gotcha: streams follow each other (pbzip2 writes one for each block): a decoder that stops after the first cuts the file.
  */
+
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { type Bounds, type Decoded, Source } from './source.js'
+import { type Decoded, type Source, sliceEnds } from './source.js'
 
 /** Pi and its square root: 48 bits each, in two halves. */
 const BLOCK_MAGIC = [0x314159, 0x265359] as const
@@ -19,6 +21,9 @@ const GROUP_SYMBOLS = 50
 /** Codes are at most this long; the first bits of most are looked up at once. */
 const CODE_MAX = 20
 const LOOKUP_BITS = 10
+/** What is done in one slice: groups of symbols read, entries of a block followed. */
+const GROUPS_IN_SLICE = 2 ** 10
+const ENTRIES_IN_SLICE = 2 ** 16
 /** The two symbols that count a run of the front byte, in bijective base 2. */
 const RUN_A = 0
 const RUN_B = 1
@@ -85,10 +90,9 @@ interface Codes {
   readonly symbols: Uint16Array
 }
 
-export function decodeBzip2(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('bzip2', bytes, bounds)
+export function* decodeBzip2(source: Source): Slices<Decoded> {
   const output = new GrowingBytes(source)
-  do decodeStream(source, output)
+  do yield* decodeStream(source, output)
   while (source.left >= 4 && levelAt(source) > 0)
   return { bytes: output.bytes(), consumed: source.at }
 }
@@ -99,7 +103,7 @@ function levelAt(source: Source): number {
   return b === 0x42 && z === 0x5a && h === 0x68 && digit >= 0x31 && digit <= 0x39 ? digit - 0x30 : 0
 }
 
-function decodeStream(source: Source, output: GrowingBytes): void {
+function* decodeStream(source: Source, output: GrowingBytes): Slices<void> {
   const start = source.at
   const level = levelAt(source)
   if (level === 0) source.damaged('no stream header', { expected: 'BZh1 to BZh9' })
@@ -115,6 +119,7 @@ function decodeStream(source: Source, output: GrowingBytes): void {
     if (magic[0] === END_MAGIC[0] && magic[1] === END_MAGIC[1]) {
       source.check('stream', 'combined CRC', combined >>> 0, stored, at)
       bits.align()
+      yield
       return
     }
     if (magic[0] !== BLOCK_MAGIC[0] || magic[1] !== BLOCK_MAGIC[1]) {
@@ -125,14 +130,21 @@ function decodeStream(source: Source, output: GrowingBytes): void {
       )
     }
     const from = output.length
-    decodeBlock(bits, block, output)
-    const crc = crcOf(output.bytes(from))
+    yield* decodeBlock(bits, block, output)
+    const decoded = output.bytes(from)
+    let crc = 0
+    let crcAt = 0
+    for (const end of sliceEnds(0, decoded.length)) {
+      crc = crcOf(decoded.subarray(crcAt, end), crc)
+      crcAt = end
+      yield
+    }
     source.check(`block ${number}`, 'CRC', crc, stored, at)
     combined = ((combined << 1) | (combined >>> 31)) ^ crc
   }
 }
 
-function decodeBlock(bits: Bits, block: Uint32Array, output: GrowingBytes): void {
+function* decodeBlock(bits: Bits, block: Uint32Array, output: GrowingBytes): Slices<void> {
   const { source } = bits
   if (bits.read(1) === 1) source.unsupported('a randomised block, last written in 1999,', {}, bits.at)
   const first = bits.read(24)
@@ -150,11 +162,22 @@ function decodeBlock(bits: Bits, block: Uint32Array, output: GrowingBytes): void
   const tables = Array.from({ length: tableCount }, () => readCodes(bits, symbolCount))
   bits.check()
 
-  const length = readSymbols(bits, selectors, tables, bytes, block)
+  const symbols = new Symbols(bits, selectors, tables, bytes, block)
+  while (!symbols.read(GROUPS_IN_SLICE)) yield
+  const { length } = symbols
   if (first >= length)
     source.damaged('the first byte lies outside the block', { expected: `below ${length}`, found: `${first}` }, bits.at)
-  undoSort(block, length)
-  undoRuns(block, length, first, output)
+  yield
+  const starts = startsOf(block, length)
+  for (let from = 0; from < length; from += ENTRIES_IN_SLICE) {
+    yield
+    undoSort(block, starts, from, Math.min(from + ENTRIES_IN_SLICE, length))
+  }
+  const runs = new Runs(block, first, output)
+  for (let from = 0; from < length; from += ENTRIES_IN_SLICE) {
+    yield
+    runs.undo(Math.min(ENTRIES_IN_SLICE, length - from))
+  }
 }
 
 /** Which bytes occur at all: 16 bits tell which sixteenths do, then 16 for each of those. */
@@ -224,82 +247,118 @@ function readCodes(bits: Bits, symbolCount: number): Codes {
   return { lookup, limit, base, symbols }
 }
 
-/** Fills the block with the bytes in sorted order; returns how many there are. */
-function readSymbols(
-  bits: Bits,
-  selectors: Uint8Array,
-  tables: readonly Codes[],
-  bytesInUse: Uint8Array,
-  block: Uint32Array,
-): number {
-  const { source } = bits
-  const input = source.bytes
-  const endOfBlock = bytesInUse.length + 1
-  const front = bytesInUse.slice()
-  let length = 0
-  let run = 0
-  let runWeight = 1
-  // The reader's state, in variables of this loop: it is where the time goes.
-  let { buffer, count } = bits
-  let { at } = source
-  for (const selector of selectors) {
-    const { lookup, limit, base, symbols } = tables[selector] as Codes
-    for (let i = 0; i < GROUP_SYMBOLS; i++) {
-      while (count < CODE_MAX) {
-        buffer = (buffer << 8) | (at < input.length ? (input[at] as number) : 0)
-        at++
-        count += 8
-      }
-      const next = (buffer >>> (count - CODE_MAX)) & ((1 << CODE_MAX) - 1)
-      const known = lookup[next >> (CODE_MAX - LOOKUP_BITS)] as number
-      let symbol: number
-      if (known !== 0) {
-        count -= known & 31
-        symbol = known >> 5
-      } else {
-        let size = LOOKUP_BITS + 1
-        while (size <= CODE_MAX && next >= (limit[size] as number)) size++
-        if (size > CODE_MAX) source.damaged('a code means nothing', {}, at - (count >> 3))
-        count -= size
-        symbol = symbols[(next >> (CODE_MAX - size)) - (base[size] as number)] as number
-      }
+/**
+ * Reads the symbols of a block: fills it with the bytes in sorted order. This, undoing the sort and undoing the runs go on
+ * from where they stopped, since each takes too long for one slice; a generator would be slower by a quarter.
+ */
+class Symbols {
+  readonly #bits: Bits
+  readonly #selectors: Uint8Array
+  readonly #tables: readonly Codes[]
+  readonly #block: Uint32Array
+  readonly #endOfBlock: number
+  readonly #front: Uint8Array
+  #group = 0
+  #run = 0
+  #runWeight = 1
+  /** Bytes so far. */
+  length = 0
 
-      if (symbol <= RUN_B) {
-        run += symbol === RUN_A ? runWeight : 2 * runWeight
-        runWeight *= 2
-        if (run > block.length) source.damaged('a block is too long', { expected: `at most ${block.length}` }, at)
-        continue
-      }
-      if (run > 0) {
-        if (length + run > block.length)
-          source.damaged('a block is too long', { expected: `at most ${block.length}` }, at)
-        block.fill(front[0] as number, length, length + run)
-        length += run
-        run = 0
-        runWeight = 1
-      }
-      if (symbol === endOfBlock) {
-        bits.buffer = buffer
-        bits.count = count
-        source.at = at
-        bits.check()
-        return length
-      }
-      if (length === block.length) source.damaged('a block is too long', { expected: `at most ${block.length}` }, at)
-      const place = symbol - 1
-      const byte = front[place] as number
-      if (place < 16) for (let j = place; j > 0; j--) front[j] = front[j - 1] as number
-      else front.copyWithin(1, 0, place)
-      front[0] = byte
-      block[length++] = byte
-    }
-    if (at > input.length + 4) source.damaged('the stream ends early', {}, input.length)
+  constructor(bits: Bits, selectors: Uint8Array, tables: readonly Codes[], bytesInUse: Uint8Array, block: Uint32Array) {
+    this.#bits = bits
+    this.#selectors = selectors
+    this.#tables = tables
+    this.#block = block
+    this.#endOfBlock = bytesInUse.length + 1
+    this.#front = bytesInUse
   }
-  return source.damaged('a block does not end', {}, at)
+
+  /** Reads so many groups; true at the end of the block. */
+  read(groups: number): boolean {
+    const bits = this.#bits
+    const { source } = bits
+    const input = source.bytes
+    const tables = this.#tables
+    const block = this.#block
+    const endOfBlock = this.#endOfBlock
+    const front = this.#front
+    // The state, in variables of this loop: it is where the time goes.
+    let { length } = this
+    let run = this.#run
+    let runWeight = this.#runWeight
+    let { buffer, count } = bits
+    let { at } = source
+    for (const selector of this.#selectors.subarray(this.#group, this.#group + groups)) {
+      const { lookup, limit, base, symbols } = tables[selector] as Codes
+      for (let i = 0; i < GROUP_SYMBOLS; i++) {
+        while (count < CODE_MAX) {
+          buffer = (buffer << 8) | (at < input.length ? (input[at] as number) : 0)
+          at++
+          count += 8
+        }
+        const next = (buffer >>> (count - CODE_MAX)) & ((1 << CODE_MAX) - 1)
+        const known = lookup[next >> (CODE_MAX - LOOKUP_BITS)] as number
+        let symbol: number
+        if (known !== 0) {
+          count -= known & 31
+          symbol = known >> 5
+        } else {
+          let size = LOOKUP_BITS + 1
+          while (size <= CODE_MAX && next >= (limit[size] as number)) size++
+          if (size > CODE_MAX) source.damaged('a code means nothing', {}, at - (count >> 3))
+          count -= size
+          symbol = symbols[(next >> (CODE_MAX - size)) - (base[size] as number)] as number
+        }
+
+        if (symbol <= RUN_B) {
+          run += symbol === RUN_A ? runWeight : 2 * runWeight
+          runWeight *= 2
+          if (run > block.length) this.#tooLong(at)
+          continue
+        }
+        if (run > 0) {
+          if (length + run > block.length) this.#tooLong(at)
+          block.fill(front[0] as number, length, length + run)
+          length += run
+          run = 0
+          runWeight = 1
+        }
+        if (symbol === endOfBlock) {
+          bits.buffer = buffer
+          bits.count = count
+          source.at = at
+          bits.check()
+          this.length = length
+          return true
+        }
+        if (length === block.length) this.#tooLong(at)
+        const place = symbol - 1
+        const byte = front[place] as number
+        if (place < 16) for (let j = place; j > 0; j--) front[j] = front[j - 1] as number
+        else front.copyWithin(1, 0, place)
+        front[0] = byte
+        block[length++] = byte
+      }
+      if (at > input.length + 4) source.damaged('the stream ends early', {}, input.length)
+    }
+    this.#group += groups
+    if (this.#group >= this.#selectors.length) source.damaged('a block does not end', {}, at)
+    this.length = length
+    this.#run = run
+    this.#runWeight = runWeight
+    bits.buffer = buffer
+    bits.count = count
+    source.at = at
+    return false
+  }
+
+  #tooLong(at: number): never {
+    return this.#bits.source.damaged('a block is too long', { expected: `at most ${this.#block.length}` }, at)
+  }
 }
 
-/** Each entry holds a byte; above it goes the place of the entry that follows. */
-function undoSort(block: Uint32Array, length: number): void {
+/** Where the entries of each byte start, once they are sorted. */
+function startsOf(block: Uint32Array, length: number): Uint32Array {
   const starts = new Uint32Array(256)
   for (let i = 0; i < length; i++) (starts[block[i] as number] as number)++
   let sum = 0
@@ -308,7 +367,12 @@ function undoSort(block: Uint32Array, length: number): void {
     starts[byte] = sum
     sum += count
   }
-  for (let i = 0; i < length; i++) {
+  return starts
+}
+
+/** Each entry holds a byte; above it goes the place of the entry that follows: of the entries `from` to `to`. */
+function undoSort(block: Uint32Array, starts: Uint32Array, from: number, to: number): void {
+  for (let i = from; i < to; i++) {
     const byte = (block[i] as number) & 0xff
     const place = starts[byte] as number
     starts[byte] = place + 1
@@ -317,41 +381,64 @@ function undoSort(block: Uint32Array, length: number): void {
 }
 
 /** Follows the entries from the first byte on: after four equal bytes comes a count of more. */
-function undoRuns(block: Uint32Array, length: number, first: number, output: GrowingBytes): void {
-  let { all, room, length: out } = output
-  const makeRoom = (more: number): void => {
-    output.length = out
-    output.reserve(more)
-    all = output.all
-    room = output.room
+class Runs {
+  readonly #block: Uint32Array
+  readonly #output: GrowingBytes
+  #entry: number
+  #previous = -1
+  #equal = 0
+
+  constructor(block: Uint32Array, first: number, output: GrowingBytes) {
+    this.#block = block
+    this.#output = output
+    this.#entry = block[first] as number
   }
-  let entry = block[first] as number
-  let previous = -1
-  let equal = 0
-  for (let left = length; left > 0; left--) {
-    entry = block[entry >>> 8] as number
-    const byte = entry & 0xff
-    if (equal === RUN_BYTES) {
-      if (byte > room - out) makeRoom(byte)
-      all.fill(previous, out, out + byte)
-      out += byte
-      equal = 0
-      previous = -1
-      continue
+
+  /** Undoes the runs of so many entries. */
+  undo(entries: number): void {
+    const block = this.#block
+    const output = this.#output
+    let { all, room, length: out } = output
+    const makeRoom = (more: number): void => {
+      output.length = out
+      output.reserve(more)
+      all = output.all
+      room = output.room
     }
-    equal = byte === previous ? equal + 1 : 1
-    previous = byte
-    if (out === room) makeRoom(1)
-    all[out++] = byte
+    let entry = this.#entry
+    let previous = this.#previous
+    let equal = this.#equal
+    for (let left = entries; left > 0; left--) {
+      entry = block[entry >>> 8] as number
+      const byte = entry & 0xff
+      if (equal === RUN_BYTES) {
+        if (byte > room - out) makeRoom(byte)
+        all.fill(previous, out, out + byte)
+        out += byte
+        equal = 0
+        previous = -1
+        continue
+      }
+      equal = byte === previous ? equal + 1 : 1
+      previous = byte
+      if (out === room) makeRoom(1)
+      all[out++] = byte
+    }
+    output.length = out
+    this.#entry = entry
+    this.#previous = previous
+    this.#equal = equal
   }
-  output.length = out
 }
 
-/** CRC-32 with the bits of each byte the other way round than everybody else's; four bytes at a time. */
-function crcOf(bytes: Uint8Array): number {
+/**
+ * CRC-32 with the bits of each byte the other way round than everybody else's; four bytes at a time.
+ * @param before that of the bytes before them.
+ */
+function crcOf(bytes: Uint8Array, before: number): number {
   crcTables ??= makeCrcTables()
   const [t0, t1, t2, t3] = crcTables as unknown as readonly [Int32Array, Int32Array, Int32Array, Int32Array]
-  let crc = -1
+  let crc = ~before
   let at = 0
   for (; at + 4 <= bytes.length; at += 4) {
     crc ^=

@@ -2,11 +2,14 @@
  * Copies inside a WebAssembly decoder: literals, and matches that may overlap themselves.
  *
  * Source: what every LZ77 format means by a match (RFC 1951, section 3.2.3: a length may exceed its distance).
- * Gotcha: whole words are copied, so up to COPY_SLACK bytes past both ends are read and written: leave room for them.
+ * Gotcha: whole words are copied, so up to COPY_SLACK bytes past both ends are read and written: leave room for them. A
+ * match that is nearer than a word repeats a pattern: a whole number of patterns, which is no less than a word, does too.
  */
 import { type Code, type Func, type I32, i32, i64, type Local } from './wasm.js'
 
 const WORD = 8
+/** By distance below a word, four bits each: the least multiple of it that is no less than a word. */
+const PATTERNS = [0, 8, 8, 9, 8, 10, 12, 14].reduce((all, bytes, distance) => all | (bytes << (4 * distance)), 0)
 export const COPY_SLACK = WORD
 
 export interface Copies {
@@ -19,6 +22,7 @@ export interface Copies {
 export function copies(f: Func): Copies {
   const source = f.local('i32')
   const end = f.local('i32')
+  const wordEnd = f.local('i32')
   const word = f.local('i64')
   const words = (out: Local<'i32'>): Code => [
     f.loop((again) => [
@@ -30,13 +34,20 @@ export function copies(f: Func): Copies {
     ]),
     out.set(end),
   ]
-  const bytes = (out: Local<'i32'>): Code =>
+  /** Byte by byte up to a word or the end, and then by words, from so far back that nothing is missing. */
+  const pattern = (out: Local<'i32'>, distance: I32, length: I32): Code => [
+    wordEnd.set(i32.select(i32.ltU(length, i32.const(WORD)), end, i32.add(out, i32.const(WORD)))),
     f.loop((again) => [
       i32.store8(out, i32.load8(source)),
       source.set(i32.add(source, i32.const(1))),
       out.set(i32.add(out, i32.const(1))),
-      again.jumpIf(i32.ltU(out, end)),
-    ])
+      again.jumpIf(i32.ltU(out, wordEnd)),
+    ]),
+    f.if(i32.ltU(out, end), () => [
+      source.set(i32.sub(out, i32.and(i32.shrU(i32.const(PATTERNS), i32.shl(distance, i32.const(2))), i32.const(15)))),
+      words(out),
+    ]),
+  ]
   return {
     literals: (out, from, length) => [source.set(from), end.set(i32.add(out, length)), words(out)],
     match: (out, distance, length) => [
@@ -45,7 +56,7 @@ export function copies(f: Func): Copies {
       f.if(
         i32.geU(distance, i32.const(WORD)),
         () => words(out),
-        () => bytes(out),
+        () => pattern(out, distance, length),
       ),
     ],
   }

@@ -34,10 +34,10 @@ export function crcTable(name: CrcName): BigUint64Array {
 
 let table32: Uint32Array | undefined
 
-/** CRC-32 of a few bytes: headers. */
-export function crc32(bytes: Uint8Array): number {
+/** CRC-32 of a few bytes, a header or a slice. @param before the CRC-32 of the bytes before them. */
+export function crc32(bytes: Uint8Array, before = 0): number {
   table32 ??= Uint32Array.from(crcTable('CRC32').subarray(0, ENTRIES), Number)
-  let crc = 0xffffffff
+  let crc = ~before
   for (const byte of bytes) crc = (crc >>> 8) ^ (table32[(crc ^ byte) & 0xff] as number)
   return ~crc >>> 0
 }

@@ -1,56 +1,90 @@
 /**
- * gzip, by node:zlib: every member, as one.
+ * gzip, by pako's zlib: every member, as one.
  *
- * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://nodejs.org/api/zlib.html.
- * Gotcha: zlib.gunzip gathers chunks and then joins them, which holds the output twice; so the chunks go straight into
- * memory that grows in place.
+ * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://github.com/nodeca/pako, a port of https://zlib.net.
+ * Gotcha: zlib decompresses straight into memory that grows in place. One call takes so little input that it ends soon
+ * whatever that is: a block of codes that decodes to nothing costs more than any other byte.
  */
-import { stream as streams, zlib } from '../lazy.js'
+import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
+import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { type Bounds, type Decoded, type Pull, Source } from './source.js'
+import { type Bounds, type Decoded, type Pull, PulledSource, type Source } from './source.js'
 
-const CHUNK = 2 ** 17
+/** Bytes that one call takes and gives at most: one to three milliseconds. */
+const INPUT_MAX = 2 ** 15
+const OUTPUT_MAX = 2 ** 19
 
-export async function decodeGzip(bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
-  const source: Source = new Source('gzip', bytes, bounds)
-  const output = new GrowingBytes(source)
-  const stream = zlib().createGunzip({ chunkSize: CHUNK })
-  stream.end(bytes)
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) output.append(chunk)
-  } catch (error) {
-    source.failed(error, stream.bytesWritten)
+/** zlib's window of 32 KiB, and that the stream is gzip's. */
+const WINDOW_BITS = 15 + 16
+/** zlib's own codes. */
+const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
+
+/** The members of a stream, one after another. */
+class Members {
+  readonly #source: Source
+  readonly #zlib = new ZStream()
+  /** The last member has ended: nothing follows it, or zeros, which are padding. */
+  ended = false
+
+  constructor(source: Source) {
+    this.#source = source
+    zlibInflateInit2(this.#zlib, WINDOW_BITS)
   }
-  return { bytes: output.bytes(), consumed: stream.bytesWritten }
+
+  /** Decompresses into `room` bytes of `output` from `at` on: how many there are now, none where more input comes first. */
+  next(output: Uint8Array<ArrayBuffer>, at: number, room: number): number {
+    const source = this.#source
+    const zlib = this.#zlib
+    source.ensure(INPUT_MAX)
+    zlib.input = source.bytes
+    zlib.next_in = source.at
+    zlib.avail_in = Math.min(source.left, INPUT_MAX)
+    zlib.output = output
+    zlib.next_out = at
+    zlib.avail_out = room
+    const status = zlibInflate(zlib, Z.NO_FLUSH)
+    source.at = zlib.next_in
+    if (status === Z.STREAM_END) {
+      source.ensure(1)
+      this.ended = (source.peek(1)[0] ?? 0) === 0
+      if (!this.ended) zlibInflateReset(zlib)
+    } else if (status !== Z.OK && status !== Z.BUF_ERROR) {
+      source.damaged('the stream does not decompress', { found: zlib.msg })
+    } else if (zlib.next_out === at && source.left === 0) {
+      source.damaged('the stream ends early')
+    }
+    return zlib.next_out - at
+  }
+}
+
+export function* decodeGzip(source: Source): Slices<Decoded> {
+  // One byte more than there may be tells that there is more.
+  const output = new GrowingBytes(source, 0, 1)
+  const members = new Members(source)
+  while (!members.ended) {
+    const room = Math.min(OUTPUT_MAX, output.left)
+    output.reserve(room)
+    const length = members.next(output.all, output.length, room + 1)
+    if (length > room) output.reserve(length)
+    output.length += length
+    yield
+  }
+  return { bytes: output.bytes(), consumed: source.at }
 }
 
 /**
- * A stream as it comes, in pieces that belong to whoever gets them.
+ * A stream as it comes, in pieces that belong to whoever gets them; some are empty.
  * @throws DomainBuilderError as decodeGzip() does.
  */
-export async function* gzipPieces(pull: Pull, bounds: Bounds): AsyncGenerator<Uint8Array> {
-  const source: Source = new Source('gzip', new Uint8Array(0), bounds)
-  const stream = zlib().createGunzip({ chunkSize: CHUNK })
-  // What goes wrong on the way in comes out of the stream as well.
-  const { pipeline, Readable } = streams()
-  pipeline(Readable.from(pulled(pull)), stream, () => {})
+export function* gzipPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<ArrayBuffer>> {
+  const source: Source = new PulledSource('gzip', pull, bounds)
+  const members = new Members(source)
+  const output = new Uint8Array(OUTPUT_MAX)
   let left = source.ceiling
-  try {
-    for await (const piece of stream as AsyncIterable<Buffer>) {
-      left -= piece.length
-      if (left < 0) source.tooLarge()
-      yield piece
-    }
-  } catch (error) {
-    source.failed(error, stream.bytesWritten)
-  }
-}
-
-function* pulled(pull: Pull): Generator<Uint8Array> {
-  for (;;) {
-    const piece = new Uint8Array(CHUNK)
-    const length = pull(piece)
-    if (length === 0) return
-    yield piece.subarray(0, length)
+  while (!members.ended) {
+    const length = members.next(output, 0, output.length)
+    left -= length
+    if (left < 0) source.tooLarge()
+    yield output.slice(0, length)
   }
 }

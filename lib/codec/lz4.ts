@@ -4,10 +4,11 @@
  * Source: lz4_Frame_format.md, "Legacy frame", and lz4_Block_format.md, https://github.com/lz4/lz4/tree/dev/doc.
  * Gotcha: the frame ends where the input does. Frames may follow each other: a magic number where a block's size would be.
  */
-import { type BlockFunction, BlockMachine, compileLater, FAILURE } from './block-machine.js'
+import type { Slices } from '../work.js'
+import { type BlockFunction, BlockMachine, blockStart, compileLater, STOP } from './block-machine.js'
 import { copies } from './copy.js'
-import { type Bounds, type Decoded, Source } from './source.js'
-import { type Code, Func, i32, type Label, type Local } from './wasm.js'
+import type { Decoded, Source } from './source.js'
+import { type Code, i32, type Label, type Local } from './wasm.js'
 
 const MAGIC = 0x184c2102
 /** What a block decompresses to, at most. */
@@ -21,8 +22,7 @@ const LENGTH_GOES_ON = 15
 
 const compiled = compileLater(() => [blockFunction()])
 
-export function decodeLz4(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('lz4', bytes, bounds)
+export function* decodeLz4(source: Source): Slices<Decoded> {
   source.take(4)
   const machine = new BlockMachine(source, compiled(), COMPRESSED_MAX)
   while (source.left >= 4) {
@@ -34,19 +34,14 @@ export function decodeLz4(bytes: Uint8Array, bounds: Bounds): Decoded {
       source.at = at
       break
     }
-    machine.run(source.take(size), BLOCK_BYTES, at)
+    yield* machine.run(source.take(size), BLOCK_BYTES, at)
   }
   return { bytes: machine.bytes(), consumed: source.at }
 }
 
 /** Sequences: a token with two lengths, literals, and a match; the last one ends after its literals. */
 function blockFunction(): BlockFunction {
-  const f = new Func('block', ['i32', 'i32', 'i32', 'i32'], 'i32')
-  const input = f.param(0, 'i32')
-  const inputEnd = f.param(1, 'i32')
-  const out = f.param(2, 'i32')
-  const outEnd = f.param(3, 'i32')
-  const start = f.local('i32')
+  const { f, input, inputEnd, out, outEnd, start, pause, begin, end } = blockStart()
   const token = f.local('i32')
   const length = f.local('i32')
   const distance = f.local('i32')
@@ -56,41 +51,48 @@ function blockFunction(): BlockFunction {
   const c = i32.const
 
   const nextByte = (into: Local<'i32'>, stop: Label): Code => [
-    status.set(c(FAILURE.endsEarly)),
+    status.set(c(STOP.endsEarly)),
     stop.jumpIf(i32.geU(input, inputEnd)),
     into.set(i32.load8(input)),
     input.set(i32.add(input, c(1))),
   ]
-  const extendLength = (stop: Label): Code =>
-    f.if(i32.eq(length, c(LENGTH_GOES_ON)), () =>
-      f.loop((again) => [nextByte(byte, stop), length.set(i32.add(length, byte)), again.jumpIf(i32.eq(byte, c(0xff)))]),
-    )
   const checkRoom = (stop: Label): Code => [
-    status.set(c(FAILURE.pastEnd)),
+    status.set(c(STOP.pastEnd)),
     stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
   ]
+  const extendLength = (stop: Label): Code =>
+    f.if(i32.eq(length, c(LENGTH_GOES_ON)), () =>
+      f.loop((again) => [
+        nextByte(byte, stop),
+        length.set(i32.add(length, byte)),
+        checkRoom(stop),
+        again.jumpIf(i32.eq(byte, c(0xff))),
+      ]),
+    )
 
   const body: Code = [
-    start.set(out),
+    begin,
     f.block((stop) =>
       f.loop((again) => [
+        status.set(c(STOP.paused)),
+        stop.jumpIf(i32.geU(out, pause)),
         nextByte(token, stop),
         length.set(i32.shrU(token, c(4))),
         extendLength(stop),
         f.if(length, () => [
-          status.set(c(FAILURE.endsEarly)),
+          status.set(c(STOP.endsEarly)),
           stop.jumpIf(i32.gtU(length, i32.sub(inputEnd, input))),
           checkRoom(stop),
           copy.literals(out, input, length),
           input.set(i32.add(input, length)),
         ]),
-        status.set(out),
+        status.set(c(STOP.done)),
         stop.jumpIf(i32.eq(input, inputEnd)),
 
         nextByte(distance, stop),
         nextByte(byte, stop),
         distance.set(i32.or(distance, i32.shl(byte, c(8)))),
-        status.set(c(FAILURE.badDistance)),
+        status.set(c(STOP.badDistance)),
         // Zero is no distance: less one, it is the largest number there is.
         stop.jumpIf(i32.geU(i32.sub(distance, c(1)), i32.sub(out, start))),
         length.set(i32.and(token, c(15))),
@@ -101,6 +103,7 @@ function blockFunction(): BlockFunction {
         again.jump(),
       ]),
     ),
+    end,
     status,
   ]
   return { func: f, body }

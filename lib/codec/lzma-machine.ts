@@ -9,7 +9,7 @@ import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { FIELDS, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT, STOP } from './lzma-core.js'
-import type { Source } from './source.js'
+import { type Source, sliceEnds } from './source.js'
 import { assemble } from './wasm.js'
 
 const PAGE = 65536
@@ -145,13 +145,19 @@ export class LzmaMachine {
     return { stop, used: this.#get('in') - WINDOW_AT }
   }
 
-  /** The CRC of the output from byte `from` on. */
-  crc(name: CrcName, from: number): bigint {
+  /** The CRC of the output from byte `from` on, in slices. */
+  *crc(name: CrcName, from: number): Generator<void, bigint> {
     if (this.#crcName !== name) {
       new BigUint64Array(this.#output.memory.buffer, CRC_TABLE_AT, CRC_TABLE_BYTES / 8).set(crcTable(name))
       this.#crcName = name
     }
-    const mask = CRC_MASK[name]
-    return BigInt.asUintN(64, this.#exports.crc(OUTPUT_AT + from, OUTPUT_AT + this.length, mask)) ^ mask
+    let register = CRC_MASK[name]
+    let at = from
+    for (const end of sliceEnds(from, this.length)) {
+      register = this.#exports.crc(OUTPUT_AT + at, OUTPUT_AT + end, register)
+      at = end
+      yield
+    }
+    return BigInt.asUintN(64, register) ^ CRC_MASK[name]
   }
 }

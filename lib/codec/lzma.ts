@@ -6,9 +6,10 @@
  * known and an end marker be there all the same.
  */
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { LzmaMachine, parseProperties, WINDOW_BYTES } from './lzma-machine.js'
-import { type Bounds, type Decoded, Source } from './source.js'
+import { type Decoded, SLICE_BYTES, type Source } from './source.js'
 
 /** A match has at most this length: it may pass a pause by so much. */
 const MATCH_MAX = 273
@@ -17,10 +18,9 @@ const MATCH_MAX = 273
  * a function is entered, so the first ones come early.
  */
 const PAUSE_MIN = 2 ** 16
-const PAUSE_MAX = 2 ** 22
+const PAUSE_MAX = SLICE_BYTES
 
-export function decodeLzma(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('lzma', bytes, bounds)
+export function* decodeLzma(source: Source): Slices<Decoded> {
   const byte = source.u8()
   const properties = parseProperties(byte)
   if (properties === undefined || properties.lc + properties.lp > MAX_LC_LP) {
@@ -59,6 +59,7 @@ export function decodeLzma(bytes: Uint8Array, bounds: Bounds): Decoded {
     machine.reserve(Math.min(target + MATCH_MAX, end) - machine.length)
     isMarked = run(target, Math.min(target + MATCH_MAX, end))
     pause = Math.min(2 * pause, PAUSE_MAX)
+    yield
   }
   // The size is reached: what may still come is an end marker. It is there if the range coder has not ended,
   // and must be there if the size was unknown.

@@ -6,9 +6,10 @@
  * Gotcha: LZMA's state and probabilities live on through uncompressed chunks; only the control byte resets them.
  */
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { type LzmaMachine, type Properties, parseProperties } from './lzma-machine.js'
-import type { Source } from './source.js'
+import { type Source, sliceEnds } from './source.js'
 
 /** Control bytes of chunks that hold plain bytes; 0 ends the stream, and those from LZMA on hold LZMA. */
 const PLAIN_AFTER_RESET = 1
@@ -19,8 +20,8 @@ const RESET_STATE = 1
 const RESET_PROPERTIES = 2
 const RESET_DICTIONARY = 3
 
-/** Appends one LZMA2 stream's output, and leaves the source after its end mark. */
-export function decodeLzma2(source: Source, machine: LzmaMachine): void {
+/** Appends one LZMA2 stream's output, a chunk in each slice, and leaves the source after its end mark. */
+export function* decodeLzma2(source: Source, machine: LzmaMachine): Slices<void> {
   // What the next chunk must reset, until one did.
   let owes = RESET_DICTIONARY
   let properties: Properties | undefined
@@ -38,6 +39,7 @@ export function decodeLzma2(source: Source, machine: LzmaMachine): void {
         source.damaged('the first LZMA2 chunk does not reset the dictionary', { found: hex(control) }, at)
       }
       machine.append(source.take(source.u16be() + 1))
+      yield
       continue
     }
 
@@ -62,7 +64,15 @@ export function decodeLzma2(source: Source, machine: LzmaMachine): void {
     machine.startRange(source.take(5))
     const input = source.take(length - 5)
     const end = machine.length + plainLength
-    const { stop, used } = machine.run(input, true, end, end)
+    let used = 0
+    let stop: number = STOP.atLimit
+    for (const sliceEnd of sliceEnds(machine.length, end)) {
+      const ran = machine.run(input.subarray(used), true, sliceEnd, end)
+      used += ran.used
+      stop = ran.stop
+      if (stop !== STOP.atLimit || used > input.length) break
+      yield
+    }
     if (stop !== STOP.atLimit || machine.length !== end || used !== input.length || !machine.rangeIsFinished) {
       source.damaged(
         'an LZMA2 chunk does not end where it says',

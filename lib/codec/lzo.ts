@@ -5,11 +5,13 @@
  * All numbers are big-endian.
  * Gotcha: a block that would not shrink is stored as it is, and then has no checksum of its compressed bytes.
  */
+
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { BlockMachine, compileLater } from './block-machine.js'
 import { crc32 } from './crc.js'
 import { lzo1xFunction } from './lzo1x.js'
-import { type Bounds, type Decoded, Source } from './source.js'
+import { type Decoded, type Source, sliceEnds } from './source.js'
 
 const MAGIC_BYTES = 9
 /** lzop itself refuses larger blocks; it writes 256 KiB. */
@@ -33,8 +35,7 @@ const FLAG = {
 
 const compiled = compileLater(() => [lzo1xFunction()])
 
-export function decodeLzo(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('lzo', bytes, bounds)
+export function* decodeLzo(source: Source): Slices<Decoded> {
   source.take(MAGIC_BYTES)
   const flags = readHeader(source)
   const machine = new BlockMachine(source, compiled(), BLOCK_MAX)
@@ -54,20 +55,32 @@ export function decodeLzo(bytes: Uint8Array, bounds: Bounds): Decoded {
     const adler = flags & FLAG.adler32Compressed && !isStored ? source.u32be() : undefined
     const crc = flags & FLAG.crc32Compressed && !isStored ? source.u32be() : undefined
     const input = source.take(length)
-    if (adler !== undefined) source.check('compressed block', 'Adler-32', adler32(input), adler, at)
-    if (crc !== undefined) source.check('compressed block', 'CRC32', crc32(input), crc, at)
+    if (adler !== undefined) source.check('compressed block', 'Adler-32', yield* sum(adler32, input), adler, at)
+    if (crc !== undefined) source.check('compressed block', 'CRC32', yield* sum(crc32, input), crc, at)
 
     const from = machine.length
-    if (isStored) machine.append(input)
-    else machine.run(input, plainLength, at)
+    yield* isStored ? machine.append(input) : machine.run(input, plainLength, at)
     const output = machine.bytes(from)
     if (output.length !== plainLength) {
       source.damaged("the block's size", { expected: `${plainLength}`, found: `${output.length}` }, at)
     }
-    if (plainAdler !== undefined) source.check('block', 'Adler-32', adler32(output), plainAdler, at)
-    if (plainCrc !== undefined) source.check('block', 'CRC32', crc32(output), plainCrc, at)
+    if (plainAdler !== undefined) source.check('block', 'Adler-32', yield* sum(adler32, output), plainAdler, at)
+    if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, output), plainCrc, at)
+    yield
   }
   return { bytes: machine.bytes(), consumed: source.at }
+}
+
+/** A checksum in slices. */
+function* sum(checksum: (bytes: Uint8Array, before?: number) => number, bytes: Uint8Array): Slices<number> {
+  let value: number | undefined
+  let at = 0
+  for (const end of sliceEnds(0, bytes.length)) {
+    value = checksum(bytes.subarray(at, end), value)
+    at = end
+    yield
+  }
+  return value as number
 }
 
 /** Returns the flags. */
@@ -102,10 +115,10 @@ function checkHeader(source: Source, flags: number, start: number): void {
   else source.check('header', 'Adler-32', adler32(bytes), stored, start)
 }
 
-/** RFC 1950, section 8.2. */
-export function adler32(bytes: Uint8Array): number {
-  let a = 1
-  let b = 0
+/** RFC 1950, section 8.2. @param before the Adler-32 of the bytes before them. */
+export function adler32(bytes: Uint8Array, before = 1): number {
+  let a = before & 0xffff
+  let b = before >>> 16
   // The most bytes after which b still fits 32 bits.
   const run = 5552
   for (let at = 0; at < bytes.length; at += run) {

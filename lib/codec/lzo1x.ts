@@ -6,9 +6,9 @@
  * Gotcha: a code below 16 means three things, by the state. Each length that does not fit its code goes on in zero bytes,
  * each worth 255, and a last byte that is not zero.
  */
-import { type BlockFunction, FAILURE } from './block-machine.js'
+import { type BlockFunction, blockStart, STOP } from './block-machine.js'
 import { copies } from './copy.js'
-import { type Code, Func, type I32, i32, type Label, type Local } from './wasm.js'
+import { type Code, type I32, i32, type Label, type Local } from './wasm.js'
 
 /** A first byte above this is a run of literals, of its difference. */
 const FIRST_RUN = 17
@@ -17,13 +17,7 @@ const AFTER_RUN = 4
 const END_DISTANCE = 16384
 
 export function lzo1xFunction(): BlockFunction {
-  const f = new Func('block', ['i32', 'i32', 'i32', 'i32'], 'i32')
-  const input = f.param(0, 'i32')
-  const inputEnd = f.param(1, 'i32')
-  const out = f.param(2, 'i32')
-  const outEnd = f.param(3, 'i32')
-  const start = f.local('i32')
-  const state = f.local('i32')
+  const { f, input, inputEnd, out, outEnd, start, state, pause, begin, end } = blockStart()
   const op = f.local('i32')
   const low = f.local('i32')
   const byte = f.local('i32')
@@ -34,7 +28,7 @@ export function lzo1xFunction(): BlockFunction {
   const c = i32.const
 
   const nextByte = (into: Local<'i32'>, stop: Label): Code => [
-    status.set(c(FAILURE.endsEarly)),
+    status.set(c(STOP.endsEarly)),
     stop.jumpIf(i32.geU(input, inputEnd)),
     into.set(i32.load8(input)),
     input.set(i32.add(input, c(1))),
@@ -46,7 +40,12 @@ export function lzo1xFunction(): BlockFunction {
       length.set(c(bits)),
       f.loop((again) => [
         nextByte(byte, stop),
-        f.if(i32.eq(byte, c(0)), () => [length.set(i32.add(length, c(255))), again.jump()]),
+        f.if(i32.eq(byte, c(0)), () => [
+          length.set(i32.add(length, c(255))),
+          status.set(c(STOP.pastEnd)),
+          stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
+          again.jump(),
+        ]),
       ]),
       length.set(i32.add(length, byte)),
     ]),
@@ -65,29 +64,32 @@ export function lzo1xFunction(): BlockFunction {
     distance.set(i32.add(i32.or(i32.shl(byte, c(bits)), i32.and(i32.shrU(op, c(2)), c((1 << bits) - 1))), c(base))),
   ]
   const copyLiterals = (count: I32, stop: Label): Code => [
-    status.set(c(FAILURE.endsEarly)),
+    status.set(c(STOP.endsEarly)),
     stop.jumpIf(i32.gtU(count, i32.sub(inputEnd, input))),
-    status.set(c(FAILURE.pastEnd)),
+    status.set(c(STOP.pastEnd)),
     stop.jumpIf(i32.gtU(count, i32.sub(outEnd, out))),
     copy.literals(out, input, count),
     input.set(i32.add(input, count)),
   ]
 
   const body: Code = [
-    start.set(out),
-    state.set(c(0)),
+    begin,
     f.block((stop) => [
-      nextByte(op, stop),
-      f.if(
-        i32.gtU(op, c(FIRST_RUN)),
-        () => [
-          length.set(i32.sub(op, c(FIRST_RUN))),
-          copyLiterals(length, stop),
-          state.set(i32.select(i32.ltU(length, c(AFTER_RUN)), length, c(AFTER_RUN))),
-        ],
-        () => input.set(i32.sub(input, c(1))),
-      ),
+      f.if(i32.eq(out, start), () => [
+        nextByte(op, stop),
+        f.if(
+          i32.gtU(op, c(FIRST_RUN)),
+          () => [
+            length.set(i32.sub(op, c(FIRST_RUN))),
+            copyLiterals(length, stop),
+            state.set(i32.select(i32.ltU(length, c(AFTER_RUN)), length, c(AFTER_RUN))),
+          ],
+          () => input.set(i32.sub(input, c(1))),
+        ),
+      ]),
       f.loop((again) => [
+        status.set(c(STOP.paused)),
+        stop.jumpIf(i32.geU(out, pause)),
         nextByte(op, stop),
         f.block((match) => [
           f.block((below64) => [
@@ -111,7 +113,7 @@ export function lzo1xFunction(): BlockFunction {
             readLength(7, 2, stop),
             readDistance16(i32.add(c(END_DISTANCE), i32.shl(i32.and(op, c(8)), c(11))), stop),
             match.jumpIf(i32.gtU(distance, c(END_DISTANCE))),
-            status.set(i32.select(i32.eq(input, inputEnd), out, c(FAILURE.goesOn))),
+            status.set(i32.select(i32.eq(input, inputEnd), c(STOP.done), c(STOP.goesOn))),
             stop.jump(),
           ]),
           f.if(i32.eq(state, c(0)), () => [
@@ -126,9 +128,9 @@ export function lzo1xFunction(): BlockFunction {
             () => [length.set(c(2)), readDistance8(2, 1, stop)],
           ),
         ]),
-        status.set(c(FAILURE.badDistance)),
+        status.set(c(STOP.badDistance)),
         stop.jumpIf(i32.gtU(distance, i32.sub(out, start))),
-        status.set(c(FAILURE.pastEnd)),
+        status.set(c(STOP.pastEnd)),
         stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
         copy.match(out, distance, length),
         state.set(i32.and(low, c(3))),
@@ -136,6 +138,7 @@ export function lzo1xFunction(): BlockFunction {
         again.jump(),
       ]),
     ]),
+    end,
     status,
   ]
   return { func: f, body }

@@ -23,6 +23,15 @@ export interface Decoded {
   readonly consumed: number
 }
 
+/** Bytes that a pass over what is there looks at in one slice of the work: two milliseconds at most. */
+export const SLICE_BYTES = 2 ** 19
+
+/** The ends of the slices of `from` to `to`: at least one. */
+export function* sliceEnds(from: number, to: number): Generator<number> {
+  for (let end = from + SLICE_BYTES; end < to; end += SLICE_BYTES) yield end
+  yield to
+}
+
 /** A cursor over compressed bytes that refuses to read past their end. */
 export class Source {
   readonly codec: string

@@ -7,6 +7,7 @@
  * Gotcha: an operand is only converted when its top byte is 00 or ff, and an e8/e9 inside the four bytes before makes it
  * doubtful: the rules for that are quirks of the first encoder and must be kept to the bit.
  */
+import { sliceEnds } from './source.js'
 
 /** A bit for each of the three bytes before this opcode that was an unconverted opcode: may this one be converted? */
 const MAY_CONVERT = [true, true, true, false, true, false, false, false]
@@ -22,48 +23,81 @@ function holdsOpcode(word: number): boolean {
 }
 
 /** @param start address of the first byte, as the filter's properties give it: 0 unless told otherwise. */
-export function unfilterX86(bytes: Uint8Array, start = 0): void {
-  /** Operands begin one after the opcode and have four bytes. */
-  const end = bytes.length - 4
-  // Most words hold no opcode: whole ones are skipped. The view starts at the aligned address at or below the first byte.
-  const skew = bytes.byteOffset & 3
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset - skew, (bytes.length + skew) >> 2)
-  let suspects = 0
-  let last = -4
-  for (let at = 0; at < end; at++) {
-    if (((at + skew) & 3) === 0) {
-      let word = (at + skew) >> 2
-      while (word < words.length && !holdsOpcode(words[word] as number)) word++
-      at = (word << 2) - skew
-      if (at >= end) break
-    }
-    if (((bytes[at] as number) & 0xfe) !== 0xe8) continue
-    const distance = at - last
-    last = at
-    suspects = distance > 3 ? 0 : (suspects << (distance - 1)) & 7
-    const top = bytes[at + 4] as number
-    const overlap = OVERLAP[suspects] as number
-    if (
-      !isSignByte(top) ||
-      (suspects !== 0 && (!MAY_CONVERT[suspects] || isSignByte(bytes[at + 4 - overlap] as number)))
-    ) {
-      suspects = (suspects << 1) | 1
-      continue
-    }
+export function* unfilterX86(bytes: Uint8Array, start = 0): Generator<void> {
+  const filter = new X86Filter(bytes, start)
+  for (const end of sliceEnds(0, bytes.length)) {
+    filter.undo(end)
+    yield
+  }
+}
 
-    let value =
-      (bytes[at + 1] as number) | ((bytes[at + 2] as number) << 8) | ((bytes[at + 3] as number) << 16) | (top << 24)
-    const next = (start + at + 5) | 0
-    value = (value - next) | 0
-    if (suspects !== 0 && isSignByte((value >>> (24 - 8 * overlap)) & 0xff)) {
-      // That result would have been doubtful to the encoder, which therefore went on from its complement.
-      value = ((value ^ ((1 << (32 - 8 * overlap)) - 1)) - next) | 0
+class X86Filter {
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #skew: number
+  readonly #words: Int32Array
+  #at = 0
+  #suspects = 0
+  #last = -4
+
+  constructor(bytes: Uint8Array, start: number) {
+    this.#bytes = bytes
+    this.#start = start
+    // Most words hold no opcode: whole ones are skipped. The view starts at the aligned address at or below the first byte.
+    this.#skew = bytes.byteOffset & 3
+    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset - this.#skew, (bytes.length + this.#skew) >> 2)
+  }
+
+  /** Goes on, over all opcodes before `until`. */
+  undo(until: number): void {
+    const bytes = this.#bytes
+    const start = this.#start
+    const skew = this.#skew
+    const words = this.#words
+    let suspects = this.#suspects
+    let last = this.#last
+    let at = this.#at
+    /** Operands begin one after the opcode and have four bytes. */
+    const end = Math.min(until, bytes.length - 4)
+    const wordsEnd = Math.min(words.length, (end + skew + 3) >> 2)
+    for (; at < end; at++) {
+      if (((at + skew) & 3) === 0) {
+        let word = (at + skew) >> 2
+        while (word < wordsEnd && !holdsOpcode(words[word] as number)) word++
+        at = (word << 2) - skew
+        if (at >= end) break
+      }
+      if (((bytes[at] as number) & 0xfe) !== 0xe8) continue
+      const distance = at - last
+      last = at
+      suspects = distance > 3 ? 0 : (suspects << (distance - 1)) & 7
+      const top = bytes[at + 4] as number
+      const overlap = OVERLAP[suspects] as number
+      if (
+        !isSignByte(top) ||
+        (suspects !== 0 && (!MAY_CONVERT[suspects] || isSignByte(bytes[at + 4 - overlap] as number)))
+      ) {
+        suspects = (suspects << 1) | 1
+        continue
+      }
+
+      let value =
+        (bytes[at + 1] as number) | ((bytes[at + 2] as number) << 8) | ((bytes[at + 3] as number) << 16) | (top << 24)
+      const next = (start + at + 5) | 0
+      value = (value - next) | 0
+      if (suspects !== 0 && isSignByte((value >>> (24 - 8 * overlap)) & 0xff)) {
+        // That result would have been doubtful to the encoder, which therefore went on from its complement.
+        value = ((value ^ ((1 << (32 - 8 * overlap)) - 1)) - next) | 0
+      }
+      bytes[at + 1] = value
+      bytes[at + 2] = value >> 8
+      bytes[at + 3] = value >> 16
+      // Targets have 25 bits: the top byte is the sign again.
+      bytes[at + 4] = value & 0x01000000 ? 0xff : 0
+      at += 4
     }
-    bytes[at + 1] = value
-    bytes[at + 2] = value >> 8
-    bytes[at + 3] = value >> 16
-    // Targets have 25 bits: the top byte is the sign again.
-    bytes[at + 4] = value & 0x01000000 ? 0xff : 0
-    at += 4
+    this.#suspects = suspects
+    this.#last = last
+    this.#at = at
   }
 }

@@ -5,12 +5,14 @@
  * Filters: LZMA2, alone or after the x86 one, which is what Linux's scripts/xz_wrap.sh uses on x86.
  * Gotcha: the x86 filter changes bytes that later matches refer to, so it runs over a block only when all of it is there.
  */
-import { crypto } from '../lazy.js'
+import { equal, isZero, toHex } from '../bytes.js'
+import { newSha256 } from '../sha256.js'
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { crc32 } from './crc.js'
 import { LzmaMachine } from './lzma-machine.js'
 import { decodeLzma2 } from './lzma2.js'
-import { type Bounds, type Decoded, Source } from './source.js'
+import { type Decoded, SLICE_BYTES, type Source, sliceEnds } from './source.js'
 import { unfilterX86 } from './x86-filter.js'
 
 const HEADER_MAGIC = Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00)
@@ -25,6 +27,9 @@ const CHECKS: Readonly<
   10: { name: 'SHA-256', bytes: 32 },
 }
 type Check = (typeof CHECKS)[number]
+
+/** Records of an index that are read in one slice. */
+const RECORDS_IN_SLICE = 2 ** 13
 
 const FILTER_X86 = 0x04
 const FILTER_LZMA2 = 0x21
@@ -45,22 +50,34 @@ interface BlockRecord {
   readonly uncompressedSize: number
 }
 
-export function decodeXz(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('xz', bytes, bounds)
+export function* decodeXz(source: Source): Slices<Decoded> {
   const machine = new LzmaMachine(source)
-  decodeStream(source, machine)
+  yield* decodeStream(source, machine)
   let consumed = source.at
   // Streams may follow each other, with zeros in between. What else follows is not ours.
   for (;;) {
-    while (source.left >= 4 && source.peek(4).every((byte) => byte === 0)) source.at += 4
+    yield* skipPadding(source)
     if (!equal(source.peek(HEADER_MAGIC.length), HEADER_MAGIC)) break
-    decodeStream(source, machine)
+    yield* decodeStream(source, machine)
     consumed = source.at
   }
   return { bytes: machine.bytes(), consumed }
 }
 
-function decodeStream(source: Source, machine: LzmaMachine): void {
+/** Zeros, by four. */
+function* skipPadding(source: Source): Slices<void> {
+  while (source.left >= 4 && isZero(source.peek(4))) {
+    while (source.left >= SLICE_BYTES && isZero(source.peek(SLICE_BYTES))) {
+      source.at += SLICE_BYTES
+      yield
+    }
+    const end = Math.min(source.at + SLICE_BYTES, source.bytes.length - 3)
+    while (source.at < end && isZero(source.peek(4))) source.at += 4
+    yield
+  }
+}
+
+function* decodeStream(source: Source, machine: LzmaMachine): Slices<void> {
   const start = source.at
   if (!equal(source.take(HEADER_MAGIC.length), HEADER_MAGIC)) source.damaged('no stream header magic', {}, start)
   const flags = readFlags(source)
@@ -69,8 +86,8 @@ function decodeStream(source: Source, machine: LzmaMachine): void {
 
   const records: BlockRecord[] = []
   // Where a block would have its header size, the index has 0.
-  while (source.peek(1)[0] !== 0) records.push(decodeBlock(source, machine, flags, records.length))
-  const indexSize = readIndex(source, records)
+  while (source.peek(1)[0] !== 0) records.push(yield* decodeBlock(source, machine, flags, records.length))
+  const indexSize = yield* readIndex(source, records)
 
   const footer = source.take(12)
   const view = new DataView(footer.buffer, footer.byteOffset, footer.length)
@@ -94,7 +111,7 @@ function readFlags(source: Source): Check {
   return check
 }
 
-function decodeBlock(source: Source, machine: LzmaMachine, check: Check, number: number): BlockRecord {
+function* decodeBlock(source: Source, machine: LzmaMachine, check: Check, number: number): Slices<BlockRecord> {
   const start = source.at
   const block = `block ${number}`
   const header = readBlockHeader(source, block)
@@ -104,7 +121,8 @@ function decodeBlock(source: Source, machine: LzmaMachine, check: Check, number:
   const from = machine.length
   const dataAt = source.at
   machine.resetDictionary()
-  decodeLzma2(source, machine)
+  yield
+  yield* decodeLzma2(source, machine)
   const compressedSize = source.at - dataAt
   const unpaddedSize = source.at - start + check.bytes
   const uncompressedSize = machine.length - from
@@ -119,23 +137,22 @@ function decodeBlock(source: Source, machine: LzmaMachine, check: Check, number:
   readPadding(source, start)
 
   const output = machine.bytes(from)
-  if (header.x86Start !== undefined) unfilterX86(output, header.x86Start)
+  if (header.x86Start !== undefined) yield* unfilterX86(output, header.x86Start)
   const stored = source.take(check.bytes)
   const view = new DataView(stored.buffer, stored.byteOffset, stored.length)
   const storedAt = source.at - check.bytes
-  if (check.name === 'CRC32') {
-    source.check(block, check.name, machine.crc('CRC32', from), BigInt(view.getUint32(0, true)), storedAt)
-  } else if (check.name === 'CRC64') {
-    source.check(block, check.name, machine.crc('CRC64', from), view.getBigUint64(0, true), storedAt)
+  if (check.name === 'CRC32' || check.name === 'CRC64') {
+    const promised = check.name === 'CRC32' ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true)
+    source.check(block, check.name, yield* machine.crc(check.name, from), promised, storedAt)
   } else if (check.name === 'SHA-256') {
-    const computed = crypto().createHash('sha256').update(output).digest('hex')
-    source.check(
-      block,
-      check.name,
-      BigInt(`0x${computed}`),
-      BigInt(`0x${Buffer.from(stored).toString('hex')}`),
-      storedAt,
-    )
+    const hash = newSha256()
+    let at = 0
+    for (const end of sliceEnds(0, output.length)) {
+      hash.update(output.subarray(at, end))
+      at = end
+      yield
+    }
+    source.check(block, check.name, BigInt(`0x${toHex(hash.digest())}`), BigInt(`0x${toHex(stored)}`), storedAt)
   }
   return { unpaddedSize, uncompressedSize }
 }
@@ -182,7 +199,7 @@ function readBlockHeader(source: Source, block: string): BlockHeader {
 }
 
 /** Returns the index's size. */
-function readIndex(source: Source, records: readonly BlockRecord[]): number {
+function* readIndex(source: Source, records: readonly BlockRecord[]): Slices<number> {
   const start = source.at
   source.u8()
   const count = readInteger(source)
@@ -197,9 +214,16 @@ function readIndex(source: Source, records: readonly BlockRecord[]): number {
         source.damaged(`index record ${number}: ${name}`, { expected: `${record[name]}`, found: `${found}` }, at)
       }
     }
+    if (number % RECORDS_IN_SLICE === 0) yield
   }
   readPadding(source, start)
-  const computed = crc32(source.bytes.subarray(start, source.at))
+  let computed = 0
+  let at = start
+  for (const end of sliceEnds(start, source.at)) {
+    computed = crc32(source.bytes.subarray(at, end), computed)
+    at = end
+    yield
+  }
   source.check('index', 'CRC32', computed, source.u32le(), source.at - 4)
   return source.at - start
 }
@@ -227,8 +251,4 @@ function readInteger(source: Source): number {
 
 function le32(source: Source, at: number): number {
   return new DataView(source.bytes.buffer, source.bytes.byteOffset + at, 4).getUint32(0, true)
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index])
 }

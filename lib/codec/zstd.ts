@@ -4,10 +4,12 @@
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878; names are its names. Dictionaries are not for kernels.
  * Gotcha: Linux compresses from a pipe, so the frame of a real kernel does not say how large its content is.
  */
+
 import { alignDown, hex } from '../units.js'
+import type { Slices } from '../work.js'
 import { compileLater } from './block-machine.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { type Bounds, type Decoded, type Pull, PulledSource, Source } from './source.js'
+import { type Bounds, type Decoded, type Pull, PulledSource, type Source, sliceEnds } from './source.js'
 import { digestFunction, LANES, lanesFunction, STRIPE } from './xxh64.js'
 import {
   BLOCK_AT,
@@ -60,13 +62,13 @@ interface Exports {
 const compiled = compileLater(() => [huffmanFunction(), sequencesFunction(), lanesFunction(), digestFunction()])
 
 /** All of a stream at once; what follows it is left alone. */
-export function decodeZstd(bytes: Uint8Array, bounds: Bounds): Decoded {
-  const source: Source = new Source('zstd', bytes, bounds)
+export function* decodeZstd(source: Source): Slices<Decoded> {
   const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
   let consumed = 0
   for (const frame of framesOf(source, output)) {
-    for (const _ of frame?.blocks() ?? []);
+    for (const _ of frame?.blocks() ?? []) yield
     consumed = source.at
+    yield
   }
   return { bytes: output.bytes(), consumed }
 }
@@ -169,7 +171,11 @@ class Frame {
     if (header.hasChecksum) {
       source.ensure(CHECKSUM)
       const end = OUTPUT_AT + output.length
-      const rest = this.#exports.lanes(HASH_AT, OUTPUT_AT + from, end)
+      let rest = OUTPUT_AT + from
+      for (const sliceEnd of sliceEnds(rest, end)) {
+        rest = this.#exports.lanes(HASH_AT, rest, sliceEnd)
+        yield
+      }
       const hash = this.#exports.digest(HASH_AT, rest, end, BigInt(size))
       source.check('frame', 'XXH64', Number(BigInt.asUintN(32, hash)), source.u32le(), source.at - 4)
     }

@@ -4,7 +4,9 @@
  * Source: ACPI specification 6.5, chapter 5.2 (https://uefi.org/specs/ACPI/6.5/05_ACPI_Software_Programming_Model.html).
  * Gotcha: DSDT and FACS are in no list: the FADT points to them. A FACS has no checksum.
  */
+
 import { AcpiHeader, FACS_SIGNATURE, Fadt, RSDP_SIGNATURE, RSDP_V1_BYTES, Rsdp, XSDT_ENTRY_BYTES } from '../abi/acpi.js'
+import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, narrow, type Paddr } from '../units.js'
 import type { GuestMemory } from './memory.js'
@@ -26,7 +28,6 @@ const MAX_BYTES = 1 << 20
 const MAX_TABLES = 64
 
 const sumsToZero = (bytes: Uint8Array): boolean => bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0) === 0
-const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
 
 /**
  * RSDP, XSDT, what that lists, and what the FADT points to, in this order.
@@ -35,7 +36,8 @@ const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin
 export function readAcpi(memory: GuestMemory, rsdp: Paddr): AcpiTable[] {
   const bytes = memory.read(rsdp, Rsdp.size)
   const { signature, xsdt_address } = Rsdp.decode(bytes)
-  if (latin1(signature) !== RSDP_SIGNATURE) throw damaged('RSDP', `'${RSDP_SIGNATURE}'`, `'${latin1(signature)}'`)
+  if (decodeLatin1(signature) !== RSDP_SIGNATURE)
+    throw damaged('RSDP', `'${RSDP_SIGNATURE}'`, `'${decodeLatin1(signature)}'`)
   const checksumOk = sumsToZero(bytes.subarray(0, RSDP_V1_BYTES)) && sumsToZero(bytes)
   const tables: AcpiTable[] = [{ signature: RSDP_SIGNATURE, paddr: rsdp, bytes, checksumOk }]
   const xsdt = readTable(memory, xsdt_address)
@@ -63,7 +65,7 @@ function readTable(memory: GuestMemory, address: bigint): AcpiTable {
     throw damaged(`table at ${hex(paddr)}`, `${AcpiHeader.size} to ${MAX_BYTES} bytes`, `${length}`)
   }
   const bytes = memory.read(paddr, length)
-  const name = latin1(signature)
+  const name = decodeLatin1(signature)
   return { signature: name, paddr, bytes, checksumOk: name === FACS_SIGNATURE || sumsToZero(bytes) }
 }
 

@@ -6,6 +6,7 @@
  * Gotcha: with reduced hardware a kernel believes in no device that the DSDT does not name: without COM1 in it, user
  * space writes to a serial port that is not there.
  */
+
 import {
   AcpiHeader,
   BOOT_ARCH,
@@ -43,6 +44,7 @@ import {
   XSDT_REVISION,
 } from '../abi/acpi.js'
 import type { Infer } from '../abi/struct.js'
+import { concat, encodeLatin1 } from '../bytes.js'
 import { lazy } from '../lazy.js'
 import { alignUp, PAGE_SIZE, type Paddr } from '../units.js'
 import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resources, scope } from './aml.js'
@@ -68,7 +70,7 @@ const TABLE_ALIGN = 16
 
 const ascii = (text: string, length: number): Uint8Array => {
   const out = new Uint8Array(length)
-  out.set(Buffer.from(text, 'latin1').subarray(0, length))
+  out.set(encodeLatin1(text).subarray(0, length))
   return out
 }
 
@@ -200,7 +202,7 @@ function madtBody(profile: AcpiProfile, vcpus: number): Uint8Array {
     entries.push(MadtIoApic.encode({ type: MADT_IO_APIC, length: MadtIoApic.size, ...ioApic }), override(0, 2, 0))
   }
   if (profile === 'pc') entries.push(override(PC_PM.SCI, PC_PM.SCI, MPS_INTI_HIGH_LEVEL))
-  return new Uint8Array(Buffer.concat(entries))
+  return concat(entries)
 }
 
 /** Bytes of what acpiTables() makes. */

@@ -5,7 +5,9 @@
  * (https://uefi.org/specs/ACPI/6.5/20_AML_Specification.html).
  * Gotcha: a package length counts its own bytes, so that it has to be known to be computed.
  */
+
 import { AML, RESOURCE } from '../abi/acpi.js'
+import { encodeLatin1 } from '../bytes.js'
 
 /** Encoded terms, one behind the other. */
 export type Aml = readonly number[]
@@ -22,7 +24,7 @@ function withLength(body: Aml): Aml {
 }
 
 /** A name of four letters, `\` before it where it counts from the root. */
-const nameString = (text: string): Aml => [...Buffer.from(text, 'latin1')]
+const nameString = (text: string): Aml => [...encodeLatin1(text)]
 
 export function integer(value: number): Aml {
   if (value <= 1) return [value === 0 ? AML.ZERO : AML.ONE]
@@ -32,7 +34,7 @@ export function integer(value: number): Aml {
 
 /** PNP0501 and its like as a number: three letters of 5 bits and four hex digits, big-endian. */
 export function eisaId(text: string): Aml {
-  const [a = 0, b = 0, c = 0] = Buffer.from(text, 'latin1').subarray(0, 3)
+  const [a = 0, b = 0, c = 0] = encodeLatin1(text)
   const letters = ((a & 0x1f) << 10) | ((b & 0x1f) << 5) | (c & 0x1f)
   const product = Number.parseInt(text.slice(3), 16)
   return [AML.DWORD_PREFIX, letters >> 8, letters & 0xff, product >> 8, product & 0xff]

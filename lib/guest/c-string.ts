@@ -4,6 +4,7 @@
  * Source: the boot conventions all agree on it: bytes up to a NUL.
  * Gotcha: nothing bounds it but memory, so we do; address 0 means that there is none.
  */
+import { decodeUtf8 } from '../bytes.js'
 import { PAGE_SIZE, type Paddr, pfnOf } from '../units.js'
 import type { GuestMemory } from './memory.js'
 
@@ -21,5 +22,5 @@ export function readCString(memory: GuestMemory, paddr: Paddr): string {
     if (nul >= 0) break
     at += page.length
   }
-  return Buffer.from(bytes).toString('utf8')
+  return decodeUtf8(Uint8Array.from(bytes))
 }

@@ -5,6 +5,7 @@
  * Gotcha: only vcpus that run have a CPU record, since Xen starts whichever it is given one for; the registers of the
  * local APICs are left as Xen resets them, which is what a record of ours would say.
  */
+
 import {
   APIC_BASE_BSP,
   APIC_BASE_ENABLED,
@@ -23,6 +24,7 @@ import {
   PAT_RESET,
 } from '../abi/hvm-save.js'
 import type { Infer, Struct } from '../abi/struct.js'
+import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { lazy } from '../lazy.js'
 import { hex } from '../units.js'
@@ -47,17 +49,15 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
   const mtrr = { ...zeroMtrr(), msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
-  return new Uint8Array(
-    Buffer.concat([
-      ...saveRecord(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader, header),
-      ...vcpus
-        .filter(({ online }) => online)
-        .flatMap((vcpu) => saveRecord(HVM_SAVE_CODE.CPU, vcpu.id, HvmHwCpu, cpuOf(vcpu))),
-      ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.LAPIC, id, HvmHwLapic, lapicOf(id))),
-      ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.MTRR, id, HvmHwMtrr, mtrr)),
-      ...saveRecord(HVM_SAVE_CODE.END, 0),
-    ]),
-  )
+  return concat([
+    ...saveRecord(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader, header),
+    ...vcpus
+      .filter(({ online }) => online)
+      .flatMap((vcpu) => saveRecord(HVM_SAVE_CODE.CPU, vcpu.id, HvmHwCpu, cpuOf(vcpu))),
+    ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.LAPIC, id, HvmHwLapic, lapicOf(id))),
+    ...vcpus.flatMap(({ id }) => saveRecord(HVM_SAVE_CODE.MTRR, id, HvmHwMtrr, mtrr)),
+    ...saveRecord(HVM_SAVE_CODE.END, 0),
+  ])
 }
 
 /** A local APIC as it is when its vcpu starts. */

@@ -93,18 +93,21 @@ export class GuestMemory {
     return range !== undefined && pfn >= range.start
   }
 
+  /** Frames that the guest has in a row from that one on; 0 where it does not have that one. */
+  pagesFrom(pfn: Pfn): number {
+    let at = pfn
+    for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
+      const range = this.ranges[i] as Range<Pfn>
+      if (range.start > at) break
+      at = range.end
+    }
+    return at - pfn
+  }
+
   /** Whether the guest has all of those bytes. */
   covers(paddr: Paddr, length: number): boolean {
-    let at = paddr
-    const end = paddr + length
-    for (let i = this.#rangeEndingAfter(pfnOf(paddr)); i < this.ranges.length; i++) {
-      const range = this.ranges[i] as Range<Pfn>
-      if (at < paddrOf(range.start)) return false
-      at = paddrOf(range.end)
-      // Ranges that touch count as one, so this is asked behind each of them.
-      if (at >= end) return true
-    }
-    return false
+    const first = pfnOf(paddr)
+    return paddr + length <= paddrOf(first + this.pagesFrom(first)) && this.has(first)
   }
 
   /** The same memory, to be changed without changing this one. Bytes that exist are shared, except those of write(). */

@@ -4,8 +4,10 @@
  * Source: xen/include/public/arch-x86/xen.h.
  * Gotcha: cr3 and the GDT's frames are machine frames here; a save file wants pfns in their place.
  */
+
 import type { Infer } from '../abi/struct.js'
 import { VcpuGuestContext32, VcpuGuestContext64, VGCF_ONLINE } from '../abi/vcpu-context.js'
+import { equal } from '../bytes.js'
 import { lazy } from '../lazy.js'
 import {
   GENERAL_REGISTERS,
@@ -105,7 +107,7 @@ export function decodePvContext(bytes: Uint8Array, abi: 'x86_64' | 'x86_32p', id
     pv,
   }
   const context = bytes.slice(0, pvContextBytes(abi))
-  return Buffer.compare(encodePvContext(vcpu, abi), context) === 0 ? vcpu : { ...vcpu, pv: { ...pv, context } }
+  return equal(encodePvContext(vcpu, abi), context) ? vcpu : { ...vcpu, pv: { ...pv, context } }
 }
 
 /** The eight registers a 32-bit guest has, by their own names. */

@@ -74,7 +74,9 @@ function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
   if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
   for (const table of walkPageTables(domain)) {
     if (table.level !== 1) continue
-    const index = table.entries.findIndex((e) => (e & BigInt(PTE_PRESENT)) !== 0n && entryPfn(domain, e) === pfn)
+    const index = table.entries.findIndex(
+      (e) => (e & BigInt(PTE_PRESENT)) !== 0n && entryPfn(domain, e, table.level) === pfn,
+    )
     if (index >= 0) return entryVaddr(domain, table, index)
   }
   return 0n

@@ -5,10 +5,10 @@
  * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
  * level, with the first way that leads there, and the walk always ends.
  */
-import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE, X86_32_VADDR_BITS } from '../abi/x86.js'
+import { PTE_PRESENT, X86_32_VADDR_BITS } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
-import { pagingLevels, topTable, type WalkStep } from './translate.js'
+import { entryMfn, isLarge, pagingLevels, topTable, type WalkStep } from './translate.js'
 
 /** A page table as the guest has it. */
 export interface TablePage {
@@ -30,9 +30,12 @@ const ADDRESS_BITS = 48
 /** log2 of the bytes that one entry of a level translates. */
 const shiftOf = (level: number): bigint => 12n + 9n * BigInt(level - 1)
 
-/** The frame that an entry names, as the guest counts frames; undefined for one that is not the guest's. */
-export function entryPfn(domain: Domain, entry: bigint): Pfn | undefined {
-  const pfn = domain.p2m.pfn(Number((entry & PTE_ADDR_MASK) >> 12n))
+/**
+ * The frame that an entry of a table of that level names, as the guest counts frames; of a large page, the first one.
+ * Undefined for a frame that is not the guest's.
+ */
+export function entryPfn(domain: Domain, entry: bigint, level: number): Pfn | undefined {
+  const pfn = domain.p2m.pfn(entryMfn(entry, level))
   return pfn !== undefined && domain.memory.has(pfn) ? pfn : undefined
 }
 
@@ -56,8 +59,8 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
     const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
     for (let index = count - 1; index >= 0; index--) {
       const entry = entries[index] as bigint
-      if (!(entry & BigInt(PTE_PRESENT)) || (table.level < 4 && entry & BigInt(PTE_PSE))) continue
-      const pfn = entryPfn(domain, entry)
+      if (!(entry & BigInt(PTE_PRESENT)) || isLarge(entry, table.level)) continue
+      const pfn = entryPfn(domain, entry, table.level)
       if (pfn === undefined) continue
       stack.push({
         pfn,
@@ -88,8 +91,8 @@ export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePa
     yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
     const entry = entries[index] as bigint
     path.push({ level, pfn, index, entry })
-    const goesOn = entry & BigInt(PTE_PRESENT) && !(level < 4 && entry & BigInt(PTE_PSE))
-    pfn = goesOn ? entryPfn(domain, entry) : undefined
+    const goesOn = (entry & BigInt(PTE_PRESENT)) !== 0n && !isLarge(entry, level)
+    pfn = goesOn ? entryPfn(domain, entry, level) : undefined
   }
 }
 

@@ -125,18 +125,30 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
       writable &&= (entry & BigInt(PTE_RW)) !== 0n
       user &&= (entry & BigInt(PTE_USER)) !== 0n
     }
-    const large = level > 1 && level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
-    const mfn: Mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
-    const pfn = domain.p2m.pfn(mfn)
-    if (level === 1 || large) {
+    const mfn = entryMfn(entry, level)
+    if (level === 1 || isLarge(entry, level)) {
+      // Each frame of a large page is looked up: the guest may not have all of them.
+      const pfn = domain.p2m.pfn(mfn + Number(BigInt.asUintN(Number(shift), vaddr) >> OFFSET_BITS))
       if (pfn === undefined || !domain.memory.has(pfn)) return undefined
-      const pageSize = Number(1n << shift)
-      const paddr = paddrOf(pfn) + Number(BigInt.asUintN(Number(shift), vaddr))
-      return { vaddr, paddr, pfn: Math.floor(paddr / PAGE_SIZE), mfn, writable, user, pageSize, path }
+      const paddr = paddrOf(pfn) + Number(BigInt.asUintN(Number(OFFSET_BITS), vaddr))
+      return { vaddr, paddr, pfn, mfn, writable, user, pageSize: Number(1n << shift), path }
     }
-    table = pfn
+    table = domain.p2m.pfn(mfn)
   }
   return undefined
+}
+
+/** Whether an entry of a table of that level maps a large page. */
+export const isLarge = (entry: bigint, level: number): boolean =>
+  level > 1 && level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
+
+/**
+ * The machine frame that an entry of a table of that level names; of a large page, the first one. Bit 12 of a large page's
+ * entry is PAT, and the bits above it, up to the page's size, are reserved (Intel SDM vol. 3, 4.5.4).
+ */
+export function entryMfn(entry: bigint, level: number): Mfn {
+  const mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
+  return isLarge(entry, level) ? mfn - (mfn % 2 ** (Number(INDEX_BITS) * (level - 1))) : mfn
 }
 
 /** Without paging a segment's base is all that is between an address and memory, and every base is 0 here. */
@@ -167,8 +179,8 @@ export function readVirtual(domain: Walkable, vaddr: Vaddr, length: number): Uin
     const found = translate(domain, at)
     if (!found)
       throw new DomainBuilderError('not-mapped', 'the page tables do not map that address', { found: hex(at) })
-    const left = found.pageSize - Number(BigInt.asUintN(64, at) % BigInt(found.pageSize))
-    const count = Math.min(left, length - done)
+    // A large page's frames follow one another, but the guest may not have all of them.
+    const count = Math.min(PAGE_SIZE - (found.paddr % PAGE_SIZE), length - done)
     domain.memory.readInto(found.paddr, out.subarray(done, done + count))
     done += count
   }

@@ -4,6 +4,7 @@
  * Source: schemas/kernel-1.json and guest-1.json describe the shapes; names are those of the ABI.
  * Gotcha: what is a number and what a hex string is one rule, in json.ts.
  */
+
 import {
   EM_386,
   EM_X86_64,
@@ -19,6 +20,7 @@ import {
 } from '../abi/elf.js'
 import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
+import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
@@ -80,7 +82,7 @@ function noteValue(note: ElfNote): string {
   } catch (error) {
     if (!(error instanceof DomainBuilderError)) throw error
   }
-  const shown = Buffer.from(note.desc.subarray(0, 32)).toString('hex')
+  const shown = toHex(note.desc.subarray(0, 32))
   return note.desc.length > 32 ? `${shown}... (${note.desc.length} bytes)` : shown
 }
 

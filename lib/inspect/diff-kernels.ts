@@ -4,6 +4,7 @@
  * Source: describe.ts, whose names these are; our own design.
  * Gotcha: notes are told apart by owner and type, not by their place in the file; segments by their order.
  */
+import { equal, toHex } from '../bytes.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { printable } from '../printable.js'
 import { hex } from '../units.js'
@@ -56,10 +57,10 @@ function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<D
     }
     const [x, y] = [bytesOf(a), bytesOf(b)]
     const length = Math.min(x.length, y.length)
-    if (Buffer.compare(x.subarray(0, length), y.subarray(0, length)) === 0) continue
+    if (equal(x.subarray(0, length), y.subarray(0, length))) continue
     let first = 0
     while (x[first] === y[first]) first++
-    const show = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(first, first + 8)).toString('hex')
+    const show = (bytes: Uint8Array): string => toHex(bytes.subarray(first, first + 8))
     yield { what: `elf.segments[${i}] from byte ${hex(first)} on`, a: show(x), b: show(y) }
   }
 }

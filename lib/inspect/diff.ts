@@ -6,6 +6,7 @@
  * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, holes in both
  * are passed over, so the work is that of what the guests hold.
  */
+import { encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
@@ -14,8 +15,9 @@ import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reade
 import { printable, printableLines } from '../printable.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
-import { regionAt, showFlags } from './explain.js'
+import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
+import { regionAt } from './frames.js'
 
 /** A register, field or region that is not the same in both, as text for people. */
 export interface Difference {
@@ -131,7 +133,7 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
 /** What is kept as it was saved, by name: the configuration, and every record in its order. */
 function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   const parts = new Map<string, Uint8Array>()
-  if (saved?.config !== undefined) parts.set('configuration', new Uint8Array(Buffer.from(saved.config)))
+  if (saved?.config !== undefined) parts.set('configuration', encodeUtf8(saved.config))
   const counts = new Map<string, number>()
   for (const { name, body } of saved?.records ?? []) {
     const before = counts.get(name) ?? 0
@@ -146,7 +148,7 @@ function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const [ours, others] = [keptParts(a), keptParts(b)]
   for (const name of new Set([...ours.keys(), ...others.keys()])) {
     const [x, y] = [ours.get(name), others.get(name)]
-    if (x && y && Buffer.compare(x, y) === 0) continue
+    if (x && y && equal(x, y)) continue
     const show = (bytes: Uint8Array | undefined): string => (bytes ? `${bytes.length} bytes` : 'none')
     const first = x && y ? x.findIndex((byte, i) => byte !== y[i]) : -1
     yield {
@@ -280,11 +282,11 @@ function pageDifferences(a: Domain, b: Domain, options: WorkOptions): PageDiffer
   for (const { pfn, pages } of runs) {
     work.step(pages * PAGE_SIZE)
     const [x, y] = [load(a, pfn, pages, buffers[0]), load(b, pfn, pages, buffers[1])]
-    if (Buffer.compare(x, y) === 0) continue
+    if (equal(x, y)) continue
     for (let i = 0; i < pages; i++) {
       const page = x.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE)
       const other = y.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE)
-      if (Buffer.compare(page, other) === 0) continue
+      if (equal(page, other)) continue
       const region = regionAt(a, pfn + i)?.name ?? regionAt(b, pfn + i)?.name ?? 'free memory'
       const last = out.at(-1)
       if (last && last.pfn + last.pages === pfn + i && last.region === region) last.pages++

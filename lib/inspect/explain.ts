@@ -17,10 +17,11 @@ import {
   PTE_RW,
   PTE_USER,
 } from '../abi/x86.js'
-import type { Region } from '../guest/allocator.js'
 import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
+import { entryMfn, isLarge } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { regionAt } from './frames.js'
 
 /** Bytes of start_info's page and their story. */
 export interface FieldOrigin {
@@ -80,11 +81,6 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   return origins
 }
 
-/** The region a frame belongs to. */
-export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
-  return domain.regions.find((region) => pfn >= region.pfn && pfn < region.pfn + region.pages)
-}
-
 /** `kernel+0x3`: a frame by its region and how many pages into it. */
 export function showFrame(domain: Domain, pfn: Pfn): string {
   const region = regionAt(domain, pfn)
@@ -126,9 +122,9 @@ export function entryOrigin(domain: Domain, level: number, entry: bigint): Entry
   if (!(entry & BigInt(PTE_PRESENT))) {
     return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, though not zero' }
   }
-  const pfn = entryPfn(domain, entry)
+  const pfn = entryPfn(domain, entry, level)
   if (pfn === undefined) return { leads: 'foreign', why: 'its frame is no frame of the guest' }
-  if (level > 1 && !(level < 4 && entry & BigInt(PTE_PSE))) {
+  if (level > 1 && !isLarge(entry, level)) {
     return { leads: 'table', pfn, why: `names the L${level - 1} table that goes on from here` }
   }
   const table = domain.pageType(pfn).level
@@ -148,7 +144,7 @@ export function explainEntry(domain: Domain, table: TablePage, index: number): s
   const where = `L${table.level}[${index}] ${vaddr} = ${hex(entry)}`
   const { leads, pfn, why } = entryOrigin(domain, table.level, entry)
   if (leads === 'absent') return entry === 0n ? `${where}: not present, ${why}` : `${where}: ${why}`
-  if (pfn === undefined) return `${where}: mfn ${hex((entry >> 12n) & 0xffffffffffn)}, which is no frame of the guest`
+  if (pfn === undefined) return `${where}: mfn ${hex(entryMfn(entry, table.level))}, which is no frame of the guest`
   const target = `pfn ${hex(pfn)} (${showFrame(domain, pfn)}), ${showFlags(entry)}`
   if (leads === 'table') return `${where}: the L${table.level - 1} table in ${target}`
   return `${where}: ${target}${domain.pageType(pfn).level > 0 ? `; ${why}` : ''}`

@@ -5,6 +5,7 @@
  * xen/include/public/arch-x86/hvm/start_info.h (hvm_start_info).
  * Gotcha: a guest may have overwritten what it was given: what does not decode is shown as bytes with the reason.
  */
+
 import {
   ApmBiosInfo,
   BootE820Entry,
@@ -34,6 +35,7 @@ import {
   StartInfo32,
   StartInfo64,
 } from '../abi/start-info.js'
+import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { printable } from '../printable.js'
@@ -186,7 +188,7 @@ class FieldList {
 const structMap = (name: string, paddr: Paddr, bytes: Uint8Array, fields: readonly FieldMap[]): StructMap => ({
   name,
   paddr: hex(paddr),
-  bytes: Buffer.from(bytes).toString('hex'),
+  bytes: toHex(bytes),
   fields,
 })
 

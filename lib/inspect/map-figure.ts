@@ -1,12 +1,13 @@
 /**
  * The drawing of a guest's layout: where each box, band and word goes. Numbers in, numbers out; map-svg.ts writes them.
  *
- * Source: our own design: physical memory to the left, the virtual view to the right, bands for what maps what.
+ * Source: our own design: the boxes of map-boxes.ts, bands for what maps what.
  * Gotcha: heights go by the logarithm of the size, so that a page of 4 KiB can be read beside a kernel of 60 MiB; within
  * a box they are linear. What is not mapped, or no memory, is a break of one height.
  */
-import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
-import type { GuestMap, VirtualRun } from './map-model.js'
+import { hex, pfnOf } from '../units.js'
+import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, shorten, sizeOf } from './map-boxes.js'
+import type { GuestMap } from './map-model.js'
 
 /** What fits on a line and how high it is: two forms, for a desk and for a hand. */
 export interface FigureForm {
@@ -21,7 +22,7 @@ export const NARROW: FigureForm = { width: 368, boxWidth: 150, fontSize: 10.5, l
 
 /** A stretch of addresses, or what lies between two. */
 export interface Box {
-  readonly kind: 'region' | 'free' | 'unnamed' | 'break' | 'group'
+  readonly kind: MapBox['kind']
   readonly x: number
   readonly y: number
   readonly width: number
@@ -61,7 +62,6 @@ export interface Figure {
 const ADVANCE = 0.602
 export const PADDING = 6
 export const HEADING = 34
-export const TINTS = 10
 /** Boxes of one side. */
 const MAX_BOXES = 40
 
@@ -70,47 +70,9 @@ const smallest = (form: FigureForm): number => form.lines * lineHeight(form) + 5
 const GROWTH = 5.5
 const heightOf = (form: FigureForm, pages: number): number => smallest(form) + GROWTH * Math.log2(Math.max(1, pages))
 const round = (value: number): number => Math.round(value * 100) / 100
-const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
 
 /** Characters that fit on a line of a box. */
 const room = ({ boxWidth, fontSize }: FigureForm): number => Math.floor((boxWidth - 2 * PADDING) / (fontSize * ADVANCE))
-
-/** A text cut in its middle, where it is longer than there is room. */
-export function shorten(text: string, width: number): string {
-  const letters = [...text]
-  if (letters.length <= width) return text
-  const tail = Math.floor((width - 1) / 3)
-  return `${letters.slice(0, Math.max(1, width - 1 - tail)).join('')}…${letters.slice(letters.length - tail).join('')}`
-}
-
-/** Runs of the virtual side that share a box: one, or several that lie close together. */
-interface Group {
-  readonly runs: readonly VirtualRun[]
-  readonly start: bigint
-  readonly end: bigint
-}
-
-const endOf = (run: VirtualRun): bigint => BigInt(run.vaddr) + BigInt(run.pages) * BigInt(PAGE_SIZE)
-
-/** At most so many groups, parted where the widest stretches are not mapped, or else where they are many. */
-function groupRuns(runs: readonly VirtualRun[]): Group[] {
-  const gaps = runs.slice(1).map((run, i) => ({ at: i + 1, bytes: BigInt(run.vaddr) - endOf(runs[i] as VirtualRun) }))
-  // Pages in a row tell little, and long ones much: a gap of none counts by what it parts.
-  const weight = ({ at, bytes }: { at: number; bytes: bigint }): number =>
-    bytes > 0n ? 2 ** 40 + Number(bytes / BigInt(PAGE_SIZE)) : Math.min(runs[at]?.pages ?? 0, runs[at - 1]?.pages ?? 0)
-  const parted = gaps
-    .map((gap) => ({ at: gap.at, weight: weight(gap) }))
-    .sort((a, b) => b.weight - a.weight || a.at - b.at)
-    .slice(0, MAX_BOXES - 1)
-    .map(({ at }) => at)
-    .sort((a, b) => a - b)
-  return [0, ...parted].flatMap((start, i, starts) => {
-    const part = runs.slice(start, starts[i + 1])
-    const [first] = part
-    const last = part.at(-1)
-    return first && last ? [{ runs: part, start: BigInt(first.vaddr), end: endOf(last) }] : []
-  })
-}
 
 /** Two lines, or one: what a box says, by the form. */
 function words(
@@ -145,152 +107,65 @@ class Side {
     return this.#y
   }
 
-  add(box: Omit<Box, 'x' | 'y' | 'width' | 'height'>, height: number): void {
-    this.boxes.push({ ...box, x: this.#x, y: round(this.#y), width: this.#form.boxWidth, height: round(height) })
-    this.#y += height
+  /** The next one down, its addresses of so many digits. */
+  add(box: MapBox, digits: number): void {
+    if (box.kind === 'break') {
+      this.#put({ kind: 'break', left: [box.name], right: [], title: box.name }, lineHeight(this.#form) + 12)
+      return
+    }
+    const { kind, name, tint, pages, access, note } = box
+    const address = hex(box.start, digits)
+    this.#put(
+      {
+        kind,
+        ...(tint === undefined ? {} : { tint }),
+        ...words(this.#form, address, name, access, sizeOf(pages)),
+        title: `${address} to ${hex(box.end, digits)}: ${name}, ${sizeOf(pages)}${note}`,
+        address,
+      },
+      heightOf(this.#form, pages),
+    )
   }
 
-  addBreak(what: string, pages: number | bigint): void {
-    // Nobody has a word for most of a 64-bit address space.
-    const bytes = Number(pages) * PAGE_SIZE
-    const text = bytes < 2 ** 50 ? `${what}, ${showSize(bytes)}` : what
-    this.add({ kind: 'break', left: [text], right: [], title: text }, lineHeight(this.#form) + 12)
+  #put(box: Omit<Box, 'x' | 'y' | 'width' | 'height'>, height: number): void {
+    this.boxes.push({ ...box, x: this.#x, y: round(this.#y), width: this.#form.boxWidth, height: round(height) })
+    this.#y += height
   }
 }
 
 /** Lays out the drawing. */
 export function layoutFigure(map: GuestMap, form: FigureForm): Figure {
-  const tints = tintsOf(map)
-  const physical = layoutPhysical(map, form, tints)
+  const boxes = mapBoxes(map, MAX_BOXES)
+  const physical = new Side(form, 0)
+  for (const box of boxes.physical) physical.add(box, 9)
   const virtual = new Side(form, form.width - form.boxWidth)
-  const bands: Band[] = []
-  const digits = map.paging.levels === 4 ? 16 : 8
-  let last: bigint | undefined
-  for (const group of groupRuns(map.virtual)) {
-    if (last === undefined ? group.start > 0n : group.start > last) {
-      virtual.addBreak('not mapped', (group.start - (last ?? 0n)) / BigInt(PAGE_SIZE))
-    }
-    last = group.end
-    const pages = group.runs.reduce((sum, run) => sum + run.pages, 0)
-    const [first] = group.runs as readonly [VirtualRun]
-    const one = group.runs.length === 1
-    const address = hex(group.start, digits)
-    const tint = one ? tints.get(first.region) : undefined
-    const name = one ? first.region : `${group.runs.length} runs`
-    const title = `${address} to ${hex(group.end, digits)}: ${name}, ${sizeOf(pages)}${one ? `, ${first.access}, at physical ${hex(paddrOf(first.pfn))}` : ''}`
-    const kind = one ? ((['free', 'unnamed'] as const).find((word) => word === first.region) ?? 'region') : 'group'
-    virtual.add(
-      {
-        kind,
-        ...(tint === undefined ? {} : { tint }),
-        ...words(form, address, name, one ? first.access : '', sizeOf(pages)),
-        title,
-        address,
-      },
-      heightOf(form, pages),
-    )
-    bands.push(...bandsOf(group, virtual.boxes.length - 1, virtual, physical, tint))
-  }
-  if (map.bounds.virtual.found > map.bounds.virtual.listed) {
-    const text = `and ${map.bounds.virtual.found - map.bounds.virtual.listed} more runs`
-    virtual.add({ kind: 'break', left: [text], right: [], title: text }, lineHeight(form) + 12)
-  }
+  for (const box of boxes.virtual) virtual.add(box, map.paging.levels === 4 ? 16 : 8)
   return {
     form,
-    height: Math.ceil(Math.max(physical.side.end, virtual.end)) + 2,
-    physical: physical.side.boxes,
+    height: Math.ceil(Math.max(physical.end, virtual.end)) + 2,
+    physical: physical.boxes,
     virtual: virtual.boxes,
-    bands,
+    bands: boxes.links.map((link) => bandOf(link, boxes, physical.boxes, virtual.boxes)),
   }
-}
-
-/** A tint for each name, in the order in which the names come; memory without a name and padding have none. */
-function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
-  const names = map.physical.filter(({ kind, name }) => kind === 'region' && name !== 'pad').map(({ name }) => name)
-  return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
-}
-
-/** A box of the physical side and the frames in it. */
-interface Placed {
-  readonly pfn: number
-  readonly pages: number
-  readonly box: number
-}
-
-interface Physical {
-  readonly side: Side
-  readonly placed: readonly Placed[]
-}
-
-function layoutPhysical(map: GuestMap, form: FigureForm, tints: ReadonlyMap<string, number>): Physical {
-  const side = new Side(form, 0)
-  const placed: Placed[] = []
-  let end = 0
-  const shown = map.physical.slice(0, MAX_BOXES)
-  for (const { pfn, pages, name, kind, data } of shown) {
-    if (pfn > end) side.addBreak('no memory', pfn - end)
-    end = pfn + pages
-    const tint = kind === 'region' ? tints.get(name) : undefined
-    const address = hex(paddrOf(pfn), 9)
-    const used = kind === 'unnamed' ? `, ${sizeOf(data)} of it in use` : ''
-    side.add(
-      {
-        kind,
-        ...(tint === undefined ? {} : { tint }),
-        ...words(form, address, name, '', sizeOf(pages)),
-        title: `${address} to ${hex(paddrOf(end), 9)}: ${name}, ${sizeOf(pages)}${used}`,
-        address,
-      },
-      heightOf(form, pages),
-    )
-    placed.push({ pfn, pages, box: side.boxes.length - 1 })
-  }
-  const more = map.bounds.physical.found - shown.length
-  if (more > 0) {
-    const text = `and ${more} more ranges`
-    side.add({ kind: 'break', left: [text], right: [], title: text }, lineHeight(form) + 12)
-  }
-  return { side, placed }
 }
 
 /** Least height of a band's end. */
 const HAIRLINE = 1
 
-/** From each box of the physical side that a group's frames lie in, one band. */
-function bandsOf(
-  group: Group,
-  index: number,
-  virtual: Side,
-  { side, placed }: Physical,
-  tint: number | undefined,
-): Band[] {
-  const box = virtual.boxes[index] as Box
-  const one = group.runs.length === 1
-  return placed.flatMap((range) => {
-    let low = Number.POSITIVE_INFINITY
-    let high = 0
-    for (const { pfn, pages } of group.runs) {
-      const from = Math.max(pfn, range.pfn)
-      const to = Math.min(pfn + pages, range.pfn + range.pages)
-      if (from >= to) continue
-      low = Math.min(low, from)
-      high = Math.max(high, to)
-    }
-    if (low >= high) return []
-    const target = side.boxes[range.box] as Box
-    const at = (pfn: number): number => target.y + (target.height * (pfn - range.pfn)) / range.pages
-    const start = at(low)
-    const end = Math.max(at(high), start + HAIRLINE)
-    const own = tint ?? (one ? undefined : target.tint)
-    return [
-      {
-        from: [round(start), round(end)] as const,
-        to: [box.y, round(box.y + box.height)] as const,
-        ...(own === undefined ? {} : { tint: own }),
-        scattered: !one,
-        physical: range.box,
-        virtual: index,
-      },
-    ]
-  })
+/** Where frames lie in their box, to all of the box that maps them. */
+function bandOf(link: MapLink, boxes: MapBoxes, physical: readonly Box[], virtual: readonly Box[]): Band {
+  const { start, pages } = boxes.physical[link.physical] as MemoryBox
+  const target = physical[link.physical] as Box
+  const box = virtual[link.virtual] as Box
+  const at = (pfn: number): number => target.y + (target.height * (pfn - pfnOf(Number(start)))) / pages
+  const from = at(link.pfn)
+  const end = Math.max(at(link.pfn + link.pages), from + HAIRLINE)
+  return {
+    from: [round(from), round(end)],
+    to: [box.y, round(box.y + box.height)],
+    ...(link.tint === undefined ? {} : { tint: link.tint }),
+    scattered: link.scattered,
+    physical: link.physical,
+    virtual: link.virtual,
+  }
 }

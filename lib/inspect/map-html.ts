@@ -5,8 +5,9 @@
  * Gotcha: the script is the text of a function that the compiler checked with all the others; its hash is in the policy,
  * so that nothing that a snapshot's names could smuggle in would run.
  */
+import { toBase64 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
-import { crypto } from '../lazy.js'
+import { sha256 } from '../sha256.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import { escapeText, scriptJson } from './escape.js'
 import { mapClient, type PageData } from './map-client.js'
@@ -39,7 +40,7 @@ export function mapHtml(domain: Domain): string {
   const map = describeMap(domain)
   const { guest } = map
   const script = `(${mapClient.toString()})()`
-  const hash = crypto().createHash('sha256').update(script).digest('base64')
+  const hash = toBase64(sha256(script))
   const title = escapeText(shownName(guest.name))
   return `<!doctype html>
 <html lang="en">

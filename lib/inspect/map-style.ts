@@ -4,7 +4,7 @@
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
  * Gotcha: the faces are whatever the reader's machine has: nothing is fetched, and widths are reckoned for monospaced ones.
  */
-import { TINTS } from './map-figure.js'
+import { TINTS } from './map-boxes.js'
 
 const LIGHT = `--paper:#fbfaf6;--sheet:#ffffff;--ink:#1b2530;--soft:#55606c;--line:#c9c8c0;--hair:#e4e2da;--accent:#0b5cad;--wash:#e8f0f8;--mark:#ffe39a;
 --t0:#2f6690;--t1:#a4572a;--t2:#3d7a4f;--t3:#8a5a9e;--t4:#8c6d13;--t5:#b0413e;--t6:#2b7f83;--t7:#5b6472;--t8:#5558b0;--t9:#a8447b;`

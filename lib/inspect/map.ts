@@ -19,8 +19,10 @@ const left = ({ found, listed }: { found: number; listed: number }, what: string
   found > listed ? [`  and ${found - listed} more ${what}`] : []
 
 /** The layout for people. */
-export function mapText(domain: Domain): string[] {
-  const map = describeMap(domain)
+export const mapText = (domain: Domain): string[] => tellMap(describeMap(domain))
+
+/** The same of a layout that is already known. */
+export function tellMap(map: GuestMap): string[] {
   const { guest, physical, bounds } = map
   const ranges = physical.map(({ name, pfn, pages, kind, data }) => [
     hex(paddrOf(pfn), 9),

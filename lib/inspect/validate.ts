@@ -104,7 +104,8 @@ class Validator {
   run(): readonly Violation[] {
     for (const table of walkPageTables(this.#domain)) {
       // Through a linear entry tables are seen a second time, one level lower, as what they map.
-      if (table.path.some((step) => this.#isLinear(step.level, entryPfn(this.#domain, step.entry)))) continue
+      if (table.path.some((step) => this.#isLinear(step.level, entryPfn(this.#domain, step.entry, step.level))))
+        continue
       this.#tables.push(table)
       this.#checkType(table)
     }
@@ -166,7 +167,7 @@ class Validator {
       if (large) this.#report('superpage', `an L${table.level} entry maps a large page: ${hex(entry)}`, path())
       else if (flags !== 0n)
         this.#report('bad-flags', `flags ${hex(flags)} are not allowed in L${table.level}: ${hex(entry)}`, path())
-      const pfn = entryPfn(this.#domain, entry)
+      const pfn = entryPfn(this.#domain, entry, table.level)
       if (pfn === undefined) {
         this.#report('not-in-p2m', `mfn ${hex((entry & PTE_ADDR_MASK) >> 12n)} is no frame of the guest`, path())
       } else if (this.#isLinear(table.level, pfn)) {

@@ -5,6 +5,7 @@
  * Gotcha: a field that the header's version does not have yet is absent, whatever its bytes are. payload_offset counts
  * from the protected-mode code, which begins behind the setup sectors, of which 0 means 4.
  */
+
 import {
   BOOT_FLAG,
   DEFAULT_SETUP_SECTS,
@@ -19,6 +20,7 @@ import {
   SetupHeader,
   type SetupHeaderFields,
 } from '../abi/boot-params.js'
+import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
@@ -122,7 +124,7 @@ function versionText(bytes: Uint8Array, pointer: number, setupBytes: number): st
   const start = pointer + KERNEL_VERSION_BASE
   const window = bytes.subarray(start, Math.min(setupBytes, start + VERSION_MAX))
   const nul = window.indexOf(0)
-  const text = nul <= 0 ? '' : Buffer.from(window.subarray(0, nul)).toString('latin1')
+  const text = nul <= 0 ? '' : decodeLatin1(window.subarray(0, nul))
   return /^[\x20-\x7e]+$/.test(text) ? text : undefined
 }
 

@@ -5,7 +5,9 @@
  * Gotcha: a kernel loads without sections, so their damage is recorded and left to whoever needs them. Names overlap at
  * the writer's pleasure: each is bounded, or a thousand headers would each read the same megabytes.
  */
+
 import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf.js'
+import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
@@ -138,5 +140,5 @@ function nameAt(bytes: Uint8Array, start: number, end: number): string {
   if (start >= end) return ''
   const window = bytes.subarray(start, Math.min(end, start + NAME_MAX))
   const nul = window.indexOf(0)
-  return Buffer.from(nul < 0 ? window : window.subarray(0, nul)).toString('latin1')
+  return decodeLatin1(nul < 0 ? window : window.subarray(0, nul))
 }

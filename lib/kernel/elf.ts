@@ -4,7 +4,8 @@
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
  * Gotcha: the file may be longer than its ELF: a bzImage's payload has a relocation table behind it.
  */
-import type Elfy from 'elfy'
+import elfy from 'elfy'
+import { BufferView } from '../abi/buffer.js'
 import {
   Ehdr32,
   Ehdr64,
@@ -20,7 +21,6 @@ import {
   PT_NULL,
 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
-import { lazy, require } from '../lazy.js'
 import { hex } from '../units.js'
 import { endOfSections, readSections, type Section, type Sections, sectionTable } from './elf-sections.js'
 
@@ -83,25 +83,22 @@ interface ProgramHeader {
 }
 
 /** elfy reads the headers; a program header's u64 it would round through a double, so those are read here. */
-const headerParser = lazy(() => {
-  const elfy = require('elfy') as typeof Elfy
-  return new (class extends elfy.Parser {
-    override parseProgram(entry: Buffer, header: { class: '32' | '64' }): ProgramHeader {
-      if (header.class === '64') return Phdr64.decode(entry)
-      const { p_type, p_flags, ...addresses } = Phdr32.decode(entry)
-      return {
-        p_type,
-        p_flags,
-        p_offset: BigInt(addresses.p_offset),
-        p_vaddr: BigInt(addresses.p_vaddr),
-        p_paddr: BigInt(addresses.p_paddr),
-        p_filesz: BigInt(addresses.p_filesz),
-        p_memsz: BigInt(addresses.p_memsz),
-        p_align: BigInt(addresses.p_align),
-      }
+class HeaderParser extends elfy.Parser {
+  override parseProgram(entry: BufferView, header: { class: '32' | '64' }): ProgramHeader {
+    if (header.class === '64') return Phdr64.decode(entry)
+    const { p_type, p_flags, ...addresses } = Phdr32.decode(entry)
+    return {
+      p_type,
+      p_flags,
+      p_offset: BigInt(addresses.p_offset),
+      p_vaddr: BigInt(addresses.p_vaddr),
+      p_paddr: BigInt(addresses.p_paddr),
+      p_filesz: BigInt(addresses.p_filesz),
+      p_memsz: BigInt(addresses.p_memsz),
+      p_align: BigInt(addresses.p_align),
     }
-  })()
-})
+  }
+}
 
 /** Whether the bytes begin as an ELF does; nothing more is promised. */
 export function isElf(bytes: Uint8Array): boolean {
@@ -155,8 +152,8 @@ export function parseElf(bytes: Uint8Array): ElfImage {
   }
   const { e_type, e_machine, e_entry } = ehdr.decode(bytes)
 
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const parser = headerParser()
+  const buffer = BufferView.over(bytes)
+  const parser = new HeaderParser()
   const header = parser.parseHeader(buffer)
   if (header.phnum === 0 || header.phnum === PN_XNUM) {
     throw new DomainBuilderError('bad-elf', 'e_phnum is no count of program headers: nothing can be loaded', {

@@ -5,11 +5,14 @@
  * Gotcha: names lie (a vmlinux.bin may be a bzImage): only the content decides.
  */
 
+import { toHex } from '../bytes.js'
 import { type CodecName, sniffCodec } from '../codec/magic.js'
+import { sliceEnds } from '../codec/source.js'
 import { DomainBuilderError } from '../errors.js'
-import { crypto } from '../lazy.js'
 import { logKernel, logPayload } from '../log.js'
+import { newSha256 } from '../sha256.js'
 import { checkedInteger, hex, showSize } from '../units.js'
+import { doSlices, type Part, type Slices, type WorkOptions } from '../work.js'
 import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
@@ -36,17 +39,16 @@ export interface Kernel {
   readonly linux?: BzImage & { readonly bytes: Uint8Array }
 }
 
-/** What readKernel is at: each is told before it begins, and may come again for a bzImage in a compressed file. */
-export type KernelStep = 'decompress' | 'parse'
+/** How far readKernel is: in each step `done` rises to `total`. A bzImage in a compressed file is decompressed twice. */
+export interface KernelPart extends Part {
+  /** The file's sha256 is taken, or something is decompressed, which is nearly all of the time. */
+  readonly step: 'hash' | 'decompress'
+}
 
 /** Bounds, cancellation and progress of readKernel. */
-export interface ReadKernelOptions {
+export interface ReadKernelOptions extends WorkOptions<KernelPart> {
   /** Most bytes that a payload may decompress to, default 1 GiB. */
   readonly maxBytes?: number
-  /** Stops the work between its steps. */
-  readonly signal?: AbortSignal
-  /** Told of each step before it begins; decompressing is nearly all of the time. */
-  readonly onStep?: (step: KernelStep) => void
 }
 
 const DEFAULT_MAX_BYTES = 2 ** 30
@@ -58,8 +60,9 @@ export const isKernelStart = (bytes: Uint8Array): boolean =>
   isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined
 
 /**
- * What a kernel file says. The result looks into `bytes`, which must not change afterwards.
- * @throws DomainBuilderError naming the one cause, for every input that is no sound kernel.
+ * What a kernel file says. The result looks into `bytes`, which must not change afterwards. The work is done in slices of
+ * a few milliseconds, so that timers, input and the signal are heard meanwhile.
+ * @throws DomainBuilderError naming the one cause, for every input that is no sound kernel; the signal's reason.
  */
 export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions = {}): Promise<Kernel> {
   if (!(bytes instanceof Uint8Array)) {
@@ -70,11 +73,8 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
   }
   const limit = checkedInteger(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1, MAX_BYTES)
   const decompress: Decompress = async (codec, stream, bounds) => {
-    options.signal?.throwIfAborted()
-    options.onStep?.('decompress')
-    const decoded = await decode(codec, stream, { ...bounds, limit })
+    const decoded = await decode(codec, stream, { ...bounds, limit }, stepOptions('decompress', options))
     logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
-    options.signal?.throwIfAborted()
     return decoded
   }
   options.signal?.throwIfAborted()
@@ -83,10 +83,8 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
   const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, decompress)
   const content = await readContent(inner, decompress, codec)
   const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
-  options.onStep?.('parse')
-
   const { elf } = content
-  if (elf === undefined) return { ...content, ...wrapping, sha256: sha256(bytes), notes: [] }
+  if (elf === undefined) return { ...content, ...wrapping, sha256: await sha256(bytes, options), notes: [] }
   logKernel('ELF%d, e_machine %d, e_entry %s, %d segments', elf.class, elf.machine, hex(elf.entry), elf.segments.length)
   const read = () => {
     const notes = readNotes(elf)
@@ -95,8 +93,14 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
   }
   // Offsets count from the ELF, which is only the file where nothing is around it.
   const said = elf.bytes === bytes ? read() : within('the ELF', read)
-  return { ...content, ...wrapping, sha256: sha256(bytes), ...said }
+  return { ...content, ...wrapping, sha256: await sha256(bytes, options), ...said }
 }
+
+/** The options of one step. */
+const stepOptions = (step: KernelPart['step'], { signal, onProgress }: ReadKernelOptions): WorkOptions => ({
+  ...(signal === undefined ? {} : { signal }),
+  ...(onProgress === undefined ? {} : { onProgress: (part: Part) => onProgress({ step, ...part }) }),
+})
 
 type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 
@@ -121,4 +125,16 @@ async function readContent(
   })
 }
 
-const sha256 = (bytes: Uint8Array): string => crypto().createHash('sha256').update(bytes).digest('hex')
+async function sha256(bytes: Uint8Array, options: ReadKernelOptions): Promise<string> {
+  const hash = newSha256()
+  let done = 0
+  const slices = function* (): Slices<string> {
+    for (const end of sliceEnds(0, bytes.length)) {
+      hash.update(bytes.subarray(done, end))
+      done = end
+      yield
+    }
+    return toHex(hash.digest())
+  }
+  return doSlices(slices(), bytes.length, () => done, stepOptions('hash', options))
+}

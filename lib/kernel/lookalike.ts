@@ -4,7 +4,9 @@
  * Source: lib/abi/magics.ts.
  * Gotcha: a guess. It reads the first bytes only and decides nothing.
  */
+
 import { LOOKALIKES } from '../abi/magics.js'
+import { encodeLatin1 } from '../bytes.js'
 import { hex } from '../units.js'
 
 /** Bytes that are looked at to tell text from data. */
@@ -13,7 +15,7 @@ const TEXT_SAMPLE = 256
 export function lookalike(bytes: Uint8Array): string {
   if (bytes.length === 0) return 'nothing: it is empty'
   for (const { what, offset, bytes: magic } of LOOKALIKES) {
-    const expected = typeof magic === 'string' ? Buffer.from(magic, 'latin1') : magic
+    const expected = typeof magic === 'string' ? encodeLatin1(magic) : magic
     if (expected.every((byte, i) => bytes[offset + i] === byte)) return what
   }
   const sample = bytes.subarray(0, TEXT_SAMPLE)

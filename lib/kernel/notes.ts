@@ -6,8 +6,10 @@
  * with p_align 8 are padded to 8, so the walk resynchronises there. GRUB's i386-xen ends with a PAE_MODE note that
  * claims more than its segment and the file have, and boots: a descriptor may overrun, a name may not.
  */
+
 import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
+import { decodeLatin1, encodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
@@ -45,7 +47,7 @@ const NOTE_ALIGN = 4
 const MERGED_ALIGN = 8
 
 /** Xen's name as it has to stand in the file. */
-const XEN_NAME = Buffer.from(`${XEN_NOTE_OWNER}\0`)
+const XEN_NAME = encodeLatin1(`${XEN_NOTE_OWNER}\0`)
 
 /** A stretch of the file that holds notes. */
 interface NoteRange {
@@ -126,7 +128,7 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
       })
     }
     const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
-    const owner = latin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
+    const owner = decodeLatin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
     const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
     const name = isXen ? xenNoteName(n_type) : undefined
     const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
@@ -150,9 +152,6 @@ function isPadding(bytes: Uint8Array, at: number, { end, align }: NoteRange): bo
   if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0 || end - at < NOTE_ALIGN) return false
   return bytes.subarray(at, at + NOTE_ALIGN).every((byte) => byte === 0)
 }
-
-const latin1 = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
 
 /** How a note is called in a message. */
 const label = ({ name, type }: ElfNote): string => `note ${name ?? hex(type)}`
@@ -209,7 +208,7 @@ export function noteString(note: ElfNote): string {
       offset: note.offset,
     })
   }
-  return latin1(desc.subarray(0, length))
+  return decodeLatin1(desc.subarray(0, length))
 }
 
 /**

@@ -17,8 +17,9 @@ import { decodeXz } from '../codec/xz.js'
 import { decodeZstd } from '../codec/zstd.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
+import { doSlices, type Slices, type WorkOptions } from '../work.js'
 
-type Decode = (bytes: Uint8Array, bounds: Bounds) => Decoded | Promise<Decoded>
+type Decode = (source: Source) => Slices<Decoded>
 
 const DECODE: Readonly<Record<CodecName, Decode>> = {
   gzip: decodeGzip,
@@ -37,10 +38,17 @@ const DECODE: Readonly<Record<CodecName, Decode>> = {
 const PLAUSIBLE = { ratio: 24, bytes: 128 * 2 ** 20 }
 
 /**
- * Decompresses a stream. What follows it is left alone: `consumed` says where it ends.
- * @throws DomainBuilderError `payload-unknown`, `payload-damaged`, `payload-too-large`, or `payload-size`.
+ * Decompresses a stream, in slices. What follows it is left alone: `consumed` says where it ends.
+ * @param options progress is told in bytes of the stream.
+ * @throws DomainBuilderError `payload-unknown`, `payload-damaged`, `payload-too-large`, or `payload-size`; the signal's
+ * reason.
  */
-export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
+export async function decode(
+  codec: CodecName,
+  bytes: Uint8Array,
+  bounds: Bounds,
+  options: WorkOptions = {},
+): Promise<Decoded> {
   const { size, offset = 0 } = bounds
   const limit = Math.min(bounds.limit, Math.max(PLAUSIBLE.ratio * bytes.length, PLAUSIBLE.bytes))
   const magic = CODEC_MAGIC[codec]
@@ -59,7 +67,8 @@ export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds
       offset,
     })
   }
-  const decoded = await decodeWithin(codec, bytes, { ...bounds, limit })
+  const source = new Source(codec, bytes, { ...bounds, limit })
+  const decoded = await doSlices(decodeFrom(source, codec), bytes.length, () => source.at, options)
   if (size !== undefined && decoded.bytes.length !== size) {
     throw new DomainBuilderError('payload-size', `${codec}: the payload decompresses to another size than promised`, {
       expected: `${size} bytes`,
@@ -71,10 +80,10 @@ export async function decode(codec: CodecName, bytes: Uint8Array, bounds: Bounds
 }
 
 /** The decoder's own refusals pass; an engine's error would be a defect of ours, but must not leave as what it is. */
-async function decodeWithin(codec: CodecName, bytes: Uint8Array, bounds: Bounds): Promise<Decoded> {
+function* decodeFrom(source: Source, codec: CodecName): Slices<Decoded> {
   try {
-    return await DECODE[codec](bytes, bounds)
+    return yield* DECODE[codec](source)
   } catch (error) {
-    return new Source(codec, bytes, bounds).failed(error)
+    return source.failed(error, 0)
   }
 }

@@ -6,6 +6,7 @@
  * from the file, so it is a limit and never an allocation.
  */
 
+import { isZero } from '../bytes.js'
 import { CODEC_NAMES, type CodecName, sniffCodec } from '../codec/magic.js'
 import type { Bounds, Decoded } from '../codec/source.js'
 import { DomainBuilderError } from '../errors.js'
@@ -75,7 +76,7 @@ function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
  */
 export async function decompressFile(bytes: Uint8Array, codec: CodecName, decompress: Decompress): Promise<Uint8Array> {
   const decoded = await decompress(codec, bytes, { offset: 0 })
-  if (bytes.subarray(decoded.consumed).some((byte) => byte !== 0)) {
+  if (!isZero(bytes.subarray(decoded.consumed))) {
     throw new DomainBuilderError('payload-damaged', `${codec}: something follows the compressed data`, {
       expected: 'the end of the file',
       found: `${bytes.length - decoded.consumed} more bytes`,

@@ -5,7 +5,9 @@
  * Gotcha: PADDR_OFFSET defaults to VIRT_BASE here, to 0 with notes; an unknown !feature is no error but hides
  * everything behind it.
  */
+
 import { XEN_GUEST_KEY_MAX, XEN_GUEST_SECTION, XEN_GUEST_VALUE_MAX } from '../abi/elfnote.js'
+import { decodeLatin1 } from '../bytes.js'
 import { PAGE_SHIFT, u64 } from '../units.js'
 import type { ElfImage, Section } from './elf.js'
 import { parseFeatures } from './feature-string.js'
@@ -22,7 +24,7 @@ const STRING_MAX = 65536
 /** Fills `params` with what the string says. Never refuses: a key that cannot be read is a key that is not there. */
 export function readGuestString(elf: ElfImage, section: Section, params: XenParamsDraft): void {
   const raw = elf.bytes.subarray(section.offset, section.offset + Math.min(section.size, STRING_MAX))
-  const text = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString('latin1')
+  const text = decodeLatin1(raw)
   for (const { key, value } of entries(text.split('\0', 1)[0] ?? '')) {
     if (key === 'GUEST_OS') params.guestOs = value
     else if (key === 'GUEST_VER') params.guestVersion = value

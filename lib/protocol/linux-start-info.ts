@@ -6,7 +6,9 @@
  * Gotcha: there is no hypervisor behind it. Frames are the machine's own, so there is no p2m, and what only Xen could
  * give (shared_info, xenstore, a console) is 0.
  */
+
 import { MAX_GUEST_CMDLINE, START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
+import { utf8Length } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { DomainAbi } from '../guest/domain.js'
 import type { LinearTables } from '../guest/linear-tables.js'
@@ -20,7 +22,7 @@ export function startInfoBlock(
   tables: LinearTables | undefined,
   ramdisk: { readonly start: Paddr; readonly bytes: number } | undefined,
 ): Uint8Array {
-  const length = Buffer.byteLength(cmdline)
+  const length = utf8Length(cmdline)
   if (length > MAX_GUEST_CMDLINE - 1) {
     throw new DomainBuilderError('does-not-fit', 'the command line does not fit start_info', {
       expected: `at most ${MAX_GUEST_CMDLINE - 1} bytes`,

@@ -5,6 +5,7 @@
  * Gotcha: segments are flat whatever the selectors say: no GDT is promised, and a kernel that reloads one before it has
  * a GDT of its own is broken.
  */
+
 import {
   HVM_START_INFO_V0_SIZE,
   HvmMemmapTableEntry,
@@ -24,6 +25,7 @@ import {
   TSS32_BUSY,
   TSS32_LIMIT,
 } from '../abi/x86.js'
+import { encodeUtf8, utf8Length } from '../bytes.js'
 import type { MapEntry } from '../guest/memory-map.js'
 import { registers, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { logBoot } from '../log.js'
@@ -59,7 +61,7 @@ function layOut({ version, cmdline, modules, memmap }: StartInfoContent) {
     return at
   }
   // An empty text needs no address; any other takes its NUL with it.
-  const textBytes = (text: string) => (text === '' ? 0 : Buffer.byteLength(text) + 1)
+  const textBytes = (text: string) => (text === '' ? 0 : utf8Length(text) + 1)
   const cmdlineAt = take(textBytes(cmdline))
   const modlistAt = take(modules.length * HvmModlistEntry.size, LIST_ALIGN)
   const moduleCmdlinesAt = modules.map((module) => take(textBytes(module.cmdline)))
@@ -89,7 +91,7 @@ export function hvmStartInfo(content: StartInfoContent, base: Paddr): Uint8Array
   }
   for (const [name, value] of Object.entries(fields)) logBoot('hvm_start_info.%s = %s', name, hex(value))
   const out = new Uint8Array(end)
-  const text = (at: number, value: string) => at >= 0 && out.set(Buffer.from(value), at)
+  const text = (at: number, value: string) => at >= 0 && out.set(encodeUtf8(value), at)
   out.set(HvmStartInfo.encode(fields).subarray(0, version === 0 ? HVM_START_INFO_V0_SIZE : HvmStartInfo.size))
   text(cmdlineAt, cmdline)
   modules.forEach((module, i) => {

@@ -4,9 +4,10 @@
  * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
  * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
  */
+import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { BootInfo, Domain, HvmBoot, PvBoot, PvhBoot } from '../guest/domain.js'
-import { crypto } from '../lazy.js'
+import { sha256 } from '../sha256.js'
 import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
 import { JsonValue } from './json.js'
 
@@ -20,15 +21,15 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  * is for values made as one likes.
  */
 export function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
-  const hash = crypto().createHash('sha256')
-  hash.update(JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]))
   const startInfo = startInfoOf(domain.boot)
-  if (startInfo !== undefined) hash.update(domain.memory.read(startInfo, PAGE_SIZE))
-  hash.update(domain.kernel?.sha256 ?? '')
-  const bytes = hash.digest().subarray(0, 16)
-  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
-  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  const bytes = sha256(
+    JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]),
+    startInfo === undefined ? '' : domain.memory.read(startInfo, PAGE_SIZE),
+    domain.kernel?.sha256 ?? '',
+  ).subarray(0, 16)
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
+  return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
 function startInfoOf(boot: BootInfo): Paddr | undefined {

@@ -4,11 +4,11 @@
  * Source: Intel SDM vol. 3, 4.4 and 4.5, by ../guest/table-reader.ts.
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
  */
-import { PTE_PRESENT, PTE_PSE } from '../abi/x86.js'
+import { PTE_PRESENT } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { entryPfn, entryVaddr, walkPageTables } from '../guest/table-reader.js'
-import { pagingLevels, topTable } from '../guest/translate.js'
+import { isLarge, pagingLevels, topTable } from '../guest/translate.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
@@ -41,11 +41,11 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
     for (let index = 0; index < table.entries.length; index++) {
       const entry = table.entries[index] as bigint
       if (!(entry & BigInt(PTE_PRESENT))) continue
-      const large = table.level > 1 && table.level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
-      if (table.level !== 1 && !large) continue
-      const pfn = entryPfn(domain, entry)
+      if (table.level !== 1 && !isLarge(entry, table.level)) continue
+      const pfn = entryPfn(domain, entry, table.level)
       if (pfn === undefined) continue
-      const pages = 512 ** (table.level - 1)
+      // A large page may reach past the guest's memory.
+      const pages = table.level === 1 ? 1 : Math.min(512 ** (table.level - 1), domain.memory.pagesFrom(pfn))
       const vaddr = entryVaddr(domain, table, index)
       if (last && last.pfn + last.pages === pfn && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
         last.pages += pages

@@ -5,7 +5,7 @@
  * Gotcha: it runs the compiled program in a process of its own: exit codes and streams are the contract.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t from 'tap'
@@ -72,7 +72,7 @@ t.test('build writes an image and a sidecar, sparse, and inspect says the same o
 t.test('the same command writes the same bytes', async (t) => {
   const names = [file('one/x.img'), file('two/x.img')]
   for (const name of names) {
-    spawnSync('mkdir', ['-p', path.dirname(name)])
+    mkdirSync(path.dirname(name), { recursive: true })
     t.equal(xdb(['build', kernel, '-o', name, '--memory', '16']).code, 0)
   }
   const [one, two] = names.map((name) => [readFileSync(name), readFileSync(`${name}.json`)])
@@ -138,7 +138,7 @@ t.test('an output that cannot be written', async (t) => {
 
 t.test('told to stop, it leaves nothing behind', async (t) => {
   const image = file('stopped/x.img')
-  spawnSync('mkdir', ['-p', path.dirname(image)])
+  mkdirSync(path.dirname(image), { recursive: true })
   const big = file('big', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } }))
   // Through env: tap hooks itself, and handlers for signals, into every Node that it sees started.
   const child = spawn('env', [

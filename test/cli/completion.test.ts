@@ -5,16 +5,16 @@
  * Gotcha: the command itself is not run: a shell function of its name shows the words that it was given.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
 import { type GUEST_TYPES, isFor } from '../../lib/cli/command.js'
 import { loadCommands, type NamedCommand } from '../../lib/cli/commands.js'
-import { findCommand } from '../peer/command.js'
+import { findCommand, findCommands, findFile } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { MAIN } from './command.js'
-import { openTerminal, type Terminal } from './terminal.js'
+import { openTerminal, TERMINAL, type Terminal } from './terminal.js'
 
 const BASH_COMPLETION = '/usr/share/bash-completion/bash_completion'
 
@@ -116,10 +116,8 @@ const FUNCTIONS = `show() { printf '<%s>' "$@"; echo END; }; xdb() { show "$@"; 
 
 for (const helped of [false, true]) {
   t.test(`bash, ${helped ? 'with' : 'without'} bash-completion`, async (t) => {
-    const found = await requirePeer(t, async () =>
-      helped && !existsSync(BASH_COMPLETION) ? { missing: 'bash-completion' } : findCommand('bash', 'bash'),
-    )
-    if (!found) return
+    if (!(await requirePeer(t, () => findCommands(['bash', 'bash'], TERMINAL)))) return
+    if (helped && !(await requirePeer(t, () => findFile(BASH_COMPLETION, 'bash-completion')))) return
     const rc = path.join(folder, '.bashrc')
     writeFileSync(
       rc,
@@ -142,11 +140,10 @@ for (const helped of [false, true]) {
 
 for (const loaded of ['source', 'fpath'] as const) {
   t.test(`zsh, loaded by ${loaded}`, async (t) => {
-    const zsh = await requirePeer(t, () => findCommand('zsh', 'zsh'))
-    if (!zsh) return
+    if (!(await requirePeer(t, () => findCommands(['zsh', 'zsh'], TERMINAL)))) return
     const home = path.join(folder, `.zsh-${loaded}`)
     mkdirSync(home)
-    if (loaded === 'fpath') writeFileSync(path.join(home, '_xen-domain-builder'), execFileSync('cat', [script('zsh')]))
+    if (loaded === 'fpath') writeFileSync(path.join(home, '_xen-domain-builder'), readFileSync(script('zsh')))
     writeFileSync(
       path.join(home, '.zshrc'),
       [

@@ -12,6 +12,9 @@ export interface Terminal {
   end(): Promise<void>
 }
 
+/** The program that makes one and its package, for findCommands(). */
+export const TERMINAL = ['script', 'bsdutils'] as const
+
 const PATIENCE = 30_000
 
 /** Starts a command at a terminal of 200 columns. */

@@ -8,8 +8,8 @@ import type { Block } from './blocks.js'
 
 /** By the command: what else runs it. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
-  'npm ci && npm start': '.ci/run, as a step of its own',
-  'npm ci && npm test': '.ci/run, as a step of its own',
+  'npm ci && npm start': '.ci/bare, and .ci/run as a step of its own',
+  'npm ci && npm test': '.ci/bare, and .ci/run as a step of its own',
 }
 
 /** Whether every command of a session is in that list. */

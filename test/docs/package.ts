@@ -6,6 +6,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { npmEnvironment } from '../peer/npm.js'
 import { projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 import { cleanEnvironment } from './session.js'
@@ -13,14 +14,41 @@ import { cleanEnvironment } from './session.js'
 /** Packs what was built into a directory; the tarball's path. */
 export function packInto(directory: string): string {
   const args = ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory]
-  const { status, stdout, stderr } = spawnSync('npm', args, { cwd: projectRoot, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync('npm', args, {
+    cwd: projectRoot,
+    env: npmEnvironment(),
+    encoding: 'utf8',
+  })
   if (status !== 0) throw new Error(`npm pack: ${stderr}`)
   return join(directory, stdout.trim())
 }
 
+/** npm tries for minutes where there is no network. */
+const impatient = {
+  ...npmEnvironment(),
+  npm_config_fetch_retry_mintimeout: '1000',
+  npm_config_fetch_retry_maxtimeout: '5000',
+}
+
+/** The program of that major version of Node, fetched if need be. */
+export async function findNode(major: number): Promise<Found<string>> {
+  const ran = spawnSync('npx', ['-y', `node@${major}`, '-p', 'process.execPath'], {
+    encoding: 'utf8',
+    env: impatient,
+    timeout: 300_000,
+  })
+  return ran.status === 0
+    ? { found: ran.stdout.trim() }
+    : { missing: `node@${major} cannot be fetched: ${ran.stderr?.split('\n')[0] || String(ran.error ?? 'npx failed')}` }
+}
+
 /** Whether npm can install what is not in the lock file. */
 export async function findRegistry(): Promise<Found<true>> {
-  const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], { encoding: 'utf8', timeout: 60_000 })
+  const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], {
+    encoding: 'utf8',
+    env: impatient,
+    timeout: 60_000,
+  })
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
 }
 

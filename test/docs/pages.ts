@@ -4,7 +4,7 @@
  * Source: the pages; blocks.test.ts holds this list to be all of them.
  * Gotcha: a program that is missing skips its page here, and fails it in CI.
  */
-import { findCommand } from '../peer/command.js'
+import { findCommands } from '../peer/command.js'
 import type { Found } from '../peer/require-peer.js'
 
 interface Page {
@@ -38,9 +38,6 @@ export const pagesOf = (test: string): string[] =>
 
 /** Whether all that a page needs is there, for requirePeer(). */
 export async function findNeeds(page: string): Promise<Found<string>> {
-  for (const [program, from] of PAGES[page]?.needs ?? []) {
-    const found = await findCommand(program, from)
-    if ('missing' in found) return found
-  }
-  return { found: page }
+  const found = await findCommands(...(PAGES[page]?.needs ?? []))
+  return 'missing' in found ? found : { found: page }
 }

@@ -1,17 +1,14 @@
 /** README.md, typed by a newcomer: from a clean checkout to each of the three results. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import t from 'tap'
 import { findKernel } from '../peer/kernels.js'
-import { projectRoot } from '../peer/paths.js'
+import { copyCheckout, projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findRegistry } from './package.js'
 import { checkPage, isKernelOfThePages, readPage } from './page.js'
 import { isShown } from './shown.js'
-
-/** What a checkout has not: what was made or fetched in it. */
-const MADE = /^(?:node_modules|dist|\.cache|\.tap|\.git|docs-site)$|\.tgz$/
 
 t.test('README.md, from a clean checkout', async (t) => {
   const vmlinuz = await requirePeer(t, () => findKernel('debian-amd64'))
@@ -21,10 +18,7 @@ t.test('README.md, from a clean checkout', async (t) => {
   const guests = join(directory, 'guests')
   mkdirSync(guests)
   cpSync(vmlinuz, join(guests, 'vmlinuz'))
-  cpSync(projectRoot, join(directory, 'xen-domain-builder'), {
-    recursive: true,
-    filter: (from) => !MADE.test(relative(projectRoot, from)),
-  })
+  copyCheckout(join(directory, 'xen-domain-builder'))
   checkPage(t, 'README.md', guests, directory)
 
   const drawn = readFileSync(join(guests, 'guest.svg'), 'utf8')

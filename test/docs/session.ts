@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { projectRoot } from '../peer/paths.js'
+import { npmEnvironment } from '../peer/npm.js'
 import type { Block, Command } from './blocks.js'
 
 /** A command that was typed, and what came of it. */
@@ -20,7 +20,10 @@ export interface Typed extends Command {
 
 /** As a person has it who typed nothing else: without what npm and tap tell the processes they start. */
 export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG)/i.test(name))
+  const environment = npmEnvironment()
+  const inherited = Object.entries(environment).filter(
+    ([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG|FORCE_COLOR)/i.test(name),
+  )
   return {
     ...Object.fromEntries(inherited),
     LC_ALL: 'C.UTF-8',
@@ -32,7 +35,7 @@ export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
     npm_config_loglevel: 'error',
     npm_config_prefer_offline: 'true',
     npm_config_update_notifier: 'false',
-    npm_config_cache: process.env.npm_config_cache ?? join(process.env.HOME ?? projectRoot, '.npm'),
+    npm_config_cache: environment.npm_config_cache,
   }
 }
 

@@ -1,18 +1,28 @@
 /** npm start, as a newcomer runs it: what it shows, what it writes, and one line when it cannot. */
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { buildDomain, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
 import { openSnapshotFile } from '../../lib/node/index.js'
-import { projectRoot } from '../peer/paths.js'
+import { npmEnvironment } from '../peer/npm.js'
+import { copyCheckout, projectRoot } from '../peer/paths.js'
 
-const run = (dir: string, ...args: readonly string[]) =>
-  spawnSync(process.execPath, [join(projectRoot, 'dist/examples/hello.js'), ...args], {
+/** A fresh clone: a start of this checkout would make again what other tests run. */
+const checkout = mkdtempSync(join(tmpdir(), 'xen-domain-builder-hello-'))
+process.once('exit', () => rmSync(checkout, { recursive: true, force: true }))
+copyCheckout(checkout)
+symlinkSync(join(projectRoot, 'node_modules'), join(checkout, 'node_modules'))
+
+const npm = (dir: string, ...args: readonly string[]) =>
+  spawnSync('npm', args, {
+    cwd: checkout,
     encoding: 'utf8',
-    env: { ...process.env, TMPDIR: dir },
+    env: { ...npmEnvironment(), NODE_OPTIONS: '', TMPDIR: dir, LC_ALL: 'C.UTF-8' },
   })
+const run = (dir: string, ...args: readonly string[]) => npm(dir, 'start', '--silent', '--', ...args)
 
 test('it shows the guest and writes one that can be opened again', async (t) => {
   const dir = t.testdir()
@@ -20,7 +30,8 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   t.equal(status, 0)
   t.equal(stderr, '')
   t.match(stdout, /0x100 +1 +4 KiB +0xffff880000100000 +kernel/)
-  t.match(stdout, /rip +0xffff880000100000 -> L4 .* -> physical 0x100000\n/)
+  t.match(stdout, /rip +0xffff880000100000 -> L4\[272\] .* -> 0x100000\n/)
+  t.match(stdout, /\n│ 0x100 +kernel +4 KiB │◄─+┤ 0xffff880000100000 +kernel +rwx │\n/)
   const [made = ''] = readdirSync(dir)
   const image = readFileSync(join(dir, made, 'guest.img'))
   const { domain } = await openSnapshotFile(join(dir, made, 'guest.img'))
@@ -28,6 +39,21 @@ test('it shows the guest and writes one that can be opened again', async (t) => 
   t.equal(readStartInfo(domain).nr_pages, 0x2000n)
   const kernel = helloKernel()
   t.same(readVirtual(domain, 0xffff880000100000n, 0x1b0), kernel.subarray(0x1000, 0x11b0))
+
+  const [, ...hint] = /^To look at it again:\n {2}(npx \S+ inspect) '(.+)'$/m.exec(stdout) ?? []
+  t.equal(hint[1], join(dir, made, 'guest.img'))
+  const looked = npm(dir, 'exec', '--', ...(hint[0] ?? '').split(' ').slice(1), hint[1] ?? '')
+  t.match(looked.stdout, /^guest +hello: pv x86_64, 32 MiB/, 'the hint is true')
+})
+
+test('it takes a kernel and a size', async (t) => {
+  const dir = t.testdir()
+  writeFileSync(join(dir, 'hello.elf'), helloKernel())
+  const { status, stdout, stderr } = run(dir, join(dir, 'hello.elf'), '256M')
+  t.equal(stderr, '')
+  t.equal(status, 0)
+  t.match(stdout, /pv x86_64, 256 MiB \(65536 pages\)/)
+  t.same(readFileSync(join(dir, 'hello.elf')), Buffer.from(helloKernel()), 'and leaves it as it is')
 })
 
 test('a file that is no kernel, or is not there, is one line and exit 1', async (t) => {
@@ -45,7 +71,7 @@ test('a file that is no kernel, or is not there, is one line and exit 1', async 
 test('the tiny kernel can be written out by itself, and is a PV kernel for any size', async (t) => {
   const dir = t.testdir()
   const file = join(dir, 'hello.elf')
-  const { status } = spawnSync(process.execPath, [join(projectRoot, 'dist/examples/hello-kernel.js'), file])
+  const { status } = spawnSync(process.execPath, [join(projectRoot, 'dist/examples/write-hello-kernel.js'), file])
   t.equal(status, 0)
   t.same(readFileSync(file), Buffer.from(helloKernel()))
   const kernel = await readKernel(helloKernel())

@@ -11,15 +11,13 @@ import * as path from 'node:path'
 import t from 'tap'
 import { buildDomain, readAcpi, readHvmStartInfo, readKernel } from '../../lib/index.js'
 import { pvhKernelFile } from '../fixtures/kernels.js'
-import { type Found, requirePeer } from './require-peer.js'
-
-const findIasl = async (): Promise<Found<string>> =>
-  spawnSync('iasl', ['-v']).status === 0 ? { found: 'iasl' } : { missing: 'iasl (acpica-tools) is not installed' }
+import { findCommand } from './command.js'
+import { requirePeer } from './require-peer.js'
 
 const HEADER_BYTES = 36
 
 t.test('iasl reads each table, and finds in it what was asked for', async (t) => {
-  const iasl = await requirePeer(t, findIasl)
+  const iasl = await requirePeer(t, () => findCommand('iasl', 'acpica-tools'))
   if (iasl === undefined) return
   const folder = mkdtempSync(path.join(tmpdir(), 'xdb-acpi-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -1,15 +1,34 @@
 /**
- * A program that a test compares with, looked for in PATH.
+ * Programs and files that a test needs, for requirePeer().
  *
- * Source: our own; for requirePeer.
- * Gotcha: only programs that know --version can be found this way.
+ * Source: our own; programs are looked for in PATH, as spawn does.
+ * Gotcha: a program is started with --version. Some refuse that, but the ones that are not there do not start at all.
  */
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import type { Found } from './require-peer.js'
+
+/** What a shell, or a wrapper that finds no program to run, ends with. */
+const NOT_FOUND = 127
 
 /** Whether `name` runs; `from` is the Debian package that has it. */
 export async function findCommand(name: string, from: string): Promise<Found<string>> {
-  return spawnSync(name, ['--version']).status === 0
+  const { error, status } = spawnSync(name, ['--version'], { stdio: 'ignore' })
+  return error === undefined && status !== NOT_FOUND
     ? { found: name }
     : { missing: `${name} (${from}) is not installed` }
+}
+
+/** Whether all of them run; each is a name with its package. */
+export async function findCommands(...all: readonly (readonly [name: string, from: string])[]): Promise<Found<true>> {
+  for (const [name, from] of all) {
+    const found = await findCommand(name, from)
+    if ('missing' in found) return found
+  }
+  return { found: true }
+}
+
+/** Whether a file is there; `from` is the Debian package that has it. */
+export async function findFile(path: string, from: string): Promise<Found<string>> {
+  return existsSync(path) ? { found: path } : { missing: `${path} (${from}) is not installed` }
 }

@@ -5,7 +5,7 @@
  * Gotcha: only the fields that we name are compared; a padding of theirs is one of ours by its offset.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t from 'tap'
@@ -29,6 +29,8 @@ import {
   XLF,
 } from '../../lib/abi/boot-params.js'
 import { Ehdr32, Ehdr64, Nhdr, Phdr32, Phdr64, Shdr32, Shdr64, Sym32, Sym64 } from '../../lib/abi/elf.js'
+import { findCommand, findFile } from './command.js'
+import { requirePeer } from './require-peer.js'
 
 /** Our identification fields are one array in C. */
 const isIdent = (field: string) => field.startsWith('ei_')
@@ -58,46 +60,41 @@ const STRUCTS = [
 
 const CONSTANTS = { E820_MAX_ENTRIES_ZEROPAGE, EDD_MBR_SIG_MAX, EDDMAXNR, ...SETUP_DATA_TYPE, ...XLF }
 
-const missing =
-  !existsSync('/usr/include/x86_64-linux-gnu/asm/bootparam.h') && 'linux-libc-dev for x86-64 is not installed'
-
-t.test(
-  'sizes, offsets and numbers are those of the C headers',
-  { skip: process.env.CI ? false : missing },
-  async (t) => {
-    const folder = mkdtempSync(path.join(tmpdir(), 'xdb-linux-abi-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
-    const fields = STRUCTS.flatMap(([name, struct]) => [
-      `P("${name}", sizeof(${name}));`,
-      ...struct.fieldNames.filter((field) => !isIdent(field)).map((f) => `P("${name}.${f}", offsetof(${name}, ${f}));`),
-    ])
-    // A header older than a number does not have it: then there is nothing to compare.
-    const numbers = Object.keys(CONSTANTS).map((name) => `\n#ifdef ${name}\nP("${name}", ${name});\n#endif\n`)
-    writeFileSync(
-      path.join(folder, 'abi.c'),
-      `#include <stddef.h>
+t.test('sizes, offsets and numbers are those of the C headers', async (t) => {
+  if (!(await requirePeer(t, () => findFile('/usr/include/x86_64-linux-gnu/asm/bootparam.h', 'linux-libc-dev')))) return
+  if (!(await requirePeer(t, () => findCommand('gcc', 'gcc')))) return
+  const folder = mkdtempSync(path.join(tmpdir(), 'xdb-linux-abi-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const fields = STRUCTS.flatMap(([name, struct]) => [
+    `P("${name}", sizeof(${name}));`,
+    ...struct.fieldNames.filter((field) => !isIdent(field)).map((f) => `P("${name}.${f}", offsetof(${name}, ${f}));`),
+  ])
+  // A header older than a number does not have it: then there is nothing to compare.
+  const numbers = Object.keys(CONSTANTS).map((name) => `\n#ifdef ${name}\nP("${name}", ${name});\n#endif\n`)
+  writeFileSync(
+    path.join(folder, 'abi.c'),
+    `#include <stddef.h>
 #include <stdio.h>
 #include <elf.h>
 #include <asm/bootparam.h>
 #define P(n, v) printf("%s %zu\\n", n, (size_t)(v))
 int main(void) { ${fields.join('\n')} ${numbers.join('')} return 0; }
 `,
-    )
-    execFileSync('gcc', ['-o', 'abi', 'abi.c'], { cwd: folder })
-    const lines = execFileSync(path.join(folder, 'abi'), { encoding: 'utf8' }).trim().split('\n')
-    const theirs = new Map(
-      lines.map((line): [string, number] => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)?.[0])]),
-    )
-    for (const [name, struct] of STRUCTS) {
-      t.equal(struct.size, theirs.get(name), `sizeof ${name}`)
-      for (const field of struct.fieldNames.filter((field) => !isIdent(field))) {
-        t.equal(struct.offsetOf(field), theirs.get(`${name}.${field}`), `${name}.${field}`)
-      }
+  )
+  execFileSync('gcc', ['-o', 'abi', 'abi.c'], { cwd: folder })
+  const lines = execFileSync(path.join(folder, 'abi'), { encoding: 'utf8' }).trim().split('\n')
+  const theirs = new Map(
+    lines.map((line): [string, number] => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)?.[0])]),
+  )
+  for (const [name, struct] of STRUCTS) {
+    t.equal(struct.size, theirs.get(name), `sizeof ${name}`)
+    for (const field of struct.fieldNames.filter((field) => !isIdent(field))) {
+      t.equal(struct.offsetOf(field), theirs.get(`${name}.${field}`), `${name}.${field}`)
     }
-    for (const [name, value] of Object.entries(CONSTANTS)) {
-      const found = theirs.get(name)
-      if (found !== undefined) t.equal(value, found, name)
-    }
-    t.equal(Nhdr.size, 12)
-  },
-)
+  }
+  for (const [name, value] of Object.entries(CONSTANTS)) {
+    const found = theirs.get(name)
+    if (found !== undefined) t.equal(value, found, name)
+  }
+  t.equal(Nhdr.size, 12)
+})

@@ -4,8 +4,8 @@
  * Source: our own layout: sources beside this file's TypeScript, everything else in .cache/, which git ignores.
  * Gotcha: this runs compiled, out of dist/: the project is found by its package.json, never relative to the module.
  */
-import { existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { cpSync, existsSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 function findRoot(from: string): string {
@@ -19,3 +19,11 @@ export const projectRoot = findRoot(dirname(fileURLToPath(import.meta.url)))
 export const peerSources = join(projectRoot, 'test', 'peer')
 export const goldenDir = join(projectRoot, 'test', 'golden')
 export const cacheDir = join(projectRoot, '.cache')
+
+/** What a checkout has not: what was made or fetched in it. */
+const MADE = /^(?:node_modules|dist|\.cache|\.tap|\.git|docs-site)$|\.tgz$/
+
+/** Copies the project as a fresh clone has it. */
+export function copyCheckout(to: string): void {
+  cpSync(projectRoot, to, { recursive: true, filter: (from) => !MADE.test(relative(projectRoot, from)) })
+}

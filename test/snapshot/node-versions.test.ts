@@ -4,15 +4,16 @@
  * Source: the node package of the npm registry, whose versions `npx node@22` runs.
  * Gotcha: only uncompressed files are promised: what gzip makes of the same bytes depends on the zlib that Node has.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { findNode } from '../docs/package.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
-import { type Found, requirePeer } from '../peer/require-peer.js'
+import { requirePeer } from '../peer/require-peer.js'
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 /** Guests with their MiB. A raw image of a PVH guest ends just below 4 GiB: sparse, but long to hash. */
@@ -20,15 +21,6 @@ const GUESTS = {
   pv: { memory: '16', formats: ['raw', 'xl', 'xen-core', 'elf-core'] },
   pvh: { memory: '20', formats: ['xl', 'xen-core', 'elf-core'] },
 } as const
-
-/** The program of that major version, fetched if need be. */
-async function findNode(major: number): Promise<Found<string>> {
-  const asked = ['-y', `node@${major}`, '-p', 'process.execPath']
-  const ran = spawnSync('npx', asked, { encoding: 'utf8', timeout: 300_000 })
-  return ran.status === 0
-    ? { found: ran.stdout.trim() }
-    : { missing: `node@${major} cannot be fetched: ${ran.stderr?.split('\n')[0] || String(ran.error ?? 'npx failed')}` }
-}
 
 const folder = mkdtempSync(join(tmpdir(), 'xdb-node-'))
 t.teardown(() => rmSync(folder, { recursive: true }))

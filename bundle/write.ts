@@ -1,0 +1,62 @@
+/**
+ * npm run bundle: what is published, into dist/package: the libraries, the command, and the licences of what is in them.
+ *
+ * Source: https://esbuild.github.io/api/
+ * Gotcha: the libraries hold their packages, so that a program that is bundled once more meets plain JavaScript and asks
+ * for no module of Node. The two halves share nothing: ARCHITECTURE.md, "What is published".
+ */
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { type BuildOptions, build, type Metafile } from 'esbuild'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const out = 'dist/package'
+
+const COMMON = {
+  absWorkingDir: root,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  target: 'node20',
+  external: ['node:*'],
+  mainFields: ['module', 'main'],
+  alias: { util: './bundle/elfy-needs.cjs', assert: './bundle/elfy-needs.cjs' },
+  metafile: true,
+  sourcemap: true,
+  sourcesContent: false,
+  logLevel: 'warning',
+  outbase: 'lib',
+  outdir: out,
+} as const satisfies BuildOptions
+
+/** The packages whose code is in a bundle. */
+const packagesOf = ({ inputs }: Metafile): string[] =>
+  Object.keys(inputs).flatMap((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? [])
+
+/** A package's licence as it states it: a file, or the end of its README. */
+function licenceOf(name: string): string {
+  const folder = `${root}node_modules/${name}/`
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+  if (file !== undefined) return readFileSync(folder + file, 'utf8')
+  const [, section] = readFileSync(`${folder}README.md`, 'utf8').split(/^#+ *licen[cs]e *$/im)
+  if (section === undefined) throw new Error(`${name} does not state its licence`)
+  return section
+}
+
+rmSync(root + out, { recursive: true, force: true })
+const bundles = [
+  await build({
+    ...COMMON,
+    // What is meant for one runtime only is not resolved.
+    platform: 'neutral',
+    entryPoints: ['lib/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
+    chunkNames: 'shared/[name]-[hash]',
+  }),
+  await build({ ...COMMON, platform: 'node', entryPoints: ['lib/cli/main.ts'], chunkNames: 'cli/[name]-[hash]' }),
+]
+const packages = [...new Set(bundles.flatMap(({ metafile }) => packagesOf(metafile)))].sort()
+const notices = packages.map((name) => `## ${name}\n\n${licenceOf(name).trim()}\n`)
+writeFileSync(
+  `${root}${out}/THIRD-PARTY-LICENSES.md`,
+  `# Packages whose code is in these files\n\n${notices.join('\n')}`,
+)

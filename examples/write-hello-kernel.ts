@@ -1,0 +1,14 @@
+/**
+ * Writes the kernel of hello-kernel.ts into a file.
+ *
+ * Source: hello-kernel.ts.
+ * Gotcha: this is a program of its own, so that a program that only imports the kernel never writes one.
+ *
+ *     node dist/examples/write-hello-kernel.js hello.elf
+ */
+import { writeFileSync } from 'node:fs'
+import { helloKernel } from './hello-kernel.js'
+
+const [, , output = 'hello.elf'] = process.argv
+writeFileSync(output, helloKernel())
+console.log(`${output}: a PV kernel that says hello from start_info`)

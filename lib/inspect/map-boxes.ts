@@ -1,0 +1,191 @@
+/**
+ * mapBoxes: what every drawing of a guest shows: boxes of physical memory, boxes of virtual memory, and what maps what.
+ *
+ * Source: our own design: physical memory to the left, the virtual view to the right.
+ * Gotcha: each side has a bounded number of boxes; runs that lie close together share one, so that none is lost.
+ */
+import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
+import type { GuestMap, VirtualRun } from './map-model.js'
+
+/** A stretch of addresses. */
+export interface MemoryBox {
+  readonly kind: 'region' | 'free' | 'unnamed' | 'group'
+  readonly name: string
+  /** Physical or virtual addresses, [start, end). */
+  readonly start: bigint
+  readonly end: bigint
+  /** Of memory in it, of 4096 bytes. */
+  readonly pages: number
+  /** Such as `rw-`; empty for physical memory and for several runs. */
+  readonly access: string
+  /** What else there is to say, as the end of a sentence. */
+  readonly note: string
+  /** Which of the tints it has; undefined for none. */
+  readonly tint?: number
+}
+
+/** What lies between two boxes, in words: no memory, or nothing mapped. */
+export interface BreakBox {
+  readonly kind: 'break'
+  readonly name: string
+}
+
+export type MapBox = MemoryBox | BreakBox
+
+/** Frames of one physical box that one virtual box maps. */
+export interface MapLink {
+  /** Indexes of the boxes that it joins. */
+  readonly physical: number
+  readonly virtual: number
+  /** From the lowest frame to the highest. */
+  readonly pfn: Pfn
+  readonly pages: number
+  /** Several runs at once: the frames may be anywhere between. */
+  readonly scattered: boolean
+  readonly tint?: number
+}
+
+export interface MapBoxes {
+  readonly physical: readonly MapBox[]
+  readonly virtual: readonly MapBox[]
+  /** In the order of the virtual boxes. */
+  readonly links: readonly MapLink[]
+}
+
+/** Colours that tell regions apart. */
+export const TINTS = 10
+
+/** The size of so many pages, in words. */
+export const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
+
+/** A text cut in its middle, where it is longer than there is room. */
+export function shorten(text: string, width: number): string {
+  const letters = [...text]
+  if (letters.length <= width) return text
+  const tail = Math.floor((width - 1) / 3)
+  return `${letters.slice(0, Math.max(1, width - 1 - tail)).join('')}…${letters.slice(letters.length - tail).join('')}`
+}
+
+/** A break, with its size as far as there is a word for it: for most of a 64-bit address space there is none. */
+function breakBox(what: string, pages: number | bigint): BreakBox {
+  const bytes = Number(pages) * PAGE_SIZE
+  return { kind: 'break', name: bytes < 2 ** 50 ? `${what}, ${showSize(bytes)}` : what }
+}
+
+/** Runs of the virtual side that share a box: one, or several that lie close together. */
+interface Group {
+  readonly runs: readonly VirtualRun[]
+  readonly start: bigint
+  readonly end: bigint
+}
+
+const endOf = (run: VirtualRun): bigint => BigInt(run.vaddr) + BigInt(run.pages) * BigInt(PAGE_SIZE)
+
+/** At most so many groups, parted where the widest stretches are not mapped, or else where they are many. */
+function groupRuns(runs: readonly VirtualRun[], max: number): Group[] {
+  const gaps = runs.slice(1).map((run, i) => ({ at: i + 1, bytes: BigInt(run.vaddr) - endOf(runs[i] as VirtualRun) }))
+  // Pages in a row tell little, and long ones much: a gap of none counts by what it parts.
+  const weight = ({ at, bytes }: { at: number; bytes: bigint }): number =>
+    bytes > 0n ? 2 ** 40 + Number(bytes / BigInt(PAGE_SIZE)) : Math.min(runs[at]?.pages ?? 0, runs[at - 1]?.pages ?? 0)
+  const parted = gaps
+    .map((gap) => ({ at: gap.at, weight: weight(gap) }))
+    .sort((a, b) => b.weight - a.weight || a.at - b.at)
+    .slice(0, max - 1)
+    .map(({ at }) => at)
+    .sort((a, b) => a - b)
+  return [0, ...parted].flatMap((start, i, starts) => {
+    const part = runs.slice(start, starts[i + 1])
+    const [first] = part
+    const last = part.at(-1)
+    return first && last ? [{ runs: part, start: BigInt(first.vaddr), end: endOf(last) }] : []
+  })
+}
+
+/** A tint for each name, in the order in which the names come; memory without a name and padding have none. */
+function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
+  const names = map.physical.filter(({ kind, name }) => kind === 'region' && name !== 'pad').map(({ name }) => name)
+  return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
+}
+
+const tinted = (tint: number | undefined): { tint?: number } => (tint === undefined ? {} : { tint })
+
+/** The boxes of both sides, at most `max` of memory on each, and what joins them. */
+export function mapBoxes(map: GuestMap, max: number): MapBoxes {
+  const tints = tintsOf(map)
+  const physical = physicalBoxes(map, max, tints)
+  const virtual: MapBox[] = []
+  const links: MapLink[] = []
+  let last: bigint | undefined
+  for (const group of groupRuns(map.virtual, max)) {
+    if (last === undefined ? group.start > 0n : group.start > last) {
+      virtual.push(breakBox('not mapped', (group.start - (last ?? 0n)) / BigInt(PAGE_SIZE)))
+    }
+    last = group.end
+    const box = virtualBox(group, tints)
+    virtual.push(box)
+    links.push(...linksOf(group, virtual.length - 1, physical, box.tint))
+  }
+  const more = map.bounds.virtual.found - map.bounds.virtual.listed
+  if (more > 0) virtual.push({ kind: 'break', name: `and ${more} more runs` })
+  return { physical, virtual, links }
+}
+
+function virtualBox({ runs, start, end }: Group, tints: ReadonlyMap<string, number>): MemoryBox {
+  const pages = runs.reduce((sum, run) => sum + run.pages, 0)
+  const [first] = runs as readonly [VirtualRun]
+  if (runs.length > 1) return { kind: 'group', name: `${runs.length} runs`, start, end, pages, access: '', note: '' }
+  const { region, access, pfn } = first
+  return {
+    kind: (['free', 'unnamed'] as const).find((word) => word === region) ?? 'region',
+    name: region,
+    start,
+    end,
+    pages,
+    access,
+    note: `, ${access}, at physical 0x${paddrOf(pfn).toString(16)}`,
+    ...tinted(tints.get(region)),
+  }
+}
+
+function physicalBoxes(map: GuestMap, max: number, tints: ReadonlyMap<string, number>): MapBox[] {
+  const boxes: MapBox[] = []
+  let end = 0
+  const shown = map.physical.slice(0, max)
+  for (const { pfn, pages, name, kind, data } of shown) {
+    if (pfn > end) boxes.push(breakBox('no memory', pfn - end))
+    end = pfn + pages
+    boxes.push({
+      kind,
+      name,
+      start: BigInt(paddrOf(pfn)),
+      end: BigInt(paddrOf(end)),
+      pages,
+      access: '',
+      note: kind === 'unnamed' ? `, ${sizeOf(data)} of it in use` : '',
+      ...tinted(kind === 'region' ? tints.get(name) : undefined),
+    })
+  }
+  const more = map.bounds.physical.found - shown.length
+  if (more > 0) boxes.push({ kind: 'break', name: `and ${more} more ranges` })
+  return boxes
+}
+
+/** One link to each physical box that a group's frames lie in. */
+function linksOf({ runs }: Group, virtual: number, boxes: readonly MapBox[], tint: number | undefined): MapLink[] {
+  const scattered = runs.length > 1
+  return boxes.flatMap((box, physical) => {
+    if (box.kind === 'break') return []
+    const [first, end] = [Number(box.start) / PAGE_SIZE, Number(box.end) / PAGE_SIZE]
+    let low = Number.POSITIVE_INFINITY
+    let high = 0
+    for (const { pfn, pages } of runs) {
+      const from = Math.max(pfn, first)
+      const to = Math.min(pfn + pages, end)
+      if (from >= to) continue
+      low = Math.min(low, from)
+      high = Math.max(high, to)
+    }
+    if (low >= high) return []
+    return [{ physical, virtual, pfn: low, pages: high - low, scattered, ...tinted(scattered ? box.tint : tint) }]
+  })
+}

@@ -1,0 +1,70 @@
+/**
+ * Large pages as a processor reads them: bit 12 is PAT, and not every frame need be the guest's.
+ *
+ * Source: Intel SDM vol. 3, 4.5.4, tables 4-17 and 4-18.
+ * Gotcha: an entry's address field has bit 12 in it, so masking alone names the frame after the right one.
+ */
+import { test } from 'tap'
+import {
+  buildDomain,
+  type Domain,
+  entryPfn,
+  readKernel,
+  readVirtual,
+  translate,
+  walkPageTables,
+} from '../../lib/index.js'
+import { mappedRuns } from '../../lib/inspect/mapped-runs.js'
+import { mappedRuns as coreRuns } from '../../lib/snapshot/mapped-runs.js'
+import { buildElf, patternBytes } from '../../lib/testing/index.js'
+
+const MiB = 2 ** 20
+const [PRESENT_RW, PSE, PAT] = [0x3n, 0x80n, 0x1000n]
+
+/** A guest in 64-bit mode whose L2 (and L3) entries are `change`d; its tables map memory to itself. */
+async function guest(memory: number, change: (entry: bigint, level: number, index: number) => bigint): Promise<Domain> {
+  const elf = buildElf({
+    class: 64,
+    entry: 0x1000000,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000, 3) }],
+  })
+  const domain = buildDomain(await readKernel(elf), { type: 'linux', memory })
+  for (const { pfn, level, entries } of [...walkPageTables(domain)]) {
+    const changed = entries.map((entry, index) => change(entry, level, index))
+    domain.memory.write(pfn * 4096, new Uint8Array(changed.buffer))
+  }
+  return domain
+}
+
+test('the PAT bit of a 2 MiB page is no part of its frame', async (t) => {
+  const memory = 64 * MiB
+  const plain = await guest(memory, (entry) => entry)
+  const withPat = await guest(memory, (entry, level) => (level === 2 && entry & PSE ? entry | PAT : entry))
+  t.equal(translate(withPat, 0x1000000n)?.pageSize, 2 * MiB, 'it is mapped by a large page')
+  for (const vaddr of [0n, 0x1000n, 0x1000000n, 0x1001234n, 0x11fffffn]) {
+    const { path: _, ...found } = translate(withPat, vaddr) ?? { path: [] }
+    const { path: __, ...expected } = translate(plain, vaddr) ?? { path: [] }
+    t.same(found, expected, `0x${vaddr.toString(16)}`)
+  }
+  t.same(readVirtual(withPat, 0x1000000n, 5000), patternBytes(5000, 3))
+  t.same(coreRuns(withPat, 100), coreRuns(plain, 100))
+  t.same(mappedRuns(withPat), mappedRuns(plain))
+  for (const { level, entries } of walkPageTables(withPat)) {
+    for (const entry of entries) {
+      const pfn = entry & PSE && level === 2 ? entryPfn(withPat, entry, level) : 0
+      t.equal((pfn ?? 0) % 512, 0)
+    }
+  }
+})
+
+test('a large page that reaches past memory maps no frame that the guest does not have', async (t) => {
+  const memory = 63 * MiB
+  const domain = await guest(memory, (entry, level, index) =>
+    level === 2 && index === 31 ? (62n * BigInt(MiB)) | PRESENT_RW | PSE : entry,
+  )
+  t.equal(translate(domain, 62n * BigInt(MiB) + 5n)?.paddr, 62 * MiB + 5)
+  t.equal(translate(domain, 63n * BigInt(MiB) - 1n)?.pfn, 63 * 256 - 1)
+  t.equal(translate(domain, 63n * BigInt(MiB)), undefined)
+  t.throws(() => readVirtual(domain, 63n * BigInt(MiB) - 8n, 16), { code: 'not-mapped', message: /0x3f00000/ })
+  for (const { pfn, pages } of coreRuns(domain, 100)) t.ok(pfn + pages <= 63 * 256)
+})
