@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'tap'
 import { findNode, packInto } from './docs/package.js'
 import { findCommand } from './peer/command.js'
@@ -95,6 +95,21 @@ test('importing the library opens three files, and asks for no module', async (t
       .filter((of) => !shared.includes(of)),
     [],
   )
+})
+
+test('--help opens what all commands share, and no command', async (t) => {
+  const seen = new Map<string, number>()
+  const visit = (file: string): void => {
+    if (seen.has(file)) return
+    const text = readFileSync(file, 'utf8')
+    seen.set(file, text.length)
+    for (const [, of = ''] of text.matchAll(/^(?:import|export)[^;]*? from "(\.[^"]+)";$|^import "(\.[^"]+)";$/gm)) {
+      visit(join(dirname(file), of))
+    }
+  }
+  visit(join(projectRoot, 'dist/package/cli/main.js'))
+  const bytes = [...seen.values()].reduce((sum, length) => sum + length, 0)
+  t.ok(seen.size > 1 && bytes < 40_000, `${seen.size} files, ${bytes} characters`)
 })
 
 test('publint has nothing to say', async (t) => {

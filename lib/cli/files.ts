@@ -14,7 +14,7 @@ import { writePieces } from '../node/writer.js'
 import { sniffSnapshot } from '../snapshot/open.js'
 import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
-import { sayAtOnce } from './printer.js'
+import { STANDARD_OUTPUT, sayAtOnce } from './printer.js'
 
 /** The names of what was read so far: no output may replace it. */
 const inputs = new Set<string>()
@@ -108,9 +108,6 @@ export async function writeBytes(
     ),
   )
 }
-
-/** What messages call it. */
-export const STANDARD_OUTPUT = 'standard output'
 
 /** Writes to standard output, as fast as its reader takes it. @throws DomainBuilderError `cannot-write`. */
 export async function writeStandardOutput(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {

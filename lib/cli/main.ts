@@ -13,9 +13,8 @@ import { parseArguments, splitCommand } from './arguments.js'
 import { type Command, type Invocation, Refused, UsageError } from './command.js'
 import { COMMANDS, PROGRAM } from './commands.js'
 import { EXIT_STATUS, NO, TROUBLE } from './exit-status.js'
-import { STANDARD_OUTPUT } from './files.js'
 import { generalHelp, helpText } from './help.js'
-import { onOutputError, printAnswer, printLines, say, sayStack } from './printer.js'
+import { onOutputError, printAnswer, printLines, STANDARD_OUTPUT, say, sayStack } from './printer.js'
 import { Progress } from './progress.js'
 
 function version(): string {

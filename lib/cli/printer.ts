@@ -9,6 +9,9 @@ import { jsonText, messagePart, printable, printableLines } from '../printable.j
 import { type AnswerName, schemaOf } from './answers.js'
 import { UsageError } from './command.js'
 
+/** What messages call it. */
+export const STANDARD_OUTPUT = 'standard output'
+
 /** Longest line on standard error. */
 const MESSAGE_MAX = 1200
 
