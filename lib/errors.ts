@@ -4,6 +4,7 @@
  * Source: our own rule. A message says what was expected, what was found, and where in the file; it fits on one line.
  * Gotcha: `code` is part of the public API and never changes its meaning; the wording of `message` may.
  */
+import { messagePart } from './printable.js'
 
 /** Every code, with what it means. The command line prints it; docs/errors.md lists cause and cure. */
 export const ERROR_CODES = {
@@ -49,6 +50,20 @@ export interface ErrorDetail {
   readonly cause?: unknown
 }
 
+/** Characters of a message, and of a value in it, so that the line has at most a thousand or so. */
+const MESSAGE_MAX = 400
+const VALUE_MAX = 300
+
+/** An error as JSON: the members that it has. `offset` counts bytes of the file that was read. */
+export interface ErrorJson {
+  readonly code: ErrorCode
+  /** The whole line, as `message` of the error has it. */
+  readonly message: string
+  readonly expected?: string
+  readonly found?: string
+  readonly offset?: number
+}
+
 /** Thrown for every input that is refused; nothing else escapes. */
 export class DomainBuilderError extends Error {
   override readonly name = 'DomainBuilderError'
@@ -56,26 +71,38 @@ export class DomainBuilderError extends Error {
   readonly code: ErrorCode
   /** Byte offset in the file that was read. */
   readonly offset: number | undefined
-  /** The value, limit or rule that was expected. */
+  /** The value, limit or rule that was expected, on one line. */
   readonly expected: string | undefined
   /** What was found instead. */
   readonly found: string | undefined
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    // Text from an untrusted file may hold anything, at any length.
+    const expected = detail.expected === undefined ? undefined : messagePart(detail.expected, VALUE_MAX)
+    const found = detail.found === undefined ? undefined : messagePart(detail.found, VALUE_MAX)
     const values = [
-      detail.expected === undefined ? '' : `expected ${detail.expected}`,
-      detail.found === undefined ? '' : `found ${detail.found}`,
+      expected === undefined ? '' : `expected ${expected}`,
+      found === undefined ? '' : `found ${found}`,
     ].filter(Boolean)
     const where = detail.offset === undefined ? '' : ` (file offset 0x${detail.offset.toString(16)})`
-    super(oneLine([message, values.join(', ')].filter(Boolean).join(': ') + where), { cause: detail.cause })
+    super([messagePart(message, MESSAGE_MAX), values.join(', ')].filter(Boolean).join(': ') + where, {
+      cause: detail.cause,
+    })
     this.code = code
     this.offset = detail.offset
-    this.expected = detail.expected
-    this.found = detail.found
+    this.expected = expected
+    this.found = found
   }
-}
 
-/** Text from a hostile file may hold anything; a message stays one printable line. */
-function oneLine(text: string): string {
-  return text.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  /** What JSON.stringify takes: the code, the message, and what else is known. */
+  toJSON(): ErrorJson {
+    const { code, message, expected, found, offset } = this
+    return {
+      code,
+      message,
+      ...(expected === undefined ? {} : { expected }),
+      ...(found === undefined ? {} : { found }),
+      ...(offset === undefined ? {} : { offset }),
+    }
+  }
 }

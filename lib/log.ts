@@ -9,6 +9,7 @@
 import setup from 'debug/src/common.js'
 import { debugVariable, isTerminal } from './host.js'
 import { lazy } from './lazy.js'
+import { messagePart } from './printable.js'
 
 /** Says something, in debug's format: %s, %d, %o. */
 export type Log = (format: string, ...values: readonly unknown[]) => void
@@ -38,9 +39,23 @@ const createDebug = lazy(() => {
   return debug
 })
 
+/** Longest text of a value that is said. */
+const TEXT_MAX = 400
+
+/** A value as it may be said: text out of a file, also in a list or an object, is made printable. */
+function shown(value: unknown): unknown {
+  if (typeof value === 'string') return messagePart(value, TEXT_MAX)
+  if (Array.isArray(value)) return value.map(shown)
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, shown(one)]))
+}
+
 function namespace(name: string): Log {
   const log = lazy(() => createDebug()(`xen-domain-builder:${name}`))
-  return (format, ...values) => log()(format, ...values)
+  return (format, ...values) => {
+    const say = log()
+    if (say.enabled) say(format, ...values.map(shown))
+  }
 }
 
 /** What was found in a kernel file. */

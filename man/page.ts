@@ -111,15 +111,27 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     '.SH COMMANDS',
     ...commands.flatMap(commandSection),
     '.SH OPTIONS',
-    'Every command has these:',
+    'Every command has these, and they may stand before it as well:',
     ...listed(COMMON, undefined),
     '.SH EXIT STATUS',
-    ...term('0', 'Done; of check, validate and diff: yes, sound, no difference.'),
+    ...term('0', 'Done, or the answer is yes.'),
     ...term(
       '1',
-      'The input was refused, and one line on standard error says why; of check, validate and diff: the answer is no.',
+      'The answer is no: the kernel cannot boot or is refused, no such guest can be built, the snapshot is damaged, Xen would not accept the page tables, the guests or kernels differ, the address is not mapped.',
     ),
-    ...term('2', 'The command was typed wrong.'),
+    ...term(
+      '2',
+      'The question could not be asked: the command was typed wrong, a value cannot be used, a file cannot be read or is of no known format, an output cannot be written. For diff, every error is 2.',
+    ),
+    '.PP',
+    ...sentences('One line on standard error says why. With --json the same is an object on standard output.'),
+    '.SH JSON',
+    ...sentences(
+      `Every answer to --json is one object. Its member schema names its shape, such as ${PROGRAM}/guest/1; the package has a JSON Schema of that shape in schemas/guest-1.json.`,
+    ),
+    ...sentences(
+      'A hex string is an address, a register, a page-table entry or a field of a structure of the ABI. A number is a count, a size, a frame number, an index or an offset in a file.',
+    ),
     '.SH ENVIRONMENT',
     ...term(
       bold('DEBUG'),

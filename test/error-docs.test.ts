@@ -7,20 +7,25 @@
 import { readFileSync } from 'node:fs'
 import * as path from 'node:path'
 import t from 'tap'
-import { ERROR_CODES } from '../lib/errors.js'
+import { EXIT_STATUS } from '../lib/cli/exit-status.js'
+import { ERROR_CODES, type ErrorCode } from '../lib/errors.js'
 import { projectRoot } from './peer/paths.js'
 
 t.test('every code, its cause and a cure', (t) => {
   const page = readFileSync(path.join(projectRoot, 'docs/errors.md'), 'utf8')
-  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$/gm)].map(([, code, cause, cure]) => ({
-    code,
-    cause,
-    cure,
-  }))
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| (\d) \| (.+?) \| (.+?) \|$/gm)].map(
+    ([, code, exit, cause, cure]) => ({
+      code,
+      exit: Number(exit),
+      cause,
+      cure,
+    }),
+  )
   t.same(
     rows.map(({ code, cause }) => [code, cause]),
     Object.entries(ERROR_CODES),
   )
+  for (const { code, exit } of rows) t.equal(exit, EXIT_STATUS[code as ErrorCode], `${code}: exit status`)
   for (const { code, cure = '' } of rows) t.ok(cure.length > 10, `${code} has a cure`)
   t.end()
 })

@@ -100,6 +100,20 @@ t.test('the core needs nothing of Node', async (t) => {
   t.same(wrong, [])
 })
 
+t.test('nothing but the printer writes to standard output and standard error', async (t) => {
+  const wrong = sources('lib').flatMap((file) => {
+    const text = readFileSync(path.join(root, file), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '')
+    // The bytes of an output are no text: one function sends them.
+    const bytes = file === 'lib/cli/files.ts' ? /process\.stdout\.write\(chunk,/ : undefined
+    return text
+      .split('\n')
+      .filter((line) => /process\.std(?:out|err)|\bconsole\.\w+\(|\bstd(?:out|err)\b.*\bfrom\b/.test(line))
+      .filter((line) => file !== 'lib/cli/printer.ts' && !bytes?.test(line))
+      .map((line) => `${file}: ${line.trim()}`)
+  })
+  t.same(wrong, [])
+})
+
 t.test('every file opens with its purpose, source and gotcha', async (t) => {
   const wrong = sources('lib').filter((file) => {
     const head = readFileSync(path.join(root, file), 'utf8')

@@ -69,6 +69,7 @@ t.test('man shows every command and option, in 80 columns, under both names', as
     'SYNOPSIS',
     'DESCRIPTION',
     'EXIT STATUS',
+    'JSON',
     'ENVIRONMENT',
     'FILES',
     'EXAMPLES',

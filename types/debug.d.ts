@@ -4,6 +4,7 @@ declare module 'debug/src/common.js' {
   export interface Debugger {
     (format: string, ...values: readonly unknown[]): void
     readonly namespace: string
+    readonly enabled: boolean
     readonly useColors: boolean
     readonly color: number
     /** Milliseconds since the line before. */

@@ -9,6 +9,25 @@ import { didYouMean } from '../closest.js'
 import { type Command, type Option, type Options, UsageError, type Values } from './command.js'
 import { COMMON } from './commands.js'
 
+const common: Options = COMMON
+const dashed = (name: string): string => `--${name}`
+
+/** Whether a word is one of the options that may stand before the command. */
+const isCommon = (word: string): boolean =>
+  Object.entries(common).some(([name, { short }]) => word.split('=')[0] === dashed(name) || word === `-${short}`)
+
+/** The common options before the command, and the words from the command on. @throws UsageError for another option there. */
+export function splitCommand(argv: readonly string[]): { common: readonly string[]; words: readonly string[] } {
+  const found = argv.findIndex((word) => !isCommon(word))
+  const at = found === -1 ? argv.length : found
+  const first = argv[at]
+  if (first?.startsWith('-')) {
+    const suggestion = didYouMean(first, Object.keys(common).map(dashed))
+    throw new UsageError(`the command comes first, before '${first}'${suggestion}`)
+  }
+  return { common: argv.slice(0, at), words: argv.slice(at) }
+}
+
 /** @throws UsageError for an unknown option, a value that is missing, not one of the choices, or not wanted. */
 export function parseArguments(
   name: string,
@@ -26,7 +45,11 @@ export function parseArguments(
   for (const token of tokens) {
     if (token.kind !== 'option') continue
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined
-    if (!option) throw new UsageError(`${name} has no option '${token.rawName}'${suggestOption(token, options)}`)
+    if (!option) {
+      // A word such as QEMU's -append is taken for many short options.
+      const word = (args[token.index] ?? token.rawName).split('=')[0] ?? ''
+      throw new UsageError(`${name} has no option '${word}'${suggest(word, options, command)}`)
+    }
     checkValue(token, option)
   }
   return { values: values as Values, positionals }
@@ -39,13 +62,14 @@ interface Typed {
   readonly inlineValue?: boolean | undefined
 }
 
-function suggestOption({ rawName }: Typed, options: Options): string {
-  return rawName.startsWith('--')
-    ? didYouMean(
-        rawName,
-        Object.keys(options).map((known) => `--${known}`),
-      )
-    : ''
+/** What was meant by an option that is none: what other programs call one of ours, or a misspelt one. */
+function suggest(word: string, options: Options, { operands }: Command): string {
+  const typed = word.replace(/^--?/, '')
+  const meant = Object.entries(options).find(([, { elsewhere }]) => elsewhere?.includes(typed))
+  if (meant) return `; did you mean --${meant[0]}?`
+  const operand = operands.find(({ elsewhere }) => elsewhere?.includes(typed))
+  if (operand) return `; ${operand.name} is given without an option`
+  return word.startsWith('--') ? didYouMean(word, Object.keys(options).map(dashed)) : ''
 }
 
 function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what, choices, never = {} }: Option): void {

@@ -8,6 +8,7 @@ import * as path from 'node:path'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
+import { listed } from '../printable.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
@@ -20,6 +21,7 @@ import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
 import { outputOptions, readDestination, writeDestination } from './output.js'
+import { say } from './printer.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
 
@@ -33,12 +35,14 @@ export const command: Command = {
     config: {
       type: 'string',
       value: 'FILE',
+      elsewhere: ['cfg', 'config-file', 'defconfig', 'f'],
       help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
     },
     type: {
       type: 'string',
       value: 'TYPE',
       choices: TYPES,
+      elsewhere: ['pv', 'pvh', 'hvm', 'linux', 'builder', 'virt-type', 'guest-type'],
       never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
       help: "(default auto: the kernel's best)",
     },
@@ -48,17 +52,38 @@ export const command: Command = {
       choices: PURPOSES,
       help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
     },
-    memory: { type: 'string', value: 'SIZE', help: 'such as 256M or 4G; a bare number is MiB (default 128M)' },
-    vcpus: { type: 'string', value: 'N', help: 'default 1' },
-    ramdisk: { type: 'string', multiple: true, value: 'FILE', help: 'may be given more than once' },
-    cmdline: { type: 'string', value: 'TEXT', help: "the kernel's command line" },
-    name: { type: 'string', value: 'NAME', help: 'default "guest"' },
+    memory: {
+      type: 'string',
+      value: 'SIZE',
+      elsewhere: ['m', 'mem', 'ram', 'maxmem', 'memory-size'],
+      help: 'such as 256M or 4G; a bare number is MiB (default 128M)',
+    },
+    vcpus: { type: 'string', value: 'N', elsewhere: ['cpus', 'smp', 'maxvcpus', 'vcpu', 'c'], help: 'default 1' },
+    ramdisk: {
+      type: 'string',
+      multiple: true,
+      value: 'FILE',
+      elsewhere: ['initrd', 'initramfs', 'module', 'r'],
+      help: 'may be given more than once',
+    },
+    cmdline: {
+      type: 'string',
+      value: 'TEXT',
+      elsewhere: ['append', 'extra', 'args', 'extra-args', 'kernel-args', 'command-line', 'root'],
+      help: "the kernel's command line",
+    },
+    name: { type: 'string', value: 'NAME', elsewhere: ['n', 'domain', 'title'], help: 'default "guest"' },
     ...pvOptions,
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [{ name: 'KERNEL', file: true, optional: true }],
-  async run({ values, positionals, json, print, progress }) {
+  operands: [{ name: 'KERNEL', file: true, optional: true, elsewhere: ['kernel', 'k'] }],
+  examples: [
+    'build vmlinuz -o guest.img --memory 256M --cmdline console=hvc0',
+    'build vmlinuz -o guest.xl --ramdisk initrd.img',
+    'build vmlinuz -o guest --type linux --format qemu',
+  ],
+  async run({ values, positionals, progress, answer }) {
     const destination = readDestination('build', values, 'raw')
     const { output, format } = destination
     const file = text(values, 'config')
@@ -74,10 +99,18 @@ export const command: Command = {
     await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
-    if (json)
-      print(JSON.stringify({ output, format, ...(guest ? said(guest) : {}), ...describeDomain(domain) }, null, 2))
-    else print(...domainText(domain))
-    if (!json && format === 'qemu') print('', showCommand(['qemu-system-x86_64', ...qemuArguments(domain, output)]))
+    const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
+    answer(
+      'build',
+      () => ({
+        output,
+        format,
+        ...(guest ? { config: said(guest) } : {}),
+        ...(starts ? { command: starts } : {}),
+        guest: describeDomain(domain),
+      }),
+      () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
+    )
   },
 }
 
@@ -92,7 +125,11 @@ function requireType(values: Values, type: (typeof TYPES)[number]): void {
   }
 }
 
-const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({ unused, unknown, warnings })
+const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
+  unused,
+  unknown: unknown.map(({ key, meant }) => ({ key, ...(meant === undefined ? {} : { meant }) })),
+  warnings,
+})
 
 /** What the user should know of the file: a line of each kind that there is. */
 function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
@@ -105,10 +142,10 @@ function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCf
       ? []
       : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
     ...warnings,
-    ...(strange.length > 0 ? [`no key of xl.cfg: ${strange.join(', ')}`] : []),
-    ...(unused.length > 0 ? [`for xl, not for a builder: ${unused.join(', ')}`] : []),
+    ...(strange.length > 0 ? [`no key of xl.cfg: ${listed(strange, ', ', 800)}`] : []),
+    ...(unused.length > 0 ? [`for xl, not for a builder: ${listed(unused, ', ', 800)}`] : []),
   ]
-  for (const line of lines) process.stderr.write(`${file}: ${line}\n`)
+  for (const line of lines) say(`${file}: ${line}`)
 }
 
 function wholeNumber(values: Values, name: string): number | undefined {

@@ -27,7 +27,8 @@ Of a snapshot it reads every page, and of a PV guest it says whether Xen would a
       help: 'of a kernel: only this one counts (default: any of them)',
     },
   },
-  operands: [{ name: 'FILE', file: true }],
+  operands: [{ name: 'FILE', file: true, elsewhere: ['kernel'] }],
+  examples: ['check vmlinuz', 'check vmlinuz --type pvh', 'check guest.img'],
   async run(invocation) {
     const type = text(invocation.values, 'type')
     const [name] = invocation.positionals
@@ -38,21 +39,20 @@ Of a snapshot it reads every page, and of a PV guest it says whether Xen would a
   },
 }
 
-function checkKernel(kernel: Kernel, type: string | undefined, { json, print, progress }: Invocation): void {
+function checkKernel(kernel: Kernel, type: string | undefined, { progress, answer }: Invocation): void {
   progress.end()
   const verdicts = bootVerdicts(kernel).filter((verdict) => type === undefined || verdict.type === type)
-  if (json) {
-    const said = { kind: 'check', verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }
-    print(JSON.stringify(said, null, 2))
-  } else {
-    print(...verdictText(verdicts), ...notesText(kernel.notes))
-  }
+  answer(
+    'verdicts',
+    () => ({ verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }),
+    () => [...verdictText(verdicts), ...notesText(kernel.notes)],
+  )
   if (!verdicts.some(({ ok }) => ok)) throw new Refused()
 }
 
 /** Opening looked at everything but the pages; reading each one shows that the file has them. */
 async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
-  const { json, print, progress } = invocation
+  const { progress, answer } = invocation
   let bytes = 0
   for (const chunk of domain.memory.chunks({ onProgress: (part) => progress.say('reading', part) })) {
     bytes += chunk.bytes.length
@@ -60,6 +60,10 @@ async function checkDomain(domain: Domain, invocation: Invocation): Promise<void
   }
   if (domain.type === 'pv') return reportViolations(domain, invocation)
   progress.end()
-  if (json) print(JSON.stringify([]))
-  else print(`${domain.memory.pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`)
+  const { pageCount } = domain.memory
+  answer(
+    'violations',
+    () => ({ violations: [] }),
+    () => [`${pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`],
+  )
 }

@@ -30,9 +30,9 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   completion: { summary: 'prints what makes bash, zsh or fish complete these', load: () => import('./completion.js') },
 }
 
-/** The options of every command. */
+/** The options of every command, which may stand before it as well. */
 export const COMMON = {
-  json: { type: 'boolean', help: 'one JSON value on standard output, and nothing else there' },
+  json: { type: 'boolean', help: 'the answer, or the error, as one JSON object on standard output' },
   quiet: { type: 'boolean', help: 'no progress on a terminal' },
   help: { type: 'boolean', short: 'h', help: 'what the command does and each of its options' },
   version: { type: 'boolean', help: 'the version' },

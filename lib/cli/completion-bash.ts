@@ -5,7 +5,7 @@
  * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of COMP_WORDBREAKS.
  * File names are left to readline (compopt -o default), which knows of quotes, spaces and ~.
  */
-import type { Option } from './command.js'
+import { GUEST_TYPES, isFor, type Option } from './command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
 
 /** The option as it can be typed: -o and --output. */
@@ -18,7 +18,20 @@ export function bashCompletion(commands: readonly NamedCommand[]): string {
     operands: command.operands,
     options: Object.entries<Option>({ ...command.options, ...COMMON }),
   }))
-  const options = all.map(({ name, options }) => `        ${name}) options='${options.flatMap(words).join(' ')}' ;;`)
+  const options = all.flatMap(({ name, options }) => {
+    const line = (type: string, of: readonly [string, Option][]) =>
+      `        ${name}:${type}) options='${of.flatMap(words).join(' ')}' ;;`
+    const typed = options.some(([, { types }]) => types) ? GUEST_TYPES : []
+    return [
+      ...typed.map((type) =>
+        line(
+          type,
+          options.filter(([, option]) => isFor(option, type)),
+        ),
+      ),
+      line('*', options),
+    ]
+  })
   const valued = all.flatMap(({ name, options }) => {
     const patterns = options.filter(([, { type }]) => type === 'string').flatMap(words)
     return patterns.length === 0 ? [] : [`        ${name}) valued=' ${patterns.join(' ')} ' ;;`]
@@ -35,15 +48,20 @@ export function bashCompletion(commands: readonly NamedCommand[]): string {
   return `# Completion of ${PROGRAM} and ${SHORT_NAME} in bash. Made by: ${SHORT_NAME} completion bash
 
 _xen_domain_builder() {
-    local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]}
-    local options valued prefix='' kind='' choices='' i operand=1
+    local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
+    local command options valued type='' prefix='' kind='' choices='' i at=1 operand=1
     COMPREPLY=()
-    if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W '${commands.map(({ name }) => name).join(' ')} help --help --version' -- "$word")
+    # The command is the first word that is no option.
+    while ((at < COMP_CWORD)) && [[ \${COMP_WORDS[at]} == -* ]]; do ((at++)); done
+    if ((at == COMP_CWORD)); then
+        choices='${Object.entries<Option>(COMMON).flatMap(words).join(' ')}'
+        [[ $word == -* ]] || choices='${commands.map(({ name }) => name).join(' ')} help'
+        mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
         return
     fi
+    command=\${COMP_WORDS[at]}
     if [[ $command == help ]]; then
-        ((COMP_CWORD == 2)) &&
+        ((COMP_CWORD == at + 1)) &&
             mapfile -t COMPREPLY < <(compgen -W '${commands.map(({ name }) => name).join(' ')}' -- "$word")
         return
     fi
@@ -55,7 +73,14 @@ _xen_domain_builder() {
     elif [[ $before == = ]]; then
         before=\${COMP_WORDS[COMP_CWORD-2]}
     fi
-    case $command in
+    # What the guest is to be, where that was said: options of other types are not offered.
+    for ((i = at + 1; i < COMP_CWORD; i++)); do
+        case \${COMP_WORDS[i]} in
+            --type) type=\${COMP_WORDS[i+1]}; [[ $type == = ]] && type=\${COMP_WORDS[i+2]} ;;
+            --type=*) type=\${COMP_WORDS[i]#*=} ;;
+        esac
+    done
+    case $command:$type in
 ${options.join('\n')}
         *) return ;;
     esac
@@ -63,7 +88,7 @@ ${options.join('\n')}
 ${valued.join('\n')}
     esac
     # Which operand this is, and whether -- came before, behind which nothing is an option of ours.
-    for ((i = 2; i < COMP_CWORD; i++)); do
+    for ((i = at + 1; i < COMP_CWORD; i++)); do
         case \${COMP_WORDS[i]} in
             --) compopt -o default; return ;;
             =) ((i++)) ;;

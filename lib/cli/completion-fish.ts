@@ -38,7 +38,10 @@ export function fishCompletion(commands: readonly NamedCommand[]): string {
       '',
       `complete -c $name -n ${quote(at)} -a ${name} -d ${quote(summary)}`,
       `complete -c $name -n ${quote(`${at} help 1`)} -a ${name} -d ${quote(summary)}`,
-      ...options.flatMap(([word, option]) => optionLines(`${at} ${name}`, word, option)),
+      ...options.flatMap(([word, option]) => {
+        const forType = option.types ? `; and ${at}_type ${option.types.join(' ')}` : ''
+        return optionLines(`${at} ${name}${forType}`, word, option)
+      }),
       ...command.operands.flatMap(({ file, choices, repeated }, i) => {
         const condition = `${at} ${name} ${i + 1}${repeated ? ' more' : ''}`
         if (choices) return [`complete -c $name -n ${quote(condition)} -a ${quote(choices.join(' '))}`]
@@ -51,6 +54,10 @@ export function fishCompletion(commands: readonly NamedCommand[]): string {
 # ${at}: is the command still to be typed? With COMMAND [N [more]]: is it this one, and the Nth operand next, or one behind?
 function ${at}
     set -l words (commandline -opc)
+    # Options may stand before the command.
+    while set -q words[2]; and string match -q -- '-*' $words[2]
+        set -e words[2]
+    end
     if not set -q argv[1]
         test (count $words) -eq 1
         return
@@ -74,12 +81,28 @@ function ${at}
     end
 end
 
+# ${at}_type TYPE...: is the guest to be of one of these types, or of one that was not said?
+function ${at}_type
+    set -l words (commandline -opc)
+    set -l type auto
+    for i in (seq (count $words))
+        if string match -q -- '--type=*' $words[$i]
+            set type (string replace -- --type= '' $words[$i])
+        else if test "$words[$i]" = --type; and set -q words[(math $i + 1)]
+            set type $words[(math $i + 1)]
+        end
+    end
+    contains -- $type auto $argv
+end
+
 for name in ${PROGRAM} ${SHORT_NAME}
     complete -c $name -e
     complete -c $name -f
     complete -c $name -n ${at} -a help -d 'what there is, or what one command does'
     complete -c $name -n ${at} -s h -l help -d 'what there is'
     complete -c $name -n ${at} -l version -d 'the version'
+    complete -c $name -n ${at} -l json -d ${quote(optionMeaning(COMMON.json))}
+    complete -c $name -n ${at} -l quiet -d ${quote(optionMeaning(COMMON.quiet))}
 ${lines.map((line) => (line === '' ? '' : `    ${line}`)).join('\n')}
 end
 `

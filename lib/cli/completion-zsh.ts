@@ -5,7 +5,7 @@
  * Gotcha: it works as an autoloaded file of $fpath, where its first line counts and its text is the function's body at the
  * first Tab, and read with source, where it must register itself.
  */
-import type { Operand, Option } from './command.js'
+import { GUEST_TYPES, type Operand, type Option } from './command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
 import { optionMeaning } from './help.js'
 
@@ -37,13 +37,24 @@ function operandSpec({ name, file, choices, optional, repeated }: Operand, index
 export function zshCompletion(commands: readonly NamedCommand[]): string {
   const described = commands.map(({ name, summary }) => quote(`${name}:${plain(summary)}`))
   const cases = commands.map(({ name, command }) => {
-    const specs = [
-      ...Object.entries<Option>({ ...command.options, ...COMMON }).map(optionSpec),
-      ...command.operands.map(operandSpec),
-    ]
+    const options = Object.entries<Option>({ ...command.options, ...COMMON })
+    const specs = [...options.filter(([, { types }]) => !types).map(optionSpec), ...command.operands.map(operandSpec)]
+    const typed = GUEST_TYPES.flatMap((type) => {
+      // Offered where nothing was said of the type, too.
+      const own = options.filter(([, option]) => option.types?.[0] === type)
+      const types = own.map(([, option]) => (option.types ?? []).join('|'))
+      return [...new Set(types)].map((pattern) => {
+        const some = own.filter((_, i) => types[i] === pattern).map(optionSpec)
+        return `          [[ $type == (|auto|${pattern}) ]] && specs+=(
+            ${some.join('\n            ')}
+          )`
+      })
+    })
     return `        ${name})
-          _arguments -s -S \\
-            ${specs.join(' \\\n            ')}
+          specs=(
+            ${specs.join('\n            ')}
+          )
+${typed.map((lines) => `${lines}\n`).join('')}          _arguments -s -S $specs
           ;;`
   })
   return `#compdef ${PROGRAM} ${SHORT_NAME}
@@ -52,6 +63,8 @@ export function zshCompletion(commands: readonly NamedCommand[]): string {
 _${PROGRAM}() {
   local curcontext=$curcontext state line
   typeset -A opt_args
+  local -a specs
+  local type
   local -a commands=(
     ${described.join('\n    ')}
     'help:what there is, or what one command does'
@@ -59,12 +72,17 @@ _${PROGRAM}() {
   _arguments -C \\
     '(- *)'{-h,--help}'[what there is]' \\
     '(- *)--version[the version]' \\
+    '--json[${plain(optionMeaning(COMMON.json))}]' \\
+    '--quiet[${plain(optionMeaning(COMMON.quiet))}]' \\
     '1:command:->command' \\
     '*::argument:->argument' && return
   case $state in
     command) _describe -t commands command commands ;;
     argument)
       curcontext=\${curcontext%:*:*}:${PROGRAM}-$words[1]:
+      # What the guest is to be, where that was said: options of other types are not offered.
+      type=\${\${words[(r)--type=*]}#--type=}
+      [[ -z $type ]] && type=\${words[\${words[(i)--type]}+1]}
       case $words[1] in
         help) ((CURRENT == 2)) && _describe -t commands command commands ;;
 ${cases.join('\n')}

@@ -27,11 +27,16 @@ zsh:  echo 'source <(xdb completion zsh)' >> ~/.zshrc  # after compinit
 fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
   options: {},
   operands: [{ name: 'SHELL', choices: SHELLS }],
-  async run({ positionals, json, print }) {
+  examples: SHELLS.map((shell) => `completion ${shell}`),
+  async run({ positionals, answer }) {
     const [shell = ''] = positionals
     const make = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined
     if (!make) throw new UsageError(`the shell is ${SHELLS.join(', ')}; not '${shell}'${didYouMean(shell, SHELLS)}`)
     const script = make(await loadCommands())
-    print(json ? JSON.stringify({ shell, script }, null, 2) : script.trimEnd())
+    answer(
+      'completion',
+      () => ({ shell, script }),
+      () => script.trimEnd().split('\n'),
+    )
   },
 }

@@ -13,12 +13,18 @@ export const command: Command = {
   help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
   options: outputOptions,
   operands: [{ name: 'SNAPSHOT', file: true }],
-  async run({ values, positionals, json, print, progress }) {
+  examples: ['convert guest.img -o guest.xl', 'convert guest.img -o guest.core'],
+  async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)
     const domain = await openDomain(positionals[0] as string, progress)
     await writeDestination(domain, destination, progress)
     progress.end()
     const { output, format } = destination
-    if (json && output !== '-') print(JSON.stringify({ output, format }, null, 2))
+    if (output === '-') return
+    answer(
+      'convert',
+      () => ({ output, format }),
+      () => [],
+    )
   },
 }

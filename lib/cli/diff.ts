@@ -1,13 +1,14 @@
 /**
  * diff A B: what differs between two snapshots, of whatever formats, or between two kernels.
  *
- * Source: ../inspect/diff.ts, ../inspect/diff-kernels.ts; the exit code is that of diff(1).
- * Gotcha: exit 1 says that they differ, as it says everywhere that the answer is no.
+ * Source: ../inspect/diff.ts, ../inspect/diff-kernels.ts; the exit status is that of diff(1).
+ * Gotcha: exit 1 says that they differ and nothing else, so that every error is 2 here.
  */
 import { DomainBuilderError } from '../errors.js'
-import { diffDomains, diffText } from '../inspect/diff.js'
+import { diffDomains, differencesText, diffText } from '../inspect/diff.js'
 import { diffKernels } from '../inspect/diff-kernels.js'
 import { type Command, Refused, UsageError } from './command.js'
+import { TROUBLE } from './exit-status.js'
 import { openAny } from './input.js'
 import type { Progress } from './progress.js'
 
@@ -23,35 +24,38 @@ async function open(name: string, progress: Progress): ReturnType<typeof openAny
 
 export const command: Command = {
   usage: 'diff A B',
-  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit code 0: nothing; 1: something.`,
+  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit status 0: nothing; 1: something; 2: they could not be compared.`,
   options: {},
   operands: [
     { name: 'A', file: true },
     { name: 'B', file: true },
   ],
-  async run({ positionals, json, print, progress }) {
+  examples: ['diff guest.img other.img', 'diff guest.img other.img --json', 'diff vmlinuz vmlinuz'],
+  errorStatus: TROUBLE,
+  async run({ positionals, progress, answer }) {
     const [a = '', b = ''] = positionals
     const [x, y] = [await open(a, progress), await open(b, progress)]
-    let same: boolean
-    let lines: readonly string[]
-    let found: unknown
     if ('domain' in x && 'domain' in y) {
       const diff = diffDomains(x.domain, y.domain, { onProgress: (part) => progress.say('comparing', part) })
-      same = diff.fields.length + diff.pages.length === 0
-      lines = diffText(diff)
-      found = diff
+      progress.end()
+      answer(
+        'guest-diff',
+        () => diff,
+        () => diffText(diff),
+      )
+      if (diff.fields.length + diff.pages.length > 0) throw new Refused()
     } else if ('kernel' in x && 'kernel' in y) {
       const fields = diffKernels(x.kernel, y.kernel)
-      same = fields.length === 0
-      lines = fields.map(({ what, a: first, b: second }) => `${what}: ${first} | ${second}`)
-      found = { fields }
+      progress.end()
+      answer(
+        'kernel-diff',
+        () => ({ fields }),
+        () => differencesText(fields),
+      )
+      if (fields.length > 0) throw new Refused()
     } else {
       const what = (one: typeof x): string => ('domain' in one ? 'a snapshot' : 'a kernel')
       throw new UsageError(`diff compares like with like; ${a} is ${what(x)}, ${b} ${what(y)}`)
     }
-    progress.end()
-    if (json) print(JSON.stringify(found, null, 2))
-    else if (!same) print(...lines)
-    if (!same) throw new Refused()
   },
 }

@@ -8,8 +8,9 @@ import { DomainBuilderError } from '../errors.js'
 import { splitPayload } from '../kernel/unwrap.js'
 import { showSize } from '../units.js'
 import { type Command, text, UsageError } from './command.js'
-import { writeBytes } from './files.js'
+import { writeBytes, writeStandardOutput } from './files.js'
 import { openKernel } from './input.js'
+import { takeStandardOutput } from './printer.js'
 
 export const command: Command = {
   usage: 'extract KERNEL -o FILE [--relocs FILE]',
@@ -18,13 +19,14 @@ export const command: Command = {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the ELF; - is standard output' },
     relocs: { type: 'string', value: 'FILE', help: 'the relocation table that follows it in a Linux payload' },
   },
-  operands: [{ name: 'KERNEL', file: true }],
-  async run({ values, positionals, json, print, progress }) {
+  operands: [{ name: 'KERNEL', file: true, elsewhere: ['kernel'] }],
+  examples: ['extract vmlinuz -o vmlinux', 'extract vmlinuz -o - | head -c 4'],
+  async run({ values, positionals, json, progress, answer }) {
     const [name = ''] = positionals
     const output = text(values, 'output')
     const relocsOutput = text(values, 'relocs')
     if (!output) throw new UsageError('extract needs -o FILE')
-    if (output === '-' && json) throw new UsageError('standard output has room for the ELF or for JSON: give -o a name')
+    takeStandardOutput(output, 'an ELF', json)
     if (relocsOutput === output) throw new UsageError(`-o and --relocs are both '${output}'`)
     if (relocsOutput === '-') throw new UsageError('--relocs needs a name')
     const kernel = await openKernel(name, progress)
@@ -44,10 +46,12 @@ export const command: Command = {
     ]
     await writeBytes(files)
     progress.end()
-    if (output === '-') process.stdout.write(elf)
-    else if (json) {
-      const table = relocsOutput === undefined ? {} : { relocs: relocsOutput, relocsBytes: relocs?.length ?? 0 }
-      print(JSON.stringify({ output, bytes: elf.length, ...table }, null, 2))
-    } else print(...files.map((file) => `${file.name}  ${showSize(file.bytes.length)}`))
+    if (output === '-') return writeStandardOutput([elf])
+    const table = relocsOutput === undefined ? {} : { relocs: relocsOutput, relocsBytes: relocs?.length ?? 0 }
+    answer(
+      'extract',
+      () => ({ output, bytes: elf.length, ...table }),
+      () => files.map((file) => `${file.name}  ${showSize(file.bytes.length)}`),
+    )
   },
 }

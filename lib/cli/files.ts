@@ -14,6 +14,7 @@ import { writePieces } from '../node/writer.js'
 import { sniffSnapshot } from '../snapshot/open.js'
 import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
+import { sayAtOnce } from './printer.js'
 
 /** The names of what was read so far: no output may replace it. */
 const inputs = new Set<string>()
@@ -78,7 +79,7 @@ export async function stoppable<T>(names: readonly string[], work: (signal: Abor
   } catch (error) {
     if (stopped !== undefined) {
       for (const signal of STOPPED_BY) process.off(signal, stop)
-      fs.writeSync(process.stderr.fd, `${names.join(', ')}: not written, because of ${stopped}\n`)
+      sayAtOnce(`${names.join(', ')}: not written, because of ${stopped}`)
       process.kill(process.pid, stopped)
     }
     throw error

@@ -1,20 +1,40 @@
 /**
- * What --help prints of a command, made of its table of options.
+ * What --help prints: of the program, made of the list of commands, and of a command, made of its table of options.
  *
  * Source: the layout of the GNU coding standards, https://www.gnu.org/prep/standards/html_node/_002d_002dhelp.html
  * Gotcha: the table is the one place where an option is written down; nothing here knows an option by its name.
  */
 import type { Command, Option } from './command.js'
+import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
 
-const WIDTH = 110
+const WIDTH = 80
 const COLUMN = 24
 
+/** What --help and a bare `xdb` print. */
+export const generalHelp = (): string[] => [
+  `Usage: ${PROGRAM} COMMAND [options] (or ${SHORT_NAME} for short)`,
+  '',
+  ...Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
+  '',
+  'Everywhere: --json (the answer as one JSON object), --quiet (no progress),',
+  '--help, --version. As a file name, - is standard input.',
+  'Exit status: 0 done, or yes; 1 the answer is no; 2 it could not be asked.',
+  '',
+  'Examples:',
+  ...GENERAL_EXAMPLES.map(exampleLine),
+]
+
+/** A kernel looked at, a guest of it, and what is in the guest. */
+export const GENERAL_EXAMPLES = ['check vmlinuz', 'build vmlinuz -o guest.img --memory 256M', 'map guest.img'] as const
+
+const exampleLine = (words: string): string => `  ${SHORT_NAME} ${words}`
+
 /** The lines of one command's help, behind "Usage: ". */
-export function helpText(program: string, { usage, help, options }: Command): string[] {
+export function helpText(program: string, { usage, help, options, examples }: Command): string[] {
   const entries = Object.entries(options)
   const groups = new Set([undefined, ...entries.map(([, option]) => optionGroup(option))])
   return [
-    `Usage: ${program} ${usage}`,
+    ...wrap(`Usage: ${program} ${usage}`, WIDTH),
     '',
     ...help.split('\n').flatMap((line) => wrap(line, WIDTH)),
     ...(entries.length > 0 ? [''] : []),
@@ -24,6 +44,9 @@ export function helpText(program: string, { usage, help, options }: Command): st
         .filter(([, option]) => optionGroup(option) === group)
         .flatMap(([name, option]) => optionLines(name, option)),
     ]),
+    '',
+    'Examples:',
+    ...examples.map(exampleLine),
   ]
 }
 

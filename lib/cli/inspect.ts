@@ -13,15 +13,24 @@ export const command: Command = {
   help: 'Says what a kernel or a snapshot holds: container, codec, ELF segments and notes; regions, vcpus, boot information.',
   options: {},
   operands: [{ name: 'FILE', file: true }],
-  async run({ positionals, json, print, progress }) {
+  examples: ['inspect vmlinuz', 'inspect guest.img', 'inspect guest.img --json'],
+  async run({ positionals, progress, answer }) {
     const found = await openAny(positionals[0] as string, progress)
     progress.end()
     if ('kernel' in found) {
-      if (json) print(JSON.stringify(describeKernel(found.kernel), null, 2))
-      else print(...kernelText(found.kernel))
-      return
+      const { kernel } = found
+      answer(
+        'kernel',
+        () => describeKernel(kernel),
+        () => kernelText(kernel),
+      )
+    } else {
+      const { domain } = found
+      answer(
+        'guest',
+        () => describeDomain(domain),
+        () => domainText(domain),
+      )
     }
-    if (json) print(JSON.stringify(describeDomain(found.domain), null, 2))
-    else print(...domainText(found.domain))
   },
 }

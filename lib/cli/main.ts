@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command: arguments in, exit code out (0 done, 1 the input was refused, 2 usage).
+ * The command: arguments in, exit status out (exit-status.ts).
  *
  * Source: https://nodejs.org/api/util.html#utilparseargsconfig
  * Gotcha: only what a command needs is loaded, so that --help costs little more than starting Node.
@@ -9,43 +9,60 @@ import { readFileSync } from 'node:fs'
 import { didYouMean } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
 import { cannotWrite } from '../node/refusal.js'
-import { parseArguments } from './arguments.js'
-import { Refused, UsageError } from './command.js'
-import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
+import { parseArguments, splitCommand } from './arguments.js'
+import { type Command, type Invocation, Refused, UsageError } from './command.js'
+import { COMMANDS, PROGRAM } from './commands.js'
+import { EXIT_STATUS, NO, TROUBLE } from './exit-status.js'
 import { STANDARD_OUTPUT } from './files.js'
-import { helpText } from './help.js'
+import { generalHelp, helpText } from './help.js'
+import { onOutputError, printAnswer, printLines, say, sayStack } from './printer.js'
 import { Progress } from './progress.js'
-
-const HELP = `Usage: ${PROGRAM} COMMAND [options] (or ${SHORT_NAME} for short)
-
-${Object.entries(COMMANDS)
-  .map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`)
-  .join('\n')}
-
-Everywhere: --json (one JSON value on stdout), --quiet (no progress), --help, --version; - is standard input.
-Exit code: 0 done, 1 the input was refused, 2 usage.`
 
 function version(): string {
   const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
   return (JSON.parse(manifest) as { version: string }).version
 }
 
-/** The command being run, once it is known: its help is where to look when it was typed wrong. */
-let running = ''
+const argv = process.argv.slice(2)
+/** --json was given; known before anything else, since what is typed wrong is answered in JSON as well. */
+const json = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined).includes('--json')
 
-async function main(argv: readonly string[]): Promise<void> {
-  if (argv[0] === '--version') return print(version())
-  if (argv[0] === '--help' || argv[0] === '-h' || (argv[0] === 'help' && argv.length === 1)) return print(HELP)
-  const [name, ...rest] = argv[0] === 'help' ? [...argv.slice(1, 2), '--help'] : argv
-  if (name === undefined) throw new UsageError('no command given')
+/** The command being run, once it is known: its help is where to look when it was typed wrong. */
+let running: { readonly name: string; readonly command?: Command } | undefined
+
+const answer: Invocation['answer'] = (name, value, lines) => {
+  if (json) return printAnswer(name, value())
+  const text = lines()
+  if (text.length > 0) printLines(text)
+}
+const help = (lines: readonly string[]): void =>
+  answer(
+    'help',
+    () => ({ lines }),
+    () => lines,
+  )
+const sayVersion = (): void =>
+  answer(
+    'version',
+    () => ({ version: version() }),
+    () => [version()],
+  )
+
+async function main(): Promise<void> {
+  const { common, words } = splitCommand(argv)
+  const [first, ...rest] = words
+  if (common.includes('--version')) return sayVersion()
+  if (first === undefined || (first === 'help' && rest.every((word) => word.startsWith('-'))))
+    return help(generalHelp())
+  const [name = '', ...args] = first === 'help' ? [...rest, '--help'] : words
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (!found && name.startsWith('-')) throw new UsageError(`the command comes first, before '${name}'`)
   if (!found) throw new UsageError(`no command '${name}'${didYouMean(name, Object.keys(COMMANDS))}`)
-  running = `${name} `
+  running = { name }
   const { command } = await found.load()
-  const { values, positionals } = parseArguments(name, command, rest)
-  if (values.help) return print(...helpText(PROGRAM, command))
-  if (values.version) return print(version())
+  running = { name, command }
+  const { values, positionals } = parseArguments(name, command, [...common, ...args])
+  if (values.help) return help(helpText(PROGRAM, command))
+  if (values.version) return sayVersion()
   const least = command.operands.filter(({ optional, repeated }) => !optional && !repeated).length
   const most = command.operands.some(({ repeated }) => repeated) ? Number.POSITIVE_INFINITY : command.operands.length
   if (positionals.length < least) {
@@ -56,31 +73,33 @@ async function main(argv: readonly string[]): Promise<void> {
   if (positionals.length > most) {
     throw new UsageError(`'${positionals[most]}' is one too many; usage: ${PROGRAM} ${command.usage}`)
   }
-  const progress = new Progress(process.stderr.isTTY === true && values.quiet !== true)
+  const progress = new Progress(values.quiet === true)
   try {
-    await command.run({ values, positionals, json: values.json === true, progress, print })
+    await command.run({ values, positionals, json, progress, answer })
   } finally {
     progress.end()
   }
 }
 
-function print(...lines: readonly string[]): void {
-  process.stdout.write(`${lines.join('\n')}\n`)
-}
-
 /** Says why, once: an output that fails is heard of by its writer and as an event, in either order. */
 function fail(error: unknown): void {
   if (process.exitCode !== undefined) return
-  if (error instanceof DomainBuilderError) {
-    process.stderr.write(`${PROGRAM}: ${error.code}: ${error.message}\n`)
-    process.exitCode = 1
-  } else if (error instanceof Refused) {
-    process.exitCode = 1
+  if (error instanceof Refused) {
+    process.exitCode = NO
+  } else if (error instanceof DomainBuilderError) {
+    process.exitCode = running?.command?.errorStatus ?? EXIT_STATUS[error.code]
+    if (json) printAnswer('error', { error })
+    say(`${PROGRAM}: ${error.code}: ${error.message}`)
   } else if (error instanceof UsageError) {
-    process.stderr.write(`${PROGRAM}: ${error.message}\nTry '${PROGRAM} ${running}--help'.\n`)
-    process.exitCode = 2
+    process.exitCode = TROUBLE
+    if (json) printAnswer('error', { error })
+    say(`${PROGRAM}: ${error.message}`)
+    say(`Try '${PROGRAM} ${running ? `${running.name} ` : ''}--help'.`)
   } else {
-    throw error
+    // A fault of ours: where it happened is what its report needs.
+    process.exitCode = TROUBLE
+    if (json) printAnswer('error', { error: { code: 'internal', message: String(error) } })
+    sayStack(error instanceof Error ? String(error.stack) : String(error))
   }
 }
 
@@ -88,8 +107,8 @@ function fail(error: unknown): void {
  * A reader that goes away (`| head`) has what it wanted of a text. Whoever writes a snapshot is told besides, and half
  * a one is an error.
  */
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+onOutputError((error) => {
   if (error.code !== 'EPIPE') fail(cannotWrite(STANDARD_OUTPUT, error))
 })
 
-main(process.argv.slice(2)).catch(fail)
+main().catch(fail)

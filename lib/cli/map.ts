@@ -5,11 +5,13 @@
  * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
  */
 import type { Domain } from '../guest/domain.js'
-import { mapText, walkText } from '../inspect/map.js'
+import { translate } from '../guest/translate.js'
+import { mapText } from '../inspect/map.js'
 import { mapHtml } from '../inspect/map-html.js'
 import { describeMap } from '../inspect/map-model.js'
 import { mapSvg } from '../inspect/map-svg.js'
-import { type Command, text, UsageError } from './command.js'
+import { describeWalk, walkText } from '../inspect/walk.js'
+import { type Command, Refused, text, UsageError } from './command.js'
 import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 
@@ -33,10 +35,15 @@ export const command: Command = {
       value: 'FILE',
       help: 'a drawing (.svg), or a page to look around in (.html), instead of text',
     },
-    at: { type: 'string', value: 'VADDR', help: 'the walk of one virtual address, each entry explained' },
+    at: {
+      type: 'string',
+      value: 'VADDR',
+      help: 'the walk of one virtual address, each entry explained; exit status 1 where it is not mapped',
+    },
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
-  async run({ values, positionals, json, print, progress }) {
+  examples: ['map guest.img', 'map guest.img -o map.html', 'map guest.img --at 0xffffffff81000000'],
+  async run({ values, positionals, progress, answer }) {
     const at = text(values, 'at')
     const output = text(values, 'output')
     if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw new UsageError(`--at is a hex address; not '${at}'`)
@@ -47,11 +54,25 @@ export const command: Command = {
     if (output !== undefined && draw) {
       const bytes = Buffer.from(draw(domain))
       await writeBytes([{ name: output, bytes }])
-      if (json) print(JSON.stringify({ output, bytes: bytes.length }, null, 2))
-      return
+      answer(
+        'drawing',
+        () => ({ output, bytes: bytes.length }),
+        () => [],
+      )
+    } else if (at !== undefined) {
+      const vaddr = BigInt(at)
+      answer(
+        'walk',
+        () => describeWalk(domain, vaddr),
+        () => walkText(domain, vaddr),
+      )
+      if (translate(domain, vaddr) === undefined) throw new Refused()
+    } else {
+      answer(
+        'map',
+        () => describeMap(domain),
+        () => mapText(domain),
+      )
     }
-    const walk = at === undefined ? undefined : walkText(domain, BigInt(at))
-    if (json) print(JSON.stringify(walk ?? describeMap(domain), null, 2))
-    else print(...(walk ?? mapText(domain)))
   },
 }

@@ -19,6 +19,7 @@ import {
 import { writeSnapshot } from '../snapshot/write.js'
 import { type Option, text, UsageError, type Values } from './command.js'
 import { inputNames, stoppable, writeStandardOutput } from './files.js'
+import { takeStandardOutput } from './printer.js'
 import type { Progress } from './progress.js'
 
 /** Where a snapshot goes, and how. */
@@ -34,11 +35,13 @@ export const outputOptions = {
     type: 'string',
     short: 'o',
     value: 'FILE',
+    elsewhere: ['out', 'outfile', 'output-file'],
     help: `the snapshot, - for standard output; ${severalFiles()}`,
   },
   format: {
     type: 'string',
     value: 'FORMAT',
+    elsewhere: ['output-format', 'O', 'fmt', 'to'],
     choices: SNAPSHOT_FORMAT_NAMES,
     help: `(default by OUT's extension: ${extensions()})`,
   },
@@ -66,8 +69,8 @@ function extensions(): string {
 /**
  * What the options say.
  * @param otherwise the format of an output without extension, where there is a usual one.
- * @throws UsageError for an output that is missing, an extension that asks for no format, several files into one pipe, and
- * a compression that is not written.
+ * @throws UsageError for an output that is missing, an extension that asks for no format, several files into one pipe,
+ * a compression that is not written, and standard output that is a terminal or for JSON.
  */
 export function readDestination(command: string, values: Values, otherwise?: SnapshotFormatName): Destination {
   const output = text(values, 'output')
@@ -83,6 +86,7 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   }
   const { files } = SNAPSHOT_FORMATS[format]
   if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
+  takeStandardOutput(output, 'a snapshot', values.json === true)
   return { output, format, compress: usage(() => requireCompression(text(values, 'compress'), format, output)) }
 }
 

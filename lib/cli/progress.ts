@@ -4,8 +4,8 @@
  * Source: our own rule: only on a terminal's stderr, only for work that lasts, never with --quiet.
  * Gotcha: decompression runs without a break, so a phase is shown before it begins.
  */
-
 import type { Part } from '../work.js'
+import { isWatched, showStatus } from './printer.js'
 
 /** Milliseconds before anything is shown: short work stays silent. */
 const PATIENCE = 150
@@ -16,8 +16,8 @@ export class Progress {
   #shown = false
   #last = 0
 
-  constructor(on: boolean) {
-    this.#on = on
+  constructor(quiet: boolean) {
+    this.#on = !quiet && isWatched()
   }
 
   /** Says what happens now; `done` of `total`, when that can be told. `long`: show it at once. */
@@ -28,12 +28,12 @@ export class Progress {
     this.#last = now
     this.#shown = true
     const percent = part && part.total > 0 ? ` ${Math.floor((100 * part.done) / part.total)}%` : ''
-    process.stderr.write(`\r\x1b[K${what}${percent}`)
+    showStatus(`${what}${percent}`)
   }
 
   /** Clears the line. */
   end(): void {
-    if (this.#shown) process.stderr.write('\r\x1b[K')
+    if (this.#shown) showStatus('')
     this.#shown = false
   }
 }

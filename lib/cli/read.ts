@@ -2,13 +2,14 @@
  * read SNAPSHOT ADDRESS LENGTH: bytes of a guest on standard output.
  *
  * Source: ../guest/memory.ts, ../guest/translate.ts.
- * Gotcha: the bytes as they are, for a pipe into xxd or strings; --json gives them as hex text.
+ * Gotcha: the bytes as they are, for a pipe into od or strings; --json gives them as hex text.
  */
 import { readVirtual } from '../guest/translate.js'
 import { hex, narrow } from '../units.js'
 import { type Command, UsageError } from './command.js'
 import { writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
+import { takeStandardOutput } from './printer.js'
 
 /** More than that is a conversion, not a look. */
 const MAX_LENGTH = 1 << 30
@@ -26,18 +27,24 @@ export const command: Command = {
     virtual: { type: 'boolean', help: "ADDRESS is virtual: found through the guest's own page tables" },
   },
   operands: [{ name: 'SNAPSHOT', file: true }, { name: 'ADDRESS' }, { name: 'LENGTH' }],
-  async run({ values, positionals, json, print, progress }) {
+  examples: ['read guest.img 0x1000000 64 | od -A x -t x1z', 'read guest.img 0x1000000 64 --json'],
+  async run({ values, positionals, json, progress, answer }) {
     const [file = '', at = '', count = ''] = positionals
     const address = integer(at, 'ADDRESS')
     const length = integer(count, 'LENGTH')
     if (length > BigInt(MAX_LENGTH)) throw new UsageError(`LENGTH is at most ${MAX_LENGTH}`)
+    if (!json) takeStandardOutput('-', "a guest's bytes (--json shows them as hex)", json)
     const domain = await openDomain(file, progress)
     progress.end()
     const bytes =
       values.virtual === true
         ? readVirtual(domain, address, Number(length))
         : domain.memory.read(narrow(address, 'ADDRESS'), Number(length))
-    if (json) print(JSON.stringify({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }))
-    else await writeStandardOutput([bytes])
+    if (!json) return writeStandardOutput([bytes])
+    answer(
+      'read',
+      () => ({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }),
+      () => [],
+    )
   },
 }

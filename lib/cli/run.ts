@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process'
 import { DomainBuilderError } from '../errors.js'
 import { qemuArguments } from '../snapshot/qemu.js'
-import { type Command, Refused } from './command.js'
+import { type Command, Refused, UsageError } from './command.js'
 import { exists } from './files.js'
 import { openDomain } from './input.js'
 
@@ -17,13 +17,15 @@ const QEMU = 'qemu-system-x86_64'
 export const command: Command = {
   usage: 'run SNAPSHOT [-- QEMU-OPTION...]',
   help: `Starts a snapshot that build --format qemu wrote, its console on standard output.
-What follows -- goes to ${QEMU} as it is, behind our own options. Exit code 0 when the guest ends by itself.`,
+What follows -- goes to ${QEMU} as it is, behind our own options. Exit status 0 when the guest ends by itself.`,
   options: {},
   operands: [
     { name: 'SNAPSHOT', file: true },
     { name: 'QEMU-OPTION', repeated: true },
   ],
-  async run({ positionals, progress }) {
+  examples: ['run guest', 'run guest -- -cpu max'],
+  async run({ positionals, json, progress }) {
+    if (json) throw new UsageError("run has no JSON answer: standard output is the guest's console")
     const [name = '', ...more] = positionals
     const domain = await openDomain(name, progress)
     progress.end()

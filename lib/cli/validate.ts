@@ -5,7 +5,7 @@
  * Gotcha: exit 1 when it would not; what is wrong is the answer and goes to standard output.
  */
 import type { Domain } from '../guest/domain.js'
-import { showPath, validate } from '../inspect/validate.js'
+import { describeViolation, showPath, validate } from '../inspect/validate.js'
 import { type Command, type Invocation, Refused } from './command.js'
 import { openDomain } from './input.js'
 
@@ -14,27 +14,23 @@ export const command: Command = {
   help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its way from cr3.",
   options: {},
   operands: [{ name: 'SNAPSHOT', file: true }],
+  examples: ['validate guest.img', 'validate guest.img --json'],
   async run(invocation) {
     reportViolations(await openDomain(invocation.positionals[0] as string, invocation.progress), invocation)
   },
 }
 
 /** Prints every violation of a PV guest, or that there is none. @throws Refused where there are any. */
-export function reportViolations(domain: Domain, { json, print, progress }: Invocation): void {
+export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {
   const violations = validate(domain)
   progress.end()
-  if (json) {
-    print(
-      JSON.stringify(
-        violations.map(({ rule, message, path }) => ({ rule, message, path: showPath(path) })),
-        null,
-        2,
-      ),
-    )
-  } else if (violations.length === 0) {
-    print('Xen would accept these page tables')
-  } else {
-    print(...violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`))
-  }
+  answer(
+    'violations',
+    () => ({ violations: violations.map(describeViolation) }),
+    () =>
+      violations.length === 0
+        ? ['Xen would accept these page tables']
+        : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`),
+  )
   if (violations.length > 0) throw new Refused()
 }

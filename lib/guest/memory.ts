@@ -7,7 +7,18 @@
  * therefore placed too (it cuts a hole into what lies below).
  */
 import { DomainBuilderError } from '../errors.js'
-import { alignDown, alignUp, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf, type Range, showRange } from '../units.js'
+import {
+  alignDown,
+  alignUp,
+  PAGE_SIZE,
+  type Paddr,
+  type Pfn,
+  paddrOf,
+  pfnOf,
+  type Range,
+  showRange,
+  showRanges,
+} from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
 
 /**
@@ -307,7 +318,7 @@ export class GuestMemory {
   #checkRange(paddr: Paddr, length: number): void {
     if (length >= 0 && this.covers(paddr, length)) return
     throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
-      expected: `within ${this.ranges.map((r) => showRange({ start: paddrOf(r.start), end: paddrOf(r.end) })).join(', ')}`,
+      expected: `within ${showRanges(this.ranges.map(({ start, end }) => ({ start: paddrOf(start), end: paddrOf(end) })))}`,
       found: showRange({ start: paddr, end: paddr + length }),
     })
   }

@@ -5,7 +5,7 @@
  * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
  * level, with the first way that leads there, and the walk always ends.
  */
-import { PTE_PRESENT } from '../abi/x86.js'
+import { PTE_PRESENT, X86_32_VADDR_BITS } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 import { entryMfn, isLarge, pagingLevels, topTable, type WalkStep } from './translate.js'
@@ -69,6 +69,30 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
         path: [...table.path, { level: table.level, pfn: table.pfn, index, entry }],
       })
     }
+  }
+}
+
+/**
+ * The tables on the way of one virtual address, top first, each with the index of the entry that it uses; the last entry
+ * maps a page or leads nowhere. None where paging is off or the address is not canonical.
+ * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
+ */
+export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePage; index: number }> {
+  const levels = pagingLevels(domain)
+  const bits = levels === 4 ? ADDRESS_BITS : X86_32_VADDR_BITS
+  const address = BigInt.asUintN(bits, vaddr)
+  if (levels === 0 || canonical(address, levels) !== vaddr) return
+  const path: WalkStep[] = []
+  let pfn: Pfn | undefined = topTable(domain)
+  for (let level: number = levels; pfn !== undefined && level >= 1; level--) {
+    const index = Number((address >> shiftOf(level)) & BigInt(ENTRIES - 1))
+    const entries = readTable(domain, pfn)
+    const start = canonical(address - BigInt.asUintN(Number(shiftOf(level + 1)), address), levels)
+    yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
+    const entry = entries[index] as bigint
+    path.push({ level, pfn, index, entry })
+    const goesOn = (entry & BigInt(PTE_PRESENT)) !== 0n && !isLarge(entry, level)
+    pfn = goesOn ? entryPfn(domain, entry, level) : undefined
   }
 }
 

@@ -46,7 +46,7 @@ function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: s
     hdr: Object.fromEntries(setFields(params.hdr).map(([name, value]) => [name, hex(value)])),
     e820: params.e820_table
       .slice(0, params.e820_entries)
-      .map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type })),
+      .map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type: hex(type) })),
   }
 }
 

@@ -10,9 +10,10 @@ import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmParam, SavedRecord } from '../guest/domain.js'
 import { hvmRecords } from '../guest/hvm-context.js'
+import { printable } from '../printable.js'
 import { hex } from '../units.js'
 import type { Json } from './json.js'
-import { foldedTable, pairs, printable } from './table.js'
+import { foldedTable, pairs } from './table.js'
 
 /** A table of names by number. */
 const turned = (names: Readonly<Record<string, number>>): ReadonlyMap<number, string> =>

@@ -16,16 +16,6 @@ import { pairs } from './table.js'
 
 export const LOADFLAGS = { LOADED_HIGH, KASLR_FLAG, QUIET_FLAG, KEEP_SEGMENTS, CAN_USE_HEAP } as const
 
-/** Counts, where every other field is an address, a size in memory or a set of bits. */
-const COUNTS: readonly (keyof SetupFields)[] = [
-  'setup_sects',
-  'root_flags',
-  'relocatable_kernel',
-  'min_alignment',
-  'cmdline_size',
-  'payload_length',
-]
-
 /** The names of the bits that are set; those without a name as `bit N`. */
 export function bitNames(word: number, names: Readonly<Record<string, number>>): string[] {
   const set: string[] = []
@@ -36,12 +26,8 @@ export function bitNames(word: number, names: Readonly<Record<string, number>>):
   return set
 }
 
-function fields(header: SetupFields): [string, Json][] {
-  return (Object.entries(header) as [keyof SetupFields, number | bigint][]).map(([name, value]) => [
-    name,
-    COUNTS.includes(name) && typeof value === 'number' ? value : hex(value),
-  ])
-}
+const fields = (header: SetupFields): [string, string][] =>
+  (Object.entries(header) as [string, number | bigint][]).map(([name, value]) => [name, hex(value)])
 
 /** What follows the ELF of a payload: how many places each list of the table has, or why it is none. */
 function describeRelocs(elf: ElfImage): { readonly [key: string]: Json } | undefined {
@@ -64,7 +50,7 @@ export function describeLinux(linux: BzImage, elf: ElfImage | undefined): { read
     protocol: showProtocol(linux.protocol),
     ...(linux.version === undefined ? {} : { version: linux.version }),
     setupBytes: linux.setupBytes,
-    ...(linux.payload === undefined ? {} : { payload: { ...linux.payload, offset: hex(linux.payload.offset) } }),
+    ...(linux.payload === undefined ? {} : { payload: linux.payload }),
     header: Object.fromEntries(fields(linux.header)),
     loadflags: bitNames(loadflags, LOADFLAGS),
     ...(xloadflags === undefined ? {} : { xloadflags: bitNames(xloadflags, XLF) }),
@@ -82,7 +68,7 @@ export function linuxText(linux: BzImage, elf: ElfImage | undefined): string[] {
     `linux    boot protocol ${showProtocol(linux.protocol)}${linux.version === undefined ? '' : `, ${linux.version}`}`,
     '',
     'setup header',
-    ...pairs(fields(linux.header).map(([name, value]) => [name, String(value)])),
+    ...pairs(fields(linux.header)),
     '',
     `loadflags ${list(bitNames(loadflags, LOADFLAGS))}`,
     ...(xloadflags === undefined ? [] : [`xloadflags ${list(bitNames(xloadflags, XLF))}`]),

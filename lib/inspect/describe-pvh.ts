@@ -29,7 +29,7 @@ export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: str
       ...Object.fromEntries(hexed(fields)),
       cmdline,
       modules: modules.map((module) => Object.fromEntries(hexed(module))),
-      memmap: memmap.map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type })),
+      memmap: memmap.map(({ addr, size, type }) => ({ addr: hex(addr), size: hex(size), type: hex(type) })),
     },
     acpi: tablesOf(domain, fields.rsdp_paddr).map(({ signature, paddr: at, bytes, checksumOk }) => ({
       signature,

@@ -1,8 +1,8 @@
 /**
  * describe: what a kernel or a guest holds, as one JSON value and as text for people.
  *
- * Source: the shape is documented in README.md ("inspect"); names are those of the ABI.
- * Gotcha: addresses and u64 are hex strings and counts are numbers, so that the JSON survives every parser.
+ * Source: schemas/kernel-1.json and guest-1.json describe the shapes; names are those of the ABI.
+ * Gotcha: what is a number and what a hex string is one rule, in json.ts.
  */
 
 import {
@@ -28,12 +28,13 @@ import type { ElfImage } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.js'
 import type { XenParams } from '../kernel/xen-params.js'
+import { printable, printableLines } from '../printable.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
 import { bootText, describeBoot } from './describe-boot.js'
 import { describeSaved, savedText } from './describe-hvm.js'
 import { describeLinux, linuxText } from './describe-linux.js'
 import type { Json } from './json.js'
-import { pairs, printable, shownName, table } from './table.js'
+import { pairs, shownName, table } from './table.js'
 
 const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
 const MACHINES: Readonly<Record<number, string>> = { [EM_386]: 'i386', [EM_X86_64]: 'x86-64' }
@@ -52,10 +53,10 @@ function describeElf(elf: ElfImage): Json {
     segments: elf.segments.map((s) => ({
       type: SEGMENT_TYPES[s.type] ?? hex(s.type),
       flags: showFlags(s.flags),
-      offset: hex(s.offset),
+      offset: s.offset,
       vaddr: hex(s.vaddr),
       paddr: hex(s.paddr),
-      filesz: hex(s.filesz),
+      filesz: s.filesz,
       memsz: hex(s.memsz),
       align: hex(s.align),
     })),
@@ -89,14 +90,14 @@ export function describeNote(note: ElfNote): {
   owner: string
   type: string
   value: string
-  offset: string
+  offset: number
   from: string
 } {
   return {
     owner: note.owner,
     type: note.name ?? hex(note.type),
     value: noteValue(note),
-    offset: hex(note.offset),
+    offset: note.offset,
     from: note.from,
   }
 }
@@ -116,7 +117,6 @@ function describeXen(params: XenParams): Json {
 /** What a kernel file says, as JSON. */
 export function describeKernel(kernel: Kernel): { readonly [key: string]: Json } {
   return {
-    kind: 'kernel',
     container: kernel.container,
     ...(kernel.codec ? { codec: kernel.codec } : {}),
     sha256: kernel.sha256,
@@ -160,13 +160,12 @@ export function kernelText(kernel: Kernel): string[] {
       `features supported ${featureNames(supported).join(' ') || '-'}; required ${featureNames(required).join(' ') || '-'}`,
     )
   }
-  return lines
+  return printableLines(lines)
 }
 
 /** What a guest holds, as JSON. */
 export function describeDomain(domain: Domain): { readonly [key: string]: Json } {
   return {
-    kind: 'snapshot',
     type: domain.type,
     abi: domain.abi,
     name: domain.name,
@@ -230,5 +229,5 @@ export function domainText(domain: Domain): string[] {
     // A guest that has run has more of them, in the records that are kept.
     lines.push(domain.saved ? `  ${selectors}` : `  ${selectors}; every other register 0`)
   }
-  return [...lines, ...savedText(domain)]
+  return printableLines([...lines, ...savedText(domain)])
 }

@@ -6,11 +6,11 @@
  */
 import { equal, toHex } from '../bytes.js'
 import type { Kernel } from '../kernel/kernel.js'
+import { printable } from '../printable.js'
 import { hex } from '../units.js'
 import { describeKernel, describeNote } from './describe.js'
 import type { Difference } from './diff.js'
 import type { Json } from './json.js'
-import { printable } from './table.js'
 
 /** Values by their full names: `elf.segments[0].vaddr`. */
 function flatten(value: Json, name: string, into: Map<string, string>): void {

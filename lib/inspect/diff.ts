@@ -12,11 +12,12 @@ import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
+import { printable, printableLines } from '../printable.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
-import { regionAt, showFlags } from './explain.js'
+import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
-import { printable } from './table.js'
+import { regionAt } from './frames.js'
 
 /** A register, field or region that is not the same in both, as text for people. */
 export interface Difference {
@@ -81,10 +82,14 @@ export function diffDomains(a: Domain, b: Domain, options: WorkOptions = {}): Do
   return { fields: [...fieldDifferences(a, b)], ...entryDifferences(a, b, pages), pages }
 }
 
+/** Differences as text, a line for each. */
+export const differencesText = (differences: readonly Difference[]): string[] =>
+  printableLines(differences.map(({ what, a, b }) => `${what}: ${a} | ${b}`))
+
 /** The same as text. */
 export function diffText(diff: DomainDiff): string[] {
-  return [
-    ...diff.fields.map(({ what, a, b }) => `${what}: ${a} | ${b}`),
+  return printableLines([
+    ...differencesText(diff.fields),
     ...diff.entries.map(
       ({ level, pfn, index, vaddr, a, b }) =>
         `L${level} at pfn ${hex(pfn)}, entry ${index} (${vaddr}): ${a} ${showFlags(BigInt(a))} | ${b} ${showFlags(BigInt(b))}`,
@@ -96,7 +101,7 @@ export function diffText(diff: DomainDiff): string[] {
       ({ pfn, pages, region, firstByte }) =>
         `pfn ${hex(pfn)}${pages > 1 ? ` to ${hex(pfn + pages - 1)}` : ''} (${region}): from byte ${hex(firstByte)} on`,
     ),
-  ]
+  ])
 }
 
 function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {

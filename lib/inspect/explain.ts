@@ -17,11 +17,11 @@ import {
   PTE_RW,
   PTE_USER,
 } from '../abi/x86.js'
-import type { Region } from '../guest/allocator.js'
 import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
 import { entryMfn, isLarge } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { regionAt } from './frames.js'
 
 /** Bytes of start_info's page and their story. */
 export interface FieldOrigin {
@@ -79,11 +79,6 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   add('(padding)', end, struct.size - end, 'alignment of the struct: zero')
   add('(rest of the page)', struct.size, PAGE_SIZE - struct.size, "zero, or a dom0's console block")
   return origins
-}
-
-/** The region a frame belongs to. */
-export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
-  return domain.regions.find((region) => pfn >= region.pfn && pfn < region.pfn + region.pages)
 }
 
 /** `kernel+0x3`: a frame by its region and how many pages into it. */

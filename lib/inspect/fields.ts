@@ -38,10 +38,10 @@ import {
 import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { printable } from '../printable.js'
 import { hex, type Paddr, paddrOf } from '../units.js'
 import { bitNames, LOADFLAGS } from './describe-linux.js'
 import { START_INFO_ORIGINS } from './explain.js'
-import { printable } from './table.js'
 
 /** A field of a structure and what is to be known of it. */
 export type FieldMap = {

@@ -4,9 +4,10 @@
  * Source: our own design: regions as they were placed, over the guest's ranges of memory.
  * Gotcha: regions out of a stranger's file may overlap or lie outside: the first placed has the frame, the rest is cut off.
  */
+import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
+import { printable } from '../printable.js'
 import type { Pfn } from '../units.js'
-import { printable } from './table.js'
 
 /** Frames that follow one another and share a name. */
 export type PhysicalRange = {
@@ -54,6 +55,33 @@ function owners(domain: Domain, bounds: readonly Pfn[]): (number | undefined)[] 
     }
   })
   return owner
+}
+
+/** Bounds and owners of the guests that were asked about: each is worked out once. */
+const indexes = new WeakMap<Domain, { bounds: readonly Pfn[]; owner: readonly (number | undefined)[] }>()
+
+/** The region that has a frame: the one that was placed first. */
+export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
+  let index = indexes.get(domain)
+  if (index === undefined) {
+    const bounds = boundaries(domain)
+    index = { bounds, owner: owners(domain, bounds) }
+    indexes.set(domain, index)
+  }
+  const owner = index.owner[upTo(index.bounds, pfn) - 1]
+  return owner === undefined ? undefined : domain.regions[owner]
+}
+
+/** How many of the sorted frames are at or before `pfn`. */
+function upTo(bounds: readonly Pfn[], pfn: Pfn): number {
+  let low = 0
+  let high = bounds.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((bounds[middle] as Pfn) <= pfn) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 /** The guest's frames as ranges, in order; what is no memory of the guest's lies between them. */

@@ -1,8 +1,12 @@
 /**
  * Json: what a view gives to JSON.stringify.
  *
- * Source: https://www.rfc-editor.org/rfc/rfc8259
- * Gotcha: there is no bigint in it: addresses and u64 are hex strings, so that the JSON survives every parser.
+ * A hex string (`0x...`) is an address, a register, a page-table entry, a word of a note, or a field of a structure of the
+ * ABI, whatever it counts: all that may have 64 bits. A number is a count, a size, a frame number (pfn, mfn), an index, or
+ * an offset in a file. Text is as the file has it.
+ *
+ * Source: https://www.rfc-editor.org/rfc/rfc8259; section 6 says that numbers beyond 2^53 do not survive every parser.
+ * Gotcha: there is no bigint in it.
  */
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json }

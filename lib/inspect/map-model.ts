@@ -9,11 +9,11 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { walkPageTables } from '../guest/table-reader.js'
 import { pagingLevels, topTable } from '../guest/translate.js'
+import { printable } from '../printable.js'
 import { hex, PAGE_SIZE } from '../units.js'
 import { type StructMap, structMaps } from './fields.js'
 import { type PhysicalRange, physicalRanges } from './frames.js'
 import { type MappedRun, RunCollector } from './mapped-runs.js'
-import { printable } from './table.js'
 import { type TableMap, tableMap } from './table-entries.js'
 
 /** A run of the virtual address space. */

@@ -5,10 +5,8 @@
  * Gotcha: no line is wider than a terminal's 80 columns, whatever names a file has.
  */
 import type { Domain } from '../guest/domain.js'
-import { walkPageTables } from '../guest/table-reader.js'
-import { pagingLevels, translate } from '../guest/translate.js'
-import { hex, PAGE_SIZE, paddrOf, showSize, type Vaddr } from '../units.js'
-import { explainEntry } from './explain.js'
+import { printableLines } from '../printable.js'
+import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import type { StructMap } from './fields.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { fold, foldedTable, shownName, table } from './table.js'
@@ -30,7 +28,7 @@ export function mapText(domain: Domain): string[] {
     sizeOf(pages),
     kind === 'unnamed' ? `unnamed, ${sizeOf(data)} in use` : clip(name),
   ])
-  return [
+  return printableLines([
     ...fold(
       `guest ${shownName(guest.name)}: ${guest.type} ${guest.abi}, ${showSize(guest.bytes)}, p2m ${guest.p2m}`,
       80,
@@ -42,7 +40,7 @@ export function mapText(domain: Domain): string[] {
     '',
     ...virtualText(map),
     ...map.structs.flatMap(structText),
-  ]
+  ])
 }
 
 function virtualText(map: GuestMap): string[] {
@@ -87,20 +85,4 @@ function structText({ name, paddr, fields }: StructMap): string[] {
     field.note === '' ? field.value : `${field.value}  ${field.note}`,
   ])
   return ['', `${name} at ${paddr}`, ...foldedTable(['>offset', 'field', 'value, and what it is'], rows)]
-}
-
-/** The walk of one virtual address, each entry explained. */
-export function walkText(domain: Domain, vaddr: Vaddr): string[] {
-  const found = translate(domain, vaddr)
-  if (pagingLevels(domain) === 0)
-    return ['paging is off', found ? `physical ${hex(found.paddr)}` : 'no memory of the guest']
-  const bits = pagingLevels(domain) === 4 ? 48 : 32
-  const lines = [`cr3 ${hex(domain.vcpus[0]?.cr3 ?? 0n)}`]
-  for (const page of walkPageTables(domain)) {
-    const shift = 12n + 9n * BigInt(page.level - 1)
-    const from = BigInt.asUintN(bits, vaddr) - BigInt.asUintN(bits, page.vaddr)
-    if (from < 0n || from >= 512n << shift) continue
-    lines.push(explainEntry(domain, page, Number(from >> shift)))
-  }
-  return [...lines, found ? `physical ${hex(found.paddr)}, machine frame ${hex(found.mfn)}` : 'not mapped']
 }

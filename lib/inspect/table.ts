@@ -2,19 +2,24 @@
  * Plain-text tables that a terminal shows well and grep can use.
  *
  * Source: our own rule: two spaces between columns, numbers to the right, nothing behind the last column.
- * Gotcha: widths count UTF-16 units; what we print is ASCII.
+ * Gotcha: widths count UTF-16 units. Every cell may be text out of a file, so each is made printable here.
  */
+import { printable, printableLines } from '../printable.js'
 
 /** Lines of a table. A column whose heading starts with ">" is aligned to the right. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[], indent = '  '): string[] {
   const right = headings.map((heading) => heading.startsWith('>'))
-  const all = [headings.map((heading) => heading.replace(/^>/, '')), ...rows]
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  const all = [headings.map((heading) => heading.replace(/^>/, '')), ...rows.map(printableLines)]
+  const widths = headings.map((_, column) => widest(all, column))
   return all.map((row) => {
     const cells = row.map((cell, i) => (right[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
     return (indent + cells.join('  ')).trimEnd()
   })
 }
+
+/** Length of the longest cell of a column; an untrusted file may have more rows than a call can have arguments. */
+const widest = (rows: readonly (readonly string[])[], column: number): number =>
+  rows.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0)
 
 /** Columns of a terminal. */
 const TERMINAL_WIDTH = 80
@@ -26,11 +31,12 @@ export function foldedTable(
   indent = '  ',
 ): string[] {
   const last = headings.length - 1
+  const shown = rows.map(printableLines)
   const widths = headings
     .slice(0, last)
-    .map((heading, i) => Math.max(heading.replace(/^>/, '').length, ...rows.map((row) => (row[i] ?? '').length)))
+    .map((heading, i) => Math.max(heading.replace(/^>/, '').length, widest(shown, i)))
   const room = Math.max(20, TERMINAL_WIDTH - widths.reduce((sum, width) => sum + width + 2, indent.length))
-  const folded = rows.flatMap((row) =>
+  const folded = shown.flatMap((row) =>
     fold(row[last] ?? '', room).map((line, i) =>
       i === 0 ? [...row.slice(0, last), line] : [...headings.slice(0, last).map(() => ''), line],
     ),
@@ -51,18 +57,10 @@ export function fold(text: string, width: number): string[] {
 
 /** Lines of `name value` pairs. */
 export function pairs(rows: readonly (readonly [string, string])[], indent = '  '): string[] {
-  const width = Math.max(0, ...rows.map(([name]) => name.length))
-  return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`.trimEnd())
-}
-
-/** Longest text of a file's that a cell shows. */
-const CELL_MAX = 256
-
-/** Text out of a file, as a terminal may have it: no control characters, and no more of it than fits an eye. */
-export function printable(text: string): string {
-  const shown = text.length > CELL_MAX ? `${text.slice(0, CELL_MAX)}...` : text
-  return shown.replace(/[^\x20-\x7e\u00a0-\u{10ffff}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  const shown = rows.map(printableLines)
+  const width = widest(shown, 0)
+  return shown.map(([name = '', value = '']) => `${indent}${name.padEnd(width)}  ${value}`.trimEnd())
 }
 
 /** What a guest is called: a core that another tool wrote need not say. */
-export const shownName = (name: string): string => (name === '' ? '(no name)' : name)
+export const shownName = (name: string): string => (name === '' ? '(no name)' : printable(name))

@@ -22,6 +22,7 @@ import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
+import type { Json } from './json.js'
 
 /** Every rule, with what it says. */
 export const PV_MMU_RULES = {
@@ -61,6 +62,13 @@ const MAX_VIOLATIONS = 1000
 export function showPath(path: readonly WalkStep[]): string {
   return ['cr3', ...path.map(({ level, index }) => `L${level}[${index}]`)].join(' -> ')
 }
+
+/** A violation as JSON. */
+export const describeViolation = ({ rule, message, path }: Violation): { readonly [key: string]: Json } => ({
+  rule,
+  message,
+  path: path.map(({ level, pfn, index, entry }) => ({ level, pfn, index, entry: hex(entry, 16) })),
+})
 
 /**
  * The violations of a PV guest, none where Xen would accept its tables.

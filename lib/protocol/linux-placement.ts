@@ -42,10 +42,13 @@ export class Placement {
   /** Where everything has to go, if that is not all of the memory. */
   readonly within: Range<Paddr> | undefined
   readonly #placed: Placed[] = []
+  /** RAM that nobody reserved and nothing was put in, in order. */
+  #unused: readonly Range<Paddr>[]
 
   constructor(map: MemoryMap, within?: Range<Paddr>) {
     this.map = map
     this.within = within
+    this.#unused = map.free
   }
 
   /** One past the last byte of anything placed. */
@@ -139,9 +142,7 @@ export class Placement {
   /** Free whole pages, in order. */
   #free(where: Range<Paddr>): Range<Paddr>[] {
     const within = this.#clip(where)
-    const taken = [...this.#placed].sort((a, b) => a.start - b.start)
-    return this.map.free
-      .flatMap((range) => without(range, taken))
+    return this.#unused
       .map(({ start, end }) => ({
         start: alignUp(Math.max(start, within.start), PAGE_SIZE),
         end: alignDown(Math.min(end, within.end), PAGE_SIZE),
@@ -173,6 +174,7 @@ export class Placement {
 
   #put(name: string, range: Range<Paddr>, bytes: number): Paddr {
     this.#placed.push({ name, ...range, bytes })
+    this.#unused = this.#unused.flatMap((unused) => without(unused, [range]))
     logLayout('%s: %s, %s', name, showRange(range), showSize(bytes))
     return range.start
   }

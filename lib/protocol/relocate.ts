@@ -10,7 +10,7 @@
 import { DomainBuilderError } from '../errors.js'
 import { type ElfImage, loadable, type Segment, segmentBytes } from '../kernel/elf.js'
 import { linkAddress, type Relocs } from '../kernel/relocs.js'
-import { hex } from '../units.js'
+import { hex, showRanges } from '../units.js'
 
 /** A loadable segment and the bytes to load for it. */
 export interface SegmentImage {
@@ -124,7 +124,7 @@ class Patcher {
     const target = this.#targets.find(({ start, end }) => address >= start && address + BigInt(size) <= end)
     if (target !== undefined) return target
     throw new DomainBuilderError('wrong-layout', 'the relocation table names what is not in the file', {
-      expected: `${size} bytes within ${this.#targets.map(({ start, end }) => `[${hex(start)}, ${hex(end)})`).join(', ')}`,
+      expected: `${size} bytes within ${showRanges(this.#targets)}`,
       found: hex(address),
     })
   }

@@ -14,7 +14,7 @@ import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { pagingLevels, translate } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
+import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
 
 /**
  * The vcpu that a machine is to start with.
@@ -44,13 +44,12 @@ export function requireBareGuest(domain: Domain, who: string): Vcpu {
  * @throws DomainBuilderError `does-not-fit` when there is none.
  */
 export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
-  const reserved = reservedRanges(domain)
+  const taken = takenRanges(domain)
   const paging = pagingLevels(domain) !== 0
   const found = candidates.find((pfn) => {
     const paddr = paddrOf(pfn)
     if (paddr >= DEVICE_HOLE.start || !domain.memory.has(pfn)) return false
-    if (reserved.some(({ start, end }) => paddr < end && start < paddr + PAGE_SIZE)) return false
-    if (domain.regions.some((region) => pfn >= region.pfn && pfn < region.pfn + region.pages)) return false
+    if (isTaken(taken, paddr)) return false
     if (!paging) return true
     const own = translate(domain, BigInt(paddr))
     return own?.paddr === paddr && own.writable
@@ -62,11 +61,34 @@ export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
   })
 }
 
-/** What the guest was told to leave alone. */
-function reservedRanges(domain: Domain): { start: number; end: number }[] {
-  return toldMap(domain)
-    .filter(({ type }) => type !== E820_TYPE.RAM)
-    .map(({ addr, size }) => ({ start: Number(addr), end: Number(addr + size) }))
+/** What the guest was told to leave alone, and its regions: sorted, those that touch or overlap as one. */
+function takenRanges(domain: Domain): readonly Range<Paddr>[] {
+  const reserved = toldMap(domain).filter(({ type }) => type !== E820_TYPE.RAM)
+  const all = [
+    ...reserved.map(({ addr, size }) => ({ start: Number(addr), end: Number(addr + size) })),
+    ...domain.regions.map(({ pfn, pages }) => ({ start: paddrOf(pfn), end: paddrOf(pfn + pages) })),
+  ]
+  all.sort((a, b) => a.start - b.start)
+  const merged: { start: Paddr; end: Paddr }[] = []
+  for (const { start, end } of all) {
+    const last = merged.at(-1)
+    if (last && start <= last.end) last.end = Math.max(last.end, end)
+    else merged.push({ start, end })
+  }
+  return merged
+}
+
+/** Whether a page shares a byte with one of the ranges. */
+function isTaken(ranges: readonly Range<Paddr>[], paddr: Paddr): boolean {
+  let low = 0
+  let high = ranges.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((ranges[middle] as Range<Paddr>).end > paddr) high = middle
+    else low = middle + 1
+  }
+  const found = ranges[low]
+  return found !== undefined && found.start < paddr + PAGE_SIZE
 }
 
 function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[] {

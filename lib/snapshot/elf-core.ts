@@ -23,7 +23,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory, Run } from '../guest/memory.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { alignUp, PAGE_SIZE, paddrOf } from '../units.js'
+import { alignUp, hex, PAGE_SIZE, paddrOf } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns, pageContents } from './data-pages.js'
@@ -38,6 +38,7 @@ import {
   readSegments,
   refuseElf,
 } from './elf-file.js'
+import { type FilePages, placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { mappedRuns } from './mapped-runs.js'
 import { SnapshotFile, solid, zeros } from './snapshot-file.js'
@@ -207,28 +208,28 @@ export function openElfCore(source: ByteSource): Domain {
   return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
 }
 
-/** By physical address; what is in the file twice is there once in memory. */
+/** By physical address. A segment that is in the file once for each of its mappings is there once in memory. */
 function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly FileSegment[]): GuestMemory {
   const sorted = [...loads].sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
   const end = BigInt(paddrOf(memory.endPfn))
+  const pieces: FilePages[] = []
+  const headers: number[] = []
+  const refuse = (header: number, expected: string, found: string): never =>
+    refuseElf('a segment lies outside the guest', expected, found, header)
   let placed = 0
   for (const { p_paddr, offset, length, at } of sorted) {
     const whole = p_paddr % BigInt(PAGE_SIZE) === 0n && length % PAGE_SIZE === 0
-    if (!whole || p_paddr + BigInt(length) > end || !memory.covers(Number(p_paddr), length)) {
-      refuseElf(
-        'a segment lies outside the guest',
-        `whole pages below 0x${end.toString(16)}`,
-        `0x${p_paddr.toString(16)} + ${length}`,
-        at,
-      )
+    if (!whole || p_paddr + BigInt(length) > end) {
+      refuse(at, `whole pages below ${hex(end)}`, `${hex(p_paddr)} + ${length}`)
     }
     const paddr = Number(p_paddr)
     const from = Math.max(paddr, placed)
     if (from >= paddr + length) continue
     placed = paddr + length
-    memory.generate(from, placed - from, (done, out) => source.readInto(offset + from - paddr + done, out))
+    pieces.push({ paddr: from, offset: offset + from - paddr, length: placed - from })
+    headers.push(at)
   }
-  return memory
+  return placeFile(memory, source, pieces, (i, expected, found) => refuse(headers[i] as number, expected, found))
 }
 
 /** What gdb and crash open. */

@@ -153,6 +153,10 @@ function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[
   if (name !== 'list') json.refuse('identity, offset:N or list')
   const list = regions.find((region) => region.name === 'p2m')
   if (!list || list.pages * PAGE_SIZE < pages * entryBytes) json.refuse('a region p2m that holds the list')
+  // What a list says is kept for every page, so all of it must be in the file.
+  const listed = Math.ceil((pages * entryBytes) / PAGE_SIZE)
+  const isThere = [...memory.pages()].some((run) => run.pfn <= list.pfn && list.pfn + listed <= run.pfn + run.pages)
+  if (!isThere) json.refuse('a list that is in the file')
   const at = paddrOf(list.pfn)
   const mfn = (pfn: number): number | undefined => {
     if (pfn < 0 || pfn >= pages) return undefined

@@ -7,6 +7,9 @@
 import { fromBase64 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
+/** Characters of a value that a message shows. */
+const SHOWN_MOST = 60
+
 /** A cursor into parsed JSON that knows its own path, so that a refusal can name it. */
 export class JsonValue {
   readonly #value: unknown
@@ -85,8 +88,17 @@ export class JsonValue {
   }
 
   refuse(expected: string): never {
-    const value = this.#value
-    const found = value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60)
-    throw new DomainBuilderError('bad-snapshot', `${this.#path} cannot be used`, { expected, found })
+    throw new DomainBuilderError('bad-snapshot', `${this.#path} cannot be used`, {
+      expected,
+      found: shown(this.#value),
+    })
   }
+}
+
+/** A value in a message; a list or an object may be of any depth and length. */
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  if (typeof value === 'object' && value !== null) return 'an object'
+  return JSON.stringify(typeof value === 'string' ? value.slice(0, SHOWN_MOST) : value).slice(0, SHOWN_MOST)
 }

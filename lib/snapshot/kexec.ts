@@ -28,6 +28,7 @@ import {
   refuseElf,
   sniffElf,
 } from './elf-file.js'
+import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { openPair } from './guest-json.js'
 import type { JsonValue } from './json.js'
@@ -198,16 +199,16 @@ function placeData(
   json: JsonValue,
   loads: readonly FileSegment[],
 ): GuestMemory {
-  for (const run of json.at('data').list(MAX_RUNS)) {
+  const runs = json.at('data').list(MAX_RUNS)
+  const pieces = runs.map((run) => {
     const [pfn, pages] = openPair(run)
     const paddr = paddrOf(pfn)
     const end = paddrOf(pfn + pages)
     const load = loads.find(({ p_paddr, length }) => paddr >= Number(p_paddr) && end <= Number(p_paddr) + length)
-    if (load === undefined || pages === 0 || pfn + pages > FRAMES_MAX) return run.refuse('pages that a segment has')
-    const at = load.offset + paddr - Number(load.p_paddr)
-    memory.generate(paddr, pages * PAGE_SIZE, (done, out) => source.readInto(at + done, out))
-  }
-  return memory
+    if (load === undefined || pfn + pages > FRAMES_MAX) return run.refuse('pages that a segment has')
+    return { paddr, offset: load.offset + paddr - Number(load.p_paddr), length: pages * PAGE_SIZE }
+  })
+  return placeFile(memory, source, pieces, (i, expected) => (runs[i] as JsonValue).refuse(expected))
 }
 
 /** What kexec_load(2) takes. */

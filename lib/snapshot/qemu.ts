@@ -17,14 +17,15 @@ import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
 import { elfHeader, loadHeader } from './elf-file.js'
+import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { openGuest, openRanges } from './guest-json.js'
+import type { JsonValue } from './json.js'
 import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
 import { DEFAULT_NAME, type RawSidecar, rawSidecar } from './raw.js'
 import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
-import { requireBytes } from './source.js'
 
 /** `format` of the qemu format's sidecar, by which it is told from the raw format's. */
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
@@ -134,8 +135,9 @@ function elfHeaders(runs: readonly FileRun[], entry: bigint): Uint8Array {
 /** What a BIOS would overwrite before the guest begins. */
 function lowPieces({ memory }: Domain): LowPiece[] {
   return [...memory.pages()]
-    .filter(({ pfn }) => paddrOf(pfn) < LOW_HOLE.end)
-    .map(({ pfn, pages }) => ({ paddr: paddrOf(pfn), bytes: memory.read(paddrOf(pfn), pages * PAGE_SIZE) }))
+    .map(({ pfn, pages }) => ({ paddr: paddrOf(pfn), end: Math.min(paddrOf(pfn + pages), LOW_HOLE.end) }))
+    .filter(({ paddr, end }) => paddr < end)
+    .map(({ paddr, end }) => ({ paddr, bytes: memory.read(paddr, end - paddr) }))
 }
 
 /** The highest free page below 640 KiB, or else the lowest above. */
@@ -183,18 +185,18 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
  */
 function openQemu(files: SnapshotSource): Domain {
   const json = readSidecar(files, QEMU_FORMAT)
-  const file = files.main
+  const runs = json.at('memory').at('data').list(PN_XNUM)
+  const pieces = runs.map((run) => {
+    const [pfn, pages, offset] = run.list(3)
+    if (!pfn || !pages || !offset) return run.refuse('pfn, pages and offset')
+    return {
+      paddr: paddrOf(pfn.integer(0, FRAMES_MAX)),
+      offset: offset.integer(0, Number.MAX_SAFE_INTEGER),
+      length: pages.integer(1, FRAMES_MAX) * PAGE_SIZE,
+    }
+  })
   const memory = new GuestMemory(openRanges(json.at('memory')))
-  for (const piece of json.at('memory').at('data').list(PN_XNUM)) {
-    const [pfn, pages, offset] = piece.list(3)
-    if (!pfn || !pages || !offset) return piece.refuse('pfn, pages and offset')
-    const at = offset.integer(0, Number.MAX_SAFE_INTEGER)
-    const paddr = paddrOf(pfn.integer(0, FRAMES_MAX))
-    const bytes = pages.integer(1, FRAMES_MAX) * PAGE_SIZE
-    if (!memory.covers(paddr, bytes)) piece.refuse('pages that the guest has')
-    requireBytes(file.size, at, bytes)
-    memory.generate(paddr, bytes, (done, out) => file.readInto(at + done, out))
-  }
+  placeFile(memory, files.main, pieces, (i, expected) => (runs[i] as JsonValue).refuse(expected))
   return openGuest(json, memory)
 }
 

@@ -9,6 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
+import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
 import type { JsonValue } from './json.js'
@@ -83,12 +84,12 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
       found: `${image.size}`,
     })
   }
-  for (const run of json.at('data').list(MAX_RUNS)) {
-    const [pfn, count] = openPair(run)
-    if (!memory.covers(paddrOf(pfn), count * PAGE_SIZE)) run.refuse('pages that the guest has')
-    memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) => image.readInto(paddrOf(pfn) + offset, out))
-  }
-  return memory
+  const runs = json.at('data').list(MAX_RUNS)
+  const pieces = runs.map(openPair).map(([pfn, pages]) => {
+    const paddr = paddrOf(pfn)
+    return { paddr, offset: paddr, length: pages * PAGE_SIZE }
+  })
+  return placeFile(memory, image, pieces, (i, expected) => (runs[i] as JsonValue).refuse(expected))
 }
 
 /** Guest memory in pfn order, and a sidecar. */

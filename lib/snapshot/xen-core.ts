@@ -25,7 +25,7 @@ import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory, type Run } from '../guest/memory.js'
-import { makeP2m } from '../guest/p2m.js'
+import type { P2m } from '../guest/p2m.js'
 import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
@@ -45,6 +45,7 @@ import {
   type Section,
   withinElf,
 } from './elf-file.js'
+import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { readBytes } from './records.js'
 import { flowing, type Part, SnapshotFile, solid, zeros } from './snapshot-file.js'
@@ -234,20 +235,19 @@ export function openXenCore(source: ByteSource): Domain {
   }
   const frames = readFrames(source, list, pages, pv)
   const place = (memory: GuestMemory): GuestMemory => {
-    for (const { pfn, first, count } of frames.runs) {
-      if (!memory.covers(paddrOf(pfn), count * PAGE_SIZE)) {
-        refuseElf(
-          'a page lies outside the guest',
-          `a pfn below ${memory.endPfn}`,
-          `${pfn}`,
-          list.offset + first * entryBytes,
-        )
-      }
-      memory.generate(paddrOf(pfn), count * PAGE_SIZE, (offset, out) =>
-        source.readInto(contents.offset + first * PAGE_SIZE + offset, out),
-      )
-    }
-    return memory
+    const pieces = frames.runs.map(({ pfn, first, count }) => ({
+      paddr: paddrOf(pfn),
+      offset: contents.offset + first * PAGE_SIZE,
+      length: count * PAGE_SIZE,
+    }))
+    return placeFile(memory, source, pieces, (i, expected, found) =>
+      refuseElf(
+        'a page lies outside the guest',
+        expected,
+        found,
+        list.offset + (frames.runs[i]?.first ?? 0) * entryBytes,
+      ),
+    )
   }
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (ours) return coreGuest(ours, place)
@@ -335,7 +335,10 @@ function openForeign(
   const shared = sections.get(DUMPCORE_SECTION.sharedInfo)
   const sharedInfo = new Uint8Array(PAGE_SIZE)
   if (shared) sharedInfo.set(readBytes(source, shared.offset, Math.min(shared.length, PAGE_SIZE), 'shared_info'))
-  const p2m = makeP2m({ function: (pfn) => frames.mfns.get(pfn), name: 'table' }, memory.endPfn)
+  // Of as many frames as the file has, not as many as it claims.
+  const { mfns } = frames
+  const pfns = new Map([...mfns].map(([pfn, mfn]) => [mfn, pfn]))
+  const p2m: P2m = { name: 'table', mfn: (pfn) => mfns.get(pfn), pfn: (mfn) => pfns.get(mfn) }
   const domain = {
     type: 'pv',
     abi,

@@ -8,14 +8,13 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Command } from '../../lib/cli/command.js'
 import { helpText } from '../../lib/cli/help.js'
 import { buildElf, xenNotes } from '../../lib/testing/index.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { MAIN, runCommand } from './command.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-cli-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -26,8 +25,8 @@ const file = (name: string, bytes?: Uint8Array | string): string => {
 }
 
 function xdb(args: readonly string[], input?: Uint8Array): { code: number | null; out: string; err: string } {
-  const ran = spawnSync(process.execPath, [MAIN, ...args], { input: input ?? '', encoding: 'utf8', maxBuffer: 2 ** 26 })
-  return { code: ran.status, out: ran.stdout, err: ran.stderr }
+  const { code, text, err } = runCommand(args, input === undefined ? {} : { input })
+  return { code, out: text, err }
 }
 
 const kernel = file('kernel', pvKernelFile())
@@ -52,7 +51,7 @@ t.test('build writes an image and a sidecar, sparse, and inspect says the same o
   ])
   t.equal(built.err, '')
   t.equal(built.code, 0)
-  const { output, format, ...said } = JSON.parse(built.out) as Record<string, unknown>
+  const { output, format, guest } = JSON.parse(built.out) as Record<string, unknown>
   t.equal(output, image)
   t.equal(format, 'raw')
   t.equal(statSync(image).size, 2 ** 30)
@@ -64,7 +63,8 @@ t.test('build writes an image and a sidecar, sparse, and inspect says the same o
   t.equal(sidecar.startInfo.cmd_line, 'root=/dev/xvda1 ro')
   for (const name of [image, `${image}.json`]) {
     const inspected = xdb(['inspect', name, '--json'])
-    t.same(JSON.parse(inspected.out), said, `inspect ${path.basename(name)}`)
+    const { schema: _, ...said } = JSON.parse(inspected.out) as Record<string, unknown>
+    t.same(said, guest, `inspect ${path.basename(name)}`)
   }
   t.match(xdb(['inspect', image]).out, /start_info {2,}|start_info at pfn/)
 })
@@ -87,7 +87,7 @@ t.test('p2m from a file, an offset, or neither', async (t) => {
   t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'list')
   t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '16', '--p2m', 'offset:0x100']).code, 0)
   t.equal(JSON.parse(xdb(['inspect', image, '--json']).out).p2m, 'offset:256')
-  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '32', '--p2m', `file:${p2m}`]).code, 1)
+  t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--memory', '32', '--p2m', `file:${p2m}`]).code, 2)
   t.equal(xdb(['build', kernel, '-o', image, '--type', 'pv', '--p2m', 'backwards']).code, 2)
 })
 
@@ -97,7 +97,7 @@ t.test('a kernel from standard input', async (t) => {
   t.equal(out.container, 'elf')
 })
 
-t.test('a refusal is one line that names the cause, exit 1, and nothing is written', async (t) => {
+t.test('a refusal is one line that names the cause, and nothing is written', async (t) => {
   const good = pvKernelFile()
   const noNotes = buildElf({ class: 64, entry: 0x100000, segments: [{ paddr: 0x100000, data: pattern(4096) }] })
   const unknown = pvKernelFile({ notes: { FEATURES: '!telepathy' } })
@@ -121,7 +121,7 @@ t.test('a refusal is one line that names the cause, exit 1, and nothing is writt
   for (const [name, bytes, args, expected] of cases) {
     const input = file('input', bytes)
     const refused = xdb(['build', input, '-o', file('refused.img'), ...args])
-    t.equal(refused.code, 1, name)
+    t.equal(refused.code, args.includes('--ramdisk') ? 2 : 1, name)
     t.match(refused.err.trimEnd(), expected, name)
     t.equal(refused.err.trimEnd().split('\n').length, 1, `${name}: one line`)
     t.equal(refused.out, '')
@@ -132,7 +132,7 @@ t.test('a refusal is one line that names the cause, exit 1, and nothing is writt
 
 t.test('an output that cannot be written', async (t) => {
   const refused = xdb(['build', kernel, '-o', file('no/such/folder/x.img')])
-  t.equal(refused.code, 1)
+  t.equal(refused.code, 2)
   t.match(refused.err, /^xen-domain-builder: cannot-write: /)
 })
 
@@ -170,7 +170,7 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
   const ran = xdb(['build', '--config', cfg, '-o', file('cfg.img'), '--json'])
   t.equal(ran.code, 0, ran.err)
   t.match(ran.err, /^[^\n]*guest\.cfg: for xl, not for a builder: disk\n$/)
-  t.match(JSON.parse(ran.out), { unused: ['disk'], unknown: [], warnings: [] })
+  t.match(JSON.parse(ran.out), { config: { unused: ['disk'], unknown: [], warnings: [] } })
   const odd = file(
     'odd.cfg',
     `kernel = "${kernel}"\nmemroy = 8\ncmdline = "a"\nroot = "b"\nvif = []\nmemory = 16\nzzz = 1\n`,
@@ -210,7 +210,7 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
     ['memory 5\n', /line 1, column 8/],
   ] as const) {
     const refused = xdb(['build', kernel, '--config', file('bad.cfg', text), '-o', file('bad.img')])
-    t.equal(refused.code, 1)
+    t.equal(refused.code, 2)
     t.match(refused.err, message)
   }
   const features = file('features.cfg', `kernel = "${kernel}"\nfeatures = "writable_page_tables"\n`)
@@ -226,7 +226,6 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
 
 t.test('usage: exit 2', async (t) => {
   const cases = [
-    [],
     ['frob'],
     ['build'],
     ['build', kernel],
@@ -238,7 +237,7 @@ t.test('usage: exit 2', async (t) => {
   ]
   for (const args of cases) {
     const ran = xdb(args)
-    t.equal(ran.code, 2, args.join(' ') || 'no arguments')
+    t.equal(ran.code, 2, args.join(' '))
     t.equal(ran.out, '')
     t.match(ran.err, /^xen-domain-builder: .+\nTry/)
   }
@@ -263,7 +262,7 @@ t.test(
       if (!command) continue
       const lines = helpText('xdb', command)
       t.equal(lines[0], `Usage: xdb ${command.usage}`)
-      for (const line of lines.slice(2)) t.ok(line.length <= 130, line)
+      for (const line of lines) t.ok(line.length <= 80, line)
       const listed = lines.flatMap((line) => /^ {2}(?:-\w, )?--([a-z0-9-]+)/.exec(line)?.[1] ?? [])
       t.same(listed.toSorted(), Object.keys(command.options).toSorted(), file)
       for (const [name, { type, value, choices = [] }] of Object.entries(command.options)) {

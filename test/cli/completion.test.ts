@@ -8,14 +8,14 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { type GUEST_TYPES, isFor } from '../../lib/cli/command.js'
 import { loadCommands, type NamedCommand } from '../../lib/cli/commands.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
+import { MAIN } from './command.js'
 import { openTerminal, type Terminal } from './terminal.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const BASH_COMPLETION = '/usr/share/bash-completion/bash_completion'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-tab-'))
@@ -34,6 +34,12 @@ const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 const INSERTED: readonly (readonly [typed: string, words: readonly string[]])[] = [
   ['xdb bu', ['build']],
   ['xen-domain-builder insp', ['inspect']],
+  ['xdb --json insp', ['--json', 'inspect']],
+  ['xdb --json --qui', ['--json', '--quiet']],
+  ['xdb --quiet build --memo', ['--quiet', 'build', '--memory']],
+  ['xdb --quiet inspect vml', ['--quiet', 'inspect', 'vmlinuz']],
+  ['xdb build --type linux --p2', ['build', '--type', 'linux', '--p2']],
+  ['xdb build --type linux --ramdisk-', ['build', '--type', 'linux', '--ramdisk-address']],
   ['xdb inspect vml', ['inspect', 'vmlinuz']],
   ['xdb inspect boo', ['inspect', 'boot']],
   ['xdb inspect my', ['inspect', 'my guest.img']],
@@ -63,6 +69,10 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
   const commands = await loadCommands()
   const options = (name: string): string[] =>
     Object.keys((commands.find((one) => one.name === name) as NamedCommand).command.options).map((word) => `--${word}`)
+  const optionsFor = (type: (typeof GUEST_TYPES)[number]): string[] => {
+    const { command } = commands.find((one) => one.name === 'build') as NamedCommand
+    return Object.entries(command.options).flatMap(([name, option]) => (isFor(option, type) ? [`--${name}`] : []))
+  }
   const files = ['vmlinuz', 'guest.cfg', 'boot/']
   return [
     ['xdb ', commands.map(({ name }) => name), files],
@@ -70,6 +80,11 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
     ['xdb read --', ['--virtual', '--json'], ['--memory']],
     ['xdb build --format ', ['raw', 'qemu', 'xl', 'xen-core', 'elf-core', 'kexec'], files],
     ['xdb build --ring ', ['0', '1', '3'], files],
+    ['xdb build --type linux --entry ', ['16', '32', '64'], files],
+    ['xdb build --type ', ['pv', 'pvh', 'linux', 'auto'], files],
+    ['xdb build --type linux --', [...optionsFor('linux'), '--json', '--memory'], ['--p2m', '--platform', 'vmlinuz']],
+    ['xdb build --type=pv --', [...optionsFor('pv'), '--json'], ['--platform', '--entry', '--reserve']],
+    ['xdb build --type auto --', options('build'), []],
     ['xdb inspect ', files, ['--json']],
   ]
 }

@@ -18,13 +18,12 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { COMMANDS } from '../../lib/cli/commands.js'
 import { closest } from '../../lib/closest.js'
 import { linuxKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { MAIN, runCommand } from './command.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-mistakes-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 /** What env(1) runs: without the hooks that tap puts into every Node, which take longer than the command does. */
@@ -32,8 +31,8 @@ const node = ['-u', 'NODE_OPTIONS', process.execPath, MAIN]
 const put = (name: string, content: Uint8Array | string = ''): void => writeFileSync(path.join(folder, name), content)
 
 function xdb(args: readonly string[], input: Uint8Array | string = '') {
-  const ran = spawnSync('env', [...node, ...args], { cwd: folder, input, encoding: 'utf8' })
-  return { code: ran.status, out: ran.stdout, err: ran.stderr }
+  const { code, text, err } = runCommand(args, { cwd: folder, input })
+  return { code, out: text, err }
 }
 
 put('kernel', pvKernelFile())
@@ -49,13 +48,13 @@ symlinkSync('kernel', path.join(folder, 'link'))
 /** A snapshot's line of no kernel is a raw image's too, where its sidecar was lost. */
 const NO_SNAPSHOT = 'expected one of those that build writes (a raw or qemu one is known by the'
 
-/** What is typed, the exit code, and the line; of a usage error the second line says where to look. */
+/** What is typed, the exit status, and the line; where the line has no code, a second one says where to look. */
 const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[] = [
-  ['', 2, 'no command given'],
   ['biuld', 2, "no command 'biuld'; did you mean build?"],
   ['inspekt kernel', 2, "no command 'inspekt'; did you mean inspect?"],
   ['xyzzy', 2, "no command 'xyzzy'"],
-  ['--json inspect kernel', 2, "the command comes first, before '--json'"],
+  ['--memory 64 build', 2, "the command comes first, before '--memory'"],
+  ['--jsn inspect kernel', 2, "the command comes first, before '--jsn'; did you mean --json?"],
   ['constructor', 2, "no command 'constructor'"],
   ['inspect', 2, 'inspect needs FILE; usage: xen-domain-builder inspect FILE'],
   ['read guest.img 0', 2, 'read needs LENGTH; usage: xen-domain-builder read SNAPSHOT ADDRESS LENGTH [--virtual]'],
@@ -71,9 +70,22 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ],
   ['build kernel -o x --compress', 2, '--compress needs a HOW'],
   [
-    'build kernel -o x --memory --json',
+    'build kernel -o x --memory --quiet',
     2,
-    "--memory needs a SIZE; '--json' looks like an option (else: --memory=--json)",
+    "--memory needs a SIZE; '--quiet' looks like an option (else: --memory=--quiet)",
+  ],
+  ['build kernel -o x --initrd y', 2, "build has no option '--initrd'; did you mean --ramdisk?"],
+  ['build kernel -o x --append=quiet', 2, "build has no option '--append'; did you mean --cmdline?"],
+  ['build kernel -o x -append quiet', 2, "build has no option '-append'; did you mean --cmdline?"],
+  ['build kernel -o x -m 64', 2, "build has no option '-m'; did you mean --memory?"],
+  ['build -kernel kernel -o x', 2, "build has no option '-kernel'; KERNEL is given without an option"],
+  ['build --kernel kernel -o x', 2, "build has no option '--kernel'; KERNEL is given without an option"],
+  ['build kernel -o x --cpus 2', 2, "build has no option '--cpus'; did you mean --vcpus?"],
+  ['build kernel -o x --pvh', 2, "build has no option '--pvh'; did you mean --type?"],
+  [
+    'convert guest.img -o x.xl --output-format xl',
+    2,
+    "convert has no option '--output-format'; did you mean --format?",
   ],
   ['build kernel -o x --quiet=1', 2, "--quiet takes no value; not '1'"],
   ['build kernel', 2, 'build needs -o FILE'],
@@ -91,36 +103,35 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['check guest.xl --type pv', 2, '--type is for a kernel; guest.xl is a snapshot'],
   ['extract kernel -o x --relocs x', 2, "-o and --relocs are both 'x'"],
   ['map guest.img -o x.png', 2, "-o names a file that ends in .svg or .html; not 'x.png'"],
-  ['inspect folder', 1, 'cannot-read: folder: is a directory'],
-  ['inspect missing', 1, 'cannot-read: missing: no such file or directory'],
-  ['inspect kernel/x', 1, 'cannot-read: kernel/x: not a directory'],
-  ['inspect missing --json', 1, 'cannot-read: missing: no such file or directory'],
+  ['inspect folder', 2, 'cannot-read: folder: is a directory'],
+  ['inspect missing', 2, 'cannot-read: missing: no such file or directory'],
+  ['inspect kernel/x', 2, 'cannot-read: kernel/x: not a directory'],
   [
     'inspect empty',
     1,
     'not-a-kernel: the file is no kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
   ],
-  ['map zeros', 1, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
-  ['validate text', 1, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
-  ['run kernel', 1, 'unknown-format: kernel is a kernel: expected a snapshot'],
+  ['map zeros', 2, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
+  ['validate text', 2, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
+  ['run kernel', 2, 'unknown-format: kernel is a kernel: expected a snapshot'],
   [
     'build kernel -o x.xl --type linux',
-    1,
+    2,
     "bad-config: Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
   ],
-  ['build kernel -o x --ramdisk folder', 1, 'cannot-read: folder: is a directory'],
-  ['build kernel -o missing/x', 1, 'cannot-write: missing/x: there is no directory missing'],
-  ['build kernel -o text/x', 1, 'cannot-write: text/x: there is no directory text'],
-  ['build kernel -o folder', 1, 'cannot-write: folder: is a directory'],
-  ['build kernel -o /dev/null', 1, 'cannot-write: /dev/null: is no regular file; -o - writes to standard output'],
-  ['build kernel -o kernel', 1, 'cannot-write: kernel: is an input, which is never changed'],
-  ['build kernel -o same-kernel --format xl', 1, 'cannot-write: same-kernel: is an input, which is never changed'],
-  ['build link -o kernel', 1, 'cannot-write: kernel: is an input, which is never changed'],
-  ['convert guest.img -o guest.img', 1, 'cannot-write: guest.img: is an input, which is never changed'],
-  ['convert guest.xl -o guest.xl', 1, 'cannot-write: guest.xl: is an input, which is never changed'],
+  ['build kernel -o x --ramdisk folder', 2, 'cannot-read: folder: is a directory'],
+  ['build kernel -o missing/x', 2, 'cannot-write: missing/x: there is no directory missing'],
+  ['build kernel -o text/x', 2, 'cannot-write: text/x: there is no directory text'],
+  ['build kernel -o folder', 2, 'cannot-write: folder: is a directory'],
+  ['build kernel -o /dev/null', 2, 'cannot-write: /dev/null: is no regular file; -o - writes to standard output'],
+  ['build kernel -o kernel', 2, 'cannot-write: kernel: is an input, which is never changed'],
+  ['build kernel -o same-kernel --format xl', 2, 'cannot-write: same-kernel: is an input, which is never changed'],
+  ['build link -o kernel', 2, 'cannot-write: kernel: is an input, which is never changed'],
+  ['convert guest.img -o guest.img', 2, 'cannot-write: guest.img: is an input, which is never changed'],
+  ['convert guest.xl -o guest.xl', 2, 'cannot-write: guest.xl: is an input, which is never changed'],
   [
     'diff guest.img text',
-    1,
+    2,
     'not-a-kernel: text: the file is no kernel: expected an ELF or a Linux bzImage, found a text file',
   ],
 ]
@@ -132,7 +143,7 @@ t.test('each is one line, on standard error alone, and nothing is written or cha
   for (const [typed, code, line] of MISTAKES) {
     const [command = ''] = typed.split(' ')
     const known = Object.hasOwn(COMMANDS, command)
-    const more = code === 1 ? '' : `Try 'xen-domain-builder ${known ? `${command} ` : ''}--help'.\n`
+    const more = /^[a-z-]+: /.test(line) ? '' : `Try 'xen-domain-builder ${known ? `${command} ` : ''}--help'.\n`
     t.same(xdb(typed.split(' ').filter(Boolean), pvKernelFile()), {
       code,
       out: '',
@@ -148,7 +159,7 @@ t.test('paths in an xl.cfg are taken from where the command runs, as by xl', asy
   put('folder/near.cfg', 'kernel = "near"\n')
   put('folder/near')
   t.match(xdb(['build', '--config', 'folder/near.cfg', '-o', 'x.img']), {
-    code: 1,
+    code: 2,
     err: [
       'folder/near.cfg: near lies beside this file; paths in it are taken from where the command runs\n',
       'xen-domain-builder: cannot-read: near: no such file or directory\n',
@@ -183,11 +194,11 @@ t.test('standard output that is closed, full or not read', async (t) => {
       encoding: 'utf8',
     })
   const full = shell('"$0" "$1" inspect kernel >/dev/full')
-  t.match(full, { status: 1, stderr: 'xen-domain-builder: cannot-write: standard output: no space left on device\n' })
-  t.match(shell('"$0" "$1" convert guest.img --format xl -o - >/dev/full').status, 1)
+  t.match(full, { status: 2, stderr: 'xen-domain-builder: cannot-write: standard output: no space left on device\n' })
+  t.match(shell('"$0" "$1" convert guest.img --format xl -o - >/dev/full').status, 2)
   t.match(shell('"$0" "$1" inspect kernel >&-'), { status: 0, stderr: '' })
   t.match(shell('set -o pipefail; "$0" "$1" map guest.img | head -1'), { status: 0, stderr: '' })
-  t.match(shell('"$0" "$1" inspect missing 2>&-'), { status: 1, stdout: '' })
+  t.match(shell('"$0" "$1" inspect missing 2>&-'), { status: 2, stdout: '' })
   t.match(shell('"$0" "$1" inspect - <&-'), { status: 1, stderr: /it is empty\n$/ })
 })
 
@@ -202,7 +213,7 @@ t.test('run where there is no QEMU', async (t) => {
     ran.stderr,
     'xen-domain-builder: cannot-read: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
   )
-  t.equal(ran.status, 1)
+  t.equal(ran.status, 2)
 })
 
 t.test('what is suggested, and what is not', async (t) => {

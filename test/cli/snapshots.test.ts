@@ -8,21 +8,20 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
+import { MAIN, runCommand } from './command.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-snapshots-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const file = (name: string): string => path.join(folder, name)
 
 function xdb(args: readonly string[], input?: Uint8Array): { code: number | null; out: Buffer; err: string } {
-  const ran = spawnSync(process.execPath, [MAIN, ...args], { input: input ?? '', maxBuffer: 2 ** 28 })
-  return { code: ran.status, out: ran.stdout, err: ran.stderr.toString() }
+  const { code, out, err } = runCommand(args, input === undefined ? {} : { input })
+  return { code, out, err }
 }
 
 const kernel = file('kernel')
@@ -98,9 +97,9 @@ t.test(
       t.equal(ran.code, code, args.join(' '))
       t.match(ran.err, why)
       // A usage error says where there is help, on a line of its own.
-      t.equal(ran.err.trimEnd().split('\n').length, code, 'one line')
+      t.equal(ran.err.trimEnd().split('\n').length, /^Try /m.test(ran.err) ? 2 : 1, 'one line')
     }
-    refused(['validate', saved], 1, /bad-config: only a PV guest has page tables that Xen validates: .* found hvm\n$/)
+    refused(['validate', saved], 2, /bad-config: only a PV guest has page tables that Xen validates: .* found hvm\n$/)
     for (const format of ['qemu', 'kexec'])
       refused(
         ['convert', saved, '-o', file('no'), '--format', format],
@@ -149,7 +148,7 @@ t.test('check: a sound snapshot, one that is cut, one whose page tables Xen woul
   const sound = file('sound.xl')
   t.equal(xdb(['build', kernel, '-o', sound, '--format', 'xl', ...asked]).code, 0)
   t.same(xdb(['check', sound]), { code: 0, out: Buffer.from('Xen would accept these page tables\n'), err: '' })
-  t.equal(xdb(['check', sound, '--json']).out.toString(), '[]\n')
+  t.match(JSON.parse(xdb(['check', sound, '--json']).out.toString()), { violations: [] })
   t.equal(xdb(['check', sound, '--type', 'pv']).code, 2, 'a type is for a kernel')
   const bytes = readFileSync(sound)
   for (const length of [40, bytes.length >> 1, bytes.length - 1]) {
@@ -324,7 +323,7 @@ t.test('an output that becomes too long is said in one line, and nothing is left
     for (const format of ['raw', 'xl', 'xen-core', 'elf-core']) {
       const args = ['build', kernel, '-o', path.join(output, 'x'), '--format', format, '--memory', '64']
       const ran = spawnSync('bash', ['-c', `${limit}; exec "$@"`, 'bash', 'env', ...bare(args)], { encoding: 'utf8' })
-      t.equal(ran.status, 1, format)
+      t.equal(ran.status, 2, format)
       t.match(ran.stderr, /^xen-domain-builder: cannot-write: [^\n]*\n$/)
       t.match(ran.stderr, why)
       t.same(readdirSync(output), [])
@@ -345,7 +344,7 @@ t.test('a name that cannot be had: none of the files appears', async (t) => {
   const output = file('half')
   mkdirSync(path.join(output, 'x.json'), { recursive: true })
   const refused = xdb(['build', kernel, '-o', path.join(output, 'x'), '--memory', '16'])
-  t.equal(refused.code, 1)
+  t.equal(refused.code, 2)
   t.match(refused.err, /^xen-domain-builder: cannot-write: [^\n]*directory[^\n]*\n$/)
   t.same(readdirSync(output), ['x.json'])
 })
@@ -357,13 +356,13 @@ t.test('standard output that goes away or is full', async (t) => {
   }
   const build = ['build', kernel, '-o', '-', '--format', 'xl', '--memory', '64G']
   const gone = shell('{ { "$@"; echo $? >&3; } | head -c 9 >/dev/null; } 3>&1', build)
-  t.equal(gone.code, 1, 'half a snapshot is no success')
+  t.equal(gone.code, 2, 'half a snapshot is no success')
   t.match(gone.err, /^xen-domain-builder: cannot-write: standard output: [^\n]*\n$/)
   const text = shell('{ { sleep 0.2; "$@"; echo $? >&3; } | true; } 3>&1', ['inspect', kernel])
   t.same(text, { code: 0, err: '' }, 'of a text, a reader takes what it wants')
   for (const args of [build, ['inspect', kernel]]) {
     const full = shell('{ "$@" >/dev/full; echo $? >&3; } 3>&1', args)
-    t.equal(full.code, 1)
+    t.equal(full.code, 2)
     t.match(full.err, /^xen-domain-builder: cannot-write: standard output: no space left on device\n$/)
   }
 })

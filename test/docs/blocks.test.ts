@@ -31,6 +31,12 @@ t.test('every page is typed by a test', (t) => {
   t.end()
 })
 
+t.test('no page types a name that npx would fetch from somebody else', (t) => {
+  for (const { command } of pages.flatMap(sessionsOf).flatMap(({ commands }) => commands))
+    t.notMatch(command, /npx xdb\b/)
+  t.end()
+})
+
 t.test('what the tests of pages leave out is listed, and nothing besides', (t) => {
   const left = pages.flatMap(sessionsOf).filter(runsElsewhere)
   t.same(left.flatMap(({ commands }) => commands.map(({ command }) => command)).sort(), Object.keys(ELSEWHERE).sort())

@@ -17,7 +17,7 @@ import {
   readHvmStartInfo,
   readKernel,
 } from '../../lib/index.js'
-import { regionAt } from '../../lib/inspect/explain.js'
+import { regionAt } from '../../lib/inspect/frames.js'
 import { openXl } from '../../lib/snapshot/xen-save.js'
 import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'

@@ -1,0 +1,32 @@
+/**
+ * The answers that --json gives: the name and version of each, by which a program knows its shape.
+ *
+ * Source: schemas/NAME-VERSION.json, one JSON Schema for each; they are published with the package.
+ * Gotcha: a published schema never changes. Another shape is another version: a new file there, and its number here.
+ */
+
+/** Every answer, and the version that is given now. */
+export const ANSWERS = {
+  error: 1,
+  help: 1,
+  version: 1,
+  kernel: 1,
+  guest: 1,
+  verdicts: 1,
+  violations: 1,
+  extract: 1,
+  map: 1,
+  drawing: 1,
+  walk: 1,
+  build: 1,
+  convert: 1,
+  read: 1,
+  'guest-diff': 1,
+  'kernel-diff': 1,
+  completion: 1,
+} as const
+/** One of the keys of ANSWERS. */
+export type AnswerName = keyof typeof ANSWERS
+
+/** The member `schema` of an answer: `xen-domain-builder/guest/1`. */
+export const schemaOf = (name: AnswerName): string => `xen-domain-builder/${name}/${ANSWERS[name]}`

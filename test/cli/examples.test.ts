@@ -1,0 +1,84 @@
+/**
+ * Every example of every --help, typed: it works as it stands, and --help ends with it.
+ *
+ * Source: `examples` of each command; GENERAL_EXAMPLES.
+ * Gotcha: QEMU is a program of ours that ends at once: what is looked at is the command, not the guest.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { loadCommands, PROGRAM } from '../../lib/cli/commands.js'
+import { GENERAL_EXAMPLES, generalHelp, helpText } from '../../lib/cli/help.js'
+import { buildBzImage, buildElf, patternBytes, xenNotes } from '../../lib/testing/index.js'
+import { MAIN } from './command.js'
+
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-examples-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const put = (name: string, content: Uint8Array | string, mode = 0o644): void =>
+  writeFileSync(path.join(folder, name), content, { mode })
+
+put('xdb', `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`, 0o755)
+put('qemu-system-x86_64', '#!/bin/sh\nexit 0\n', 0o755)
+put('initrd.img', patternBytes(5000))
+put(
+  'vmlinuz',
+  buildBzImage({
+    payload: gzipSync(
+      buildElf({
+        class: 64,
+        entry: 0x1000000n,
+        segments: [{ paddr: 0x1000000, vaddr: 0xffffffff81000000n, data: patternBytes(5000) }],
+        notes: xenNotes({
+          XEN_VERSION: 'xen-3.0',
+          LOADER: 'generic',
+          GUEST_OS: 'linux',
+          VIRT_BASE: 0xffffffff80000000n,
+          ENTRY: 0xffffffff81000000n,
+          PHYS32_ENTRY: [0x1000000],
+        }),
+      }),
+    ),
+  }),
+)
+
+const type = (line: string) =>
+  spawnSync('env', ['-u', 'NODE_OPTIONS', 'bash', '-c', `set -o pipefail; ${line}`], {
+    cwd: folder,
+    env: { ...process.env, PATH: `${folder}:${process.env.PATH}` },
+    encoding: 'utf8',
+  })
+
+t.test('each works', async (t) => {
+  const commands = await loadCommands()
+  const examples = commands.flatMap(({ name, command }) => {
+    t.ok(command.examples.length > 0, `${name} has examples`)
+    t.same(
+      helpText(PROGRAM, command).slice(-command.examples.length - 1),
+      ['Examples:', ...command.examples.map((words) => `  xdb ${words}`)],
+      `${name} --help ends with them`,
+    )
+    return command.examples
+  })
+  t.same(
+    generalHelp().slice(-GENERAL_EXAMPLES.length),
+    GENERAL_EXAMPLES.map((words) => `  xdb ${words}`),
+  )
+  const made = type('xdb build vmlinuz -o other.img --memory 256M --cmdline quiet')
+  t.equal(made.status, 0, made.stderr)
+  // What builds comes first: the others are about what it made.
+  const builds = examples.filter((words) => words.startsWith('build'))
+  for (const words of new Set([...GENERAL_EXAMPLES, ...builds, ...examples])) {
+    const { status, stderr } = type(`xdb ${words}`)
+    t.equal(stderr, '', words)
+    t.equal(status, words.startsWith('diff guest.img') ? 1 : 0, words)
+  }
+})
+
+t.test('no line is wider than a terminal', async (t) => {
+  const helps = (await loadCommands()).map(({ command }) => helpText(PROGRAM, command))
+  for (const line of [generalHelp(), ...helps].flat()) if (line.length > 80) t.fail(line)
+  t.pass('looked at all')
+})
