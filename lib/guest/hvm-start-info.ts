@@ -45,6 +45,9 @@ export interface FoundHvmStartInfo {
 /** Far above what any guest is given, far below what hurts. */
 const MAX_ENTRIES = 4096
 
+/** Characters of all command lines: modules may share one text, so their sum is what is bounded. */
+const TEXT_MAX = 1 << 18
+
 /**
  * Decodes hvm_start_info where the boot information says it is, and follows its addresses.
  * @throws DomainBuilderError `bad-config` for a guest that has none, `bad-snapshot` for one that contradicts itself,
@@ -73,7 +76,16 @@ export function readHvmStartInfo(domain: Domain): FoundHvmStartInfo {
   }
   if (version > 0) memory.readInto(paddr, bytes)
   const fields = HvmStartInfo.decode(bytes)
-  const text = (at: bigint) => readCString(memory, narrow(at, 'cmdline_paddr'))
+  let room = TEXT_MAX
+  const text = (at: bigint) => {
+    const found = readCString(memory, narrow(at, 'cmdline_paddr'))
+    room -= found.length
+    if (room >= 0) return found
+    throw new DomainBuilderError('bad-snapshot', 'the command lines of hvm_start_info are too long', {
+      expected: `at most ${TEXT_MAX} characters in all`,
+      found: 'more',
+    })
+  }
   const modules = readList(memory, HvmModlistEntry, fields.modlist_paddr, fields.nr_modules, 'nr_modules')
   return {
     paddr,

@@ -27,8 +27,10 @@ import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
 
 const NOTE_ALIGN = 4
-/** Notes are read whole: sidecars of large guests have a few MB. */
-const NOTES_MAX = 256 << 20
+/** Bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
+const NOTES_MAX = 64 << 20
+/** Notes of one file: each vcpu has a few. */
+const NOTES_COUNT_MAX = 1 << 15
 const MAX_SECTIONS = 64
 
 export interface CoreNote {
@@ -67,6 +69,9 @@ export function readNotes(source: ByteSource, offset: number, length: number): F
       refuseElf('a note runs past its part of the file', `${length - at} bytes`, `${end - at}`, offset + at)
     }
     const owner = decodeLatin1(bytes.subarray(name, name + n_namesz)).replace(/\0.*$/s, '')
+    if (notes.length === NOTES_COUNT_MAX) {
+      refuseElf('there are too many notes', `at most ${NOTES_COUNT_MAX}`, 'more', offset + at)
+    }
     notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz), offset: offset + at })
     at = end
   }
@@ -174,10 +179,24 @@ export function readSegments(source: ByteSource): { segments: FileSegment[]; not
     const { p_type, p_paddr, p_memsz, p_offset, p_filesz } = Phdr64.decode(bytes, i * Phdr64.size)
     return { p_type, p_paddr, p_memsz, at, ...fileRange(source, p_offset, p_filesz, `segment ${i}`, at) }
   })
-  const notes = segments
-    .filter(({ p_type }) => p_type === PT_NOTE)
-    .flatMap(({ offset, length }) => readNotes(source, offset, length))
-  return { segments, notes }
+  return { segments, notes: readAllNotes(source, segments) }
+}
+
+/** The notes of all parts. Parts may show the same bytes, so their sum is what is bounded. */
+function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): FoundNote[] {
+  const parts = segments.filter(({ p_type }) => p_type === PT_NOTE)
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  if (length > NOTES_MAX) {
+    refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes in all`, `${length}`, parts[0]?.at ?? 0)
+  }
+  const notes: FoundNote[] = []
+  for (const { offset, length, at } of parts) {
+    for (const note of readNotes(source, offset, length)) notes.push(note)
+    if (notes.length > NOTES_COUNT_MAX) {
+      refuseElf('there are too many notes', `at most ${NOTES_COUNT_MAX}`, 'more', at)
+    }
+  }
+  return notes
 }
 
 export function refuseElf(what: string, expected: string, found: string, offset: number): never {
