@@ -11,7 +11,7 @@ import { V86 } from 'v86'
 export interface Machine {
   /** Bytes of memory, a multiple of 128 KiB. */
   readonly bytes: number
-  /** The 64 KiB that the processor starts in, as bootRom and qemuSnapshot make them. */
+  /** The 64 KiB that the processor starts in, as bootRom and the qemu format make them. */
   readonly rom: Uint8Array
   /** What lies in memory, by physical address in bytes; everything else is zero. */
   readonly content: Iterable<{ readonly paddr: number; readonly bytes: Uint8Array }>

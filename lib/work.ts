@@ -83,16 +83,19 @@ export async function breathe(): Promise<void> {
 /** Work that stops after each slice of a few milliseconds. */
 export type Slices<T> = Generator<void, T>
 
+/** Does all slices at once. */
+export function atOnce<T>(slices: Slices<T>): T {
+  for (;;) {
+    const next = slices.next()
+    if (next.done) return next.value
+  }
+}
+
 /**
  * Does all slices; the event loop has its turns in between. Progress is told after each of those, and at the end.
  * @param total bytes in all. @param done how many of them are done. @throws the signal's reason.
  */
-export async function doSlices<T>(
-  slices: Slices<T>,
-  total: number,
-  done: () => number,
-  options: WorkOptions = {},
-): Promise<T> {
+export async function doSlices<T>(slices: Slices<T>, options: WorkOptions = {}, total = 0, done = () => 0): Promise<T> {
   const work = new Work(total, options)
   for (;;) {
     const next = slices.next()

@@ -5,6 +5,7 @@
  * Gotcha: exit 1 when it would not; what is wrong is the answer and goes to standard output.
  */
 import type { Domain } from '../guest/domain.js'
+import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
 import { describeViolation, showPath, validate } from '../inspect/validate.js'
 import { type Command, type Invocation, Refused } from './command.js'
 import { openDomain } from './input.js'
@@ -20,17 +21,23 @@ export const command: Command = {
   },
 }
 
-/** Prints every violation of a PV guest, or that there is none. @throws Refused where there are any. */
+/**
+ * Prints every violation of a PV guest, or that there is none, and what else is worth knowing.
+ * @throws Refused where there are any.
+ */
 export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {
   const violations = validate(domain)
+  const hypercallPage = findHypercallPage(domain)
   progress.end()
   answer(
     'violations',
-    () => ({ violations: violations.map(describeViolation) }),
-    () =>
-      violations.length === 0
+    () => ({ violations: violations.map(describeViolation), ...(hypercallPage ? { hypercallPage } : {}) }),
+    () => [
+      ...(violations.length === 0
         ? ['Xen would accept these page tables']
-        : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`),
+        : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)),
+      ...hypercallText(hypercallPage),
+    ],
   )
   if (violations.length > 0) throw new Refused()
 }

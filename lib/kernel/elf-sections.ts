@@ -10,6 +10,7 @@ import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf
 import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
+import type { Slices } from '../work.js'
 
 /** One section header, read only where something falls back on sections. */
 export interface Section {
@@ -95,8 +96,11 @@ export interface Sections {
   readonly outside: readonly Section[]
 }
 
+/** Headers that are read in one slice. */
+export const HEADERS_IN_SLICE = 2 ** 10
+
 /** Every header but null ones. */
-export function readSections(bytes: Uint8Array, table: SectionTable): Sections {
+export function* readSections(bytes: Uint8Array, table: SectionTable): Slices<Sections> {
   const shdr = table.is64 ? Shdr64 : Shdr32
   const at = (index: number) => table.offset + index * table.entsize
   const strings = table.names > 0 && table.names < table.count ? shdr.decode(bytes, at(table.names)) : undefined
@@ -105,6 +109,7 @@ export function readSections(bytes: Uint8Array, table: SectionTable): Sections {
 
   const sections: { inside: Section[]; outside: Section[] } = { inside: [], outside: [] }
   for (let index = 1; index < table.count; index++) {
+    if (index % HEADERS_IN_SLICE === 0) yield
     const header = shdr.decode(bytes, at(index))
     if (header.sh_type === SHT_NULL) continue
     const [offset, size] = [BigInt(header.sh_offset), BigInt(header.sh_size)]

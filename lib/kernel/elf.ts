@@ -22,7 +22,15 @@ import {
 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
-import { endOfSections, readSections, type Section, type Sections, sectionTable } from './elf-sections.js'
+import { atOnce, type Slices } from '../work.js'
+import {
+  endOfSections,
+  HEADERS_IN_SLICE,
+  readSections,
+  type Section,
+  type Sections,
+  sectionTable,
+} from './elf-sections.js'
 
 export type { Section } from './elf-sections.js'
 
@@ -133,10 +141,10 @@ export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readon
 }
 
 /**
- * Reads the header and the segments; sections only when they are asked for.
+ * Reads the header and the segments; sections only when they are asked for, unless there are thousands.
  * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`.
  */
-export function parseElf(bytes: Uint8Array): ElfImage {
+export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
   if (!isElf(bytes)) {
     throw new DomainBuilderError('not-a-kernel', 'the file does not begin with the ELF magic', { offset: 0 })
   }
@@ -178,18 +186,24 @@ export function parseElf(bytes: Uint8Array): ElfImage {
     })
   }
 
-  const segments = (parser.parsePrograms(buffer, header) as ProgramHeader[]).map((program, i) =>
-    checkSegment(program, bytes.length, is64, header.phoff + i * phdr.size),
-  )
+  const segments: Segment[] = []
+  while (segments.length < header.phnum) {
+    const phoff = header.phoff + segments.length * phdr.size
+    const phnum = Math.min(header.phnum - segments.length, HEADERS_IN_SLICE)
+    const programs = parser.parsePrograms(buffer, { ...header, phoff, phnum }) as ProgramHeader[]
+    segments.push(...programs.map((one, i) => checkSegment(one, bytes.length, is64, phoff + i * phdr.size)))
+    yield
+  }
 
   const table = sectionTable(bytes, is64)
   const programEnd = segments.reduce(
     (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
     Math.max(ehdr.size, tableEnd),
   )
-  let read: Sections | undefined
+  // So many that they take more than one slice are read now, others when somebody asks.
+  let read = table.count > HEADERS_IN_SLICE ? yield* readSections(bytes, table) : undefined
   const sections = (): Sections => {
-    read ??= readSections(bytes, table)
+    read ??= atOnce(readSections(bytes, table))
     return read
   }
   return {

@@ -18,7 +18,7 @@ import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
 import { decode } from './payload.js'
-import { bzImageElf, type Decompress, decompressFile, within } from './unwrap.js'
+import { bzImageElf, type Decompress, decompressFile, type Parse, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
 /** What a kernel file says. Absent is undefined, never a magic number. */
@@ -77,22 +77,24 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
     logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
     return decoded
   }
+  const quietly = options.signal === undefined ? {} : { signal: options.signal }
+  const parse: Parse = (elf) => doSlices(parseElf(elf), quietly)
   options.signal?.throwIfAborted()
 
   const codec = isElf(bytes) || hasSetupHeader(bytes) ? undefined : sniffCodec(bytes)
   const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, decompress)
-  const content = await readContent(inner, decompress, codec)
+  const content = await readContent(inner, decompress, parse, codec)
   const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
   const { elf } = content
   if (elf === undefined) return { ...content, ...wrapping, sha256: await sha256(bytes, options), notes: [] }
   logKernel('ELF%d, e_machine %d, e_entry %s, %d segments', elf.class, elf.machine, hex(elf.entry), elf.segments.length)
-  const read = () => {
-    const notes = readNotes(elf)
+  const read = async () => {
+    const notes = await doSlices(readNotes(elf), quietly)
     const xen = xenParams(elf, notes)
     return { notes, ...(xen === undefined ? {} : { xen }) }
   }
   // Offsets count from the ELF, which is only the file where nothing is around it.
-  const said = elf.bytes === bytes ? read() : within('the ELF', read)
+  const said = await (elf.bytes === bytes ? read() : within('the ELF', read))
   return { ...content, ...wrapping, sha256: await sha256(bytes, options), ...said }
 }
 
@@ -108,14 +110,16 @@ type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 async function readContent(
   bytes: Uint8Array,
   decompress: Decompress,
+  parse: Parse,
   wrapped: CodecName | undefined,
 ): Promise<Content> {
-  const inside = <T>(act: () => T): T => (wrapped === undefined ? act() : within(`the ${wrapped} file`, act))
-  if (isElf(bytes)) return { container: 'elf', elf: inside(() => parseElf(bytes)) }
+  const inside = async <T>(act: () => T | Promise<T>): Promise<T> =>
+    wrapped === undefined ? act() : within(`the ${wrapped} file`, act)
+  if (isElf(bytes)) return { container: 'elf', elf: await inside(() => parse(bytes)) }
   if (hasSetupHeader(bytes)) {
-    const image = inside(() => parseBzImage(bytes))
+    const image = await inside(() => parseBzImage(bytes))
     logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
-    return { container: 'bzImage', ...(await bzImageElf(bytes, image, decompress)), linux: { ...image, bytes } }
+    return { container: 'bzImage', ...(await bzImageElf(bytes, image, decompress, parse)), linux: { ...image, bytes } }
   }
   const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
   const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`
@@ -136,5 +140,5 @@ async function sha256(bytes: Uint8Array, options: ReadKernelOptions): Promise<st
     }
     return toHex(hash.digest())
   }
-  return doSlices(slices(), bytes.length, () => done, stepOptions('hash', options))
+  return doSlices(slices(), stepOptions('hash', options), bytes.length, () => done)
 }

@@ -13,6 +13,7 @@ import { decodeLatin1, encodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
+import type { Slices } from '../work.js'
 import type { ElfImage } from './elf.js'
 
 /** An ELF note as the file has it. */
@@ -39,6 +40,7 @@ export interface ElfNote {
 
 /** As many as Xen reads; a kernel has a dozen. */
 const NOTES_MAX = 65536
+const NOTES_IN_SLICE = 2 ** 10
 /** A longer owner, or a longer text, is nothing that Xen would read either (ELF_MAX_STRING_LENGTH). */
 const TEXT_MAX = 4096
 /** Notes lie at multiples of this. */
@@ -61,19 +63,19 @@ interface NoteRange {
  * Every note of the file, in its order. Sections are read only where no segment holds a note of Xen's.
  * @throws DomainBuilderError `truncated` or `bad-note`, where the walk would otherwise be lost.
  */
-export function readNotes(elf: ElfImage): ElfNote[] {
+export function* readNotes(elf: ElfImage): Slices<ElfNote[]> {
   const notes: ElfNote[] = []
   for (const { type, offset, filesz, align } of elf.segments) {
     // Some binutils leave p_offset 0 in a note segment: what it covers is the ELF header.
     if (type !== PT_NOTE || offset === 0) continue
-    walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, notes)
+    yield* walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, notes)
   }
   if (!notes.some(({ isXen }) => isXen)) {
     const seen = new Set(notes.map(({ offset }) => offset))
     const found: ElfNote[] = []
     for (const { type, offset, size, align } of elf.sections) {
       if (type !== SHT_NOTE) continue
-      walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, found)
+      yield* walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, found)
     }
     // A section usually lies in a segment already walked: its notes are the same ones.
     notes.push(...found.filter(({ offset }) => !seen.has(offset)))
@@ -82,7 +84,7 @@ export function readNotes(elf: ElfImage): ElfNote[] {
   return notes
 }
 
-function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
+function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<void> {
   const { end, from } = range
   let at = range.start
   while (at < end) {
@@ -144,6 +146,7 @@ function walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): void {
       from,
     })
     at = descAt + alignUp(n_descsz, NOTE_ALIGN)
+    if (notes.length % NOTES_IN_SLICE === 0) yield
   }
 }
 

@@ -68,7 +68,7 @@ export async function decode(
     })
   }
   const source = new Source(codec, bytes, { ...bounds, limit })
-  const decoded = await doSlices(decodeFrom(source, codec), bytes.length, () => source.at, options)
+  const decoded = await doSlices(decodeFrom(source, codec), options, bytes.length, () => source.at)
   if (size !== undefined && decoded.bytes.length !== size) {
     throw new DomainBuilderError('payload-size', `${codec}: the payload decompresses to another size than promised`, {
       expected: `${size} bytes`,

@@ -12,7 +12,7 @@ import type { Bounds, Decoded } from '../codec/source.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
-import { type ElfImage, isElf, parseElf } from './elf.js'
+import { type ElfImage, isElf } from './elf.js'
 
 /** An ELF and how it was wrapped. */
 export interface Unwrapped {
@@ -22,6 +22,8 @@ export interface Unwrapped {
 
 /** decode() within the caller's limit. */
 export type Decompress = (codec: CodecName, stream: Uint8Array, bounds: Omit<Bounds, 'limit'>) => Promise<Decoded>
+/** parseElf(), in slices. */
+export type Parse = (bytes: Uint8Array) => Promise<ElfImage>
 
 /** Bytes of the size that follows a payload. */
 const SIZE_TRAILER = 4
@@ -34,15 +36,16 @@ export async function bzImageElf(
   bytes: Uint8Array,
   image: BzImage,
   decompress: Decompress,
+  parse: Parse,
 ): Promise<Unwrapped | undefined> {
   const { payload, setupBytes } = image
   if (payload === undefined) {
     // The bzImage as an ELF: headers behind the setup code, whose offsets count from the ELF header.
     const code = bytes.subarray(setupBytes)
-    return isElf(code) ? { elf: within('the ELF behind the setup code', () => parseElf(code)) } : undefined
+    return isElf(code) ? { elf: await within('the ELF behind the setup code', () => parse(code)) } : undefined
   }
   const packed = bytes.subarray(payload.offset, payload.offset + payload.length)
-  if (isElf(packed)) return { elf: within('the payload', () => parseElf(packed)) }
+  if (isElf(packed)) return { elf: await within('the payload', () => parse(packed)) }
   const codec = sniffCodec(packed)
   if (codec === undefined) {
     throw new DomainBuilderError('payload-unknown', 'the payload is in no format that Linux uses', {
@@ -54,7 +57,7 @@ export async function bzImageElf(
   const { stream, size } =
     codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
   const decoded = await decompress(codec, stream, { offset: payload.offset, ...(size === undefined ? {} : { size }) })
-  return { codec, elf: within(`the ${codec} payload`, () => parseElf(decoded.bytes)) }
+  return { codec, elf: await within(`the ${codec} payload`, () => parse(decoded.bytes)) }
 }
 
 function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
@@ -96,9 +99,9 @@ export function splitPayload(elf: ElfImage): { readonly elf: Uint8Array; readonl
 }
 
 /** Says of which bytes an error speaks, whose offset counts from their start and not the file's. */
-export function within<T>(what: string, act: () => T): T {
+export async function within<T>(what: string, act: () => T | Promise<T>): Promise<T> {
   try {
-    return act()
+    return await act()
   } catch (error) {
     if (!(error instanceof DomainBuilderError)) throw error
     const message = `in ${what}: ${error.message.replace('(file offset', '(offset there')}`

@@ -1,4 +1,5 @@
 /** BSD_SYMTAB: the symbol table behind the image, as a BSD kernel walks it. */
+
 import t from 'tap'
 import {
   Ehdr32,
@@ -12,11 +13,11 @@ import {
   Sym64,
 } from '../../lib/abi/elf.js'
 import { bsdSymtab } from '../../lib/kernel/bsd-symtab.js'
-import { parseElf } from '../../lib/kernel/elf.js'
 import { readKernel } from '../../lib/kernel/kernel.js'
 import { pvKernel } from '../../lib/kernel/pv-kernel.js'
 import { pvhKernel } from '../../lib/kernel/pvh-kernel.js'
 import { buildElf, type ElfSpec, type SectionSpec, symbolSections, xenNotes } from '../../lib/testing/index.js'
+import { parseElf } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'
 
 const symbols = [

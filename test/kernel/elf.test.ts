@@ -1,4 +1,5 @@
 /** ELF headers, segments and sections against the file they are in. */
+
 import t from 'tap'
 import {
   Ehdr32,
@@ -13,8 +14,9 @@ import {
   PT_NULL,
   SHT_NOBITS,
 } from '../../lib/abi/elf.js'
-import { loadable, parseElf, physicalExtent, segmentBytes } from '../../lib/kernel/elf.js'
+import { loadable, physicalExtent, segmentBytes } from '../../lib/kernel/elf.js'
 import { buildElf, type ElfSpec, patternBytes } from '../../lib/testing/index.js'
+import { parseElf } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'
 
 const code = patternBytes(0x123)

@@ -1,8 +1,9 @@
 /** The note walker: both layouts, both places, and what happens at the end of each. */
+
 import t from 'tap'
-import { parseElf } from '../../lib/kernel/elf.js'
-import { noteNumber, noteString, noteU32s, readNotes } from '../../lib/kernel/notes.js'
+import { noteNumber, noteString, noteU32s } from '../../lib/kernel/notes.js'
 import { buildElf, type ElfSpec, gnuPropertyNote, type NoteSpec, xenNotes } from '../../lib/testing/index.js'
+import { parseElf, readNotes } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'
 
 const build = (changes: Partial<ElfSpec>) =>

@@ -1,12 +1,13 @@
 /** What must hold whatever the notes and the features are. */
+
 import fc from 'fast-check'
 import t from 'tap'
 import { STRING_FEATURES, XENFEAT } from '../../lib/abi/features.js'
 import { DomainBuilderError } from '../../lib/errors.js'
-import { parseElf } from '../../lib/kernel/elf.js'
-import { noteNumber, noteString, noteU32s, readNotes } from '../../lib/kernel/notes.js'
+import { noteNumber, noteString, noteU32s } from '../../lib/kernel/notes.js'
 import { parseFeatures, xenParams } from '../../lib/kernel/xen-params.js'
 import { buildElf, type NoteSpec } from '../../lib/testing/index.js'
+import { parseElf, readNotes } from '../fixtures/elf-at-once.js'
 
 /** Runs a property many times, always the same ones; a failure names its counterexample. */
 const holds = <T extends unknown[]>(property: fc.IProperty<T>) => fc.assert(property, { numRuns: 2000, seed: 20 })

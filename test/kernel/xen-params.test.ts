@@ -1,10 +1,10 @@
 /** What a kernel says to Xen: each note, each key of __xen_guest, and the FEATURES string. */
+
 import t from 'tap'
 import { STRING_FEATURES, XENFEAT } from '../../lib/abi/features.js'
-import { parseElf } from '../../lib/kernel/elf.js'
-import { readNotes } from '../../lib/kernel/notes.js'
 import { parseFeatures, xenParams } from '../../lib/kernel/xen-params.js'
 import { buildElf, type ElfSpec, type NoteSpec, xenNotes } from '../../lib/testing/index.js'
+import { parseElf, readNotes } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'
 
 const read = (changes: Partial<ElfSpec>) => {

@@ -4,9 +4,10 @@
  * Source: xen/include/public/elfnote.h; what real kernels do, and what libxenguest looks at.
  * Gotcha: most of them must be sound, or both builders would only ever agree on refusing: each oddity is rare.
  */
+
 import { PF_R, PF_RWX, PF_X, PT_LOAD } from '../../lib/abi/elf.js'
 import { bsdSymtab } from '../../lib/kernel/bsd-symtab.js'
-import { parseElf, physicalExtent } from '../../lib/kernel/elf.js'
+import { physicalExtent } from '../../lib/kernel/elf.js'
 import {
   buildElf,
   type ElfSpec,
@@ -17,6 +18,7 @@ import {
   symbolSections,
   xenNotes,
 } from '../../lib/testing/index.js'
+import { parseElf } from '../fixtures/elf-at-once.js'
 import type { Random } from '../fixtures/random.js'
 
 type Notes = Parameters<typeof xenNotes>[0]

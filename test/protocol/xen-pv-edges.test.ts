@@ -4,13 +4,15 @@
  * Source: found by comparing generated kernels with libxenguest (test/peer/generated.test.ts).
  * Gotcha: a p2m may have holes, but only where nothing is placed.
  */
+
 import t from 'tap'
 import { bsdSymtab } from '../../lib/kernel/bsd-symtab.js'
-import { parseElf, physicalExtent } from '../../lib/kernel/elf.js'
+import { physicalExtent } from '../../lib/kernel/elf.js'
 import { readKernel } from '../../lib/kernel/kernel.js'
 import { buildDomain } from '../../lib/protocol/build.js'
 import { buildElf, patternBytes, symbolSections, xenNotes } from '../../lib/testing/index.js'
 import { paddrOf } from '../../lib/units.js'
+import { parseElf } from '../fixtures/elf-at-once.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 
 const MEMORY = 64 << 20
