@@ -6,7 +6,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { npmEnvironment } from '../peer/npm.js'
+import { impatientNpm, npmEnvironment } from '../peer/npm.js'
 import { projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 import { cleanEnvironment } from './session.js'
@@ -23,18 +23,11 @@ export function packInto(directory: string): string {
   return join(directory, stdout.trim())
 }
 
-/** npm tries for minutes where there is no network. */
-const impatient = {
-  ...npmEnvironment(),
-  npm_config_fetch_retry_mintimeout: '1000',
-  npm_config_fetch_retry_maxtimeout: '5000',
-}
-
 /** The program of that major version of Node, fetched if need be. */
 export async function findNode(major: number): Promise<Found<string>> {
   const ran = spawnSync('npx', ['-y', `node@${major}`, '-p', 'process.execPath'], {
     encoding: 'utf8',
-    env: impatient,
+    env: impatientNpm(),
     timeout: 300_000,
   })
   return ran.status === 0
@@ -46,7 +39,7 @@ export async function findNode(major: number): Promise<Found<string>> {
 export async function findRegistry(): Promise<Found<true>> {
   const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], {
     encoding: 'utf8',
-    env: impatient,
+    env: impatientNpm(),
     timeout: 60_000,
   })
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }

@@ -56,7 +56,7 @@ t.test('virtual memory in another order: the arrow goes around, over those it cr
 function holds(t: Test, domain: Domain, what: string): void {
   const map = describeMap(domain)
   for (let columns = 60; columns <= 200; columns += 1) {
-    for (const ascii of [false, true]) {
+    for (const ascii of columns % 10 === 0 ? [false, true] : [false]) {
       const lines = drawMap(map, { columns, ascii })
       const wrong = lines.find((line) => line.length > columns || !PRINTED.test(line) || /\s$/.test(line))
       if (wrong !== undefined) t.fail(`${what} in ${columns} columns: ${JSON.stringify(wrong)}`)

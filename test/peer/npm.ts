@@ -24,3 +24,10 @@ export function npmEnvironment(): NodeJS.ProcessEnv {
   const usable = isWritable(cache) ? cache : join(tmpdir(), `npm-cache-${process.getuid?.()}`)
   return { ...process.env, npm_config_cache: usable }
 }
+
+/** The same, for what may be refused: npm tries for minutes where there is no network. */
+export const impatientNpm = (): NodeJS.ProcessEnv => ({
+  ...npmEnvironment(),
+  npm_config_fetch_retry_mintimeout: '1000',
+  npm_config_fetch_retry_maxtimeout: '5000',
+})
