@@ -5,7 +5,7 @@
  * Gotcha: npm cannot even pack without a cache that it may write to, and not every home is one.
  */
 import { accessSync, constants, mkdirSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { homedir, networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 function isWritable(folder: string): boolean {
@@ -25,9 +25,14 @@ export function npmEnvironment(): NodeJS.ProcessEnv {
   return { ...process.env, npm_config_cache: usable }
 }
 
-/** The same, for what may be refused: npm tries for minutes where there is no network. */
+/** Whether there is more of a network than the loopback. */
+const isConnected = (): boolean =>
+  Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ internal }) => !internal))
+
+/** The same, for what may be refused: npm asks for minutes, even where there is no network to ask. */
 export const impatientNpm = (): NodeJS.ProcessEnv => ({
   ...npmEnvironment(),
+  npm_config_fetch_retries: isConnected() ? '2' : '0',
   npm_config_fetch_retry_mintimeout: '1000',
   npm_config_fetch_retry_maxtimeout: '5000',
 })

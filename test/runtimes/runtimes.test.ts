@@ -50,7 +50,7 @@ const findPackage = async (name: string) => {
   })
   return ran.status === 0
     ? ({ found: name } as const)
-    : ({ missing: `npx cannot fetch ${name}: ${ran.stderr.trim().split('\n').at(-1)}` } as const)
+    : ({ missing: `npx cannot fetch ${name}: ${ran.stderr.trim().split('\n')[0]}` } as const)
 }
 
 /** What Node prints of the program, unbundled: what everyone must print. */
