@@ -2,13 +2,15 @@
  * Progress on a terminal: one line that changes, gone when the work is done.
  *
  * Source: our own rule: only on a terminal's stderr, only for work that lasts, never with --quiet.
- * Gotcha: decompression runs without a break, so a phase is shown before it begins.
+ * Gotcha: nothing is shown before work has lasted, so a quick command never flickers.
  */
 import type { Part } from '../work.js'
 import { isWatched, showStatus } from './printer.js'
 
 /** Milliseconds before anything is shown: short work stays silent. */
 const PATIENCE = 150
+/** Milliseconds between two changes of the line. */
+const INTERVAL = 50
 
 export class Progress {
   readonly #on: boolean
@@ -20,14 +22,14 @@ export class Progress {
     this.#on = !quiet && isWatched()
   }
 
-  /** Says what happens now; `done` of `total`, when that can be told. `long`: show it at once. */
-  say(what: string, part?: Part, long = false): void {
+  /** Says what happens now, and how much of it is done. */
+  say(what: string, part: Part): void {
     if (!this.#on) return
     const now = Date.now()
-    if (!long && (now - this.#started < PATIENCE || now - this.#last < 50)) return
+    if (now - this.#started < PATIENCE || now - this.#last < INTERVAL) return
     this.#last = now
     this.#shown = true
-    const percent = part && part.total > 0 ? ` ${Math.floor((100 * part.done) / part.total)}%` : ''
+    const percent = part.total > 0 ? ` ${Math.floor((100 * part.done) / part.total)}%` : ''
     showStatus(`${what}${percent}`)
   }
 

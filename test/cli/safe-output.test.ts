@@ -180,7 +180,9 @@ t.test('progress, and bytes, at a terminal', async (t) => {
     return spawnSync('script', ['-qfec', words, '/dev/null'], { cwd: folder, env, encoding: 'utf8' })
   }
   const name = `\x1b[2J\u202e${'long'.repeat(40)}`
-  writeFileSync(at(name), gzipSync(pvKernelFile()))
+  // Long enough to decompress that something is shown.
+  const data = Buffer.alloc(120 << 20, patternBytes(2 ** 14))
+  writeFileSync(at(name), gzipSync(buildElf({ class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data }] })))
   const shown = atTerminal('check', name)
   t.match(shown.stdout, 'decompressing \\x1b[2J\\u202elong')
   const [before = '', ...progress] = shown.stdout.split('\r\x1b[K')
