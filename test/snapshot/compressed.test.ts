@@ -232,7 +232,7 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
     env: { ...process.env, TMPDIR: file('no-such-folder') },
     encoding: 'utf8',
   })
-  t.equal(nowhere.status, 1)
+  t.equal(nowhere.status, 2)
   t.match(
     nowhere.stderr,
     /^xen-domain-builder: cannot-write: [^\n]*no-such-folder[^\n]*: no such file or directory[^\n]*\n$/,
