@@ -22,6 +22,7 @@ import type { Segment, SystemAssembler } from '../asm/system.js'
 import { DomainBuilderError } from '../errors.js'
 import { encodeGdt } from '../guest/gdt.js'
 import { GENERAL_REGISTERS, SEGMENT_REGISTERS, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { lazy } from '../lazy.js'
 import { hex, PAGE_SIZE } from '../units.js'
 
 const { eax, ecx, edx, esi, edi, esp, rax, rsp } = registers
@@ -34,7 +35,7 @@ const own = (index: number, attributes: number): SegmentState => ({
 export const CODE32 = own(1, FLAT_CODE32)
 export const DATA = own(2, FLAT_DATA)
 const CODE64 = own(3, FLAT_CODE64)
-export const OWN_GDT = encodeGdt([CODE32, DATA, CODE64])
+export const ownGdt = lazy(() => encodeGdt([CODE32, DATA, CODE64]))
 
 /** The stack of the last steps, at the end of their page. */
 const STACK_BYTES = 256
@@ -100,10 +101,10 @@ export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   const gdt = vcpu.gdtr ? new Uint8Array(0) : guestGdt(vcpu)
   a.align(8)
     .label('own gdt')
-    .bytes(...OWN_GDT)
+    .bytes(...ownGdt())
   a.label('guest gdt').bytes(...gdt)
   a.label('own gdtr')
-  table(a, OWN_GDT.length - 1, a.addressOf('own gdt'))
+  table(a, ownGdt().length - 1, a.addressOf('own gdt'))
   a.label('guest gdtr')
   table(a, vcpu.gdtr?.limit ?? gdt.length - 1, vcpu.gdtr?.base ?? a.addressOf('guest gdt'))
   if (a.length > PAGE_SIZE - STACK_BYTES) {

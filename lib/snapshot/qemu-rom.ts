@@ -13,7 +13,7 @@ import { SystemAssembler } from '../asm/system.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { checkedInteger, hex, PAGE_SIZE, type Paddr } from '../units.js'
-import { CODE32, DATA, enterState, load, OWN_GDT, table } from './enter-state.js'
+import { CODE32, DATA, enterState, load, ownGdt, table } from './enter-state.js'
 
 const { ecx, edi, esi } = registers
 
@@ -44,9 +44,9 @@ export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
   a.label('trampoline').bytes(...code)
   a.align(8)
     .label('gdt')
-    .bytes(...OWN_GDT)
+    .bytes(...ownGdt())
   const gdtr = a.length
-  table(a, OWN_GDT.length - 1, Number(a.addressOf('gdt')))
+  table(a, ownGdt().length - 1, Number(a.addressOf('gdt')))
 
   const rom = new Uint8Array(ROM_BYTES)
   rom.set(a.assemble())
