@@ -104,6 +104,15 @@ export class GuestMemory {
     return at - pfn
   }
 
+  /** Those of so many frames from `pfn` on that the guest has, as half-open ranges in order. */
+  *within(pfn: Pfn, pages: number): Generator<Range<Pfn>> {
+    for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
+      const { start, end } = this.ranges[i] as Range<Pfn>
+      if (start >= pfn + pages) return
+      yield { start: Math.max(start, pfn), end: Math.min(end, pfn + pages) }
+    }
+  }
+
   /** Whether the guest has all of those bytes. */
   covers(paddr: Paddr, length: number): boolean {
     const first = pfnOf(paddr)

@@ -7,8 +7,8 @@
 import { PTE_PRESENT } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { entryPfn, entryVaddr, walkPageTables } from '../guest/table-reader.js'
-import { isLarge, pagingLevels, topTable } from '../guest/translate.js'
+import { entryVaddr, walkPageTables } from '../guest/table-reader.js'
+import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
@@ -42,18 +42,19 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
       const entry = table.entries[index] as bigint
       if (!(entry & BigInt(PTE_PRESENT))) continue
       if (table.level !== 1 && !isLarge(entry, table.level)) continue
-      const pfn = entryPfn(domain, entry, table.level)
-      if (pfn === undefined) continue
-      // A large page may reach past the guest's memory.
-      const pages = table.level === 1 ? 1 : Math.min(512 ** (table.level - 1), domain.memory.pagesFrom(pfn))
-      const vaddr = entryVaddr(domain, table, index)
-      if (last && last.pfn + last.pages === pfn && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
-        last.pages += pages
-        continue
+      const first = domain.p2m.pfn(entryMfn(entry, table.level))
+      if (first === undefined) continue
+      // A large page may reach past the guest's memory, or over a hole in it.
+      for (const { start, end } of domain.memory.within(first, 512 ** (table.level - 1))) {
+        const vaddr = entryVaddr(domain, table, index) + BigInt((start - first) * PAGE_SIZE)
+        if (last && last.pfn + last.pages === start && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
+          last.pages += end - start
+          continue
+        }
+        if (runs.length === limit) return runs
+        last = { vaddr, pfn: start, pages: end - start }
+        runs.push(last)
       }
-      if (runs.length === limit) return runs
-      last = { vaddr, pfn, pages }
-      runs.push(last)
     }
   }
   return runs

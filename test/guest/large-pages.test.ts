@@ -68,3 +68,11 @@ test('a large page that reaches past memory maps no frame that the guest does no
   t.throws(() => readVirtual(domain, 63n * BigInt(MiB) - 8n, 16), { code: 'not-mapped', message: /0x3f00000/ })
   for (const { pfn, pages } of coreRuns(domain, 100)) t.ok(pfn + pages <= 63 * 256)
 })
+
+test('a large page over a hole maps what the guest has on both sides of it', async (t) => {
+  const domain = await guest(64 * MiB, (entry) => entry)
+  t.notOk(domain.memory.has(0xa0), 'there is a hole from 640 KiB on')
+  const [below, above] = coreRuns(domain, 100)
+  t.match(below, { vaddr: 0n, pfn: 0, pages: 0xa0 })
+  t.match(above, { vaddr: 0x100000n, pfn: 0x100 })
+})
