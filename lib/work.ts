@@ -49,7 +49,7 @@ export class Work {
 }
 
 /** Milliseconds of work between two turns of the event loop. */
-const BUDGET = 6
+const BUDGET = 8
 let lastTurn = 0
 
 /** Whether the event loop has waited long enough. */
