@@ -11,7 +11,10 @@ import type { HostileReport } from './hostile-child.js'
 
 t.test('damaged snapshots', async (t) => {
   const script = fileURLToPath(new URL('./hostile-child.js', import.meta.url))
-  const { stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8', maxBuffer: 2 ** 24 })
+  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', script], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 24,
+  })
   if (stderr !== '') throw new Error(stderr)
   const { cases, outcomes, slowest, before, peak, failures } = JSON.parse(stdout) as HostileReport
   t.same(failures, [], 'nothing but DomainBuilderError, in one printable line that names a record and an offset')
