@@ -5,7 +5,6 @@
  * Gotcha: a small file could show one block at a million addresses, and all that reads the guest would take as long as the
  * claim is large. So no byte of a file is seen at two addresses: a guest's content never exceeds its file.
  */
-import { DomainBuilderError } from '../errors.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { hex, PAGE_SIZE, type Paddr, showRange } from '../units.js'
 import { type ByteSource, requireBytes } from './source.js'
@@ -19,17 +18,19 @@ export interface FilePages {
   readonly length: number
 }
 
+/** Says which piece is wrong, such as where in the file it is described. */
+type RefusePiece = (index: number, expected: string, found: string) => never
+
 /**
  * Lays pages of a file into memory, to be read when somebody looks at them.
  * @param pieces in order of address, none in another.
- * @param refuse says what is wrong with one, such as where in the file it is described.
  * @throws DomainBuilderError `truncated`, or what `refuse` throws.
  */
 export function placeFile(
   memory: GuestMemory,
   source: ByteSource,
   pieces: readonly FilePages[],
-  refuse: (index: number, expected: string, found: string) => never,
+  refuse: RefusePiece,
 ): GuestMemory {
   let end = 0
   pieces.forEach(({ paddr, offset, length }, i) => {
@@ -40,24 +41,20 @@ export function placeFile(
     requireBytes(source.size, offset, length)
     end = paddr + length
   })
-  requireSeenOnce(pieces)
+  requireSeenOnce(pieces, refuse)
   for (const { paddr, offset, length } of pieces) {
     memory.generate(paddr, length, (done, out) => source.readInto(offset + done, out))
   }
   return memory
 }
 
-/** @throws DomainBuilderError `bad-snapshot` for bytes of the file that are seen at two addresses. */
-function requireSeenOnce(pieces: readonly FilePages[]): void {
-  const byOffset = pieces.toSorted((a, b) => a.offset - b.offset)
+/** Calls `refuse` for a piece whose bytes of the file another piece shows as well. */
+function requireSeenOnce(pieces: readonly FilePages[], refuse: RefusePiece): void {
+  const byOffset = pieces.map((piece, index) => ({ piece, index })).sort((a, b) => a.piece.offset - b.piece.offset)
   let last: FilePages | undefined
-  for (const piece of byOffset) {
+  for (const { piece, index } of byOffset) {
     if (last !== undefined && piece.offset < last.offset + last.length) {
-      throw new DomainBuilderError('bad-snapshot', 'the same bytes of the file are seen at two addresses', {
-        expected: 'content that is in the file once',
-        found: `${hex(last.paddr)} and ${hex(piece.paddr)}`,
-        offset: piece.offset,
-      })
+      refuse(index, 'bytes of the file that the guest has once', `those at ${hex(last.paddr)} again`)
     }
     last = piece
   }

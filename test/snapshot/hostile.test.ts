@@ -11,7 +11,7 @@ import type { HostileReport } from './hostile-child.js'
 
 t.test('damaged snapshots', async (t) => {
   const script = fileURLToPath(new URL('./hostile-child.js', import.meta.url))
-  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', script], {
+  const { stdout, stderr } = spawnSync(process.execPath, [script], {
     encoding: 'utf8',
     maxBuffer: 2 ** 24,
   })
