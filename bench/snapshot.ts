@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { readKernel } from '../lib/index.js'
 import { kernel as fetched } from '../test/peer/kernels.js'
 import type { MeasuredSnapshot } from './measure-snapshot.js'
+import { touchMemory } from './touch-memory.js'
 
 const MiB = 2 ** 20
 const ROUNDS = 9
@@ -34,6 +35,7 @@ function measured(what: 'write' | 'read', input: string, output: string): Measur
 
 function copy(from: string, to: string): number {
   rmSync(to, { force: true })
+  touchMemory(`${to}.touched`)
   const start = performance.now()
   const ran = spawnSync('cp', ['--sparse=never', '--reflink=never', from, to])
   if (ran.status !== 0) throw new Error('cp failed')

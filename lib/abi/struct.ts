@@ -178,6 +178,8 @@ export function struct<const F extends Fields>(name: string, size: number, field
       property,
     )
   const layout = lazy(() => make())
+  // One for all calls: making a view costs more than all fields of a small struct.
+  const room = lazy(() => BufferView.over(new Uint8Array(size)))
   const fieldNames = entries.map(([key]) => key).filter((key) => !key.startsWith('_')) as (keyof T & string)[]
   const check = (value: unknown, path: string): void => {
     if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
@@ -207,9 +209,9 @@ export function struct<const F extends Fields>(name: string, size: number, field
     sizeOf: (field) => fields[field]?.span ?? 0,
     encode(value) {
       check(value, name)
-      const out = new Uint8Array(size)
-      layout().encode(value as Record<string, unknown>, BufferView.over(out))
-      return out
+      const out = room().fill(0)
+      layout().encode(value as Record<string, unknown>, out)
+      return new Uint8Array(out)
     },
     decode(from, at = 0) {
       if (at < 0 || at + size > from.length) {
@@ -219,7 +221,8 @@ export function struct<const F extends Fields>(name: string, size: number, field
           offset: at,
         })
       }
-      const decoded = layout().decode(BufferView.over(from), at)
+      room().set(from.subarray(at, at + size))
+      const decoded = layout().decode(room(), 0)
       for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
       return decoded as T
     },

@@ -98,10 +98,8 @@ export async function writeBytes(
       names,
       async (outputs) => {
         for (const [i, { fd }] of outputs.entries()) {
-          await writePieces(
-            fd,
-            new SnapshotFile('', [solid(files[i]?.bytes ?? new Uint8Array(0))], { signal }).pieces(),
-          )
+          const file = new SnapshotFile('', [solid(files[i]?.bytes ?? new Uint8Array(0))], { signal })
+          await writePieces(fd, () => file.pieces())
         }
       },
       { signal, keep: inputNames() },

@@ -27,6 +27,18 @@ import { Work, type WorkOptions } from '../work.js'
  */
 export type Fill = (offset: number, out: Uint8Array) => void
 
+/** Bytes that exist, or a function that makes them: it fills all of `out`, whose length is that of the content. */
+export type Content = Uint8Array | ((out: Uint8Array) => void)
+
+/** Content, and where it lies. */
+export interface Placed {
+  /** Guest-physical address of the first byte. */
+  readonly paddr: Paddr
+  /** Bytes: at most 1 MiB where they are to be made. */
+  readonly length: number
+  readonly content: Content
+}
+
 interface Extent {
   readonly start: Paddr
   readonly end: Paddr
@@ -159,15 +171,14 @@ export class GuestMemory {
   read(paddr: Paddr, length: number): Uint8Array {
     this.#checkRange(paddr, length)
     const out = new Uint8Array(length)
-    this.#copyInto(paddr, out)
+    this.#fill(paddr, out)
     return out
   }
 
   /** As read(), into a caller's buffer, all of which is overwritten. */
   readInto(paddr: Paddr, out: Uint8Array): void {
     this.#checkRange(paddr, out.length)
-    out.fill(0)
-    this.#copyInto(paddr, out)
+    this.#fill(paddr, out)
   }
 
   /** Runs of pages that something was placed in, in order. Never-touched pages are in none. */
@@ -198,20 +209,23 @@ export class GuestMemory {
    */
   *chunks(options: WorkOptions = {}): Generator<Chunk> {
     const work = new Work(this.placedBytes, options)
+    for (const { paddr, length, content } of this.placed()) {
+      yield { paddr, bytes: madeBytes(content, length) }
+      work.step(length)
+    }
+  }
+
+  /** As chunks(), for a reader that has memory to make bytes in. */
+  *placed(): Generator<Placed> {
     for (const extent of this.#extents) {
-      const length = extent.end - extent.start
-      if (typeof extent.source !== 'function') {
-        const bytes = extent.source.subarray(extent.at, extent.at + length)
-        // write() changes what it owns in place.
-        yield { paddr: extent.start, bytes: extent.owned ? bytes.slice() : bytes }
-        work.step(length)
+      const { start, end, at } = extent
+      if (isView(extent)) {
+        yield { paddr: start, length: end - start, content: extent.source.subarray(at, at + end - start) }
         continue
       }
-      for (let done = 0; done < length; done += CHUNK_BYTES) {
-        const bytes = new Uint8Array(Math.min(CHUNK_BYTES, length - done))
-        fillPart(extent.source, extent.at + done, bytes)
-        yield { paddr: extent.start + done, bytes }
-        work.step(bytes.length)
+      for (let paddr = start; paddr < end; paddr += CHUNK_BYTES) {
+        const length = Math.min(CHUNK_BYTES, end - paddr)
+        yield { paddr, length, content: (out) => copyPart(extent, at + paddr - start, out) }
       }
     }
   }
@@ -222,19 +236,19 @@ export class GuestMemory {
    * @throws DomainBuilderError `not-mapped` outside the guest.
    */
   *contents(paddr: Paddr, length: number): Generator<Uint8Array> {
+    for (const part of this.parts(paddr, length)) yield madeBytes(part.content, part.length)
+  }
+
+  /** As contents(), for a reader that has memory to make bytes in. */
+  *parts(paddr: Paddr, length: number): Generator<Placed> {
     this.#checkRange(paddr, length)
     const end = paddr + length
     for (let at = paddr; at < end; ) {
-      const view = this.#viewAt(at, end)
-      if (view) {
-        yield view
-        at += view.length
-        continue
-      }
-      const bytes = new Uint8Array(Math.min(this.#nextView(at, end), at + CHUNK_BYTES) - at)
-      this.#copyInto(at, bytes)
-      yield bytes
-      at += bytes.length
+      const start = at
+      const view = this.#viewAt(start, end)
+      const bytes = view?.length ?? Math.min(this.#nextView(start, end), start + CHUNK_BYTES) - start
+      yield { paddr: start, length: bytes, content: view ?? ((out) => this.#fill(start, out)) }
+      at += bytes
     }
   }
 
@@ -260,18 +274,20 @@ export class GuestMemory {
     return end
   }
 
-  #copyInto(paddr: Paddr, out: Uint8Array): void {
+  /** Fills all of `out`, whatever it holds. */
+  #fill(paddr: Paddr, out: Uint8Array): void {
     const end = paddr + out.length
+    let done = paddr
     for (let i = this.#firstEndingAfter(paddr); i < this.#extents.length; i++) {
       const extent = this.#extents[i] as Extent
       if (extent.start >= end) break
       const from = Math.max(paddr, extent.start)
       const to = Math.min(end, extent.end)
-      const at = extent.at + from - extent.start
-      const target = out.subarray(from - paddr, to - paddr)
-      if (typeof extent.source === 'function') fillPart(extent.source, at, target)
-      else target.set(extent.source.subarray(at, at + to - from))
+      out.fill(0, done - paddr, from - paddr)
+      copyPart(extent, extent.at + from - extent.start, out.subarray(from - paddr, to - paddr))
+      done = to
     }
+    out.fill(0, done - paddr)
   }
 
   #insert(extent: Extent): void {
@@ -336,6 +352,19 @@ export class GuestMemory {
 /** Whether an extent's bytes exist and never change: what write() owns, it changes in place. */
 const isView = (extent: Extent): extent is Extent & { readonly source: Uint8Array } =>
   typeof extent.source !== 'function' && !extent.owned
+
+const madeBytes = (content: Content, length: number): Uint8Array => {
+  if (typeof content !== 'function') return content
+  const bytes = new Uint8Array(length)
+  content(bytes)
+  return bytes
+}
+
+/** Fills all of `target` with what lies at `at` in an extent's source. */
+function copyPart({ source }: Extent, at: number, target: Uint8Array): void {
+  if (typeof source === 'function') fillPart(source, at, target)
+  else target.set(source.subarray(at, at + target.length))
+}
 
 /** Asks a Fill for any range of bytes: whole pages around it, when it is not whole pages itself. */
 function fillPart(fill: Fill, at: number, target: Uint8Array): void {

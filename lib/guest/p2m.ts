@@ -7,14 +7,14 @@
 import { DomainBuilderError } from '../errors.js'
 import type { OneOf } from '../one-of.js'
 import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn, shown } from '../units.js'
-import { throughWords } from './words.js'
+import { throughWords, writeFrames } from './words.js'
 
 /** A pair of functions, pfn to mfn and back; nothing is materialised. */
 export interface P2m {
   /** For people and for sidecar files: identity, offset:N, table. */
   readonly name: string
-  /** Every guest frame has a machine frame: nobody need look for holes. */
-  readonly complete?: boolean
+  /** mfn - pfn, where that is the same for all frames: there are no holes then. */
+  readonly distance?: number
   /** The machine frame of a guest frame; undefined for a hole. */
   mfn(pfn: Pfn): Mfn | undefined
   /** The guest frame of a machine frame; undefined where no guest frame has it. */
@@ -49,8 +49,9 @@ export type P2mSpec =
     }
 
 const HOLE64 = 0xffffffffffffffffn
+const HOLE32 = 0xffffffff
 
-const identity: P2m = { name: 'identity', complete: true, mfn: (pfn) => pfn, pfn: (mfn) => mfn }
+const identity: P2m = { name: 'identity', distance: 0, mfn: (pfn) => pfn, pfn: (mfn) => mfn }
 
 function checkMfn(mfn: number, pfn: number): Mfn {
   if (!Number.isInteger(mfn) || mfn < 0 || mfn >= FRAMES_MAX) {
@@ -138,7 +139,7 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
     checkMfn(offset + pages - 1, pages - 1)
     return {
       name: `offset:${offset}`,
-      complete: true,
+      distance: offset,
       mfn: (pfn) => pfn + offset,
       pfn: (mfn) => (mfn >= offset ? mfn - offset : undefined),
     }
@@ -232,12 +233,14 @@ export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: 
   const count = Math.max(0, Math.min(out.length / entryBytes, pages - first))
   throughWords(out, (words) => {
     if (entryBytes === 4) {
-      for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? 0xffffffff
+      for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? HOLE32
+    } else if (p2m.distance !== undefined) {
+      writeFrames(words, 0, first + p2m.distance, count)
     } else {
       for (let i = 0; i < count; i++) {
         const mfn = p2m.mfn(first + i)
-        words[2 * i] = mfn === undefined ? 0xffffffff : mfn
-        words[2 * i + 1] = mfn === undefined ? 0xffffffff : mfn / 2 ** 32
+        words[2 * i] = mfn ?? HOLE32
+        words[2 * i + 1] = mfn === undefined ? HOLE32 : mfn / 2 ** 32
       }
     }
   })

@@ -160,11 +160,11 @@ export async function writeSnapshotFile<F extends SnapshotFormatName>(
 
 async function writeSparse(fd: number, truncate: (size: number) => void, file: SnapshotFile): Promise<void> {
   truncate(file.size)
-  await writePieces(fd, file.pieces())
+  await writePieces(fd, (nextBlock) => file.pieces(nextBlock))
 }
 
 async function writeCompressed(fd: number, _truncate: unknown, file: SnapshotFile): Promise<void> {
-  await writePieces(fd, placed(gzipped(file)))
+  await writePieces(fd, () => placed(gzipped(file)))
 }
 
 async function* placed(chunks: AsyncIterable<Uint8Array>) {

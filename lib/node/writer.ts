@@ -6,7 +6,7 @@
  */
 import { writev } from 'node:fs'
 import { concat } from '../bytes.js'
-import type { Piece } from '../snapshot/snapshot-file.js'
+import { BLOCK_BYTES, type Piece } from '../snapshot/snapshot-file.js'
 import { breathe } from '../work.js'
 import { writeAt } from './fd.js'
 
@@ -19,14 +19,19 @@ const BATCH_BUFFERS = 512
 /** Calls under way at once: the bytes of so many batches are in memory. */
 const CALLS = 3
 
-/** Writes pieces, which are in order of offset, and returns when all are in the file. */
-export async function writePieces(fd: number, pieces: Iterable<Piece> | AsyncIterable<Piece>): Promise<void> {
+type Pieces = Iterable<Piece> | AsyncIterable<Piece>
+
+/**
+ * Writes pieces, which are in order of offset, and returns when all are in the file.
+ * @param pieces gets a function that gives the next block to make bytes in, for SnapshotFile. Blocks are used again.
+ */
+export async function writePieces(fd: number, pieces: (nextBlock: () => Uint8Array) => Pieces): Promise<void> {
   const calls = new Calls(fd)
   let buffers: Uint8Array[] = []
   let start = 0
   let end = 0
   try {
-    for await (const { offset, bytes } of pieces) {
+    for await (const { offset, bytes } of pieces(() => calls.nextBlock())) {
       if (offset !== end || end - start >= BATCH_BYTES || buffers.length === BATCH_BUFFERS) {
         await calls.write(buffers, start)
         buffers = []
@@ -44,12 +49,30 @@ export async function writePieces(fd: number, pieces: Iterable<Piece> | AsyncIte
   await calls.done()
 }
 
+interface Call {
+  readonly written: Promise<void>
+  /** Blocks that have no bytes in a later call. */
+  readonly blocks: readonly Uint8Array[]
+}
+
 class Calls {
   readonly #fd: number
-  readonly #running: Promise<void>[] = []
+  readonly #running: Call[] = []
+  /** The block that bytes are made in. */
+  #block: Uint8Array | undefined
+  /** Blocks before it; the next call is the last that has bytes of them. */
+  readonly #full: Uint8Array[] = []
+  /** Blocks whose bytes are all in the file. */
+  readonly #free: Uint8Array[] = []
 
   constructor(fd: number) {
     this.#fd = fd
+  }
+
+  nextBlock(): Uint8Array {
+    if (this.#block !== undefined) this.#full.push(this.#block)
+    this.#block = this.#free.pop() ?? new Uint8Array(BLOCK_BYTES)
+    return this.#block
   }
 
   /** Begins a call, when fewer than the most are under way. */
@@ -57,23 +80,27 @@ class Calls {
     const bytes = buffers.reduce((sum, { length }) => sum + length, 0)
     if (bytes <= SHORT_BYTES) {
       writeAt(this.#fd, buffers.length === 1 ? (buffers[0] as Uint8Array) : concat(buffers), position)
+      if (this.#running.length === 0) this.#free.push(...this.#full.splice(0))
       return breathe()
     }
-    const call = writeAll(this.#fd, buffers, position)
+    const written = writeAll(this.#fd, buffers, position)
     // It is awaited below; until then its failure is not an unhandled one.
-    call.catch(() => {})
-    this.#running.push(call)
-    if (this.#running.length >= CALLS) await this.#running.shift()
+    written.catch(() => {})
+    this.#running.push({ written, blocks: this.#full.splice(0) })
+    if (this.#running.length < CALLS) return
+    const first = this.#running.shift() as Call
+    await first.written
+    this.#free.push(...first.blocks)
   }
 
   /** Waits for all calls, whether they fail or not. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#running)
+    await Promise.allSettled(this.#running.map(({ written }) => written))
   }
 
   /** @throws what a call failed with. */
   async done(): Promise<void> {
-    await Promise.all(this.#running)
+    await Promise.all(this.#running.map(({ written }) => written))
   }
 }
 

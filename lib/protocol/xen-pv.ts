@@ -162,7 +162,7 @@ function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
 
 /** What is placed needs machine frames; a hole may only be where nothing is. */
 function requireFrames(p2m: P2m, regions: readonly Region[]): void {
-  if (p2m.complete) return
+  if (p2m.distance !== undefined) return
   for (const { name, pfn, pages } of regions) {
     if (name !== 'pad') for (let i = 0; i < pages; i++) mfnOf(p2m, pfn + i, name)
   }

@@ -35,7 +35,7 @@ export function dataRuns(domain: Domain): Run[] {
 export const bytesOf = (runs: readonly Run[]): number => runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
 
 /** The memory of the runs, in order. */
-export const pageContents = (domain: Domain, runs: readonly Run[]): Part =>
+export const pageContents = ({ memory }: Domain, runs: readonly Run[]): Part =>
   flowing(bytesOf(runs), function* () {
-    for (const { pfn, pages } of runs) yield* domain.memory.contents(paddrOf(pfn), pages * PAGE_SIZE)
+    for (const { pfn, pages } of runs) yield* memory.parts(paddrOf(pfn), pages * PAGE_SIZE)
   })

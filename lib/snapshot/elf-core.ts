@@ -41,7 +41,7 @@ import {
 import { type FilePages, placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { mappedRuns } from './mapped-runs.js'
-import { SnapshotFile, solid, zeros } from './snapshot-file.js'
+import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 import { isXenCore } from './xen-core.js'
 
@@ -178,13 +178,18 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
   if (!domain.saved) return []
   const owner = encodeUtf8(`${VMCOREINFO_OWNER}\0`)
   const descAt = Nhdr.size + alignUp(owner.length, 4)
-  for (const { bytes } of pageContents(domain, runs).pieces()) {
-    for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-      const page = bytes.subarray(at, at + PAGE_SIZE)
-      if (!equal(page.subarray(Nhdr.size, Nhdr.size + owner.length), owner)) continue
-      const { n_namesz, n_descsz } = Nhdr.decode(page)
-      if (n_namesz !== owner.length || n_descsz === 0 || descAt + n_descsz > PAGE_SIZE) continue
-      return [{ owner: VMCOREINFO_OWNER, type: 0, desc: page.slice(descAt, descAt + n_descsz) }]
+  const block = new Uint8Array(BLOCK_BYTES)
+  for (const { pfn, pages } of runs) {
+    for (let done = 0; done < pages; done += BLOCK_BYTES / PAGE_SIZE) {
+      const bytes = block.subarray(0, (pages - done) * PAGE_SIZE)
+      domain.memory.readInto(paddrOf(pfn + done), bytes)
+      for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+        const page = bytes.subarray(at, at + PAGE_SIZE)
+        if (!equal(page.subarray(Nhdr.size, Nhdr.size + owner.length), owner)) continue
+        const { n_namesz, n_descsz } = Nhdr.decode(page)
+        if (n_namesz !== owner.length || n_descsz === 0 || descAt + n_descsz > PAGE_SIZE) continue
+        return [{ owner: VMCOREINFO_OWNER, type: 0, desc: page.slice(descAt, descAt + n_descsz) }]
+      }
     }
   }
   return []

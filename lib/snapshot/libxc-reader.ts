@@ -86,12 +86,26 @@ export function readLibxcStream(source: ByteSource, start: number): LibxcStream 
   return new Reader(source, start).read()
 }
 
+/**
+ * Where the entries end that are like the one at `first`: nearly all pages follow one another and are of one type.
+ * @param entries pairs of words. Compared as int32, which is twice as fast as u32.
+ */
+function endOfRun(entries: Int32Array, first: number, count: number): number {
+  const low = entries[2 * first] as number
+  const high = entries[2 * first + 1] as number
+  const most = Math.min(count, first + 2 ** 32 - (low >>> 0))
+  const base = (low - first) | 0
+  let next = first + 1
+  while (next < most && entries[(next << 1) | 1] === high && entries[next << 1] === ((base + next) | 0)) next++
+  return next
+}
+
 class Reader {
   readonly #source: ByteSource
   readonly #seen = new Set<string>()
   readonly #pages = new PageIndex()
   /** The entries of one record; only a stranger's are more. */
-  readonly #entries = new Uint32Array(2 * PAGES_PER_RECORD)
+  readonly #entries = new Int32Array(2 * PAGES_PER_RECORD)
   readonly #records: KeptRecord[] = []
   #at: number
   #pv = false
@@ -244,15 +258,13 @@ class Reader {
     if (count === 0) refuse(record, 'it has no pages')
     const entriesAt = record.body + PageData.size
     requireLength(record, PageData.size + 8 * count, true)
-    const entries = count <= PAGES_PER_RECORD ? this.#entries.subarray(0, 2 * count) : new Uint32Array(2 * count)
+    const entries = count <= PAGES_PER_RECORD ? this.#entries.subarray(0, 2 * count) : new Int32Array(2 * count)
     this.#source.readInto(entriesAt, new Uint8Array(entries.buffer, 0, 8 * count))
     let dataAt = entriesAt + 8 * count
     for (let i = 0; i < count; ) {
-      const low = entries[2 * i] as number
+      const low = (entries[2 * i] as number) >>> 0
       const high = entries[2 * i + 1] as number
-      // Nearly all pages follow one another and are of one type: they are taken together.
-      let next = i + 1
-      while (next < count && entries[2 * next + 1] === high && entries[2 * next] === low + next - i) next++
+      const next = endOfRun(entries, i, count)
       const type = high >>> PFINFO_SHIFT_HIGH
       const pfnHigh = high & ((1 << PFINFO_SHIFT_HIGH) - 1)
       if (!isKnownType(type))

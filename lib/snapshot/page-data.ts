@@ -14,63 +14,44 @@ import {
   PFINFO_XALLOC,
   RecordHeader,
 } from '../abi/save-stream.js'
+import { concat } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import type { Run } from '../guest/memory.js'
+import { throughWords, writeFrames } from '../guest/words.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { bytesOf } from './data-pages.js'
-import { flowing, type Part } from './snapshot-file.js'
+import { BLOCK_BYTES, flowing, type Part } from './snapshot-file.js'
 
 /** Bytes of a record before its page entries. */
 const HEADERS = RecordHeader.size + PageData.size
 const ENTRY_BYTES = 8
-/** Bytes that headers, entries and short contents are gathered in. */
-const BLOCK_BYTES = 1 << 20
-/** Contents from this length on are handed out as they are, not gathered. */
-const HANDED_OUT = 1 << 16
 
 /** The records. */
 export const pageDataRecords = (domain: Domain, data: readonly Run[]): Part =>
   flowing(recordBytes(domain, data), function* () {
-    const blocks = new Blocks()
+    const headers = new Headers()
     let next = 0
     for (const range of domain.memory.ranges) {
-      for (let pfn = range.start; pfn < range.end; pfn += PAGES_PER_RECORD) {
-        const end = Math.min(pfn + PAGES_PER_RECORD, range.end)
-        while (next < data.length && endOf(data[next]) <= pfn) next++
-        yield* writeRecord(domain, blocks, pfn, end, piecesOf(data, next, pfn, end))
+      for (let pfn = range.start; pfn < range.end; ) {
+        // Records without content, and one that has some or is the last: what comes before that content is made at once.
+        const first = pfn
+        let pieces: Run[] = []
+        let length = 0
+        while (pfn < range.end && pieces.length === 0 && length + headBytes(PAGES_PER_RECORD) <= BLOCK_BYTES) {
+          const end = Math.min(pfn + PAGES_PER_RECORD, range.end)
+          while (next < data.length && endOf(data[next]) <= pfn) next++
+          pieces = piecesOf(data, next, pfn, end)
+          length += headBytes(end - pfn)
+          pfn = end
+        }
+        const end = pfn
+        yield { length, content: (out) => writeHeads(domain, headers, out, first, end, pieces) }
+        for (const { pfn, pages } of pieces) yield* domain.memory.parts(paddrOf(pfn), pages * PAGE_SIZE)
       }
     }
-    yield* blocks.flush()
   })
 
-/** Gathers what is short into blocks. A block is never used twice: its reader may keep it. */
-class Blocks {
-  #block = new Uint8Array(BLOCK_BYTES)
-  /** What has been handed out of the block ends here. */
-  #start = 0
-  #end = 0
-
-  /** The next bytes of the block, zero, to be filled. There must be room for them. */
-  take(bytes: number): Uint8Array {
-    this.#end += bytes
-    return this.#block.subarray(this.#end - bytes, this.#end)
-  }
-
-  /** What has been gathered. */
-  *flush(): Generator<Uint8Array> {
-    if (this.#end > this.#start) yield this.#block.subarray(this.#start, this.#end)
-    this.#start = this.#end
-  }
-
-  /** Begins a new block, unless this one has room for so many bytes, which are fewer than a block's. */
-  *require(bytes: number): Generator<Uint8Array> {
-    if (this.#end + bytes <= BLOCK_BYTES) return
-    yield* this.flush()
-    this.#block = new Uint8Array(BLOCK_BYTES)
-    this.#start = 0
-    this.#end = 0
-  }
-}
+const headBytes = (pages: number): number => HEADERS + pages * ENTRY_BYTES
 
 /** Bytes of all records. */
 function recordBytes({ memory }: Domain, data: readonly Run[]): number {
@@ -92,52 +73,55 @@ function piecesOf(data: readonly Run[], next: number, start: Pfn, end: Pfn): Run
   return pieces
 }
 
-/** One record. Its pieces are in order, and lie in [start, end). */
-function* writeRecord(
-  domain: Domain,
-  blocks: Blocks,
-  start: Pfn,
-  end: Pfn,
-  pieces: readonly Run[],
-): Generator<Uint8Array> {
-  const count = end - start
-  const head = HEADERS + count * ENTRY_BYTES
-  yield* blocks.require(head)
-  writeHead(domain, blocks.take(head), start, end, pieces)
-  for (const { pfn, pages } of pieces) {
-    for (const bytes of domain.memory.contents(paddrOf(pfn), pages * PAGE_SIZE)) {
-      if (bytes.length >= HANDED_OUT) {
-        yield* blocks.flush()
-        yield bytes
-      } else {
-        yield* blocks.require(bytes.length)
-        blocks.take(bytes.length).set(bytes)
-      }
+/** A record's headers: nearly all records have the same ones as the record before. */
+class Headers {
+  #bytes = new Uint8Array(HEADERS)
+  #count = -1
+  #body = -1
+
+  /** @param count of pages. @param body bytes of the record's body. */
+  of(count: number, body: number): Uint8Array {
+    if (count !== this.#count || body !== this.#body) {
+      const header = RecordHeader.encode({ type: LIBXC_RECORD.PAGE_DATA, body_length: body })
+      this.#bytes = concat([header, PageData.encode({ count, reserved: 0 })])
+      this.#count = count
+      this.#body = body
     }
+    return this.#bytes
   }
 }
 
-/** A record's headers and page entries. */
-function writeHead(domain: Domain, out: Uint8Array, start: Pfn, end: Pfn, pieces: readonly Run[]): void {
-  const count = end - start
-  const contents = pieces.reduce((sum, { pages }) => sum + pages, 0) * PAGE_SIZE
-  const body_length = out.length - RecordHeader.size + contents
-  out.set(RecordHeader.encode({ type: LIBXC_RECORD.PAGE_DATA, body_length }))
-  out.set(PageData.encode({ count, reserved: 0 }), RecordHeader.size)
-  const entries = new Uint32Array(out.buffer, out.byteOffset + HEADERS, 2 * count)
-  const high = Math.floor(start / 2 ** 32)
-  // A record never crosses a multiple of 2^32 pfn unless a range does; the general form costs nothing where it matters.
-  const allocate = ((PFINFO_XALLOC << PFINFO_SHIFT_HIGH) | high) >>> 0
-  const whole = Math.floor((end - 1) / 2 ** 32) === high
-  for (let i = 0; i < count; i++) {
-    entries[2 * i] = start + i
-    entries[2 * i + 1] = whole ? allocate : (PFINFO_XALLOC << PFINFO_SHIFT_HIGH) | ((start + i) / 2 ** 32)
+/** Headers and page entries of the records of [start, end), the last of which has the pieces. */
+function writeHeads(
+  domain: Domain,
+  headers: Headers,
+  out: Uint8Array,
+  start: Pfn,
+  end: Pfn,
+  pieces: readonly Run[],
+): void {
+  let at = 0
+  for (let pfn = start; pfn < end; ) {
+    const last = Math.min(pfn + PAGES_PER_RECORD, end)
+    const entries = (last - pfn) * ENTRY_BYTES
+    const own = last === end ? pieces : []
+    out.set(headers.of(last - pfn, PageData.size + entries + bytesOf(own)), at)
+    writeEntries(domain, out.subarray(at + HEADERS, at + HEADERS + entries), pfn, last, own)
+    at += HEADERS + entries
+    pfn = last
   }
-  for (const { pfn, pages } of pieces) {
-    for (let i = pfn; i < pfn + pages; i++) {
-      const { level, pinned } = domain.pageType(i)
-      const type = level === 0 ? PFINFO_NOTAB : level | (pinned ? PFINFO_PINNED : 0)
-      entries[2 * (i - start) + 1] = (type << PFINFO_SHIFT_HIGH) | (i / 2 ** 32)
+}
+
+/** Page entries of [start, end). The pieces, which have content, are in order and lie in there. */
+function writeEntries(domain: Domain, out: Uint8Array, start: Pfn, end: Pfn, pieces: readonly Run[]): void {
+  throughWords(out, (words) => {
+    writeFrames(words, 0, start, end - start, PFINFO_XALLOC << PFINFO_SHIFT_HIGH)
+    for (const run of pieces) {
+      for (let pfn = run.pfn; pfn < endOf(run); pfn++) {
+        const { level, pinned } = domain.pageType(pfn)
+        const type = level === 0 ? PFINFO_NOTAB : level | (pinned ? PFINFO_PINNED : 0)
+        writeFrames(words, pfn - start, pfn, 1, type << PFINFO_SHIFT_HIGH)
+      }
     }
-  }
+  })
 }

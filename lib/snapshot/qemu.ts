@@ -90,14 +90,14 @@ function memoryPart(domain: Domain, runs: readonly FileRun[]): Part {
   return {
     length: last === undefined ? headerBytes(0) : last.offset + last.pages * PAGE_SIZE,
     content: headers.length + domain.memory.placedBytes,
-    *pieces() {
-      yield { offset: 0, bytes: headers }
+    *stretches() {
+      yield { offset: 0, length: headers.length, content: headers }
       let at = 0
-      for (const { paddr, bytes } of domain.memory.chunks()) {
-        // Chunks come in order, and never reach from one run of pages into another.
+      for (const { paddr, length, content } of domain.memory.placed()) {
+        // They come in order, and never reach from one run of pages into another.
         let run = runs[at]
         while (run && paddr >= paddrOf(run.pfn + run.pages)) run = runs[++at]
-        if (run) yield { offset: run.offset + paddr - paddrOf(run.pfn), bytes }
+        if (run) yield { offset: run.offset + paddr - paddrOf(run.pfn), length, content }
       }
     },
   }

@@ -57,8 +57,8 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
 const memoryPart = ({ memory }: Domain): Part => ({
   length: memory.endPfn * PAGE_SIZE,
   content: memory.placedBytes,
-  *pieces() {
-    for (const { paddr, bytes } of memory.chunks()) yield { offset: paddr, bytes }
+  *stretches() {
+    for (const { paddr, length, content } of memory.placed()) yield { offset: paddr, length, content }
   },
 })
 

@@ -30,6 +30,7 @@ import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-co
 import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
+import { throughWords } from '../guest/words.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import { coreGuest, guestNote } from './core-guest.js'
@@ -48,7 +49,7 @@ import {
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { readBytes } from './records.js'
-import { flowing, type Part, SnapshotFile, solid, zeros } from './snapshot-file.js'
+import { flowing, type Part, SnapshotFile, type Stretch, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 import { hvmGuest } from './xen-core-hvm.js'
 
@@ -174,20 +175,29 @@ function sectionHeader({ type, align, entsize, part }: PlannedSection, sh_name: 
 }
 
 /** .xen_p2m: pairs of pfn and mfn, or .xen_pfn: pfns alone. */
-function* frameList(domain: Domain, runs: readonly Run[]): Generator<Uint8Array> {
-  const words = isPv(domain) ? 2 : 1
-  for (const { pfn, pages } of runs) {
-    for (let done = 0; done < pages; done += ENTRIES_AT_ONCE) {
-      const count = Math.min(ENTRIES_AT_ONCE, pages - done)
-      const list = new BigUint64Array(words * count)
-      for (let i = 0; i < count; i++) {
-        const frame = pfn + done + i
-        list[words * i] = BigInt(frame)
-        if (words === 2) list[2 * i + 1] = BigInt(domain.p2m.mfn(frame) ?? -1) & 0xffffffffffffffffn
-      }
-      yield new Uint8Array(list.buffer)
+function* frameList(domain: Domain, runs: readonly Run[]): Generator<Omit<Stretch, 'offset'>> {
+  const entryWords = isPv(domain) ? 4 : 2
+  for (const run of runs) {
+    for (let done = 0; done < run.pages; done += ENTRIES_AT_ONCE) {
+      const pfn = run.pfn + done
+      const count = Math.min(ENTRIES_AT_ONCE, run.pages - done)
+      const content = (out: Uint8Array) =>
+        throughWords(out, (words) => {
+          for (let i = 0; i < count; i++) {
+            const at = i * entryWords
+            setFrame(words, at, pfn + i)
+            if (entryWords === 4) setFrame(words, at + 2, domain.p2m.mfn(pfn + i))
+          }
+        })
+      yield { length: 4 * entryWords * count, content }
     }
   }
+}
+
+/** A frame as a u64; one that the p2m does not have is all ones. */
+function setFrame(words: Uint32Array, at: number, frame = -1): void {
+  words[at] = frame
+  words[at + 1] = Math.floor(frame / 2 ** 32)
 }
 
 /** Whether a core has the sections of this format. */

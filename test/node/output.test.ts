@@ -36,7 +36,7 @@ const writeTexts = (names: readonly string[], text: string, during: () => void =
   writeFiles(
     names,
     async (outputs) => {
-      for (const { fd } of outputs) await writePieces(fd, [{ offset: 0, bytes: bytes(text) }])
+      for (const { fd } of outputs) await writePieces(fd, () => [{ offset: 0, bytes: bytes(text) }])
       during()
     },
     options,
@@ -180,7 +180,7 @@ test('writers of one name at once: the files are all from one of them', async (t
     for (let i = 0; i < 100; i++) {
       const bytes = Buffer.from(me + ' ' + i)
       await writeFiles(${names}, async (outputs) => {
-        for (const { fd } of outputs) await writePieces(fd, [{ offset: 0, bytes }])
+        for (const { fd } of outputs) await writePieces(fd, () => [{ offset: 0, bytes }])
       })
     }`
   const run = (me: string) =>
