@@ -5,6 +5,7 @@
  * Gotcha: notes are told apart by owner and type, not by their place in the file; segments by their order.
  */
 import { equal, toHex } from '../bytes.js'
+import { DomainBuilderError } from '../errors.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { printable } from '../printable.js'
 import { hex } from '../units.js'
@@ -26,12 +27,13 @@ function facts(kernel: Kernel): Map<string, string> {
   const { notes: _notes, ...rest } = describeKernel(kernel)
   const all = new Map<string, string>()
   flatten(rest, '', all)
+  const seen = new Map<string, number>()
   for (const note of kernel.notes) {
     const { owner, type, value } = describeNote(note)
     const name = `note ${owner} ${type}`
-    let free = name
-    for (let i = 2; all.has(free); i++) free = `${name} (${i})`
-    all.set(free, value)
+    const count = (seen.get(name) ?? 0) + 1
+    seen.set(name, count)
+    all.set(count === 1 ? name : `${name} (${count})`, value)
   }
   return all
 }
@@ -47,9 +49,16 @@ export function diffKernels(a: Kernel, b: Kernel): readonly Difference[] {
   return [...out, ...segmentDifferences(a, b)]
 }
 
-/** Segments of the same place in the list whose bytes are not the same, as far as both have any. */
+/** How often a byte of either file is compared at most, on average: segments may overlap. */
+const COMPARED_MOST = 8
+
+/**
+ * Segments of the same place in the list whose bytes are not the same, as far as both have any.
+ * @throws DomainBuilderError `bad-elf` for segments that overlap too often.
+ */
 function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<Difference> {
   if (a === undefined || b === undefined) return
+  let left = COMPARED_MOST * Math.max(a.bytes.length, b.bytes.length)
   for (let i = 0; i < Math.min(a.segments.length, b.segments.length); i++) {
     const bytesOf = ({ bytes, segments }: typeof a): Uint8Array => {
       const { offset = 0, filesz = 0 } = segments[i] ?? {}
@@ -57,6 +66,12 @@ function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<D
     }
     const [x, y] = [bytesOf(a), bytesOf(b)]
     const length = Math.min(x.length, y.length)
+    left -= length
+    if (left < 0) {
+      throw new DomainBuilderError('bad-elf', 'the segments overlap too often to be compared', {
+        expected: `at most ${COMPARED_MOST} segments for each byte`,
+      })
+    }
     if (equal(x.subarray(0, length), y.subarray(0, length))) continue
     let first = 0
     while (x[first] === y[first]) first++

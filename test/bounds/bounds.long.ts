@@ -1,0 +1,120 @@
+/**
+ * No small file costs much: a second of processor time and 256 MiB for each command, and four times as much input costs no
+ * more than four times as much.
+ *
+ * Source: getrusage(2) through process.resourceUsage(); docs/untrusted.md, "What each command may cost".
+ * Gotcha: processor time, not time that passed, and twice what is promised, since machines differ. What grows with the
+ * square of its input takes sixteen times as long.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import * as path from 'node:path'
+import t from 'tap'
+import { isZero } from '../../lib/bytes.js'
+import { PAGE_SIZE } from '../../lib/units.js'
+import { MAIN, UNSAFE } from '../cli/command.js'
+import { type Input, KINDS } from './inputs.js'
+
+const MiB = 2 ** 20
+/** What is promised for a file of less than a megabyte. */
+const PROMISED = { seconds: 1, peak: 256 * MiB }
+/** How much longer a machine may take. */
+const SLOWER = 2
+/** Seconds that no growth is seen in. */
+const NOISE = 0.3
+const LARGEST = 4
+
+interface Cost {
+  readonly seconds: number
+  readonly peak: number
+  /** What it ended with: the exit status, and how a refusal begins. */
+  readonly end: string
+}
+
+const folder = mkdtempSync(path.join(tmpdir(), 'xdb-bounds-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const usage = path.join(folder, 'usage.json')
+const hook = path.join(folder, 'usage.cjs')
+writeFileSync(
+  hook,
+  `process.on('exit', () => {
+    const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage()
+    const cost = { seconds: (userCPUTime + systemCPUTime) / 1e6, peak: maxRSS * 1024 }
+    require('node:fs').writeFileSync(${JSON.stringify(usage)}, JSON.stringify(cost))
+  })`,
+)
+
+/** Bytes of its pages that are not zero alone. */
+function contentOf(bytes: Uint8Array): number {
+  let held = 0
+  for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+    const page = bytes.subarray(at, at + PAGE_SIZE)
+    if (!isZero(page)) held += page.length
+  }
+  return held
+}
+
+function layDown(input: Input): string {
+  const place = path.join(folder, 'input')
+  rmSync(place, { recursive: true, force: true })
+  mkdirSync(place)
+  for (const [name, { bytes, size }] of Object.entries(input.files)) {
+    writeFileSync(path.join(place, name), bytes)
+    if (size !== undefined) truncateSync(path.join(place, name), size)
+  }
+  return place
+}
+
+/** What one command costs. @throws Error where it says anything but its answer or one line of refusal. */
+function costOf(args: readonly string[], cwd: string): Cost {
+  rmSync(usage, { force: true })
+  const node = ['-u', 'NODE_OPTIONS', process.execPath, '--require', hook, MAIN, ...args]
+  const { status, stderr, stdout, signal } = spawnSync('env', node, { cwd, maxBuffer: 2 ** 28, timeout: 60_000 })
+  const said = stderr.toString()
+  const what = `${args.join(' ')}: ${status ?? signal}: ${said.slice(0, 300)}`
+  if (status === null || status > 2) throw new Error(what)
+  if (said.split('\n').length > 3 || UNSAFE.test(said.replaceAll('\n', ''))) throw new Error(`not one line: ${what}`)
+  if (UNSAFE.test(stdout.toString('utf8', 0, 2 ** 20).replaceAll('\n', '')))
+    throw new Error(`a control character: ${what}`)
+  const cost = JSON.parse(readFileSync(usage, 'utf8')) as Omit<Cost, 'end'>
+  return {
+    ...cost,
+    end: `${status} ${said
+      .replace(/^xen-domain-builder: /, '')
+      .slice(0, 60)
+      .trim()}`,
+  }
+}
+
+const idle = costOf(['--version'], folder).seconds
+
+for (const { name, make, refused } of KINDS) {
+  t.test(name, async (t) => {
+    const input = await make(LARGEST)
+    for (const [file, { bytes }] of Object.entries(input.files)) {
+      const held = contentOf(bytes)
+      t.ok(held <= MiB, `${file} holds ${held} bytes`)
+    }
+    const place = layDown(input)
+    const costs = input.commands.map((command) => ({ command, ...costOf(command, place) }))
+    for (const { command, seconds, peak, end } of costs) {
+      const more = seconds - idle
+      t.ok(more < PROMISED.seconds * SLOWER, `${command.join(' ')}: ${more.toFixed(2)} s; ${end}`)
+      t.ok(peak < PROMISED.peak, `${command.join(' ')}: ${(peak / MiB).toFixed(0)} MiB`)
+    }
+    const isRefused = costs.every(({ end }) => !end.startsWith('0'))
+    t.equal(isRefused, refused === true, isRefused ? 'all commands refuse it' : 'a command takes it')
+    const slowest = costs.reduce((a, b) => (b.seconds > a.seconds ? b : a))
+    if (slowest.seconds - idle < NOISE) return
+    for (const scale of [1, 2]) {
+      const { seconds } = costOf(slowest.command, layDown(await make(scale)))
+      const [less, more] = [seconds - idle, slowest.seconds - idle]
+      const allowed = (LARGEST / scale) * SLOWER * Math.max(less, NOISE / LARGEST)
+      t.ok(
+        more < allowed,
+        `${slowest.command.join(' ')}: ${less.toFixed(2)} s at ${scale} x, ${more.toFixed(2)} s at 4 x`,
+      )
+    }
+  })
+}
