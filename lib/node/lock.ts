@@ -33,15 +33,15 @@ export async function lock(folder: Folder, name: string, signal?: AbortSignal): 
   const file = `.xdb-${createHash('sha256').update(name).digest('hex').slice(0, 16)}.lock`
   const [own, token] = [temporaryName(), temporaryName()]
   try {
-    fs.mkdirSync(path.join(folder.path, own))
-    fs.mkdirSync(path.join(folder.path, own, token))
-    await take(path.join(folder.path, own), path.join(folder.path, file), signal)
+    fs.mkdirSync(folder.locate(own))
+    fs.mkdirSync(folder.locate(path.join(own, token)))
+    await take(folder.locate(own), folder.locate(file), signal)
   } catch (error) {
     release(folder, own, token)
     throw error
   }
   return {
-    isLost: () => !fs.existsSync(path.join(folder.path, file, token)),
+    isLost: () => !fs.existsSync(folder.locate(path.join(file, token))),
     release: () => release(folder, file, token),
   }
 }

@@ -9,7 +9,7 @@
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import { Folder, temporaryName } from './folder.js'
+import { Folder, isSame, temporaryName } from './folder.js'
 import { lock } from './lock.js'
 import { cannotWrite } from './refusal.js'
 
@@ -37,7 +37,8 @@ interface Target {
 
 /** An output under its temporary name. */
 interface Draft {
-  readonly path: string
+  /** The name that it gets in its folder. */
+  readonly name: string
   readonly folder: Folder
   readonly temporary: string
   /** Of the file that is written. */
@@ -93,8 +94,6 @@ function requireFree(name: string, keep: readonly string[]): Target {
   return { path: fs.realpathSync(name), old }
 }
 
-const isSame = (one: fs.Stats, other: fs.Stats | undefined): boolean => one.dev === other?.dev && one.ino === other.ino
-
 /** @throws DomainBuilderError `cannot-write` where one file would be two outputs, through a symbolic link. */
 function requireApart(names: readonly string[], targets: readonly Target[]): void {
   targets.forEach((target, i) => {
@@ -111,9 +110,9 @@ function create({ path: file, old }: Target): Draft {
   const temporary = temporaryName()
   let fd: number | undefined
   try {
-    fd = fs.openSync(path.join(folder.path, temporary), 'wx', old === undefined ? 0o666 : 0o600)
+    fd = fs.openSync(folder.locate(temporary), 'wx', old === undefined ? 0o666 : 0o600)
     if (old !== undefined) takeAfter(fd, old)
-    return { path: file, folder, temporary, stat: fs.fstatSync(fd), fd }
+    return { name: path.basename(file), folder, temporary, stat: fs.fstatSync(fd), fd }
   } catch (error) {
     if (fd !== undefined) {
       fs.closeSync(fd)
@@ -164,22 +163,24 @@ interface Placed {
 /** Puts the files in their places. @throws what failed; every place then has what it had before. */
 async function publish(names: readonly string[], drafts: readonly Draft[], signal?: AbortSignal): Promise<void> {
   const [first] = drafts
-  const held = first && drafts.length > 1 ? await lock(first.folder, path.basename(first.path), signal) : undefined
+  const held = first && drafts.length > 1 ? await lock(first.folder, first.name, signal) : undefined
   const placed: Placed[] = []
+  const refuse = (why: string) => cannotWrite(names.join(', '), new Error(why))
   try {
     signal?.throwIfAborted()
     for (const [i, draft] of drafts.entries()) {
       const isLast = i === drafts.length - 1
       placed.push({ draft, backup: isLast ? undefined : keepOld(draft) })
-      if (held?.isLost()) throw cannotWrite(names.join(', '), new Error('another writer has replaced it'))
-      fs.renameSync(path.join(draft.folder.path, draft.temporary), draft.path)
+      if (held?.isLost()) throw refuse('another writer has replaced it')
+      if (!draft.folder.hasName()) throw refuse('its directory was renamed or removed')
+      fs.renameSync(draft.folder.locate(draft.temporary), draft.folder.locate(draft.name))
     }
   } catch (error) {
     const [lost] = placed
       .splice(0)
       .reverse()
       .filter((one) => !putBack(one))
-    throw lost === undefined ? error : cannotWrite(`${lost.draft.path} (the old file is now ${lost.backup})`, error)
+    throw lost === undefined ? error : cannotWrite(`${lost.draft.name} (the old file is now ${lost.backup})`, error)
   } finally {
     placed.forEach(removeBackup)
     held?.release()
@@ -193,11 +194,11 @@ function removeBackup({ draft, backup }: Placed): void {
 /** Gives a place its old file again, except where another program has replaced ours. Returns whether that was done. */
 function putBack(one: Placed): boolean {
   const { draft, backup } = one
-  const file = draft.folder.locate(path.basename(draft.path))
+  const file = draft.folder.locate(draft.name)
   try {
     const isOurs = isSame(draft.stat, fs.lstatSync(file, { throwIfNoEntry: false }))
     if (isOurs && backup !== undefined) fs.renameSync(draft.folder.locate(backup), file)
-    if (isOurs && backup === undefined) fs.rmSync(file)
+    if (isOurs && backup === undefined) fs.unlinkSync(file)
     if (!isOurs) removeBackup(one)
     return true
   } catch {
@@ -206,14 +207,15 @@ function putBack(one: Placed): boolean {
 }
 
 /** Another name for the file that is there now, if there is one. */
-function keepOld({ path: file, folder }: Draft): string | undefined {
+function keepOld({ name, folder }: Draft): string | undefined {
+  const file = folder.locate(name)
   if (!fs.lstatSync(file, { throwIfNoEntry: false })) return undefined
   const backup = temporaryName()
   try {
-    fs.linkSync(file, path.join(folder.path, backup))
+    fs.linkSync(file, folder.locate(backup))
   } catch {
     // A file system without hard links.
-    fs.copyFileSync(file, path.join(folder.path, backup), fs.constants.COPYFILE_EXCL)
+    fs.copyFileSync(file, folder.locate(backup), fs.constants.COPYFILE_EXCL)
   }
   return backup
 }
