@@ -32,7 +32,7 @@ t.teardown(() => rmSync(base, { recursive: true, force: true }))
 writeFileSync(join(base, 'kernel'), pvKernelFile())
 const random = new Random(SEED)
 // What does not compress, so that all of it is written; a piece again and again, since making it takes long.
-writeFileSync(join(base, 'ramdisk'), Buffer.concat(Array.from({ length: 24 }, () => random.bytes(MIB))))
+writeFileSync(join(base, 'ramdisk'), Buffer.concat(Array.from({ length: 12 }, () => random.bytes(MIB))))
 
 interface Ended {
   readonly how: number | NodeJS.Signals | null
@@ -58,7 +58,7 @@ function start(args: readonly string[], prefix: readonly string[] = []): Running
 }
 
 /** The arguments that build a guest into a folder's outputs. */
-const buildInto = (folder: OutputFolder, memory = 40): string[] => [
+const buildInto = (folder: OutputFolder, memory = 24): string[] => [
   ...['build', join(base, 'kernel'), '--ramdisk', join(base, 'ramdisk'), '--memory', String(memory)],
   ...['-o', folder.file(folder.names[0] as string)],
 ]
@@ -195,7 +195,7 @@ async function runsOrRefuses(
 }
 
 t.test('a disk without room for the new files keeps the old ones', async (t) => {
-  for (const size of ['64k', '1m', '20m']) {
+  for (const size of ['64k', '1m', '10m']) {
     const disk = await requirePeer(t, () => mountDisk(t, `size=${size}`))
     if (disk === undefined) return
     for (const names of SETS) {
@@ -226,7 +226,7 @@ t.test('so does a disk without room for more names', async (t) => {
 
 t.test('so does a limit on the size of files', async (t) => {
   if (!(await requirePeer(t, () => findCommand('bash', 'bash')))) return
-  for (const blocks of [1, 64, 20000]) {
+  for (const blocks of [1, 64, 8000]) {
     for (const names of SETS) {
       const limit = ['bash', '-c', `ulimit -f ${blocks}; exec "$@"`, 'bash']
       t.notOk(await runsOrRefuses(t, folderOf(names), /file too large/, limit), `${names}: ${blocks}`)
@@ -286,7 +286,7 @@ t.test('directories that vanish while files are written', async (t) => {
 
 /** Several commands write the same names at once. What is there afterwards is all from one of them. */
 async function together(t: Test, names: readonly string[], prefix: readonly string[] = []): Promise<void> {
-  const memories = [40, 41, 42]
+  const memories = [24, 25, 26]
   const all: Guest[] = []
   for (const memory of memories) all.push(await guestOf(names, memory))
   for (let round = 0; round < 2; round++) {
