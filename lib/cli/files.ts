@@ -5,6 +5,7 @@
  * Gotcha: an input is never replaced by an output, so the names of all that was read are kept.
  */
 import * as fs from 'node:fs'
+import { constants } from 'node:os'
 import { type Input, openInput, streamInput } from '../node/input.js'
 import { readWhole, wholeOf } from '../node/kernel-file.js'
 import { writeFiles } from '../node/output.js'
@@ -80,12 +81,18 @@ export async function stoppable<T>(names: readonly string[], work: (signal: Abor
     if (stopped !== undefined) {
       for (const signal of STOPPED_BY) process.off(signal, stop)
       sayAtOnce(`${names.join(', ')}: not written, because of ${stopped}`)
-      process.kill(process.pid, stopped)
+      endBy(stopped)
     }
     throw error
   } finally {
     for (const signal of STOPPED_BY) process.off(signal, stop)
   }
+}
+
+/** Ends the process by a signal. The first process of a container gets none of its own, so it exits as a shell says it. */
+function endBy(signal: NodeJS.Signals): never {
+  process.kill(process.pid, signal)
+  process.exit(128 + constants.signals[signal])
 }
 
 /** Writes files of bytes that exist: all of them appear, or none. @throws DomainBuilderError `cannot-write`. */

@@ -43,9 +43,13 @@ export function sayStack(stack: string): void {
   process.stderr.write(`${printableLines(stack.split('\n')).join('\n')}\n`)
 }
 
-/** The same as `say` before the process ends by a signal: written when this returns. */
+/** The same as `say` before the process ends by a signal: written when this returns, if somebody reads it. */
 export function sayAtOnce(message: string): void {
-  writeSync(process.stderr.fd, `${messagePart(message, MESSAGE_MAX)}\n`)
+  try {
+    writeSync(process.stderr.fd, `${messagePart(message, MESSAGE_MAX)}\n`)
+  } catch {
+    // The terminal is closed, or the reader is gone.
+  }
 }
 
 /** Whether somebody watches what is said. */
@@ -58,8 +62,12 @@ export function showStatus(status: string): void {
   process.stderr.write(`\r\x1b[K${printable(printable(status), width)}`)
 }
 
-/** Told of what goes wrong with standard output, also after the answer was given. */
+/**
+ * Told of what goes wrong with standard output, also after the answer was given. Messages that nobody can read any more,
+ * such as progress on a terminal that was closed, are no reason to stop.
+ */
 export function onOutputError(listener: (error: NodeJS.ErrnoException) => void): void {
+  process.stderr.on('error', () => {})
   process.stdout.on('error', listener)
 }
 

@@ -1,14 +1,16 @@
 /**
  * Outputs that appear whole or not at all: written next to their names, renamed when all of them are complete.
  *
- * Source: rename(2): a name changes hands in one step; link(2).
+ * Source: rename(2): a name changes hands in one step; link(2); proc(5), /proc/self/fd.
  * Gotcha: several files are several renames. The old files are kept until the last one succeeded, so a failure puts all of
- * them back.
+ * them back. SIGKILL between two renames cannot be answered: each file is then whole, but the first may be new and the
+ * last one old. It may also leave temporary files, whose names are `.xdb-`, 16 hexadecimal digits, and `.tmp` or `.lock`.
+ * Nothing is synced, so a machine that loses power may lose a file that was just written.
  */
-import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { Folder, isSame, temporaryName } from './folder.js'
+import { lock } from './lock.js'
 import { cannotWrite } from './refusal.js'
 
 /** How files are written. */
@@ -27,12 +29,22 @@ export interface Output {
 }
 
 interface Target {
-  /** As the caller named it. */
-  readonly name: string
   /** The file itself, where the name is a symbolic link. */
   readonly path: string
   /** Of the file that is replaced. */
   readonly old: fs.Stats | undefined
+}
+
+/** An output under its temporary name. */
+interface Draft {
+  /** The name that it gets in its folder. */
+  readonly name: string
+  readonly folder: Folder
+  readonly temporary: string
+  /** Of the file that is written. */
+  readonly stat: fs.Stats
+  /** Undefined when it is closed. */
+  fd: number | undefined
 }
 
 /**
@@ -45,29 +57,20 @@ export async function writeFiles(
   { signal, keep = [] }: OutputOptions = {},
 ): Promise<void> {
   signal?.throwIfAborted()
-  const made: { fd: number | undefined; readonly temporary: string }[] = []
+  const drafts: Draft[] = []
   try {
     const targets = names.map((name) => requireFree(name, keep))
-    for (const target of targets) made.push(create(target))
-    await write(made.map(({ fd }) => output(fd as number)))
-    for (const file of made) {
-      const { fd } = file
-      file.fd = undefined
-      if (fd !== undefined) fs.closeSync(fd)
-    }
+    requireApart(names, targets)
+    for (const target of targets) drafts.push(create(target))
+    await write(drafts.map(({ fd }) => output(fd as number)))
+    drafts.forEach(close)
     signal?.throwIfAborted()
-    await publish(
-      targets,
-      made.splice(0).map(({ temporary }) => temporary),
-    )
+    await publish(names, drafts, signal)
   } catch (cause) {
     if (signal?.aborted && cause === signal.reason) throw cause
     throw (cause as NodeJS.ErrnoException)?.code === undefined ? cause : cannotWrite(names.join(', '), cause)
   } finally {
-    for (const { fd, temporary } of made) {
-      if (fd !== undefined) fs.closeSync(fd)
-      remove(temporary)
-    }
+    drafts.forEach(discard)
   }
 }
 
@@ -81,34 +84,43 @@ function requireFree(name: string, keep: readonly string[]): Target {
   const old = fs.statSync(name, { throwIfNoEntry: false })
   if (old === undefined) {
     if (fs.lstatSync(name, { throwIfNoEntry: false })) refuse('is a symbolic link that leads nowhere')
-    return { name, path: name, old }
+    return { path: name, old }
   }
   if (old.isDirectory()) refuse('is a directory')
   if (!old.isFile()) refuse('is no regular file; -o - writes to standard output')
-  const isSame = (other: fs.Stats | undefined) => other?.dev === old.dev && other.ino === old.ino
-  if (keep.some((kept) => isSame(fs.statSync(kept, { throwIfNoEntry: false })))) {
+  if (keep.some((kept) => isSame(old, fs.statSync(kept, { throwIfNoEntry: false })))) {
     refuse('is an input, which is never changed')
   }
-  return { name, path: fs.realpathSync(name), old }
+  return { path: fs.realpathSync(name), old }
 }
 
-/** A name next to a file that nobody else has. It is short, so that it fits wherever the file's own name does. */
-const nameBeside = (file: string): string => path.join(path.dirname(file), `.xdb-${randomBytes(8).toString('hex')}.tmp`)
+/** @throws DomainBuilderError `cannot-write` where one file would be two outputs, through a symbolic link. */
+function requireApart(names: readonly string[], targets: readonly Target[]): void {
+  targets.forEach((target, i) => {
+    const first = targets.findIndex((other) => path.resolve(other.path) === path.resolve(target.path))
+    if (first < i) throw cannotWrite(names[i] as string, new Error(`is the same file as ${names[first]}`))
+  })
+}
 
 const PERMISSIONS = 0o7777
 
 /** The file to write to: nobody may read it who may not read the file that it replaces. */
-function create({ path: file, old }: Target): { fd: number; temporary: string } {
-  const temporary = nameBeside(file)
-  const fd = fs.openSync(temporary, 'wx', old === undefined ? 0o666 : 0o600)
+function create({ path: file, old }: Target): Draft {
+  const folder = new Folder(path.dirname(file))
+  const temporary = temporaryName()
+  let fd: number | undefined
   try {
+    fd = fs.openSync(folder.locate(temporary), 'wx', old === undefined ? 0o666 : 0o600)
     if (old !== undefined) takeAfter(fd, old)
+    return { name: path.basename(file), folder, temporary, stat: fs.fstatSync(fd), fd }
   } catch (error) {
-    fs.closeSync(fd)
-    remove(temporary)
+    if (fd !== undefined) {
+      fs.closeSync(fd)
+      folder.remove(temporary)
+    }
+    folder.close()
     throw error
   }
-  return { fd, temporary }
 }
 
 /** Gives a file the owner and the permissions of the one that it replaces. */
@@ -123,84 +135,87 @@ function takeAfter(fd: number, old: fs.Stats): void {
 
 const output = (fd: number): Output => ({ fd, truncate: (size) => fs.ftruncateSync(fd, size) })
 
-/** Removes a file of ours; that it is gone already, with its directory perhaps, is as good. */
-function remove(file: string): void {
+/** @throws what the system tells late, such as a quota that is exceeded on a network's disk. */
+function close(draft: Draft): void {
+  const { fd } = draft
+  draft.fd = undefined
+  if (fd !== undefined) fs.closeSync(fd)
+}
+
+/** Removes what is left of a draft. */
+function discard(draft: Draft): void {
   try {
-    fs.rmSync(file, { force: true })
+    close(draft)
   } catch {
     // What failed before says more.
   }
+  draft.folder.remove(draft.temporary)
+  draft.folder.close()
+}
+
+/** A draft that is about to be put in its place, or is there. */
+interface Placed {
+  readonly draft: Draft
+  /** Another name for the old file, if there was one. */
+  readonly backup: string | undefined
 }
 
 /** Puts the files in their places. @throws what failed; every place then has what it had before. */
-async function publish(targets: readonly Target[], temporary: readonly string[]): Promise<void> {
-  const [first] = targets
-  const unlock = first !== undefined && targets.length > 1 ? await lock(first.path) : () => {}
-  const undo: (() => void)[] = []
-  const kept: string[] = []
+async function publish(names: readonly string[], drafts: readonly Draft[], signal?: AbortSignal): Promise<void> {
+  const [first] = drafts
+  const held = first && drafts.length > 1 ? await lock(first.folder, first.name, signal) : undefined
+  const placed: Placed[] = []
+  const refuse = (why: string) => cannotWrite(names.join(', '), new Error(why))
   try {
-    targets.forEach(({ path: file }, i) => {
-      const isLast = i === targets.length - 1
-      const backup = isLast ? undefined : keepOld(file)
-      if (backup !== undefined) kept.push(backup)
-      fs.renameSync(temporary[i] as string, file)
-      undo.push(() => (backup === undefined ? fs.rmSync(file) : fs.renameSync(backup, file)))
-    })
-  } catch (error) {
-    for (const put of undo.reverse()) {
-      try {
-        put()
-      } catch {
-        // The first failure is the one to tell.
-      }
+    signal?.throwIfAborted()
+    for (const [i, draft] of drafts.entries()) {
+      const isLast = i === drafts.length - 1
+      placed.push({ draft, backup: isLast ? undefined : keepOld(draft) })
+      if (held?.isLost()) throw refuse('another writer has replaced it')
+      if (!draft.folder.hasName()) throw refuse('its directory was renamed or removed')
+      fs.renameSync(draft.folder.locate(draft.temporary), draft.folder.locate(draft.name))
     }
-    temporary.forEach(remove)
-    throw error
+  } catch (error) {
+    const [lost] = placed
+      .splice(0)
+      .reverse()
+      .filter((one) => !putBack(one))
+    throw lost === undefined ? error : cannotWrite(`${lost.draft.name} (the old file is now ${lost.backup})`, error)
   } finally {
-    kept.forEach(remove)
-    unlock()
+    placed.forEach(removeBackup)
+    held?.release()
+  }
+}
+
+function removeBackup({ draft, backup }: Placed): void {
+  if (backup !== undefined) draft.folder.remove(backup)
+}
+
+/** Gives a place its old file again, except where another program has replaced ours. Returns whether that was done. */
+function putBack(one: Placed): boolean {
+  const { draft, backup } = one
+  const file = draft.folder.locate(draft.name)
+  try {
+    const isOurs = isSame(draft.stat, fs.lstatSync(file, { throwIfNoEntry: false }))
+    if (isOurs && backup !== undefined) fs.renameSync(draft.folder.locate(backup), file)
+    if (isOurs && backup === undefined) fs.unlinkSync(file)
+    if (!isOurs) removeBackup(one)
+    return true
+  } catch {
+    return backup === undefined
   }
 }
 
 /** Another name for the file that is there now, if there is one. */
-function keepOld(file: string): string | undefined {
-  if (!fs.statSync(file, { throwIfNoEntry: false })) return undefined
-  const backup = nameBeside(file)
+function keepOld({ name, folder }: Draft): string | undefined {
+  const file = folder.locate(name)
+  if (!fs.lstatSync(file, { throwIfNoEntry: false })) return undefined
+  const backup = temporaryName()
   try {
-    fs.linkSync(file, backup)
+    fs.linkSync(file, folder.locate(backup))
   } catch {
     // A file system without hard links.
-    fs.copyFileSync(file, backup, fs.constants.COPYFILE_EXCL)
+    fs.copyFileSync(file, folder.locate(backup), fs.constants.COPYFILE_EXCL)
   }
   return backup
-}
-
-/** Milliseconds: publishing takes less than one, so a lock of this age has lost its owner. */
-const LOCK_STALE = 2000
-const LOCK_POLL = 2
-
-/** Keeps other processes from publishing the same files in between: a pair must come from one writer. */
-async function lock(file: string): Promise<() => void> {
-  const name = path.join(path.dirname(file), `.xdb-${path.basename(file).slice(0, 200)}.lock`)
-  for (let waited = 0; ; waited += LOCK_POLL) {
-    try {
-      fs.mkdirSync(name)
-      return () => removeLock(name)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-    if (waited >= LOCK_STALE) {
-      removeLock(name)
-      waited = 0
-    }
-    await delay(LOCK_POLL)
-  }
-}
-
-function removeLock(name: string): void {
-  try {
-    fs.rmdirSync(name)
-  } catch {
-    // Its directory vanished, or another writer took it for a stale one.
-  }
 }
