@@ -11,6 +11,7 @@ import { describeDomain, domainText } from '../inspect/describe.js'
 import { listed } from '../printable.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { decodeXlCfg } from '../protocol/xl-cfg.js'
 import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import type { SnapshotFormat } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
@@ -87,7 +88,7 @@ export const command: Command = {
     const destination = readDestination('build', values, 'raw')
     const { output, format } = destination
     const file = text(values, 'config')
-    const guest = file === undefined ? undefined : readXlCfg(Buffer.from(readInput(file)).toString('utf8'))
+    const guest = file === undefined ? undefined : readXlCfg(decodeXlCfg(readInput(file)))
     if (file !== undefined && guest) tell(file, guest)
     const kernelName = positionals[0] ?? guest?.kernel
     if (kernelName === undefined) {

@@ -4,21 +4,37 @@
  * Source: ../snapshot/open.ts, ./output.ts.
  * Gotcha: the format comes from --format, else from the extension of the output's name.
  */
+import type { Domain } from '../guest/domain.js'
+import { savedConfigSummary } from '../inspect/saved-config.js'
 import type { Command } from './command.js'
 import { openDomain } from './input.js'
 import { outputOptions, readDestination, writeDestination } from './output.js'
+import { say } from './printer.js'
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
   help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
-  options: outputOptions,
+  options: {
+    ...outputOptions,
+    'drop-config': {
+      type: 'boolean',
+      help: 'leaves out the configuration that the guest was saved with: its device model, disks and network',
+    },
+  },
   operands: [{ name: 'SNAPSHOT', file: true }],
   examples: ['convert guest.img -o guest.xl', 'convert guest.img -o guest.core'],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)
-    const domain = await openDomain(positionals[0] as string, progress)
+    const name = positionals[0] as string
+    const opened = await openDomain(name, progress)
+    const domain = values['drop-config'] === true ? withoutConfig(opened) : opened
     await writeDestination(domain, destination, progress)
     progress.end()
+    const config = domain.saved?.config
+    const kept = config === undefined ? undefined : savedConfigSummary(config)
+    if (kept !== undefined) {
+      say(`${name}: the configuration that the guest was saved with is kept (--drop-config leaves it out): ${kept}`)
+    }
     const { output, format } = destination
     if (output === '-') return
     answer(
@@ -27,4 +43,10 @@ export const command: Command = {
       () => [],
     )
   },
+}
+
+/** The guest with its records, but without its configuration: xl gets one made of the guest alone. */
+function withoutConfig(domain: Domain): Domain {
+  const { saved } = domain
+  return saved === undefined ? domain : { ...domain, saved: { records: saved.records } }
 }

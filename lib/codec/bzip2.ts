@@ -92,7 +92,8 @@ interface Codes {
 
 export function* decodeBzip2(source: Source): Slices<Decoded> {
   const output = new GrowingBytes(source)
-  do yield* decodeStream(source, output)
+  const room = new Room()
+  do yield* decodeStream(source, output, room)
   while (source.left >= 4 && levelAt(source) > 0)
   return { bytes: output.bytes(), consumed: source.at }
 }
@@ -103,13 +104,23 @@ function levelAt(source: Source): number {
   return b === 0x42 && z === 0x5a && h === 0x68 && digit >= 0x31 && digit <= 0x39 ? digit - 0x30 : 0
 }
 
-function* decodeStream(source: Source, output: GrowingBytes): Slices<void> {
+/** A block's room, for all streams: a file may have one every 14 bytes, and nothing in them. */
+class Room {
+  #block = new Uint32Array(0)
+
+  of(level: number): Uint32Array {
+    const length = level * LEVEL_BYTES
+    if (this.#block.length < length) this.#block = new Uint32Array(length)
+    return this.#block.subarray(0, length)
+  }
+}
+
+function* decodeStream(source: Source, output: GrowingBytes, room: Room): Slices<void> {
   const start = source.at
   const level = levelAt(source)
   if (level === 0) source.damaged('no stream header', { expected: 'BZh1 to BZh9' })
   source.take(4)
   const bits = new Bits(source)
-  const block = new Uint32Array(level * LEVEL_BYTES)
   let combined = 0
   for (let number = 0; ; number++) {
     const at = bits.at
@@ -119,6 +130,7 @@ function* decodeStream(source: Source, output: GrowingBytes): Slices<void> {
     if (magic[0] === END_MAGIC[0] && magic[1] === END_MAGIC[1]) {
       source.check('stream', 'combined CRC', combined >>> 0, stored, at)
       bits.align()
+      source.endStream(output.length)
       yield
       return
     }
@@ -130,7 +142,7 @@ function* decodeStream(source: Source, output: GrowingBytes): Slices<void> {
       )
     }
     const from = output.length
-    yield* decodeBlock(bits, block, output)
+    yield* decodeBlock(bits, room.of(level), output)
     const decoded = output.bytes(from)
     let crc = 0
     let crcAt = 0

@@ -25,6 +25,8 @@ class Members {
   readonly #zlib = new ZStream()
   /** The last member has ended: nothing follows it, or zeros, which are padding. */
   ended = false
+  /** Bytes of all. */
+  #length = 0
 
   constructor(source: Source) {
     this.#source = source
@@ -44,7 +46,9 @@ class Members {
     zlib.avail_out = room
     const status = zlibInflate(zlib, Z.NO_FLUSH)
     source.at = zlib.next_in
+    this.#length += zlib.next_out - at
     if (status === Z.STREAM_END) {
+      source.endStream(this.#length)
       source.ensure(1)
       this.ended = (source.peek(1)[0] ?? 0) === 0
       if (!this.ended) zlibInflateReset(zlib)

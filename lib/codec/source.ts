@@ -26,6 +26,9 @@ export interface Decoded {
 /** Bytes that a pass over what is there looks at in one slice of the work: two milliseconds at most. */
 export const SLICE_BYTES = 2 ** 19
 
+/** Streams in a file, whatever they hold; more of them must hold so many bytes each. Beginning one costs 30 microseconds. */
+const SMALL_STREAMS = { most: 4096, bytes: 64 }
+
 /** The ends of the slices of `from` to `to`: at least one. */
 export function* sliceEnds(from: number, to: number): Generator<number> {
   for (let end = from + SLICE_BYTES; end < to; end += SLICE_BYTES) yield end
@@ -42,6 +45,8 @@ export class Source {
   at = 0
   /** Bytes of the stream before `bytes`. */
   protected passed = 0
+  /** Streams that have ended. */
+  #streams = 0
 
   constructor(codec: string, bytes: Uint8Array, bounds: Bounds) {
     this.codec = codec
@@ -56,6 +61,19 @@ export class Source {
 
   get left(): number {
     return this.bytes.length - this.at
+  }
+
+  /**
+   * One of the streams that a file may have has ended.
+   * @param output bytes of all so far. @throws DomainBuilderError `payload-damaged` for too many that hold next to nothing.
+   */
+  endStream(output: number): void {
+    const { most, bytes } = SMALL_STREAMS
+    if (++this.#streams <= most || output >= this.#streams * bytes) return
+    this.damaged('the streams are too small', {
+      expected: `at least ${bytes} bytes on average in more than ${most}`,
+      found: `${output} bytes in ${this.#streams}`,
+    })
   }
 
   /** @throws DomainBuilderError `payload-damaged`, at `at` unless told otherwise. */

@@ -166,6 +166,24 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
   return { name: spec.name ?? 'function', mfn, pfn: reverseOf(pages, mfn) }
 }
 
+/** The frame after the highest that a guest of so many pages has; the last there can be, where nobody knows. */
+export function mfnAfter(spec: P2mSpec, pages: number): Mfn {
+  if (spec === 'identity') return pages
+  if (spec.offset !== undefined) return spec.offset + pages
+  if (spec.ranges !== undefined) return spec.ranges.reduce((end, range) => Math.max(end, range.mfn + range.pages), 0)
+  if (spec.table === undefined) return FRAMES_MAX - 1
+  // As pairs of words: a bigint for each entry would take longer than all else of a build.
+  const { buffer, byteOffset, length } = spec.table
+  const words = new Uint32Array(buffer, byteOffset, 2 * length)
+  let highest = -1
+  for (let i = 0; i < words.length; i += 2) {
+    const high = words[i + 1] as number
+    const mfn = high * 2 ** 32 + (words[i] as number)
+    if (mfn > highest && high !== HOLE32) highest = mfn
+  }
+  return highest + 1
+}
+
 /** A p2m of ranges: a search in a sorted list, both ways; frames in no range are holes. */
 function rangesP2m(ranges: readonly P2mRange[]): P2m {
   const lookup = (from: 'pfn' | 'mfn', to: 'pfn' | 'mfn') => {

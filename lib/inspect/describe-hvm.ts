@@ -13,6 +13,7 @@ import { hvmRecords } from '../guest/hvm-context.js'
 import { printable } from '../printable.js'
 import { hex } from '../units.js'
 import type { Json } from './json.js'
+import { savedSettings } from './saved-config.js'
 import { foldedTable, pairs } from './table.js'
 
 /** A table of names by number. */
@@ -56,17 +57,28 @@ export function describeSaved({ saved }: Domain): { readonly [key: string]: Json
     const parts = partsOf(record)
     return { name: record.name, bytes: record.body.length, ...(parts ? { parts } : {}) }
   })
-  return { saved: { config: saved.config !== undefined, records } }
+  const { config } = saved
+  const settings =
+    config === undefined ? {} : { config: savedSettings(config).map(({ name, value }) => ({ name, value })) }
+  return { saved: { ...settings, records } }
 }
+
+/** Settings of a saved configuration that people are shown. */
+const SETTINGS_SHOWN = 50
 
 /** The same for people. */
 export function savedText({ saved }: Domain): string[] {
-  if (saved === undefined || saved.records.length === 0) return []
+  if (saved === undefined) return []
   const rows = saved.records.map((record) => {
     const parts = Object.entries(partsOf(record) ?? {}).map(([name, count]) =>
       count > 1 ? `${name} x ${count}` : name,
     )
     return [printable(record.name), String(record.body.length), parts.join(', ')]
   })
-  return ['', 'kept as it was saved', ...foldedTable(['record', '>bytes', 'of'], rows)]
+  const records = rows.length === 0 ? [] : foldedTable(['record', '>bytes', 'of'], rows)
+  const settings = saved.config === undefined ? [] : savedSettings(saved.config)
+  const shown = settings.slice(0, SETTINGS_SHOWN).map(({ name, value }) => [printable(name), printable(value)])
+  const more = settings.length > SETTINGS_SHOWN ? [`  and ${settings.length - SETTINGS_SHOWN} more (--json)`] : []
+  const config = settings.length === 0 ? [] : [...foldedTable(['saved configuration', 'value'], shown), ...more]
+  return records.length + config.length === 0 ? [] : ['', 'kept as it was saved', ...records, ...config]
 }

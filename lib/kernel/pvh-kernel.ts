@@ -68,6 +68,8 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   }
   const extent = physicalExtent(elf)
   if (extent === undefined) throw wrongLayout('no segment of the kernel is loadable', 'a PT_LOAD', 'none')
+  if (extent.pstart === extent.pend)
+    throw wrongLayout('the image is empty', 'a segment with a byte in memory', hex(extent.pstart))
   const symtab = params.bsdSymtab ? bsdSymtab(elf, extent) : undefined
   const { pstart, pend } = { ...extent, ...(symtab === undefined ? {} : { pend: symtab.pend }) }
   if (pend > BigInt(LIMIT)) {

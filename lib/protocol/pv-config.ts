@@ -7,7 +7,7 @@
 import { STRING_FEATURES } from '../abi/features.js'
 import { Dom0TextConsole, Dom0VesaConsole, MAX_GUEST_CMDLINE } from '../abi/start-info.js'
 import type { Infer, Struct } from '../abi/struct.js'
-import { makeP2m, type P2m, type P2mRange, type P2mSpec } from '../guest/p2m.js'
+import { makeP2m, mfnAfter, type P2m, type P2mRange, type P2mSpec } from '../guest/p2m.js'
 import type { Purpose } from '../guest/purpose.js'
 import { parseFeatures } from '../kernel/feature-string.js'
 import type { OneOf } from '../one-of.js'
@@ -63,7 +63,7 @@ export type PvConfig = CommonConfig & {
   readonly vmemranges?: readonly Range<Paddr>[]
   /** SIF_* bits to add to start_info.flags. */
   readonly flags?: number
-  /** Default: the frame after the last guest page. */
+  /** Default: the frame after the guest's highest; of a p2m that is a function, the last that there can be. */
   readonly sharedInfoMfn?: Mfn
   /** All modules as one package that start_info points to (SIF_MULTIBOOT_MOD), instead of the first alone. */
   readonly multibootModules?: boolean
@@ -159,14 +159,17 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
   }
   const frames = checkFrames(common.memory, words.vmemranges)
   const endPfn = frames.at(-1)?.end ?? 0
-  const { sharedInfoMfn = endPfn } = words
+  const spec = checkP2m(p2m, endPfn)
+  const lowMfn = optional(words.lowMfn, (mfn) => checkedInteger(mfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1))
+  const after = mfnAfter(spec, endPfn)
+  const { sharedInfoMfn = after === lowMfn ? after + 1 : after } = words
   return {
     ...common,
     type: 'pv',
     purpose,
     features: checkFeatures(features),
     frames,
-    p2m: makeP2m(checkP2m(p2m, endPfn), endPfn),
+    p2m: makeP2m(spec, endPfn),
     flags: checkedInteger(flags, 'flags', 0, U32_MAX),
     storeEvtchn: checkedInteger(storeEvtchn, 'storeEvtchn', 0, U32_MAX),
     consoleEvtchn: checkedInteger(consoleEvtchn, 'consoleEvtchn', 0, U32_MAX),
@@ -175,7 +178,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
     sharedInfoMfn: checkedInteger(sharedInfoMfn, 'sharedInfoMfn', 0, FRAMES_MAX - 1),
     dom0,
     multibootModules: multiboot,
-    lowMfn: optional(words.lowMfn, (mfn) => checkedInteger(mfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1)),
+    lowMfn,
   }
 }
 

@@ -95,14 +95,19 @@ function vcpusOf(vcpus: number | undefined, maxvcpus: number | undefined): numbe
   return maxvcpus || vcpus || undefined
 }
 
+/** Unknown keys that get a suggestion: one costs more than reading the key. */
+const SUGGESTED = 100
+
 function sortKeys(keys: readonly string[]): Pick<XlCfgGuest, 'unused' | 'unknown'> {
-  const others = keys.filter((key) => !builderKeys().includes(key)).sort()
-  const known = [...builderKeys(), ...otherKeys()]
+  const ours = new Set(builderKeys())
+  const known = new Set([...ours, ...otherKeys()])
+  const others = keys.filter((key) => !ours.has(key)).sort()
+  const words = [...known]
   return {
-    unused: others.filter((key) => known.includes(key)),
+    unused: others.filter((key) => known.has(key)),
     unknown: others
-      .filter((key) => !known.includes(key))
-      .map((key) => ({ key, ...defined({ meant: closest(key, known) }) })),
+      .filter((key) => !known.has(key))
+      .map((key, i) => ({ key, ...defined({ meant: i < SUGGESTED ? closest(key, words) : undefined }) })),
   }
 }
 

@@ -4,6 +4,7 @@
  * Source: xl.cfg(5); the rules of Xen's tools/libs/util/libxlu_cfg_l.l and libxlu_cfg_y.y (the meanings, not the code).
  * Gotcha: xl refuses every \x escape and drops the characters of octal ones; both are refused here.
  */
+import { decodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
 /** What a key is set to; xl keeps numbers as the text they were written as. */
@@ -12,6 +13,9 @@ export type XlCfgValue = string | readonly XlCfgValue[]
 /** Characters of a file, and lists within lists: far more than any guest needs. */
 const MAX_TEXT = 1 << 20
 const MAX_DEPTH = 16
+
+/** A value that is being read. */
+type Value = string | Value[]
 
 /** One token at a place; a string has lost its quotes. The order is the lexer's: an unclosed quote matches none. */
 const TOKEN =
@@ -54,16 +58,25 @@ export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
   return new Map([...readSettings(text)].map(([key, { value }]) => [key, value]))
 }
 
+/** The text of an xl.cfg file. @throws DomainBuilderError `bad-config` for a file that is too long. */
+export function decodeXlCfg(bytes: Uint8Array): string {
+  // A character has at most 3 bytes for each unit of a string.
+  if (bytes.length > 3 * MAX_TEXT) tooLong(`${bytes.length} bytes`)
+  return decodeUtf8(bytes)
+}
+
+function tooLong(found: string): never {
+  throw new DomainBuilderError('bad-config', 'the xl.cfg is too long', {
+    expected: `at most ${MAX_TEXT} characters`,
+    found,
+  })
+}
+
 /** The same with what a reader of numbers must know besides. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
 export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
-  if (text.length > MAX_TEXT) {
-    throw new DomainBuilderError('bad-config', 'the xl.cfg is too long', {
-      expected: `at most ${MAX_TEXT} characters`,
-      found: `${text.length}`,
-    })
-  }
+  if (text.length > MAX_TEXT) tooLong(`${text.length}`)
   const tokens: Tokens = new Tokens(text)
-  const settings = new Map<string, XlCfgSetting>()
+  const settings = new Map<string, { value: Value; added: boolean }>()
   for (;;) {
     const key = tokens.next()
     if (key.kind === 'end') return settings
@@ -83,20 +96,22 @@ export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   }
 }
 
-/** What += makes of two values; undefined of a string and a list. */
-function join(before: XlCfgValue | undefined, value: XlCfgValue): XlCfgValue | undefined {
+/** What += makes of two values, of which a list grows in place; undefined of a string and a list. */
+function join(before: Value | undefined, value: Value): Value | undefined {
   if (before === undefined) return value
   if (typeof before === 'string' && typeof value === 'string') return before + value
-  return typeof before !== 'string' && typeof value !== 'string' ? [...before, ...value] : undefined
+  if (typeof before === 'string' || typeof value === 'string') return undefined
+  for (const element of value) before.push(element)
+  return before
 }
 
-function readValue(tokens: Tokens, depth: number): XlCfgValue {
+function readValue(tokens: Tokens, depth: number): Value {
   const token = tokens.next()
   if (token.kind === 'number' || token.kind === 'string') return token.text
   if (token.kind !== 'mark' || token.text !== '[' || depth === MAX_DEPTH) {
     tokens.refuse(token, depth === MAX_DEPTH ? `lists at most ${MAX_DEPTH} deep` : 'a string, a number or [')
   }
-  const values: XlCfgValue[] = []
+  const values: Value[] = []
   tokens.skipLines()
   while (!tokens.takes(']')) {
     values.push(readValue(tokens, depth + 1))

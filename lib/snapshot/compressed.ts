@@ -26,8 +26,8 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
   return codec === 'gzip' || codec === 'zstd' ? codec : undefined
 }
 
-/** No guest shrinks to less than this part of itself: gzip can do no better, and what claims to be zstd's is a bomb. */
-const PLAUSIBLE = { ratio: 1032, bytes: 2 ** 31 }
+/** What a file may decompress to: so many times its size, or so many bytes. A guest holds a kernel, which does not shrink so. */
+const PLAUSIBLE = { ratio: 256, bytes: 2 ** 27 }
 
 /** What a file holds, in pieces. */
 function pieces(source: ByteSource, compression: Compression, pulled: (bytes: number) => void) {

@@ -122,16 +122,27 @@ function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
   return libxc('X86_PV_VCPU_BASIC', concat([X86PvVcpu.encode({ vcpu_id: vcpu.id, reserved: 0 }), context]))
 }
 
-/** Parts of a stream: what comes before the pages, the pages, and what follows them. */
-const stream = (domain: Domain, before: Uint8Array, after: Uint8Array): Part[] => [
-  solid(before),
-  pageDataRecords(domain, dataRuns(domain)),
-  solid(after),
-]
+/** 16 TiB, as much as Xen supports in a host (SUPPORT.md). A page takes 8 bytes of a stream, whatever it holds. */
+const MAX_PAGES = 2 ** 32
+
+/**
+ * Parts of a stream: what comes before the pages, the pages, and what follows them.
+ * @throws DomainBuilderError `does-not-fit` for a guest that no host can have: a few bytes of JSON may claim one.
+ */
+function stream(domain: Domain, before: Uint8Array, after: Uint8Array): Part[] {
+  const { pageCount } = domain.memory
+  if (pageCount > MAX_PAGES) {
+    throw new DomainBuilderError('does-not-fit', 'the guest is too large for a save file', {
+      expected: `at most ${MAX_PAGES} pages`,
+      found: `${pageCount}`,
+    })
+  }
+  return [solid(before), pageDataRecords(domain, dataRuns(domain)), solid(after)]
+}
 
 /**
  * A PV guest whose frames are pfns (asPfns).
- * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say.
+ * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say; `does-not-fit`.
  */
 export function libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Part[] {
   const after = concat([
@@ -144,7 +155,7 @@ export function libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Part[] {
   return stream(domain, pvIntroduction(domain, version), after)
 }
 
-/** An HVM or PVH guest. HVM_PARAMS comes after the pages it names: restoring clears them when it reads it. */
+/** An HVM or PVH guest. @throws DomainBuilderError `does-not-fit`. HVM_PARAMS comes after the pages it names: restoring clears them when it reads it. */
 export function libxcHvmStream(domain: Domain<PvhBoot | HvmBoot>, version: 2 | 3): Part[] {
   const after = concat([
     ...saved(domain, ['X86_TSC_INFO']),

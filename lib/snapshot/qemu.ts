@@ -159,6 +159,8 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
   const bytes = pcMemoryUpTo(paddrOf(memory.endPfn))
   const [vcpu] = vcpus
   const realMode = vcpu !== undefined && inRealMode(vcpu)
+  // QEMU takes what follows a single comma for another property; -bios alone takes a name as it is.
+  const value = file.replaceAll(',', ',,')
   // The PC's hole for devices as ours; without graphics its BIOS writes to the serial port.
   const machine = realMode ? `pc,graphics=off,max-ram-below-4g=${DEVICE_HOLE.start}` : 'microvm'
   return [
@@ -175,7 +177,8 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
       '-serial',
       'stdio',
     ],
-    ...[realMode ? '-option-rom' : '-bios', `${file}${ROM_SUFFIX}`, '-device', `loader,file=${file}`],
+    ...(realMode ? ['-option-rom', `${value}${ROM_SUFFIX}`] : ['-bios', `${file}${ROM_SUFFIX}`]),
+    ...['-device', `loader,file=${value}`],
   ]
 }
 

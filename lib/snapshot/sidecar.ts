@@ -15,6 +15,8 @@ import { readBytes } from './records.js'
 export const SIDECAR_SUFFIX = '.json'
 /** Bytes in which the member `format` is found. */
 const SNIFFED = 4096
+/** Bytes: far above any guest's, and below what a string can hold. */
+const SIDECAR_MAX = 64 << 20
 
 /** Whether the sidecar next to the main file is of that format. */
 export function hasSidecar(files: SnapshotSource, format: string): boolean {
@@ -24,13 +26,19 @@ export function hasSidecar(files: SnapshotSource, format: string): boolean {
 
 /**
  * The sidecar of that format.
- * @throws DomainBuilderError `bad-snapshot` for a sidecar of another format, or text that is not JSON.
+ * @throws DomainBuilderError `bad-snapshot` for a sidecar that is too large or of another format, or text that is not JSON.
  */
 export function readSidecar(files: SnapshotSource, format: string): JsonValue {
   const sidecar = files.beside(SIDECAR_SUFFIX)
   if (sidecar === undefined) {
     throw new DomainBuilderError('bad-snapshot', 'the sidecar is missing', {
       expected: `a file whose name ends in ${SIDECAR_SUFFIX} next to the image`,
+    })
+  }
+  if (sidecar.size > SIDECAR_MAX) {
+    throw new DomainBuilderError('bad-snapshot', 'the sidecar is too large', {
+      expected: `at most ${SIDECAR_MAX} bytes`,
+      found: `${sidecar.size}`,
     })
   }
   const json = JsonValue.parse(decodeUtf8(readBytes(sidecar, 0, sidecar.size, 'sidecar')), 'sidecar')

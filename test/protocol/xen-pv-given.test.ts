@@ -181,3 +181,38 @@ t.test('maxmem is what the guest may grow to', async (t) => {
   t.equal((await build(pvKernelFile(), { maxmem: 64 * MiB })).maxmem, 64 * MiB)
   await t.rejects(build(pvKernelFile(), { maxmem: 16 * MiB }), { code: 'bad-config' })
 })
+
+t.test('the default of sharedInfoMfn is a frame that the guest does not have, whatever its p2m', async (t) => {
+  const file = pvKernelFile()
+  const pages = (32 * MiB) / PAGE_SIZE
+  const table = BigUint64Array.from({ length: pages }, (_, pfn) => BigInt(2 * pages - pfn))
+  const holed = table.slice()
+  holed[pages - 1] = 2n ** 64n - 1n
+  const specs: [PvConfig['p2m'], number][] = [
+    ['identity', pages],
+    [{ offset: 0 }, pages],
+    [{ offset: 5 }, pages + 5],
+    [{ offset: 2 ** 33 }, pages + 2 ** 33],
+    [{ table }, 2 * pages + 1],
+    [{ table: holed }, 2 * pages + 1],
+    [
+      {
+        ranges: [
+          { pfn: 0, mfn: pages, pages: 10 },
+          { pfn: 10, mfn: 0, pages: pages - 10 },
+        ],
+      },
+      pages + 10,
+    ],
+    [{ function: (pfn) => pfn ^ 1 }, 2 ** 40 - 1],
+  ]
+  for (const [p2m, expected] of specs) {
+    const domain = await build(file, { ...(p2m === undefined ? {} : { p2m }) })
+    const { sharedInfoMfn } = requirePv(domain)
+    t.equal(sharedInfoMfn, expected)
+    t.equal(domain.p2m.pfn(sharedInfoMfn) === undefined || !domain.memory.has(domain.p2m.pfn(sharedInfoMfn) ?? 0), true)
+    t.equal(readStartInfo(domain).shared_info, BigInt(expected) * BigInt(PAGE_SIZE))
+  }
+  const mapped = await build(file, { sharedInfoMfn: 7 })
+  t.equal(requirePv(mapped).sharedInfoMfn, 7, 'one that is given stands')
+})

@@ -1,6 +1,6 @@
 /** The two commands that a user types: build --format qemu, and run. */
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -54,6 +54,10 @@ t.test('build --format qemu writes it, run starts it, the console is on standard
       maxBuffer: 2 ** 26,
     })
     t.equal(shell.stdout, ran.stdout)
+    // A comma is not the end of a file's name for QEMU.
+    for (const suffix of ['', '.json', '.rom'])
+      copyFileSync(join(directory, `guest${suffix}`), join(directory, `a,cpu-num=9${suffix}`))
+    t.equal(xdb('run', 'a,cpu-num=9').stdout, ran.stdout)
     t.match(xdb('run', 'kernel').stderr, /unknown-format: kernel is a kernel/)
   })
 })
