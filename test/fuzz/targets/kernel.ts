@@ -18,7 +18,7 @@ const PAYLOAD_MAX = 2 ** 20
 
 export const kernelTarget = (): Target => ({
   name: 'kernel',
-  executions: 8000,
+  executions: 5000,
   maxBytes: 20_000,
   tokens: [
     '\x7fELF',
