@@ -20,6 +20,9 @@ const MATCH_MIN = 4
 /** A length of this in the token goes on in the bytes that follow. */
 const LENGTH_GOES_ON = 15
 
+/** What follows literals that are not the last: a distance, the last token, and the five literals that end every block. */
+const AFTER_LITERALS_MIN = 2 + 1 + 5
+
 const compiled = compileLater(() => [blockFunction()])
 
 export function* decodeLz4(source: Source): Slices<Decoded> {
@@ -88,6 +91,8 @@ function blockFunction(): BlockFunction {
         ]),
         status.set(c(STOP.done)),
         stop.jumpIf(i32.eq(input, inputEnd)),
+        status.set(c(STOP.endsEarly)),
+        stop.jumpIf(i32.gtU(input, i32.sub(inputEnd, c(AFTER_LITERALS_MIN)))),
 
         nextByte(distance, stop),
         nextByte(byte, stop),

@@ -35,7 +35,7 @@ const shiftOf = (level: number): bigint => 12n + 9n * BigInt(level - 1)
  * Undefined for a frame that is not the guest's.
  */
 export function entryPfn(domain: Domain, entry: bigint, level: number): Pfn | undefined {
-  const pfn = domain.p2m.pfn(entryMfn(entry, level))
+  const pfn = domain.p2m.pfn(entryMfn(domain, entry, level))
   return pfn !== undefined && domain.memory.has(pfn) ? pfn : undefined
 }
 
@@ -59,7 +59,7 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
     const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
     for (let index = count - 1; index >= 0; index--) {
       const entry = entries[index] as bigint
-      if (!(entry & BigInt(PTE_PRESENT)) || isLarge(entry, table.level)) continue
+      if (!(entry & BigInt(PTE_PRESENT)) || isLarge(domain, entry, table.level)) continue
       const pfn = entryPfn(domain, entry, table.level)
       if (pfn === undefined) continue
       stack.push({
@@ -91,7 +91,7 @@ export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePa
     yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
     const entry = entries[index] as bigint
     path.push({ level, pfn, index, entry })
-    const goesOn = (entry & BigInt(PTE_PRESENT)) !== 0n && !isLarge(entry, level)
+    const goesOn = (entry & BigInt(PTE_PRESENT)) !== 0n && !isLarge(domain, entry, level)
     pfn = goesOn ? entryPfn(domain, entry, level) : undefined
   }
 }

@@ -100,8 +100,8 @@ export function topTable(domain: Walkable): Pfn {
 }
 
 /**
- * Where a virtual address leads, or undefined when its walk ends at an entry that is not present or names no frame of
- * the guest. A 64-bit address that is not canonical is not mapped.
+ * Where a virtual address leads, or undefined when its walk ends at an entry that is not present, has the reserved bit 7 of
+ * the top table, or names no frame of the guest. A 64-bit address that is not canonical is not mapped.
  */
 export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefined {
   const levels = pagingLevels(domain)
@@ -125,8 +125,9 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
       writable &&= (entry & BigInt(PTE_RW)) !== 0n
       user &&= (entry & BigInt(PTE_USER)) !== 0n
     }
-    const mfn = entryMfn(entry, level)
-    if (level === 1 || isLarge(entry, level)) {
+    if (level === levels && (entry & BigInt(PTE_PSE)) !== 0n) return undefined
+    const mfn = entryMfn(domain, entry, level)
+    if (level === 1 || isLarge(domain, entry, level)) {
       // Each frame of a large page is looked up: the guest may not have all of them.
       const pfn = domain.p2m.pfn(mfn + Number(BigInt.asUintN(Number(shift), vaddr) >> OFFSET_BITS))
       if (pfn === undefined || !domain.memory.has(pfn)) return undefined
@@ -138,17 +139,17 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
   return undefined
 }
 
-/** Whether an entry of a table of that level maps a large page. */
-export const isLarge = (entry: bigint, level: number): boolean =>
-  level > 1 && level < 4 && (entry & BigInt(PTE_PSE)) !== 0n
+/** Whether an entry of a table of that level maps a large page. In the top table, PAE's L3 too, bit 7 is reserved. */
+export const isLarge = (domain: Walkable, entry: bigint, level: number): boolean =>
+  (entry & BigInt(PTE_PSE)) !== 0n && level > 1 && level < pagingLevels(domain)
 
 /**
  * The machine frame that an entry of a table of that level names; of a large page, the first one. Bit 12 of a large page's
  * entry is PAT, and the bits above it, up to the page's size, are reserved (Intel SDM vol. 3, 4.5.4).
  */
-export function entryMfn(entry: bigint, level: number): Mfn {
+export function entryMfn(domain: Walkable, entry: bigint, level: number): Mfn {
   const mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
-  return isLarge(entry, level) ? mfn - (mfn % 2 ** (Number(INDEX_BITS) * (level - 1))) : mfn
+  return isLarge(domain, entry, level) ? mfn - (mfn % 2 ** (Number(INDEX_BITS) * (level - 1))) : mfn
 }
 
 /** Without paging a segment's base is all that is between an address and memory, and every base is 0 here. */

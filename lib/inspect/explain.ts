@@ -124,7 +124,7 @@ export function entryOrigin(domain: Domain, level: number, entry: bigint): Entry
   }
   const pfn = entryPfn(domain, entry, level)
   if (pfn === undefined) return { leads: 'foreign', why: 'its frame is no frame of the guest' }
-  if (level > 1 && !isLarge(entry, level)) {
+  if (level > 1 && !isLarge(domain, entry, level)) {
     return { leads: 'table', pfn, why: `names the L${level - 1} table that goes on from here` }
   }
   const table = domain.pageType(pfn).level
@@ -144,7 +144,8 @@ export function explainEntry(domain: Domain, table: TablePage, index: number): s
   const where = `L${table.level}[${index}] ${vaddr} = ${hex(entry)}`
   const { leads, pfn, why } = entryOrigin(domain, table.level, entry)
   if (leads === 'absent') return entry === 0n ? `${where}: not present, ${why}` : `${where}: ${why}`
-  if (pfn === undefined) return `${where}: mfn ${hex(entryMfn(entry, table.level))}, which is no frame of the guest`
+  if (pfn === undefined)
+    return `${where}: mfn ${hex(entryMfn(domain, entry, table.level))}, which is no frame of the guest`
   const target = `pfn ${hex(pfn)} (${showFrame(domain, pfn)}), ${showFlags(entry)}`
   if (leads === 'table') return `${where}: the L${table.level - 1} table in ${target}`
   return `${where}: ${target}${domain.pageType(pfn).level > 0 ? `; ${why}` : ''}`

@@ -41,8 +41,8 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
     for (let index = 0; index < table.entries.length; index++) {
       const entry = table.entries[index] as bigint
       if (!(entry & BigInt(PTE_PRESENT))) continue
-      if (table.level !== 1 && !isLarge(entry, table.level)) continue
-      const first = domain.p2m.pfn(entryMfn(entry, table.level))
+      if (table.level !== 1 && !isLarge(domain, entry, table.level)) continue
+      const first = domain.p2m.pfn(entryMfn(domain, entry, table.level))
       if (first === undefined) continue
       // A large page may reach past the guest's memory, or over a hole in it.
       for (const { start, end } of domain.memory.within(first, 512 ** (table.level - 1))) {

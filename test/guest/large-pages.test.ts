@@ -14,9 +14,11 @@ import {
   translate,
   walkPageTables,
 } from '../../lib/index.js'
+import { entryOrigin } from '../../lib/inspect/explain.js'
 import { mappedRuns } from '../../lib/inspect/mapped-runs.js'
 import { mappedRuns as coreRuns } from '../../lib/snapshot/mapped-runs.js'
 import { buildElf, patternBytes } from '../../lib/testing/index.js'
+import { soundGuest } from '../fixtures/damage.js'
 
 const MiB = 2 ** 20
 const [PRESENT_RW, PSE, PAT] = [0x3n, 0x80n, 0x1000n]
@@ -75,4 +77,21 @@ test('a large page over a hole maps what the guest has on both sides of it', asy
   const [below, above] = coreRuns(domain, 100)
   t.match(below, { vaddr: 0n, pfn: 0, pages: 0xa0 })
   t.match(above, { vaddr: 0x100000n, pfn: 0x100 })
+})
+
+test('bit 7 of the top table is reserved: no large page, and nothing that is mapped', async (t) => {
+  for (const elfClass of [64, 32] as const) {
+    const domain = await soundGuest(elfClass)
+    const vaddr = domain.regions.find(({ name }) => name === 'kernel')?.vaddr ?? 0n
+    const top = translate(domain, vaddr)?.path[0]
+    t.ok(top, `class ${elfClass}: it is mapped`)
+    if (!top) continue
+    const out = new Uint8Array(BigUint64Array.of(top.entry | PSE).buffer)
+    domain.memory.write(top.pfn * 4096 + 8 * top.index, out)
+    t.equal(translate(domain, vaddr), undefined)
+    t.throws(() => readVirtual(domain, vaddr, 16), { code: 'not-mapped' })
+    t.equal(entryPfn(domain, top.entry | PSE, top.level), entryPfn(domain, top.entry, top.level), 'the frame is whole')
+    const { leads } = entryOrigin(domain, top.level, top.entry | PSE)
+    t.equal(leads, 'table')
+  }
 })

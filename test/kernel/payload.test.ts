@@ -240,6 +240,19 @@ t.test('lzma: an end marker, a size, or both', async (t) => {
   t.equal(result.consumed, unmarked.length)
 })
 
+t.test('lz4: a block ends with five literals', async (t) => {
+  const MAGIC = [0x02, 0x21, 0x4c, 0x18]
+  const block = (...bytes: readonly number[]) => Uint8Array.of(...MAGIC, bytes.length, 0, 0, 0, ...bytes)
+  const decoded = async (bytes: Uint8Array) => decode('lz4', bytes, { limit: LIMIT })
+  // Four literals, a match of four bytes at distance 4, and the last literals.
+  const start = [0x40, 1, 2, 3, 4, 4, 0]
+  const five = block(...start, 0x50, 5, 6, 7, 8, 9)
+  t.same((await decoded(five)).bytes, Uint8Array.of(1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+  await refuses(t, () => decoded(block(...start, 0x40, 5, 6, 7, 8)), 'payload-damaged', 'the block ends early')
+  await refuses(t, () => decoded(block(...start, 0)), 'payload-damaged', 'the block ends early')
+  t.same((await decoded(block(0x20, 1, 2))).bytes, Uint8Array.of(1, 2), 'unless it has nothing else')
+})
+
 t.test('gzip: members, and padding', async (t) => {
   if (!(await requirePeer(t, () => findCommand('gzip', 'gzip')))) return
   const packed = compress('gzip', small)

@@ -1,0 +1,42 @@
+/**
+ * Targets with faults that were put there, to see that a fuzzer finds them.
+ *
+ * Source: our own.
+ * Gotcha: a condition of its own for each byte: that is what coverage can tell.
+ */
+import { type Target, WrongAnswer } from './target.js'
+
+const planted = (name: string, run: Target['run']): Target => ({
+  name,
+  executions: 10_000,
+  maxBytes: 16,
+  seeds: async () => [new Uint8Array(8)],
+  run,
+})
+
+/** What the memory target holds on to. */
+export let kept: Uint8Array | undefined
+
+export const PLANTED = {
+  /** Throws what no caller expects when two bytes are next to each other, wherever they are. */
+  pair: planted('pair', (bytes) => {
+    for (let i = 1; i < bytes.length; i++)
+      if (bytes[i - 1] === 0x7f && bytes[i] === 0xff) throw new TypeError('the pair was not expected')
+  }),
+
+  /** Wrong behind three conditions, of which chance alone meets one in a thousand inputs. */
+  behindConditions: planted('behindConditions', (bytes) => {
+    if (bytes[0] !== 0x58) return
+    if (bytes[1] !== 0x65) return
+    if (bytes[2] !== 0x6e) return
+    throw new WrongAnswer('all conditions hold')
+  }),
+
+  /** Keeps more memory than an input is worth. */
+  memory: planted('memory', (bytes) => {
+    if (bytes[0] === 0xff) kept = new Uint8Array(300 * 2 ** 20)
+  }),
+
+  /** Nothing is wrong with it. */
+  sound: planted('sound', () => undefined),
+} as const

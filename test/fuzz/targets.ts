@@ -1,0 +1,33 @@
+/**
+ * Every target, in the order in which they are started: the longest first.
+ *
+ * Source: one file each in targets/.
+ * Gotcha: a target is made when it is asked for: some start another program.
+ */
+import { CODEC_NAMES } from '../../lib/codec/magic.js'
+import { SNAPSHOT_FORMAT_NAMES } from '../../lib/snapshot/formats.js'
+import type { Target } from './target.js'
+import { codecTarget } from './targets/codec.js'
+import { configTarget } from './targets/config.js'
+import { kernelTarget } from './targets/kernel.js'
+import { pageWalkTarget } from './targets/page-walk.js'
+import { snapshotTarget } from './targets/snapshot.js'
+import { xlCfgTarget } from './targets/xl-cfg.js'
+
+const TARGETS: Readonly<Record<string, () => Target>> = {
+  kernel: kernelTarget,
+  ...Object.fromEntries(SNAPSHOT_FORMAT_NAMES.map((format) => [format, () => snapshotTarget(format)])),
+  config: configTarget,
+  ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
+  'page-walk': pageWalkTarget,
+  'xl-cfg': xlCfgTarget,
+}
+
+export const TARGET_NAMES = Object.keys(TARGETS)
+
+/** @throws Error for a name that no target has. */
+export function targetNamed(name: string): Target {
+  const make = TARGETS[name]
+  if (make === undefined) throw new Error(`there is no target ${name}: expected one of ${TARGET_NAMES.join(', ')}`)
+  return make()
+}
