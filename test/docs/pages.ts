@@ -28,6 +28,7 @@ export const PAGES: Readonly<Record<string, Page>> = {
   'docs/unit-tests.md': guides,
   'docs/commands.md': guides,
   'docs/xl-cfg.md': guides,
+  'docs/untrusted.md': guides,
   'docs/errors.md': { ...guides, needs: [['xz', 'xz-utils']] },
   'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
 }
