@@ -5,10 +5,10 @@
  * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
  * level, with the first way that leads there, and the walk always ends.
  */
-import { PTE_PRESENT, X86_32_VADDR_BITS } from '../abi/x86.js'
+import { X86_32_VADDR_BITS } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
-import { entryMfn, isLarge, pagingLevels, topTable, type WalkStep } from './translate.js'
+import { entryMfn, isLarge, isPresent, pagingLevels, topTable, type WalkStep } from './translate.js'
 
 /** A page table as the guest has it. */
 export interface TablePage {
@@ -59,7 +59,7 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
     const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
     for (let index = count - 1; index >= 0; index--) {
       const entry = entries[index] as bigint
-      if (!(entry & BigInt(PTE_PRESENT)) || isLarge(domain, entry, table.level)) continue
+      if (!isPresent(domain, entry, table.level) || isLarge(domain, entry, table.level)) continue
       const pfn = entryPfn(domain, entry, table.level)
       if (pfn === undefined) continue
       stack.push({
@@ -91,7 +91,7 @@ export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePa
     yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
     const entry = entries[index] as bigint
     path.push({ level, pfn, index, entry })
-    const goesOn = (entry & BigInt(PTE_PRESENT)) !== 0n && !isLarge(domain, entry, level)
+    const goesOn = isPresent(domain, entry, level) && !isLarge(domain, entry, level)
     pfn = goesOn ? entryPfn(domain, entry, level) : undefined
   }
 }

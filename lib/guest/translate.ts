@@ -119,13 +119,12 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
     const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
     const entry = readEntry(domain, table, index)
     path.push({ level, pfn: table, index, entry })
-    if (!(entry & BigInt(PTE_PRESENT))) return undefined
+    if (!isPresent(domain, entry, level)) return undefined
     // PAE's L3 entries have no RW or US bit for the processor; Xen writes them set.
     if (levels === 4 || level < 3 || domain.type === 'pv') {
       writable &&= (entry & BigInt(PTE_RW)) !== 0n
       user &&= (entry & BigInt(PTE_USER)) !== 0n
     }
-    if (level === levels && (entry & BigInt(PTE_PSE)) !== 0n) return undefined
     const mfn = entryMfn(domain, entry, level)
     if (level === 1 || isLarge(domain, entry, level)) {
       // Each frame of a large page is looked up: the guest may not have all of them.
@@ -138,6 +137,13 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
   }
   return undefined
 }
+
+/**
+ * Whether an entry of a table of that level leads anywhere: it is present, and bit 7 of a top table, which is reserved, is
+ * clear (Intel SDM vol. 3, 4.4.2 and 4.5.4).
+ */
+export const isPresent = (domain: Walkable, entry: bigint, level: number): boolean =>
+  (entry & BigInt(PTE_PRESENT)) !== 0n && !(level === pagingLevels(domain) && (entry & BigInt(PTE_PSE)) !== 0n)
 
 /** Whether an entry of a table of that level maps a large page. In the top table, PAE's L3 too, bit 7 is reserved. */
 export const isLarge = (domain: Walkable, entry: bigint, level: number): boolean =>

@@ -19,7 +19,7 @@ import {
 } from '../abi/x86.js'
 import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage } from '../guest/table-reader.js'
-import { entryMfn, isLarge } from '../guest/translate.js'
+import { entryMfn, isLarge, isPresent } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { regionAt } from './frames.js'
 
@@ -122,6 +122,7 @@ export function entryOrigin(domain: Domain, level: number, entry: bigint): Entry
   if (!(entry & BigInt(PTE_PRESENT))) {
     return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, though not zero' }
   }
+  if (!isPresent(domain, entry, level)) return { leads: 'absent', why: 'bit 7 is reserved in a top table' }
   const pfn = entryPfn(domain, entry, level)
   if (pfn === undefined) return { leads: 'foreign', why: 'its frame is no frame of the guest' }
   if (level > 1 && !isLarge(domain, entry, level)) {

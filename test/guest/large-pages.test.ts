@@ -5,6 +5,7 @@
  * Gotcha: an entry's address field has bit 12 in it, so masking alone names the frame after the right one.
  */
 import { test } from 'tap'
+import { walkTo } from '../../lib/guest/table-reader.js'
 import {
   buildDomain,
   type Domain,
@@ -91,7 +92,9 @@ test('bit 7 of the top table is reserved: no large page, and nothing that is map
     t.equal(translate(domain, vaddr), undefined)
     t.throws(() => readVirtual(domain, vaddr, 16), { code: 'not-mapped' })
     t.equal(entryPfn(domain, top.entry | PSE, top.level), entryPfn(domain, top.entry, top.level), 'the frame is whole')
-    const { leads } = entryOrigin(domain, top.level, top.entry | PSE)
-    t.equal(leads, 'table')
+    t.match(entryOrigin(domain, top.level, top.entry | PSE), { leads: 'absent', why: /bit 7 is reserved/ })
+    t.equal([...walkTo(domain, vaddr)].length, 1, 'a walk ends there')
+    const below = [...walkPageTables(domain)].filter(({ path }) => path[0]?.index === top.index)
+    t.same(below, [], 'and no table below is one of the guest')
   }
 })
