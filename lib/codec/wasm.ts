@@ -83,6 +83,7 @@ export const i32 = {
 
 export const i64 = {
   const: (value: number | bigint): I64 => [0x42, signed(BigInt.asIntN(64, BigInt(value)))],
+  ne: compare<I64>(0x52),
   ltU: compare<I64>(0x54),
   add: binary<I64>(0x7c),
   sub: binary<I64>(0x7d),

@@ -7,7 +7,8 @@
 import { DomainBuilderError } from '../errors.js'
 import type { OneOf } from '../one-of.js'
 import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn, shown } from '../units.js'
-import { throughWords, writeFrames } from './words.js'
+import { fillCounting } from './counting.js'
+import { throughWords } from './words.js'
 
 /** A pair of functions, pfn to mfn and back; nothing is materialised. */
 export interface P2m {
@@ -249,11 +250,14 @@ export function p2mListBytes(pages: number, entryBytes: 4 | 8): number {
 export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: number, out: Uint8Array): void {
   const first = offset / entryBytes
   const count = Math.max(0, Math.min(out.length / entryBytes, pages - first))
+  out.fill(0, count * entryBytes)
+  if (entryBytes === 8 && p2m.distance !== undefined) {
+    fillCounting(out.subarray(0, 8 * count), BigInt(first + p2m.distance))
+    return
+  }
   throughWords(out, (words) => {
     if (entryBytes === 4) {
       for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? HOLE32
-    } else if (p2m.distance !== undefined) {
-      writeFrames(words, 0, first + p2m.distance, count)
     } else {
       for (let i = 0; i < count; i++) {
         const mfn = p2m.mfn(first + i)
@@ -262,5 +266,4 @@ export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: 
       }
     }
   })
-  out.fill(0, count * entryBytes)
 }

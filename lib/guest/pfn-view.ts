@@ -57,7 +57,8 @@ export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
     listed += region.pages * PAGE_SIZE
   }
   rewriteStartInfo(domain, boot, memory)
-  return { ...domain, memory, p2m: identity, vcpus: domain.vcpus.map((vcpu) => vcpuAsPfns(domain, vcpu)) }
+  const view: PvBoot = { ...boot, sharedInfoMfn: memory.endPfn }
+  return { ...domain, memory, boot: view, p2m: identity, vcpus: domain.vcpus.map((vcpu) => vcpuAsPfns(domain, vcpu)) }
 }
 
 function pfnOfMfn(domain: Domain, mfn: Mfn, what: string): Pfn {
@@ -92,18 +93,19 @@ function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32A
   }
 }
 
-/** store_mfn and console_mfn, in the struct's own width. */
+/** store_mfn, console_mfn and shared_info. The last is no frame of the guest; it gets the one after the guest's last. */
 function rewriteStartInfo(domain: Domain, boot: PvBoot, memory: GuestMemory): void {
   const layout = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
   const page = domain.memory.read(paddrOf(boot.startInfo.pfn), PAGE_SIZE)
   const view = new DataView(page.buffer)
-  const set = (field: 'store_mfn' | 'console_mfn', pfn: Pfn): void => {
+  const set = (field: 'store_mfn' | 'console_mfn' | 'shared_info', value: number): void => {
     const at = layout.offsetOf(field)
-    if (domain.abi === 'x86_64') view.setBigUint64(at, BigInt(pfn), true)
-    else view.setUint32(at, pfn, true)
+    if (domain.abi === 'x86_64') view.setBigUint64(at, BigInt(value), true)
+    else view.setUint32(at, value, true)
   }
   if (boot.xenstore) set('store_mfn', boot.xenstore.pfn)
   if (boot.console) set('console_mfn', boot.console.pfn)
+  set('shared_info', paddrOf(memory.endPfn))
   memory.write(paddrOf(boot.startInfo.pfn), page)
 }
 

@@ -15,7 +15,6 @@ import {
   LIBXC_RECORD,
   LIBXC_VERSIONS,
   type LibxcRecordName,
-  PAGES_PER_RECORD,
   PageData,
   PFINFO_PFN_MASK_HIGH,
   PFINFO_SHIFT_HIGH,
@@ -24,6 +23,7 @@ import {
   X86PvP2mFrames,
 } from '../abi/save-stream.js'
 import { DomainBuilderError } from '../errors.js'
+import { CountingList } from '../guest/counting.js'
 import type { SavedRecord } from '../guest/domain.js'
 import { FRAMES_MAX, hex, PAGE_SHIFT, PAGE_SIZE, type Pfn } from '../units.js'
 import { hasData, isKnownType, PageIndex } from './page-index.js'
@@ -86,26 +86,12 @@ export function readLibxcStream(source: ByteSource, start: number): LibxcStream 
   return new Reader(source, start).read()
 }
 
-/**
- * Where the entries end that are like the one at `first`: nearly all pages follow one another and are of one type.
- * @param entries pairs of words. Compared as int32, which is twice as fast as u32.
- */
-function endOfRun(entries: Int32Array, first: number, count: number): number {
-  const low = entries[2 * first] as number
-  const high = entries[2 * first + 1] as number
-  const most = Math.min(count, first + 2 ** 32 - (low >>> 0))
-  const base = (low - first) | 0
-  let next = first + 1
-  while (next < most && entries[(next << 1) | 1] === high && entries[next << 1] === ((base + next) | 0)) next++
-  return next
-}
-
 class Reader {
   readonly #source: ByteSource
   readonly #seen = new Set<string>()
   readonly #pages = new PageIndex()
-  /** The entries of one record; only a stranger's are more. */
-  readonly #entries = new Int32Array(2 * PAGES_PER_RECORD)
+  /** The entries of one record. */
+  readonly #entries = new CountingList()
   readonly #records: KeptRecord[] = []
   #at: number
   #pv = false
@@ -258,13 +244,12 @@ class Reader {
     if (count === 0) refuse(record, 'it has no pages')
     const entriesAt = record.body + PageData.size
     requireLength(record, PageData.size + 8 * count, true)
-    const entries = count <= PAGES_PER_RECORD ? this.#entries.subarray(0, 2 * count) : new Int32Array(2 * count)
-    this.#source.readInto(entriesAt, new Uint8Array(entries.buffer, 0, 8 * count))
+    this.#source.readInto(entriesAt, this.#entries.room(count))
     let dataAt = entriesAt + 8 * count
     for (let i = 0; i < count; ) {
-      const low = (entries[2 * i] as number) >>> 0
-      const high = entries[2 * i + 1] as number
-      const next = endOfRun(entries, i, count)
+      const low = this.#entries.low(i)
+      const high = this.#entries.high(i)
+      const next = this.#entries.endOfRun(i, Math.min(count, i + 2 ** 32 - low))
       const type = high >>> PFINFO_SHIFT_HIGH
       const pfnHigh = high & ((1 << PFINFO_SHIFT_HIGH) - 1)
       if (!isKnownType(type))

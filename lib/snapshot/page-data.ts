@@ -15,16 +15,15 @@ import {
   RecordHeader,
 } from '../abi/save-stream.js'
 import { concat } from '../bytes.js'
+import { ENTRY_BYTES, fillCounting } from '../guest/counting.js'
 import type { Domain } from '../guest/domain.js'
 import type { Run } from '../guest/memory.js'
-import { throughWords, writeFrames } from '../guest/words.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { bytesOf } from './data-pages.js'
 import { BLOCK_BYTES, flowing, type Part } from './snapshot-file.js'
 
 /** Bytes of a record before its page entries. */
 const HEADERS = RecordHeader.size + PageData.size
-const ENTRY_BYTES = 8
 
 /** The records. */
 export const pageDataRecords = (domain: Domain, data: readonly Run[]): Part =>
@@ -114,14 +113,29 @@ function writeHeads(
 
 /** Page entries of [start, end). The pieces, which have content, are in order and lie in there. */
 function writeEntries(domain: Domain, out: Uint8Array, start: Pfn, end: Pfn, pieces: readonly Run[]): void {
-  throughWords(out, (words) => {
-    writeFrames(words, 0, start, end - start, PFINFO_XALLOC << PFINFO_SHIFT_HIGH)
-    for (const run of pieces) {
-      for (let pfn = run.pfn; pfn < endOf(run); pfn++) {
-        const { level, pinned } = domain.pageType(pfn)
-        const type = level === 0 ? PFINFO_NOTAB : level | (pinned ? PFINFO_PINNED : 0)
-        writeFrames(words, pfn - start, pfn, 1, type << PFINFO_SHIFT_HIGH)
-      }
+  const write = (from: Pfn, to: Pfn, type: number): void => {
+    const entries = out.subarray((from - start) * ENTRY_BYTES, (to - start) * ENTRY_BYTES)
+    fillCounting(entries, BigInt(from) | (BigInt(type) << BigInt(32 + PFINFO_SHIFT_HIGH)))
+  }
+  let done = start
+  for (const run of pieces) {
+    write(done, run.pfn, PFINFO_XALLOC)
+    done = run.pfn
+    let type = typeOf(domain, done)
+    for (let pfn = done + 1; pfn < endOf(run); pfn++) {
+      const next = typeOf(domain, pfn)
+      if (next === type) continue
+      write(done, pfn, type)
+      done = pfn
+      type = next
     }
-  })
+    write(done, endOf(run), type)
+    done = endOf(run)
+  }
+  write(done, end, PFINFO_XALLOC)
+}
+
+function typeOf(domain: Domain, pfn: Pfn): number {
+  const { level, pinned } = domain.pageType(pfn)
+  return level === 0 ? PFINFO_NOTAB : level | (pinned ? PFINFO_PINNED : 0)
 }
