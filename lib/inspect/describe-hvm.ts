@@ -1,5 +1,5 @@
 /**
- * The parts of a save file besides memory and registers: HVM parameters, and the records that are kept unchanged. The
+ * The parts of a save file except memory and registers: HVM parameters, and the records that are kept unchanged. The
  * records of an HVM context are listed one by one.
  *
  * Source: xen/include/public/hvm/params.h; xen/include/public/arch-x86/hvm/save.h.

@@ -183,7 +183,7 @@ class Validator {
   }
 
   /**
-   * Returns whether an entry names a table of its own level, so that the tables below appear in the address space. Xen
+   * Returns whether an entry names a table of the same level, so that the tables below appear in the address space. Xen
    * lets a guest do so read-only, except for a PAE L3.
    */
   #isLinear(level: number, pfn: Pfn | undefined): boolean {
