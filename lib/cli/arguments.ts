@@ -16,10 +16,7 @@ const dashed = (name: string): string => `--${name}`
 const isCommon = (word: string): boolean =>
   Object.entries(common).some(([name, { short }]) => word.split('=')[0] === dashed(name) || word === `-${short}`)
 
-/**
- * Returns the common options before the command, and the words from the command on. @throws UsageError for another
- * option there.
- */
+/** Splits off the common options before the command. @throws UsageError for any other option there. */
 export function splitCommand(argv: readonly string[]): { common: readonly string[]; words: readonly string[] } {
   const found = argv.findIndex((word) => !isCommon(word))
   const at = found === -1 ? argv.length : found

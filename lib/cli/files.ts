@@ -89,10 +89,7 @@ export async function stoppable<T>(names: readonly string[], work: (signal: Abor
   }
 }
 
-/**
- * Ends the process by a signal. The first process of a container ignores it, so it exits with a shell's status for that
- * signal.
- */
+/** Ends the process by a signal. The first process of a container ignores it, so it exits with a shell's status. */
 function endBy(signal: NodeJS.Signals): never {
   process.kill(process.pid, signal)
   process.exit(128 + constants.signals[signal])

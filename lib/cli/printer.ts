@@ -43,10 +43,7 @@ export function sayStack(stack: string): void {
   process.stderr.write(`${printableLines(stack.split('\n')).join('\n')}\n`)
 }
 
-/**
- * Prints as `say` does before the process ends by a signal: the message is written when this returns, if it has a
- * reader.
- */
+/** Prints as `say` does before the process ends by a signal: written when this returns, if the message has a reader. */
 export function sayAtOnce(message: string): void {
   try {
     writeSync(process.stderr.fd, `${messagePart(message, MESSAGE_MAX)}\n`)

@@ -143,10 +143,7 @@ function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   return parts
 }
 
-/**
- * Yields differences between saved parts. Only their writer knows the meaning, so they show sizes and the first
- * differing byte.
- */
+/** Yields differences between saved parts: sizes and the first differing byte, since only their writer knows more. */
 function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const [ours, others] = [keptParts(a), keptParts(b)]
   for (const name of new Set([...ours.keys(), ...others.keys()])) {

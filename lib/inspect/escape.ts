@@ -14,10 +14,7 @@ const REFERENCES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 }
 
-/**
- * Returns text for element content and quoted attributes, of HTML and of XML, without control or bidirectional
- * characters.
- */
+/** Returns text for content and quoted attributes of HTML and XML, without control or bidirectional characters. */
 export function escapeText(text: string): string {
   return printable(text, Number.POSITIVE_INFINITY)
     .replace(/[\ufffe\uffff]/g, '\ufffd')

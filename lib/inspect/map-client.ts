@@ -171,9 +171,7 @@ export function mapClient(): void {
     )
   }
 
-  /**
-   * Returns runs and the gaps between them. The same table may be reached by several paths: `base` is that of this one.
-   */
+  /** Returns runs and the gaps between them. Several paths may reach the same table: `base` is that of this one. */
   function tableItems(table: TableMap, base: bigint): HTMLElement[] {
     const size = paging.levels === 3 && table.level === 3 ? 4 : 512
     const out: HTMLElement[] = []

@@ -20,10 +20,7 @@ const OF_THE_GUEST =
 /** The most levels of nested lists and objects that are read. libxl's are 5 deep. */
 const MAX_DEPTH = 16
 
-/**
- * Returns the settings of a configuration except those that every guest has, in their order. A text that is not JSON is
- * one setting.
- */
+/** Returns the settings except those that every guest has, in their order. A text that is not JSON is one setting. */
 export function savedSettings(config: string): SavedSetting[] {
   const found: SavedSetting[] = []
   const walk = (name: string, value: unknown, depth: number): void => {

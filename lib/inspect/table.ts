@@ -17,10 +17,7 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
   })
 }
 
-/**
- * Returns the length of the longest cell of a column. An untrusted file may have more rows than a call can have
- * arguments.
- */
+/** Returns the length of a column's longest cell. An untrusted file may have more rows than a call takes arguments. */
 const widest = (rows: readonly (readonly string[])[], column: number): number =>
   rows.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0)
 

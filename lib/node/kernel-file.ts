@@ -49,9 +49,7 @@ export function readWhole(name: string): Uint8Array {
   }
 }
 
-/**
- * Returns all bytes of a source. @throws DomainBuilderError `not-a-kernel` for one that is too large to be read whole.
- */
+/** Returns all bytes of a source. @throws DomainBuilderError `not-a-kernel` for one that is too large. */
 export function wholeOf(source: ByteSource): Uint8Array {
   if (source.size > WHOLE_MOST) {
     throw new DomainBuilderError('not-a-kernel', 'the file is too large for a kernel or a ramdisk', {

@@ -191,10 +191,7 @@ function removeBackup({ draft, backup }: Placed): void {
   if (backup !== undefined) draft.folder.remove(backup)
 }
 
-/**
- * Restores the old file of a place, except where another program has replaced ours. Returns false if the old file could
- * not be restored.
- */
+/** Restores the old file, except where another program has replaced ours. Returns false if that failed. */
 function putBack(one: Placed): boolean {
   const { draft, backup } = one
   const file = draft.folder.locate(draft.name)

@@ -33,10 +33,7 @@ export interface CommonConfig {
   readonly maxmem?: number
   /** Default "guest". */
   readonly name?: string
-  /**
-   * The purpose of the guest. Default `create`; a guest of the Linux boot protocol, or of platform pc, is always for a
-   * `vmm`.
-   */
+  /** Default `create`; a guest of the Linux boot protocol, or of platform pc, is always for a `vmm`. */
   readonly purpose?: Purpose
 }
 

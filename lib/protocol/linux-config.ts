@@ -54,10 +54,7 @@ export type LinuxConfig = CommonConfig & {
   readonly type: 'linux'
   /** Only a VMM starts it: Xen creates and restores no such guest. */
   readonly purpose?: 'vmm'
-  /**
-   * The kernel gets all of them as one, since it unpacks archives that follow one another. It has no command line for
-   * them.
-   */
+  /** The kernel gets them as one, since it unpacks archives that follow one another, without command lines. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Omit<Module, 'cmdline'>)[]
   /** Default: 64 where the kernel supports it, else 32, else 16, which enters its setup code and needs a BIOS. */
   readonly entry?: 16 | 32 | 64
@@ -65,10 +62,7 @@ export type LinuxConfig = CommonConfig & {
   readonly image?: 'bzImage' | 'vmlinux'
   /** The address to load the kernel at. Default: its preferred address, or the next one that is allowed. */
   readonly loadAddress?: Paddr
-  /**
-   * The distance to move a vmlinux up by its relocation table. Default: 0; for 32-bit kernels the distance it is loaded
-   * at.
-   */
+  /** The distance to move a vmlinux up by its relocation table. Default: 0; for 32-bit kernels its load distance. */
   readonly virtualOffset?: bigint
   /** Default: as high as the kernel allows. */
   readonly ramdiskAddress?: Paddr
@@ -83,9 +77,7 @@ export type LinuxConfig = CommonConfig & {
    * kernel that may crash (`crashkernel=`), below 4 GiB.
    */
   readonly within?: Range<Paddr>
-  /**
-   * The RAM that the guest has and is told of. Default: all; for a crash kernel low memory below 0x9f000 and `within`.
-   */
+  /** The RAM that the guest is told of. Default: all; for a crash kernel low memory below 0x9f000 and `within`. */
   readonly memmap?: readonly Range<Paddr>[]
   /**
    * ELF core header of the kernel that may crash, as kexec(8) makes one: the source of /proc/vmcore. It is placed, kept

@@ -27,7 +27,7 @@ export interface LinuxLoad {
   readonly entry: Paddr
   /** The processor mode the guest begins in. */
   readonly mode: 16 | 32 | 64
-  /** The value for code32_start: the image, or the hook before it. Absent where the kernel has no such field. */
+  /** The value for code32_start: the image, or the hook before it. Absent where the kernel's own value is 0. */
   readonly code32Start?: Paddr
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
   /** The setup header and the code around it, where the kernel has them. */
@@ -36,7 +36,7 @@ export interface LinuxLoad {
   readonly mappings: readonly LinearMapping[]
   readonly cmdlineSize: number
   readonly initrdAddrMax: number
-  /** Whether the ramdisk, and so the kernel, may lie above 4 GiB. */
+  /** Whether the ramdisk and the kernel may lie above 4 GiB. */
   readonly above4G: boolean
 }
 

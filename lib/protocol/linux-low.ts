@@ -30,9 +30,7 @@ export interface LowMemory {
   /** boot_params, or the boot sector, which has the setup header at the same offset. */
   readonly bootParams: Paddr
   readonly cmdline: Paddr
-  /**
-   * At the 16-bit entry: the end of heap and stack, from the boot sector. At other entries nothing reads heap_end_ptr.
-   */
+  /** At the 16-bit entry: the end of heap and stack, from the boot sector. Other entries do not use heap_end_ptr. */
   readonly heapEnd: number
   readonly heapEndPtr: number
   /** Absent at the 16-bit entry. */

@@ -56,10 +56,7 @@ export class Placement {
     return this.#placed.reduce((end, range) => Math.max(end, range.end), 0)
   }
 
-  /**
-   * Returns the placed parts in order of placement, in whole pages. If `mapped`, each has a virtual address equal to
-   * its physical one.
-   */
+  /** Returns the placed parts in order, in whole pages; if `mapped`, with virtual addresses equal to physical ones. */
   regions(mapped: boolean): Region[] {
     return this.#placed.map(({ name, start, end, bytes }) => ({
       name,

@@ -14,9 +14,7 @@ import type { DomainAbi } from '../guest/domain.js'
 import type { LinearTables } from '../guest/linear-tables.js'
 import { type Paddr, paddrOf } from '../units.js'
 
-/**
- * Returns the bytes of start_info. @throws DomainBuilderError `does-not-fit` for a command line longer than its field.
- */
+/** Returns the bytes of start_info. @throws DomainBuilderError `does-not-fit` for a command line that is too long. */
 export function startInfoBlock(
   abi: DomainAbi,
   pages: number,

@@ -215,10 +215,7 @@ function ramdiskAddress(bytes: number, load: LinuxLoad, options: LinuxOptions, p
   return placement.somewhere('ramdisk', bytes, below)
 }
 
-/**
- * Returns the page tables. They map everything at its own address and, where asked for, the segments at their virtual
- * addresses.
- */
+/** Returns page tables that map everything at its own address and, where asked for, the segments at p_vaddr. */
 function placeTables(load: LinuxLoad, options: LinuxOptions, placement: Placement): LinearTables {
   const levels = load.mode === 64 ? 4 : 3
   const mappings = options.paging ? load.mappings : []

@@ -82,10 +82,7 @@ export type PvConfig = CommonConfig & {
         readonly consoleDomid?: number
       }
     | {
-        /**
-         * The guest is the hardware domain: no xenstore or console page, and after start_info the console described to
-         * it.
-         */
+        /** The guest is the hardware domain: no xenstore or console page; its console block follows start_info. */
         readonly dom0?: { readonly console?: Dom0Console }
         readonly purpose?: Exclude<Purpose, 'restore'>
         readonly storeEvtchn?: never
@@ -185,10 +182,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
   }
 }
 
-/**
- * Returns the bits of the features. A kernel's string may have names of a later Xen; in a caller's, such a name is an
- * error.
- */
+/** Returns the features as bits. A kernel's string may have names of a later Xen; in a caller's they are an error. */
 function checkFeatures(features: unknown): number {
   const text = checkedText(features, 'features')
   const names = text.split('|').map((name) => name.replace(/^!/, ''))

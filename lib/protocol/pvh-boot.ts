@@ -69,10 +69,7 @@ function layOut({ version, cmdline, modules, memmap }: StartInfoContent) {
   return { cmdlineAt, modlistAt, moduleCmdlinesAt, memmapAt, end }
 }
 
-/**
- * Returns the size of hvm_start_info and the parts that it points to, in bytes. It does not depend on any address in
- * them.
- */
+/** Returns the size in bytes of hvm_start_info and all that it points to, which no address in them changes. */
 export const startInfoBytes = (content: StartInfoContent): number => layOut(content).end
 
 /** Returns one block of hvm_start_info, its command line, modules and memory map. @param base where it will lie. */

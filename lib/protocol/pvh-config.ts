@@ -35,10 +35,7 @@ export type PvhConfig = CommonConfig & {
   readonly acpi?: AcpiProfile | 'none'
   /** Version of hvm_start_info. 0 has no memory map. Default 1. */
   readonly startInfoVersion?: 0 | 1
-  /**
-   * The address to load the kernel at, if its PHYS32_RELOC allows. Default: its link address, or the next one that is
-   * allowed.
-   */
+  /** The load address, if PHYS32_RELOC allows it. Default: the link address, or the next one that is allowed. */
   readonly loadAddress?: Paddr
   /** Physical ranges that the guest is told to leave alone, at most 1024; nothing is placed there. */
   readonly reserve?: readonly Range<Paddr>[]

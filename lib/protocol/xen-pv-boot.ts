@@ -85,10 +85,7 @@ export function pvStartInfo(
   return withConsole(abi, encode(abi, fields), given.dom0Console)
 }
 
-/**
- * Returns the length of a module in bytes. libxenguest counts whole pages where the module is not mapped; Xen's dom0
- * builder does not.
- */
+/** Returns a module's length in bytes: libxenguest uses whole pages if it is unmapped, Xen's dom0 builder does not. */
 function moduleLength(module: Region | undefined, wholePages: boolean): number {
   if (!module) return 0
   return wholePages ? module.pages * PAGE_SIZE : (module.bytes ?? module.pages * PAGE_SIZE)
@@ -125,10 +122,7 @@ function encode(abi: PvAbi, fields: StartInfo64Fields): Uint8Array {
   return StartInfo32.encode(Object.fromEntries(narrowed) as StartInfo32Fields)
 }
 
-/**
- * Returns the page of shared_info: zero, except that every vcpu's event upcalls are masked until the guest unmasks
- * them.
- */
+/** Returns the page of shared_info: zero, except that event upcalls of all vcpus are masked; the guest unmasks them. */
 export function sharedInfoPage(abi: PvAbi): Uint8Array {
   const SharedInfo = abi === 'x86_64' ? SharedInfo64 : SharedInfo32
   const zero = SharedInfo.decode(new Uint8Array(SharedInfo.size))

@@ -13,9 +13,7 @@ export const builderKeys = lazy(() =>
 `),
 )
 
-/**
- * Keys for xl, its device model and the hypervisor. None of them changes memory or registers at the first instruction.
- */
+/** Keys for xl, its device model and the hypervisor. None changes memory or registers at the first instruction. */
 export const otherKeys = lazy(() =>
   words(`
   channel disk dtdev gfx_passthru hdtype iomem ioports irqs p9 passthrough pci pci_msitranslate pci_permissive

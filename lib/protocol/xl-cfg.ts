@@ -17,10 +17,7 @@ const MAX_DEPTH = 16
 /** A value that is being read. */
 type Value = string | Value[]
 
-/**
- * One token at one position; the string group still has its quotes. The order is the lexer's: an unclosed quote matches
- * no token.
- */
+/** One token, a string with its quotes. The order is the lexer's: an unclosed quote matches no token. */
 const TOKEN =
   /(?<blank>[ \t]+)|(?<ident>[a-z][_0-9a-z]*)|(?<number>[0-9][0-9a-fx]*)|(?<mark>\+=|[,[\]=;])|(?<newline>\n|#[^\n]*\n)|(?<string>'(?:[^'\\\n]|\\[^\n])*'|"(?:[^"\\\n]|\\[^\n])*")/y
 
@@ -75,10 +72,7 @@ function tooLong(found: string): never {
   })
 }
 
-/**
- * Returns the same map, with what a reader of numbers also needs. @throws DomainBuilderError `bad-config`, as
- * parseXlCfg.
- */
+/** Returns the same map, with facts for a reader of numbers. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
 export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   if (text.length > MAX_TEXT) tooLong(`${text.length}`)
   const tokens: Tokens = new Tokens(text)

@@ -60,9 +60,7 @@ export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
   })
 }
 
-/**
- * Returns the reserved ranges of the guest's memory map, and its regions: sorted, adjacent and overlapping ones merged.
- */
+/** Returns the guest's reserved ranges and its regions: sorted, adjacent and overlapping ones merged. */
 function takenRanges(domain: Domain): readonly Range<Paddr>[] {
   const reserved = toldMap(domain).filter(({ type }) => type !== E820_TYPE.RAM)
   const all = [

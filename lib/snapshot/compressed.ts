@@ -26,10 +26,7 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
   return codec === 'gzip' || codec === 'zstd' ? codec : undefined
 }
 
-/**
- * The most that a file may decompress to: `ratio` times its size, or `bytes`. A guest holds a kernel, which compresses
- * less.
- */
+/** The most that a file may decompress to: `ratio` times its size, or `bytes`. A guest's kernel compresses less. */
 const PLAUSIBLE = { ratio: 256, bytes: 2 ** 27 }
 
 /** Returns the decompressed content of a file, in pieces. */

@@ -71,10 +71,7 @@ export interface ReadConfig {
   readonly maxmem: number | undefined
 }
 
-/**
- * Returns the part of a configuration that a Domain uses. @throws DomainBuilderError `bad-snapshot` for invalid JSON or
- * impossible values.
- */
+/** Returns the settings that a Domain uses. @throws DomainBuilderError `bad-snapshot` for invalid JSON or values. */
 export function readConfig(text: string): ReadConfig {
   const json = JsonValue.parse(text, 'domain configuration')
   const build = json.at('b_info')

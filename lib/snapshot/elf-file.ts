@@ -160,10 +160,7 @@ export interface FileSegment {
   readonly at: number
 }
 
-/**
- * Returns the program headers, and the notes that they point to. @throws DomainBuilderError `bad-snapshot` or
- * `truncated`.
- */
+/** Returns the program headers and their notes. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
 export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: FoundNote[] } {
   const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {

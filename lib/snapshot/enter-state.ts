@@ -115,10 +115,7 @@ export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   }
 }
 
-/**
- * Loads segments and general registers, and jumps to the guest. After the flags there is only mov, which changes no
- * flag.
- */
+/** Loads segments and general registers, and enters the guest. After the flags there is only mov, which keeps them. */
 function enter(a: SystemAssembler, vcpu: Vcpu, long: boolean): void {
   const { registers: r, segments: s } = vcpu
   // In 64-bit mode, and to an outer level, iret loads the stack too.

@@ -36,9 +36,7 @@ const BY_EXTENSION: ReadonlyMap<string, SnapshotFormatName> = new Map(
 /** The extensions that choose a format, each with its dot. */
 export const KNOWN_EXTENSIONS: readonly string[] = [...BY_EXTENSION.keys()].map((extension) => `.${extension}`)
 
-/**
- * Returns the extension of a file's name, without its dot; a `.gz` at its end is about compression. Empty without one.
- */
+/** Returns the extension of a file's name, without its dot, or an empty string; it skips a `.gz` for compression. */
 export const extensionOf = (name: string): string => /[^./\\]\.([^./\\]+?)(?:\.gz)?$/.exec(name)?.[1] ?? ''
 
 /** Returns the format that an output's name chooses. */

@@ -131,10 +131,7 @@ function guestSegments(domain: Domain, room: number): Segment[] {
   })
 }
 
-/**
- * Returns a page next to the guest's segments. A crash kernel's reservation may be all of its memory, and low memory
- * never belongs to it.
- */
+/** Returns a page next to the guest's segments: a crash kernel may have only its reservation, and no low memory. */
 function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
   const behind = segments.map(({ pfn, pages }) => pfn + pages)
   const before = segments.map(({ pfn }) => pfn - 1)

@@ -66,10 +66,7 @@ function headers(type: number, version: 2 | 3): Uint8Array {
   return concat([new Uint8Array(image.buffer), domain])
 }
 
-/**
- * Returns the frames of the guest's p2m list, in its order. @throws DomainBuilderError `bad-snapshot` when there are
- * too few.
- */
+/** Returns the frames of the p2m list, in its order. @throws DomainBuilderError `bad-snapshot` for too few of them. */
 export function p2mFrames(domain: Domain): Pfn[] {
   const perFrame = domain.abi === 'x86_64' ? 512 : 1024
   const needed = Math.ceil(domain.memory.endPfn / perFrame)

@@ -18,10 +18,7 @@ export interface MappedRun {
   readonly pages: number
 }
 
-/**
- * Returns whether vcpu 0 has page tables that can be walked. A guest that has run may use another kind, or a cr3
- * outside its frames.
- */
+/** Returns whether vcpu 0's tables can be walked: a running guest may use another kind, or a cr3 outside its frames. */
 function hasTables(domain: Domain): boolean {
   try {
     return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))

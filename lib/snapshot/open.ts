@@ -26,10 +26,7 @@ export interface SniffOptions {
   readonly beside?: FilesBeside
 }
 
-/**
- * The options for opening a snapshot; `signal` and `onProgress` are about decompressing it, in bytes of the compressed
- * file.
- */
+/** The options for opening; `signal` and `onProgress` are for decompressing, in bytes of the compressed file. */
 export interface OpenOptions extends WorkOptions, SniffOptions {
   /** The store for the content of a compressed snapshot. Default: memory, at most 2 GiB of it. */
   readonly scratch?: Scratch

@@ -90,10 +90,7 @@ export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   return rom
 }
 
-/**
- * Loads flags, segments and registers, and jumps to the guest. After the flags there is only mov, which changes no
- * flag.
- */
+/** Loads flags, segments and registers, and enters the guest. After the flags there is only mov, which keeps them. */
 function enter(a: SystemAssembler, { registers, segments }: Vcpu): void {
   a.pushImmediate(Number(registers.rflags))
   a.popf()

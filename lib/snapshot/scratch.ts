@@ -30,10 +30,7 @@ const MEMORY_MAX = 2 ** 31
 /** The bytes that are kept, or not kept, together. */
 const BLOCK = 2 ** 16
 
-/**
- * Returns a store in memory that keeps no blocks of zeros. @throws DomainBuilderError `payload-too-large` above `limit`
- * bytes.
- */
+/** Keeps bytes in memory, except blocks of zero. @throws DomainBuilderError `payload-too-large` above `limit` bytes. */
 export function memoryScratch(limit = MEMORY_MAX): Scratch {
   const blocks = new Map<number, Uint8Array>()
   return {
