@@ -69,8 +69,8 @@ function extensions(): string {
 /**
  * Returns the destination that the options describe.
  * @param otherwise the format of an output without extension, if the command has a default.
- * @throws UsageError for a missing output, an extension that chooses no format, several files into one pipe, an
- *   unsupported compression, and standard output that is a terminal or for JSON.
+ * @throws UsageError for a missing output, an extension that chooses no format, several files into one pipe, and an
+ *   unsupported compression. Also for standard output that is a terminal or for JSON.
  */
 export function readDestination(command: string, values: Values, otherwise?: SnapshotFormatName): Destination {
   const output = text(values, 'output')

@@ -38,8 +38,8 @@ const MIB = 2 ** 20
 /**
  * Returns the guest that the text of an xl.cfg describes.
  *
- * @throws DomainBuilderError `bad-config` for text that `parseXlCfg` refuses, a value that is of the wrong kind or that
- *   xl refuses, and a guest that does not start in its kernel: `type = "hvm"`, `pvshim = 1`.
+ * @throws DomainBuilderError `bad-config` for text that `parseXlCfg` refuses, and a value that is of the wrong kind or
+ *   that xl refuses. Also for a guest that does not start in its kernel: `type = "hvm"`, `pvshim = 1`.
  */
 export function readXlCfg(text: string): XlCfgGuest {
   const settings = readSettings(text)

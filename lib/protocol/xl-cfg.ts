@@ -51,8 +51,8 @@ export interface XlCfgSetting {
 /**
  * Reads the text of an xl.cfg: every key with its last value, += joined to the earlier value.
  *
- * @throws DomainBuilderError `bad-config` with line and column for text that xl's own parser refuses, `\x` and octal
- *   escapes, a text of more than 1 MiB, and lists nested more than 16 deep.
+ * @throws DomainBuilderError `bad-config` with line and column for text that xl's own parser refuses, and for `\x` and
+ *   octal escapes. Also for a text of more than 1 MiB, and lists nested more than 16 deep.
  */
 export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
   return new Map([...readSettings(text)].map(([key, { value }]) => [key, value]))
@@ -72,7 +72,7 @@ function tooLong(found: string): never {
   })
 }
 
-/** Returns the same map, with facts for a reader of numbers. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
+/** Returns the same map, with whether += made each value. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
 export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   if (text.length > MAX_TEXT) tooLong(`${text.length}`)
   const tokens: Tokens = new Tokens(text)

@@ -1,6 +1,6 @@
 /**
- * A guest for a machine without a hypervisor: the checks that it can run there, and a page of its memory for the code
- * that enters it.
+ * A guest for a machine without a hypervisor: the checks that it can run there, and a free page for the code that
+ * enters it.
  *
  * Source: our own rules; boot_params or hvm_start_info describe the guest's memory map.
  * Gotcha: a free page is not enough to run in: where the guest has paging on, its tables must map the page to itself.
