@@ -1,11 +1,11 @@
 /**
- * The answers that --json gives: the name and version of each, by which a program knows its shape.
+ * The answers that --json gives, with the name and version that show a program the shape of each.
  *
  * Source: schemas/NAME-VERSION.json, one JSON Schema for each; they are published with the package.
- * Gotcha: a published schema never changes. Another shape is another version: a new file there, and its number here.
+ * Gotcha: a published schema never changes. A new shape is a new version: a new file there, and its number here.
  */
 
-/** Every answer, and the version that is given now. */
+/** Every answer, and its current version. */
 export const ANSWERS = {
   error: 1,
   help: 1,
@@ -28,5 +28,5 @@ export const ANSWERS = {
 /** One of the keys of ANSWERS. */
 export type AnswerName = keyof typeof ANSWERS
 
-/** The member `schema` of an answer: `xen-domain-builder/guest/1`. */
+/** Returns the member `schema` of an answer: `xen-domain-builder/guest/1`. */
 export const schemaOf = (name: AnswerName): string => `xen-domain-builder/${name}/${ANSWERS[name]}`

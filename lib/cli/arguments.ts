@@ -1,8 +1,8 @@
 /**
- * A command's arguments: options by its table, operands, and what was typed wrong in words for people.
+ * A command's arguments: options by its table, operands, and usage errors in words for people.
  *
  * Source: https://nodejs.org/api/util.html#utilparseargsconfig, whose tokens say how each word was taken.
- * Gotcha: parseArgs is not asked to be strict: its own messages are of a programmer's words and know no suggestion.
+ * Gotcha: do not make parseArgs strict: its own messages are for programmers and have no suggestions.
  */
 import { parseArgs } from 'node:util'
 import { didYouMean } from '../closest.js'
@@ -12,11 +12,11 @@ import { COMMON } from './commands.js'
 const common: Options = COMMON
 const dashed = (name: string): string => `--${name}`
 
-/** Whether a word is one of the options that may stand before the command. */
+/** Returns whether a word is one of the options that may stand before the command. */
 const isCommon = (word: string): boolean =>
   Object.entries(common).some(([name, { short }]) => word.split('=')[0] === dashed(name) || word === `-${short}`)
 
-/** The common options before the command, and the words from the command on. @throws UsageError for another option there. */
+/** Splits off the common options before the command. @throws UsageError for any other option there. */
 export function splitCommand(argv: readonly string[]): { common: readonly string[]; words: readonly string[] } {
   const found = argv.findIndex((word) => !isCommon(word))
   const at = found === -1 ? argv.length : found
@@ -28,7 +28,7 @@ export function splitCommand(argv: readonly string[]): { common: readonly string
   return { common: argv.slice(0, at), words: argv.slice(at) }
 }
 
-/** @throws UsageError for an unknown option, a value that is missing, not one of the choices, or not wanted. */
+/** @throws UsageError for an unknown option, or a value that is missing, unexpected or not one of the choices. */
 export function parseArguments(
   name: string,
   command: Command,
@@ -46,7 +46,7 @@ export function parseArguments(
     if (token.kind !== 'option') continue
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined
     if (!option) {
-      // A word such as QEMU's -append is taken for many short options.
+      // A word such as QEMU's -append is parsed as many short options.
       const word = (args[token.index] ?? token.rawName).split('=')[0] ?? ''
       throw new UsageError(`${name} has no option '${word}'${suggest(word, options, command)}`)
     }
@@ -62,7 +62,7 @@ interface Typed {
   readonly inlineValue?: boolean | undefined
 }
 
-/** What was meant by an option that is none: what other programs call one of ours, or a misspelt one. */
+/** Returns a suggestion for an unknown option: one of ours by its name in other programs, or the closest spelling. */
 function suggest(word: string, options: Options, { operands }: Command): string {
   const typed = word.replace(/^--?/, '')
   const meant = Object.entries(options).find(([, { elsewhere }]) => elsewhere?.includes(typed))

@@ -1,7 +1,7 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: xl.cfg(5) for the words; ../protocol/build.ts, ./output.ts.
+ * Source: xl.cfg(5) for the option names; ../protocol/build.ts, ./output.ts.
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import * as path from 'node:path'
@@ -115,7 +115,7 @@ export const command: Command = {
   },
 }
 
-/** @throws UsageError for an option of a type that the guest is not said to have. */
+/** @throws UsageError for an option of a type that the guest is not known to have. */
 function requireType(values: Values, type: (typeof TYPES)[number]): void {
   for (const [name, { types }] of Object.entries<Option>(command.options)) {
     if (values[name] === undefined || !types || types.some((one) => one === type)) continue
@@ -132,7 +132,7 @@ const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
   warnings,
 })
 
-/** What the user should know of the file: a line of each kind that there is. */
+/** Tells the user about the file, in one line for each kind of remark. */
 function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
   const beside = [kernel, ramdisk].find(
     (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
@@ -156,7 +156,7 @@ function wholeNumber(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-/** What the options say, and where they are silent the file and the format. buildDomain checks what comes of it. */
+/** Returns the configuration from the options, then the file and the format. buildDomain checks the result. */
 function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGuest | undefined): DomainConfig {
   const type = oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto')
   requireType(values, type)
@@ -184,20 +184,20 @@ function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGues
   return config as DomainConfig
 }
 
-/** What xl gives, or a machine that has the ranges which were named. */
+/** Returns xl's default, or the size of a machine that has the named ranges. */
 function leastMemory({ within, memmap = [] }: LinuxWords): number {
   const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
   return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
 }
 
-/** What each format is for, where it says it. */
+/** Returns the purpose of each format that has one. */
 function purposes(): string {
   return Object.values<SnapshotFormat>(SNAPSHOT_FORMATS)
     .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
     .join(', ')
 }
 
-/** A command as a shell takes it. */
+/** Returns a command as a shell takes it. */
 function showCommand(words: readonly string[]): string {
   return words.map((word) => (/^[\w./,=:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
 }

@@ -1,8 +1,9 @@
 /**
- * check FILE: can a kernel boot as pv, pvh, linux; is a snapshot sound. If not, the cause.
+ * check FILE: whether a kernel can boot as pv, pvh, linux, or a snapshot is sound. If not, the cause.
  *
  * Source: ../kernel/verdict.ts; ../inspect/validate.ts.
- * Gotcha: exit 0 if it can, as the type asked for or as any; the verdicts are the answer and go to standard output.
+ * Gotcha: exit 0 if the kernel can boot as the type asked for, or as any type by default. The verdicts are the answer
+ * and go to standard output.
  */
 import type { Domain } from '../guest/domain.js'
 import { describeNote, notesText } from '../inspect/describe.js'
@@ -50,7 +51,7 @@ function checkKernel(kernel: Kernel, type: string | undefined, { progress, answe
   if (!verdicts.some(({ ok }) => ok)) throw new Refused()
 }
 
-/** Opening looked at everything but the pages; reading each one shows that the file has them. */
+/** Opening checked everything except the pages; reading each one shows that the file has them. */
 async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
   const { progress, answer } = invocation
   let bytes = 0

@@ -1,8 +1,8 @@
 /**
- * The commands that there are, what each is in a few words, and the options that all of them have.
+ * The table of commands, with a short summary of each, and the options that all of them have.
  *
- * Source: the files beside this one, one command each.
- * Gotcha: a command is loaded by its own function, and only then: --help needs none of them.
+ * Source: the files in this directory, one command each.
+ * Gotcha: a command is loaded only by its own function: --help must load none of them.
  */
 import type { Command, Options } from './command.js'
 
@@ -15,7 +15,7 @@ interface Entry {
   readonly load: () => Promise<{ command: Command }>
 }
 
-/** By name, in the order --help lists them. */
+/** The commands by name, in the order of --help. */
 export const COMMANDS: Readonly<Record<string, Entry>> = {
   inspect: { summary: 'says what a kernel or a snapshot holds', load: () => import('./inspect.js') },
   check: { summary: 'says how a kernel can boot, or whether a snapshot is sound', load: () => import('./check.js') },
@@ -38,14 +38,14 @@ export const COMMON = {
   version: { type: 'boolean', help: 'the version' },
 } as const satisfies Options
 
-/** A command with its name and summary, as whatever lists all of them takes it. */
+/** A command with its name and summary, for lists of all commands. */
 export interface NamedCommand {
   readonly name: string
   readonly summary: string
   readonly command: Command
 }
 
-/** Every command, loaded. */
+/** Returns every command, loaded. */
 export function loadCommands(): Promise<NamedCommand[]> {
   return Promise.all(
     Object.entries(COMMANDS).map(async ([name, { summary, load }]) => ({

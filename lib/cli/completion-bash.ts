@@ -2,16 +2,16 @@
  * The completion script for bash: one function over tables of words.
  *
  * Source: bash(1), "Programmable Completion"; compgen and compopt in "SHELL BUILTIN COMMANDS".
- * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of COMP_WORDBREAKS.
- * File names are left to readline (compopt -o default), which knows of quotes, spaces and ~.
+ * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of
+ * COMP_WORDBREAKS. Readline completes file names (compopt -o default), since it handles quotes, spaces and ~.
  */
 import { GUEST_TYPES, isFor, type Option } from './command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
 
-/** The option as it can be typed: -o and --output. */
+/** Returns the option as it can be typed: -o and --output. */
 const words = ([name, { short }]: [string, Option]): string[] => [...(short ? [`-${short}`] : []), `--${name}`]
 
-/** Nothing in a script needs quoting: every word is a name of ours. */
+/** Nothing in the script needs quoting: every word is one of our names. */
 export function bashCompletion(commands: readonly NamedCommand[]): string {
   const all = commands.map(({ name, command }) => ({
     name,
@@ -121,7 +121,7 @@ complete -F _xen_domain_builder ${PROGRAM} ${SHORT_NAME}
 `
 }
 
-/** What is offered for a value or an operand, if anything is. */
+/** Returns the line that completes a value or an operand, if there are completions. */
 function caseLine(pattern: string, file: boolean, choices: readonly string[] | undefined): string[] {
   if (choices) return [`            ${pattern}) choices='${choices.join(' ')}' ;;`]
   return file ? [`            ${pattern}) kind=file ;;`] : []

@@ -2,19 +2,20 @@
  * The completion script for fish: one line for each command, option and operand.
  *
  * Source: complete(1) of fish, https://fishshell.com/docs/current/cmds/complete.html
- * Gotcha: fish offers file names everywhere unless told not to, and then where told to; a condition runs at each Tab, so
- * there is one function for all of them.
+ * Gotcha: fish offers file names everywhere unless told not to, and then only where told to. A condition runs at each
+ * Tab, so there is one function for all of them.
  */
 import type { Option } from './command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
 import { optionMeaning } from './help.js'
 
-/** A word in single quotes, where fish knows two escapes. */
+/** Returns a word in single quotes, where fish knows two escapes. */
 const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
 
 /**
- * An option: a file as its value (-r -F), or one that cannot be guessed (-x). Words that it can be have a line without a
- * text, or each would be shown with the option's; before the other, since the last text counts.
+ * Returns the lines of an option: a file as its value (-r -F), or one that cannot be guessed (-x). The choices have a
+ * separate line without a text, or each would be shown with the option's text. It comes first, since the last text
+ * counts.
  */
 function optionLines(condition: string, name: string, option: Option): string[] {
   const { type, short, value, choices } = option

@@ -2,23 +2,23 @@
  * The completion script for zsh: one call of _arguments for each command.
  *
  * Source: zshcompsys(1), "_arguments" and "_describe"; zshmodules(1).
- * Gotcha: it works as an autoloaded file of $fpath, where its first line counts and its text is the function's body at the
- * first Tab, and read with source, where it must register itself.
+ * Gotcha: the script must work in two ways. As an autoloaded file of $fpath, its first line counts, and its text is the
+ * function's body at the first Tab. Read with source, it must register itself.
  */
 import { GUEST_TYPES, type Operand, type Option } from './command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
 import { optionMeaning } from './help.js'
 
-/** A word in single quotes. */
+/** Returns a word in single quotes. */
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** What an explanation may not hold as it is: the signs that end it. */
+/** Escapes the characters that would end an explanation. */
 const plain = (text: string): string => text.replace(/[[\]:\\]/g, '\\$&')
 
 const action = (file: boolean, choices: readonly string[] | undefined): string =>
   choices ? `(${choices.join(' ')})` : file ? '_files' : ' '
 
-/** One option as _arguments takes it; one that excludes itself is offered once. */
+/** Returns one option for _arguments; an option that excludes itself is offered once. */
 function optionSpec([name, option]: [string, Option]): string {
   const { type, short, multiple, value = '', choices } = option
   const meaning = `[${plain(optionMeaning(option))}]`
@@ -40,7 +40,7 @@ export function zshCompletion(commands: readonly NamedCommand[]): string {
     const options = Object.entries<Option>({ ...command.options, ...COMMON })
     const specs = [...options.filter(([, { types }]) => !types).map(optionSpec), ...command.operands.map(operandSpec)]
     const typed = GUEST_TYPES.flatMap((type) => {
-      // Offered where nothing was said of the type, too.
+      // Also offered where no type was given.
       const own = options.filter(([, option]) => option.types?.[0] === type)
       const types = own.map(([, option]) => (option.types ?? []).join('|'))
       return [...new Set(types)].map((pattern) => {

@@ -1,8 +1,8 @@
 /**
  * completion SHELL: the script that makes a shell complete commands, options, their values and file names.
  *
- * Source: ./completion-bash.ts, ./completion-zsh.ts, ./completion-fish.ts, made of the tables of options.
- * Gotcha: the script knows everything and asks nothing of this program, so that a Tab costs no start of Node.
+ * Source: ./completion-bash.ts, ./completion-zsh.ts, ./completion-fish.ts, generated from the tables of options.
+ * Gotcha: the script contains everything and never calls this program, so that a Tab does not start Node.
  */
 
 import { didYouMean } from '../closest.js'

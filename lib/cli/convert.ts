@@ -45,7 +45,7 @@ export const command: Command = {
   },
 }
 
-/** The guest with its records, but without its configuration: xl gets one made of the guest alone. */
+/** Returns the guest with its records, but without its configuration: xl gets one made from the guest alone. */
 function withoutConfig(domain: Domain): Domain {
   const { saved } = domain
   return saved === undefined ? domain : { ...domain, saved: { records: saved.records } }

@@ -1,8 +1,8 @@
 /**
- * diff A B: what differs between two snapshots, of whatever formats, or between two kernels.
+ * diff A B: the differences between two snapshots, of any formats, or between two kernels.
  *
  * Source: ../inspect/diff.ts, ../inspect/diff-kernels.ts; the exit status is that of diff(1).
- * Gotcha: exit 1 says that they differ and nothing else, so that every error is 2 here.
+ * Gotcha: exit 1 means only that they differ, so every error must be 2 here.
  */
 import { DomainBuilderError } from '../errors.js'
 import { diffDomains, differencesText, diffText } from '../inspect/diff.js'
@@ -12,7 +12,7 @@ import { TROUBLE } from './exit-status.js'
 import { openAny } from './input.js'
 import type { Progress } from './progress.js'
 
-/** Which of the two it is that is refused must be said. */
+/** An error must say which of the two files is refused. */
 async function open(name: string, progress: Progress): ReturnType<typeof openAny> {
   try {
     return await openAny(name, progress)

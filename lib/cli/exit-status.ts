@@ -1,8 +1,8 @@
 /**
- * What the command ends with: 0 done, or yes; 1 the answer is no; 2 the question could not be asked.
+ * The exit status of the command: 0 done, or yes; 1 the answer is no; 2 the question could not be asked.
  *
- * Source: grep(1) and diff(1), whose three are the same.
- * Gotcha: a command whose 1 has a meaning that no error may have says so itself (`errorStatus` of its Command).
+ * Source: grep(1) and diff(1), which have the same three.
+ * Gotcha: if no error of a command may exit with 1, the command must say so (`errorStatus` of its Command).
  */
 import type { ErrorCode } from '../errors.js'
 
@@ -30,7 +30,7 @@ export const EXIT_STATUS: Readonly<Record<ErrorCode, typeof NO | typeof TROUBLE>
   'not-linux': NO,
   'unknown-feature': NO,
   'wrong-layout': NO,
-  // No such guest can be made of it.
+  // The kernel does not allow such a guest.
   'unsupported-feature': NO,
   'memory-too-small': NO,
   'does-not-fit': NO,
@@ -38,7 +38,7 @@ export const EXIT_STATUS: Readonly<Record<ErrorCode, typeof NO | typeof TROUBLE>
   // The snapshot is not sound, or has nothing at that address.
   'bad-snapshot': NO,
   'not-mapped': NO,
-  // A value that cannot be meant, a file that cannot be had or is of no kind we know.
+  // An invalid value, or a file that is inaccessible or of an unknown kind.
   'bad-config': TROUBLE,
   'bad-range': TROUBLE,
   'unknown-format': TROUBLE,

@@ -1,8 +1,8 @@
 /**
- * extract KERNEL -o FILE: the ELF out of a bzImage or a compressed file, and the relocation table behind it.
+ * extract KERNEL -o FILE: the ELF from a bzImage or a compressed file, and the relocation table after it.
  *
  * Source: ../kernel/unwrap.ts: by payload_offset and the ELF's own headers, never by searching for magic numbers.
- * Gotcha: the ELF ends where its headers say. What follows it in the payload is the table, and belongs to no ELF.
+ * Gotcha: the ELF ends where its headers say. The bytes after it in the payload are the table, and belong to no ELF.
  */
 import { DomainBuilderError } from '../errors.js'
 import { splitPayload } from '../kernel/unwrap.js'
@@ -39,7 +39,7 @@ export const command: Command = {
     if (relocsOutput !== undefined && relocs === undefined) {
       throw new DomainBuilderError('not-a-kernel', 'nothing follows the ELF', { expected: 'a relocation table' })
     }
-    // Not one of them without the other: either all that was asked for appears, or nothing.
+    // Both files are written together, or neither.
     const files = [
       ...(output === '-' ? [] : [{ name: output, bytes: elf }]),
       ...(relocsOutput === undefined || relocs === undefined ? [] : [{ name: relocsOutput, bytes: relocs }]),

@@ -1,8 +1,8 @@
 /**
- * The files of a command: what it reads, `-` for standard input and output included, and what it writes.
+ * The files of a command: its inputs and its outputs, including `-` for standard input and output.
  *
  * Source: ../node does the work; this adds the conventions of a command line.
- * Gotcha: an input is never replaced by an output, so the names of all that was read are kept.
+ * Gotcha: an output must never replace an input, so the names of all inputs are kept.
  */
 import * as fs from 'node:fs'
 import { constants } from 'node:os'
@@ -17,13 +17,13 @@ import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
 import { STANDARD_OUTPUT, sayAtOnce } from './printer.js'
 
-/** The names of what was read so far: no output may replace it. */
+/** The names of the inputs so far: no output may replace them. */
 const inputs = new Set<string>()
 
-/** The names that no output may replace. */
+/** Returns the names that no output may replace. */
 export const inputNames = (): readonly string[] => [...inputs].filter((name) => name !== '-')
 
-/** @throws UsageError for `-` where it stood for another input already. */
+/** @throws UsageError for `-` where it already stood for another input. */
 function claim(name: string): void {
   if (name === '-' && inputs.has(name)) {
     throw new UsageError('- stands for two inputs, and standard input can be read once')
@@ -33,13 +33,13 @@ function claim(name: string): void {
 
 const standardInput = (): Input => streamInput('standard input', 0)
 
-/** The bytes of a file, or of standard input for `-`. @throws DomainBuilderError `cannot-read`. */
+/** Returns the bytes of a file, or of standard input for `-`. @throws DomainBuilderError `cannot-read`. */
 export function readInput(name: string): Uint8Array {
   claim(name)
   return name === '-' ? wholeOf(standardInput()) : readWhole(name)
 }
 
-/** A file and those next to it that belong to a snapshot. @throws DomainBuilderError `cannot-read`. */
+/** Opens a file and those next to it that belong to a snapshot. @throws DomainBuilderError `cannot-read`. */
 export async function openInputFiles(name: string): Promise<InputFiles> {
   claim(name)
   if (name !== '-') {
@@ -51,21 +51,21 @@ export async function openInputFiles(name: string): Promise<InputFiles> {
   return { main, beside: {}, format: await sniffSnapshot(main), close: () => main.close() }
 }
 
-/** A file, or standard input for `-`, as a source. */
+/** Opens a file, or standard input for `-`, as a source. */
 export function openInputSource(name: string): Input {
   claim(name)
   return name === '-' ? standardInput() : openInput(name)
 }
 
-/** Whether there is such a file. */
+/** Returns whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
 
-/** Signals by which a process is told to stop: by a key, by another process, by the terminal that is closed. */
+/** Signals that tell a process to stop: from a key, from another process, from a closed terminal. */
 const STOPPED_BY = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
- * Does work that leaves nothing of `names` when the process is told to stop. It is then stopped, says so and ends the
- * process by that signal.
+ * Does work that leaves no file of `names` when a signal tells the process to stop. The work is then stopped, and the
+ * process says so and ends by that signal.
  */
 export async function stoppable<T>(names: readonly string[], work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const abort = new AbortController()
@@ -89,13 +89,13 @@ export async function stoppable<T>(names: readonly string[], work: (signal: Abor
   }
 }
 
-/** Ends the process by a signal. The first process of a container gets none of its own, so it exits as a shell says it. */
+/** Ends the process by a signal. The first process of a container ignores it, so it exits with a shell's status. */
 function endBy(signal: NodeJS.Signals): never {
   process.kill(process.pid, signal)
   process.exit(128 + constants.signals[signal])
 }
 
-/** Writes files of bytes that exist: all of them appear, or none. @throws DomainBuilderError `cannot-write`. */
+/** Writes files of bytes in memory: all of them appear, or none. @throws DomainBuilderError `cannot-write`. */
 export async function writeBytes(
   files: readonly { readonly name: string; readonly bytes: Uint8Array }[],
 ): Promise<void> {

@@ -1,8 +1,8 @@
 /**
- * What --help prints: of the program, made of the list of commands, and of a command, made of its table of options.
+ * The output of --help: for the program from the list of commands, and for a command from its table of options.
  *
  * Source: the layout of the GNU coding standards, https://www.gnu.org/prep/standards/html_node/_002d_002dhelp.html
- * Gotcha: the table is the one place where an option is written down; nothing here knows an option by its name.
+ * Gotcha: an option is defined only in the table; nothing here may refer to an option by its name.
  */
 import type { Command, Option } from './command.js'
 import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
@@ -10,7 +10,7 @@ import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
 const WIDTH = 80
 const COLUMN = 24
 
-/** What --help and a bare `xdb` print. */
+/** Returns the output of --help and of a bare `xdb`. */
 export const generalHelp = (): string[] => [
   `Usage: ${PROGRAM} COMMAND [options] (or ${SHORT_NAME} for short)`,
   '',
@@ -24,12 +24,12 @@ export const generalHelp = (): string[] => [
   ...GENERAL_EXAMPLES.map(exampleLine),
 ]
 
-/** A kernel looked at, a guest of it, and what is in the guest. */
+/** Examples: a kernel is checked, a guest built from it, and the guest's layout shown. */
 export const GENERAL_EXAMPLES = ['check vmlinuz', 'build vmlinuz -o guest.img --memory 256M', 'map guest.img'] as const
 
 const exampleLine = (words: string): string => `  ${SHORT_NAME} ${words}`
 
-/** The lines of one command's help, behind "Usage: ". */
+/** Returns the lines of one command's help; "Usage: " comes first. */
 export function helpText(program: string, { usage, help, options, examples }: Command): string[] {
   const entries = Object.entries(options)
   const groups = new Set([undefined, ...entries.map(([, option]) => optionGroup(option))])
@@ -50,15 +50,15 @@ export function helpText(program: string, { usage, help, options, examples }: Co
   ]
 }
 
-/** The heading that an option is listed under, when it is not for every guest. */
+/** Returns the heading that an option is listed under, when it is not for every guest. */
 export const optionGroup = ({ types }: Option): string | undefined => types && `For --type ${types.join(' and ')}`
 
-/** The option as it is typed: -o, --output FILE. */
+/** Returns the option as it is typed: -o, --output FILE. */
 export function optionWords(name: string, { short, value }: Option): string {
   return `${short ? `-${short}, ` : ''}--${name}${value === undefined ? '' : ` ${value}`}`
 }
 
-/** What an option means: the words it may be, then its own text. */
+/** Returns the meaning of an option: its choices, then its own text. */
 export function optionMeaning({ choices, help }: Option): string {
   if (!choices) return help
   return `${choices.join(', ')}${help.startsWith('(') || help === '' ? ' ' : ': '}${help}`.trimEnd()

@@ -1,8 +1,8 @@
 /**
- * Opens what a command was pointed at: a kernel or a snapshot, whichever the file is.
+ * Opens the input of a command: a kernel or a snapshot, detected by its content.
  *
  * Source: ../node/snapshot-files.ts; ../kernel/kernel.ts.
- * Gotcha: names lie, so the content decides. A raw or qemu snapshot is known by the sidecar next to it.
+ * Gotcha: names are unreliable, so the content decides. A raw or qemu snapshot is detected by the sidecar next to it.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
@@ -13,12 +13,12 @@ import type { ByteSource } from '../snapshot/source.js'
 import { openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
 
-/** Reads a kernel, saying so on a terminal: decompression takes a moment. */
+/** Reads a kernel, with progress on a terminal: decompression takes a moment. */
 export async function openKernel(name: string, progress: Progress): Promise<Kernel> {
   return decoded(name, openInputSource(name), progress)
 }
 
-/** A snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for what is neither. */
+/** Opens a snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for any other file. */
 export async function openDomain(name: string, progress: Progress): Promise<Domain> {
   const found = await openAny(name, progress).catch((error: unknown) => {
     if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
@@ -32,7 +32,7 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
   throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot' })
 }
 
-/** A kernel or a snapshot, whichever the file is. It stays open until the process ends. */
+/** Opens a kernel or a snapshot, detected by its content. It stays open until the process ends. */
 export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
   const files = await openInputFiles(name)
   if (files.format === undefined) return { kernel: await decoded(name, files.main, progress) }

@@ -1,8 +1,8 @@
 /**
- * inspect FILE: what a kernel or a snapshot holds.
+ * inspect FILE: the content of a kernel or a snapshot.
  *
  * Source: ../inspect/describe.ts.
- * Gotcha: it says what the file claims; whether a kernel can boot is the business of `check`.
+ * Gotcha: it shows the file's claims only; `check` decides whether a kernel can boot.
  */
 import { describeDomain, describeKernel, domainText, kernelText } from '../inspect/describe.js'
 import type { Command } from './command.js'

@@ -95,10 +95,10 @@ function range(given: string, name: string): { start: number; end: number } {
   return { start: Number(match[1]), end: Number(match[2]) }
 }
 
-/** What of a configuration these options can say; whether it goes together is buildDomain's to check. */
+/** The part of a configuration that these options can set; buildDomain checks their combination. */
 export type LinuxWords = { -readonly [K in keyof LinuxConfig]?: LinuxConfig[K] }
 
-/** What of a configuration these options say. */
+/** Returns the part of a configuration that these options set. */
 export function readLinux(values: Values): LinuxWords {
   const present = <T extends object>(name: string, make: (given: string) => T): Partial<T> => {
     const given = text(values, name)

@@ -3,7 +3,7 @@
  * The command: arguments in, exit status out (exit-status.ts).
  *
  * Source: https://nodejs.org/api/util.html#utilparseargsconfig
- * Gotcha: only what a command needs is loaded, so that --help costs little more than starting Node.
+ * Gotcha: only the modules of a command may be loaded, so that --help costs little more than starting Node.
  */
 import { readFileSync } from 'node:fs'
 import { didYouMean } from '../closest.js'
@@ -23,10 +23,10 @@ function version(): string {
 }
 
 const argv = process.argv.slice(2)
-/** --json was given; known before anything else, since what is typed wrong is answered in JSON as well. */
+/** Whether --json was given. It must be known first, since usage errors are answered in JSON as well. */
 const json = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined).includes('--json')
 
-/** The command being run, once it is known: its help is where to look when it was typed wrong. */
+/** The command being run, once it is known: a usage error points to its help. */
 let running: { readonly name: string; readonly command?: Command } | undefined
 
 const answer: Invocation['answer'] = (name, value, lines) => {
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Says why, once: an output that fails is heard of by its writer and as an event, in either order. */
+/** Reports an error once: a failed output is reported by its writer and as an event, in either order. */
 function fail(error: unknown): void {
   if (process.exitCode !== undefined) return
   if (error instanceof Refused) {
@@ -95,7 +95,7 @@ function fail(error: unknown): void {
     say(`${PROGRAM}: ${error.message}`)
     say(`Try '${PROGRAM} ${running ? `${running.name} ` : ''}--help'.`)
   } else {
-    // A fault of ours: where it happened is what its report needs.
+    // A bug in our code: its report needs the stack.
     process.exitCode = TROUBLE
     if (json) printAnswer('error', { error: { code: 'internal', message: String(error) } })
     sayStack(error instanceof Error ? String(error.stack) : String(error))
@@ -103,8 +103,8 @@ function fail(error: unknown): void {
 }
 
 /**
- * A reader that goes away (`| head`) has what it wanted of a text. Whoever writes a snapshot is told besides, and half
- * a one is an error.
+ * A reader that goes away (`| head`) has all the text it wanted, so EPIPE is ignored here. The writer of a snapshot
+ * gets the error too, and half a snapshot is an error.
  */
 onOutputError((error) => {
   if (error.code !== 'EPIPE') fail(cannotWrite(STANDARD_OUTPUT, error))

@@ -1,8 +1,8 @@
 /**
- * map SNAPSHOT: the layout of a guest, physical and virtual, and where its boot information came from.
+ * map SNAPSHOT: the layout of a guest, physical and virtual, and the origin of its boot information.
  *
  * Source: ../inspect/map.ts, map-picture.ts, map-svg.ts, map-html.ts.
- * Gotcha: --at explains one virtual address: every entry on its way through the page tables.
+ * Gotcha: --at explains one virtual address: every entry on its path through the page tables.
  */
 import type { Domain } from '../guest/domain.js'
 import { translate } from '../guest/translate.js'
@@ -17,7 +17,7 @@ import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 import { printPicture } from './printer.js'
 
-/** What an output's name says that it is to be. */
+/** The drawing for each extension of an output's name. */
 const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: mapSvg, html: mapHtml }
 
 function drawingOf(output: string): (domain: Domain) => string {

@@ -1,5 +1,5 @@
 /**
- * How a command writes a snapshot: the options that say how, and the file or standard output that it goes to.
+ * The output of a snapshot by a command: its options, and the file or standard output that it goes to.
  *
  * Source: ../snapshot/formats.ts; ../node/snapshot-files.ts.
  * Gotcha: a format of several files needs a name; a format of one file may go into a pipe.
@@ -22,7 +22,7 @@ import { inputNames, stoppable, writeStandardOutput } from './files.js'
 import { takeStandardOutput } from './printer.js'
 import type { Progress } from './progress.js'
 
-/** Where a snapshot goes, and how. */
+/** The place of a snapshot, its format and its compression. */
 export interface Destination {
   readonly output: string
   readonly format: SnapshotFormatName
@@ -67,10 +67,10 @@ function extensions(): string {
 }
 
 /**
- * What the options say.
- * @param otherwise the format of an output without extension, where there is a usual one.
- * @throws UsageError for an output that is missing, an extension that asks for no format, several files into one pipe,
- * a compression that is not written, and standard output that is a terminal or for JSON.
+ * Returns the destination that the options describe.
+ * @param otherwise the format of an output without extension, if the command has a default.
+ * @throws UsageError for a missing output, an extension that chooses no format, several files into one pipe, and an
+ *   unsupported compression. Also for standard output that is a terminal or for JSON.
  */
 export function readDestination(command: string, values: Values, otherwise?: SnapshotFormatName): Destination {
   const output = text(values, 'output')
@@ -93,7 +93,7 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
 const formatAsked = (values: Values): SnapshotFormatName | undefined =>
   SNAPSHOT_FORMAT_NAMES.find((name) => name === text(values, 'format'))
 
-/** What is wrong with an option is a mistake in the usage. */
+/** Turns the error of an invalid option into a usage error. */
 function usage<T>(check: () => T): T {
   try {
     return check()
@@ -102,7 +102,7 @@ function usage<T>(check: () => T): T {
   }
 }
 
-/** @throws DomainBuilderError `cannot-write`, or the format's own refusal; nothing is left of the files then. */
+/** @throws DomainBuilderError `cannot-write`, or the format's own error; all of the files are then removed. */
 export async function writeDestination(
   domain: Domain,
   { output, format, compress }: Destination,

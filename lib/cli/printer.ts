@@ -1,49 +1,49 @@
 /**
- * The printer: all that the command says goes through here, so that no text out of a file reaches a terminal as it is.
+ * The printer: all text of the command goes through here, so that text from a file never reaches a terminal unescaped.
  *
  * Source: ../printable.ts says what is unsafe; write(2) to descriptors 1 and 2.
- * Gotcha: the bytes of an output that goes to standard output are no text; they have a place of their own in files.ts.
+ * Gotcha: the bytes of an output that goes to standard output are not text; files.ts writes them.
  */
 import { writeSync } from 'node:fs'
 import { jsonText, messagePart, printable, printableLines } from '../printable.js'
 import { type AnswerName, schemaOf } from './answers.js'
 import { UsageError } from './command.js'
 
-/** What messages call it. */
+/** Its name in messages. */
 export const STANDARD_OUTPUT = 'standard output'
 
-/** Longest line on standard error. */
+/** The longest line on standard error. */
 const MESSAGE_MAX = 1200
 
-/** Lines of an answer, on standard output. */
+/** Prints the lines of an answer on standard output. */
 export function printLines(lines: readonly string[]): void {
   process.stdout.write(`${printableLines(lines).join('\n')}\n`)
 }
 
 /**
- * A picture for the terminal that standard output is; nothing where another program reads it.
- * @param draw makes lines whose colours are escape sequences, and whose names it has made printable itself.
+ * Prints a picture if standard output is a terminal; nothing where another program reads it.
+ * @param draw returns lines whose colours are escape sequences. It must make all names printable itself.
  */
 export function printPicture(draw: (terminal: NodeJS.WriteStream) => readonly string[]): void {
   if (process.stdout.isTTY === true) process.stdout.write(`\n${draw(process.stdout).join('\n')}\n`)
 }
 
-/** An answer as one JSON object on standard output, named by its schema. */
+/** Prints an answer as one JSON object on standard output, named by its schema. */
 export function printAnswer(name: AnswerName, value: object): void {
   process.stdout.write(`${jsonText({ schema: schemaOf(name), ...value }, 2)}\n`)
 }
 
-/** A message: one line on standard error. */
+/** Prints a message: one line on standard error. */
 export function say(message: string): void {
   process.stderr.write(`${messagePart(message, MESSAGE_MAX)}\n`)
 }
 
-/** A stack of our own making, whose lines stay lines. */
+/** Prints a stack of our own code, whose lines stay lines. */
 export function sayStack(stack: string): void {
   process.stderr.write(`${printableLines(stack.split('\n')).join('\n')}\n`)
 }
 
-/** The same as `say` before the process ends by a signal: written when this returns, if somebody reads it. */
+/** Prints as `say` does before the process ends by a signal: written when this returns, if the message has a reader. */
 export function sayAtOnce(message: string): void {
   try {
     writeSync(process.stderr.fd, `${messagePart(message, MESSAGE_MAX)}\n`)
@@ -52,19 +52,19 @@ export function sayAtOnce(message: string): void {
   }
 }
 
-/** Whether somebody watches what is said. */
+/** Returns whether standard error is a terminal. */
 export const isWatched = (): boolean => process.stderr.isTTY === true
 
-/** Puts this in place of the line that the cursor is on; nothing clears it. */
+/** Replaces the line that the cursor is on; nothing clears it. */
 export function showStatus(status: string): void {
   const width = Math.max(20, (process.stderr.columns || 80) - 4)
-  // Escapes are longer than what they stand for, so that the line is cut when they are made.
+  // Escapes are longer than the characters they replace, so the line is cut after they are made.
   process.stderr.write(`\r\x1b[K${printable(printable(status), width)}`)
 }
 
 /**
- * Told of what goes wrong with standard output, also after the answer was given. Messages that nobody can read any more,
- * such as progress on a terminal that was closed, are no reason to stop.
+ * Calls the listener for errors of standard output, even after the answer was given. Errors of messages that no reader
+ * can get, such as progress on a closed terminal, are ignored.
  */
 export function onOutputError(listener: (error: NodeJS.ErrnoException) => void): void {
   process.stderr.on('error', () => {})
@@ -72,8 +72,8 @@ export function onOutputError(listener: (error: NodeJS.ErrnoException) => void):
 }
 
 /**
- * Takes standard output for bytes, where an output's name is -.
- * @throws UsageError where there is no room for them, or a person would get them.
+ * Reserves standard output for bytes, where an output's name is -.
+ * @throws UsageError where JSON needs standard output, or it is a terminal.
  */
 export function takeStandardOutput(output: string, what: string, json: boolean): void {
   if (output !== '-') return

@@ -2,7 +2,7 @@
  * Progress on a terminal: one line that changes, gone when the work is done.
  *
  * Source: our own rule: only on a terminal's stderr, only for work that lasts, never with --quiet.
- * Gotcha: nothing is shown before work has lasted, so a quick command never flickers.
+ * Gotcha: nothing may be shown before work has lasted, or a quick command would flicker.
  */
 import type { Part } from '../work.js'
 import { isWatched, showStatus } from './printer.js'
@@ -22,7 +22,7 @@ export class Progress {
     this.#on = !quiet && isWatched()
   }
 
-  /** Says what happens now, and how much of it is done. */
+  /** Shows the current work, and how much of it is done. */
   say(what: string, part: Part): void {
     if (!this.#on) return
     const now = Date.now()

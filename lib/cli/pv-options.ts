@@ -1,8 +1,8 @@
 /**
- * The options of a Xen PV guest that no other has.
+ * The options that only a Xen PV guest has.
  *
  * Source: ../protocol/pv-config.ts has their meanings.
- * Gotcha: the words of a p2m file are little-endian, as those of every machine that Node runs on.
+ * Gotcha: the words of a p2m file are little-endian, as on every machine that Node runs on.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { P2mSpec } from '../guest/p2m.js'
@@ -26,7 +26,7 @@ export const pvOptions = {
   },
 } as const satisfies Options
 
-/** What of a configuration these options say. */
+/** Returns the part of a configuration that these options set. */
 export function readPv(values: Values): { readonly features?: string; readonly p2m?: P2mSpec } {
   const features = text(values, 'features')
   const p2m = text(values, 'p2m')

@@ -1,8 +1,8 @@
 /**
- * The options of a PVH guest that no other has.
+ * The options that only a PVH guest has.
  *
  * Source: ../protocol/pvh-config.ts has their meanings.
- * Gotcha: --load-address and --reserve are among those of the Linux boot protocol, and mean the same here.
+ * Gotcha: --load-address and --reserve are defined with those of the Linux boot protocol, and mean the same here.
  */
 import { ACPI_PROFILES } from '../guest/acpi.js'
 import type { PvhConfig } from '../protocol/pvh-config.js'
@@ -30,7 +30,7 @@ export const pvhOptions = {
   },
 } as const satisfies Options
 
-/** What of a configuration these options say. */
+/** Returns the part of a configuration that these options set. */
 export function readPvh(values: Values): Partial<PvhConfig> {
   const given = (name: string) => text(values, name) !== undefined
   return {

@@ -2,7 +2,7 @@
  * read SNAPSHOT ADDRESS LENGTH: bytes of a guest on standard output.
  *
  * Source: ../guest/memory.ts, ../guest/translate.ts.
- * Gotcha: the bytes as they are, for a pipe into od or strings; --json gives them as hex text.
+ * Gotcha: the bytes are raw, for a pipe into od or strings; --json gives them as hex text.
  */
 import { readVirtual } from '../guest/translate.js'
 import { hex, narrow } from '../units.js'
@@ -11,7 +11,7 @@ import { writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
 import { takeStandardOutput } from './printer.js'
 
-/** More than that is a conversion, not a look. */
+/** The most bytes: a larger read is a conversion. */
 const MAX_LENGTH = 1 << 30
 
 function integer(given: string, what: string): bigint {

@@ -2,8 +2,8 @@
  * run SNAPSHOT: starts a qemu snapshot in qemu-system-x86_64, its console on standard output.
  *
  * Source: ../snapshot/qemu.ts; qemu(1).
- * Gotcha: the arguments are made of the guest and never read from the sidecar, which may be a stranger's: only what the
- * user writes behind the snapshot is handed on.
+ * Gotcha: the arguments are made from the guest, never read from the sidecar, which may be untrusted. Only the user's
+ * words after the snapshot are passed on.
  */
 import { spawn } from 'node:child_process'
 import { DomainBuilderError } from '../errors.js'

@@ -2,7 +2,7 @@
  * validate SNAPSHOT: would Xen's PV MMU accept these tables?
  *
  * Source: ../inspect/validate.ts.
- * Gotcha: exit 1 when it would not; what is wrong is the answer and goes to standard output.
+ * Gotcha: exit 1 when it would not; the violations are the answer and go to standard output.
  */
 import type { Domain } from '../guest/domain.js'
 import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
@@ -22,8 +22,8 @@ export const command: Command = {
 }
 
 /**
- * Prints every violation of a PV guest, or that there is none, and what else is worth knowing.
- * @throws Refused where there are any.
+ * Prints every violation of a PV guest, or that there are none, and any warning.
+ * @throws Refused if there are violations.
  */
 export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {
   const violations = validate(domain)

@@ -2,14 +2,14 @@
  * Canvas: characters in rows, where lines that meet become a corner or a crossing.
  *
  * Source: Unicode 15, box drawing (U+2500 to U+257F); ECMA-48, SGR.
- * Gotcha: each character must take one column of a terminal: the caller sees to that.
+ * Gotcha: each character must take one column of a terminal, and only the caller can ensure that.
  */
 
 /** A tint by its number, or the weight of a text. */
 export type Style = number | 'plain' | 'dim' | 'strong'
 
 const [UP, RIGHT, DOWN, LEFT] = [1, 2, 4, 8] as const
-/** By the sum of the directions in which lines leave a place. */
+/** Indexed by the sum of the directions in which lines leave a place. */
 const JOINTS = [...' │─└││┌├─┘─┴┐┤┬┼']
 const DASHED: Readonly<Record<string, string>> = { '│': '┊', '─': '┄' }
 const ASCII: Readonly<Record<string, string>> = { '│': '|', '─': '-', '┊': ':', '┄': '.', '◄': '<', '…': '~', '┼': '|' }
@@ -35,12 +35,12 @@ export class Canvas {
     this.#ascii = ascii
   }
 
-  /** Writes a text over what is there. */
+  /** Writes a text over the existing content. */
   put(x: number, y: number, text: string, style: Style = 'plain'): void {
     for (const [i, letter] of [...text].entries()) Object.assign(this.#at(x + i, y), { letter, style })
   }
 
-  /** Draws a level or upright line from one place to another, both included. */
+  /** Draws a horizontal or vertical line from one place to another, both included. */
   line(x0: number, y0: number, x1: number, y1: number, style: Style = 'plain', dashed = false): void {
     const [dx, dy] = [Math.sign(x1 - x0), Math.sign(y1 - y0)]
     const [back, ahead] = dy === 0 ? (dx > 0 ? [LEFT, RIGHT] : [RIGHT, LEFT]) : dy > 0 ? [UP, DOWN] : [DOWN, UP]
@@ -53,7 +53,7 @@ export class Canvas {
     }
   }
 
-  /** The drawing, nothing behind the last character of a line. */
+  /** Returns the drawing as lines, with nothing after the last character of a line. */
   lines(colour: boolean): string[] {
     return this.#rows.map((row) => {
       const letters = Array.from(row, (place) => (place === undefined ? ' ' : this.#shown(place)))

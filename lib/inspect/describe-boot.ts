@@ -1,9 +1,9 @@
 /**
- * describeBoot: the boot information of a guest, whichever kind it has, as JSON and as text for people.
+ * describeBoot: the boot information of a guest of any kind, as JSON and as text for people.
  *
- * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params); PVH's is in
- * describe-pvh.ts, and what an HVM guest has in describe-hvm.ts.
- * Gotcha: fields are read out of the guest's memory, so what is shown is what the guest will find.
+ * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst (boot_params);
+ * describe-pvh.ts has PVH's, and describe-hvm.ts has an HVM guest's.
+ * Gotcha: fields are read from the guest's memory, so they show the values that the guest will find.
  */
 import type { SetupHeaderFields } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -19,7 +19,7 @@ import type { Json } from './json.js'
 import { memoryMapText } from './memory-map-text.js'
 import { pairs } from './table.js'
 
-/** start_info where there is any, boot_params where there are any, and the page tables where paging is on. */
+/** Returns start_info or boot_params where the guest has them, and the page tables where paging is on. */
 export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
   const { boot } = domain
   if (boot.kind === 'hvm_start_info') return describePvh(domain, boot)
@@ -36,7 +36,7 @@ export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
   }
 }
 
-/** The header's fields that are not zero, and the memory map. */
+/** Returns the nonzero fields of the header, and the memory map. */
 function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: string]: Json } {
   const params = readBootParams(domain)
   return {
@@ -50,13 +50,13 @@ function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: s
   }
 }
 
-/** There are no boot_params yet then, but for the header; and it is the BIOS that says what memory there is. */
+/** In real mode only the header of boot_params exists yet, and the BIOS has the memory map. */
 const startsInRealMode = ({ vcpus: [vcpu] }: Domain): boolean => vcpu !== undefined && inRealMode(vcpu)
 
 const setFields = (hdr: SetupHeaderFields): [string, number | bigint][] =>
   Object.entries(hdr).filter(([, value]) => BigInt(value) !== 0n)
 
-/** The same for people. */
+/** Returns the boot information as text for people. */
 export function bootText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
   const { boot } = domain
@@ -76,7 +76,7 @@ export function bootText(domain: Domain): string[] {
   return lines
 }
 
-/** What vcpu 0's registers say of paging, where no boot information says it. */
+/** Returns the paging state from vcpu 0's registers, where no boot information has it. */
 function pagingText(domain: Domain): string {
   try {
     const levels = pagingLevels(domain)

@@ -1,9 +1,9 @@
 /**
- * What a save file says of a guest beside its memory and registers: HVM parameters, and the records that are kept as they
- * were found, those of an HVM context one by one.
+ * The parts of a save file except memory and registers: HVM parameters, and the records that are kept unchanged. The
+ * records of an HVM context are listed one by one.
  *
  * Source: xen/include/public/hvm/params.h; xen/include/public/arch-x86/hvm/save.h.
- * Gotcha: what a record says is between Xen or a device model and itself: names and sizes are all that is shown.
+ * Gotcha: only Xen or a device model knows the meaning of a record, so only names and sizes are shown.
  */
 import { HVM_PARAM } from '../abi/hvm-params.js'
 import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
@@ -16,7 +16,7 @@ import type { Json } from './json.js'
 import { savedSettings } from './saved-config.js'
 import { foldedTable, pairs } from './table.js'
 
-/** A table of names by number. */
+/** Returns a table of names by number. */
 const turned = (names: Readonly<Record<string, number>>): ReadonlyMap<number, string> =>
   new Map(Object.entries(names).map(([name, value]) => [value, name]))
 const PARAM_NAMES = turned(HVM_PARAM)
@@ -27,14 +27,14 @@ export function describeHvmParams(params: readonly HvmParam[]): Json {
   return Object.fromEntries(params.map(({ index, value }) => [paramName(index), hex(value)]))
 }
 
-/** The same for people; nothing where there are none. */
+/** Returns the parameters as text for people; nothing without parameters. */
 export function hvmParamsText(params: readonly HvmParam[]): string[] {
   if (params.length === 0) return []
   const rows = params.map(({ index, value }): [string, string] => [paramName(index), hex(value)])
   return ['HVM parameters', ...pairs(rows), '']
 }
 
-/** How many records of each type an HVM context has, by their names; undefined for any other record. */
+/** Returns the number of records of each type in an HVM context, by name; undefined for any other record. */
 function partsOf({ name, body }: SavedRecord): Record<string, number> | undefined {
   if (name !== 'HVM_CONTEXT') return undefined
   const parts: Record<string, number> = {}
@@ -44,13 +44,13 @@ function partsOf({ name, body }: SavedRecord): Record<string, number> | undefine
       parts[part] = (parts[part] ?? 0) + 1
     }
   } catch (error) {
-    // A sidecar may hold anything under that name; what was read until there is there.
+    // A sidecar may hold anything under that name; the parts that were read before the error are kept.
     if (!(error instanceof DomainBuilderError)) throw error
   }
   return parts
 }
 
-/** Member `saved` of a guest that has been saved, and nothing of any other. */
+/** Returns the member `saved` of a guest that has been saved, and nothing for any other. */
 export function describeSaved({ saved }: Domain): { readonly [key: string]: Json } {
   if (saved === undefined) return {}
   const records = saved.records.map((record) => {
@@ -63,10 +63,10 @@ export function describeSaved({ saved }: Domain): { readonly [key: string]: Json
   return { saved: { ...settings, records } }
 }
 
-/** Settings of a saved configuration that people are shown. */
+/** The most settings of a saved configuration that people are shown. */
 const SETTINGS_SHOWN = 50
 
-/** The same for people. */
+/** Returns the saved state as text for people. */
 export function savedText({ saved }: Domain): string[] {
   if (saved === undefined) return []
   const rows = saved.records.map((record) => {

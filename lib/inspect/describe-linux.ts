@@ -1,8 +1,8 @@
 /**
- * What a Linux setup header says, as JSON and as text: its fields by their C names, its flags by their bits' names.
+ * The content of a Linux setup header, as JSON and as text: fields by their C names, flags by the names of their bits.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: only the fields that the header's protocol version has; everything in it is a claim.
+ * Gotcha: show only the fields that the header's protocol version has; everything in the header is a claim.
  */
 import { CAN_USE_HEAP, KASLR_FLAG, KEEP_SEGMENTS, LOADED_HIGH, QUIET_FLAG, XLF } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -16,7 +16,7 @@ import { pairs } from './table.js'
 
 export const LOADFLAGS = { LOADED_HIGH, KASLR_FLAG, QUIET_FLAG, KEEP_SEGMENTS, CAN_USE_HEAP } as const
 
-/** The names of the bits that are set; those without a name as `bit N`. */
+/** Returns the names of the bits that are set; bits without a name as `bit N`. */
 export function bitNames(word: number, names: Readonly<Record<string, number>>): string[] {
   const set: string[] = []
   for (let bit = 0; bit < 32; bit++) {
@@ -29,7 +29,7 @@ export function bitNames(word: number, names: Readonly<Record<string, number>>):
 const fields = (header: SetupFields): [string, string][] =>
   (Object.entries(header) as [string, number | bigint][]).map(([name, value]) => [name, hex(value)])
 
-/** What follows the ELF of a payload: how many places each list of the table has, or why it is none. */
+/** Returns the relocation table after the ELF of a payload: the number of places in each list, or the fault. */
 function describeRelocs(elf: ElfImage): { readonly [key: string]: Json } | undefined {
   const { relocs } = splitPayload(elf)
   if (relocs === undefined) return undefined
@@ -42,7 +42,7 @@ function describeRelocs(elf: ElfImage): { readonly [key: string]: Json } | undef
   }
 }
 
-/** The setup header as JSON. */
+/** Returns the setup header as JSON. */
 export function describeLinux(linux: BzImage, elf: ElfImage | undefined): { readonly [key: string]: Json } {
   const { loadflags, xloadflags } = linux.header
   const relocs = elf === undefined ? undefined : describeRelocs(elf)
@@ -58,7 +58,7 @@ export function describeLinux(linux: BzImage, elf: ElfImage | undefined): { read
   }
 }
 
-/** The same for people. */
+/** Returns the setup header as text for people. */
 export function linuxText(linux: BzImage, elf: ElfImage | undefined): string[] {
   const { loadflags, xloadflags } = linux.header
   const relocs = elf === undefined ? undefined : describeRelocs(elf)

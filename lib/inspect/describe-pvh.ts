@@ -2,7 +2,7 @@
  * The boot information of a PVH guest, as JSON and as text: hvm_start_info, its lists, the ACPI tables.
  *
  * Source: xen/include/public/arch-x86/hvm/start_info.h; ACPI specification 6.5, chapter 5.
- * Gotcha: all of it is read out of the guest's memory, so what is shown is what the guest will find.
+ * Gotcha: everything is read from the guest's memory, so it shows the values that the guest will find.
  */
 import { type AcpiTable, readAcpi } from '../guest/acpi-reader.js'
 import type { Domain, PvhBoot } from '../guest/domain.js'
@@ -41,7 +41,7 @@ export function describePvh(domain: Domain, boot: PvhBoot): { readonly [key: str
   }
 }
 
-/** The same for people; of a guest that has run, its parameters. */
+/** Returns the boot information as text for people; for a guest that has run, its parameters. */
 export function pvhText(domain: Domain, boot: PvhBoot): string[] {
   return [...(boot.hvmStartInfo === undefined ? [] : startInfoText(domain)), ...hvmParamsText(boot.hvmParams)]
 }

@@ -1,8 +1,8 @@
 /**
- * describe: what a kernel or a guest holds, as one JSON value and as text for people.
+ * describe: the content of a kernel or a guest, as one JSON value and as text for people.
  *
  * Source: schemas/kernel-1.json and guest-1.json describe the shapes; names are those of the ABI.
- * Gotcha: what is a number and what a hex string is one rule, in json.ts.
+ * Gotcha: one rule in json.ts decides between a number and a hex string.
  */
 
 import {
@@ -66,10 +66,10 @@ function describeElf(elf: ElfImage): Json {
 const showFlags = (flags: number): string =>
   `${flags & PF_R ? 'R' : '-'}${flags & PF_W ? 'W' : '-'}${flags & PF_X ? 'X' : '-'}`
 
-/** No note of words that Xen reads has more. */
+/** The most words of a note that are shown: no note of words that Xen reads has more. */
 const WORDS_SHOWN = 8
 
-/** A note's descriptor as its kind says; bytes where it is none of ours, or does not read as what it should be. */
+/** Returns the value of a note's descriptor by its kind; bytes where the kind is unknown or the value invalid. */
 function noteValue(note: ElfNote): string {
   const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : 'bytes'
   try {
@@ -114,7 +114,7 @@ function describeXen(params: XenParams): Json {
   return Object.fromEntries(entries)
 }
 
-/** What a kernel file says, as JSON. */
+/** Returns the content of a kernel file as JSON. */
 export function describeKernel(kernel: Kernel): { readonly [key: string]: Json } {
   return {
     container: kernel.container,
@@ -127,13 +127,13 @@ export function describeKernel(kernel: Kernel): { readonly [key: string]: Json }
   }
 }
 
-/** Every note, whoever owns it; nothing where there is none. */
+/** Returns every note, of any owner, as text; nothing without notes. */
 export function notesText(notes: readonly ElfNote[]): string[] {
   const rows = notes.map(describeNote).map((n) => [printable(n.owner), n.type, printable(n.value)])
   return rows.length === 0 ? [] : ['', 'notes', ...table(['owner', 'type', 'value'], rows)]
 }
 
-/** The same for people. */
+/** Returns the content of a kernel file as text for people. */
 export function kernelText(kernel: Kernel): string[] {
   const { elf } = kernel
   const lines = [`kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec} payload` : ''}`]
@@ -163,7 +163,7 @@ export function kernelText(kernel: Kernel): string[] {
   return printableLines(lines)
 }
 
-/** What a guest holds, as JSON. */
+/** Returns the content of a guest as JSON. */
 export function describeDomain(domain: Domain): { readonly [key: string]: Json } {
   return {
     type: domain.type,
@@ -195,7 +195,7 @@ function kernelLine(domain: Domain): string {
   return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
 }
 
-/** The same for people. */
+/** Returns the content of a guest as text for people. */
 export function domainText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
   const { memory } = domain
@@ -220,13 +220,13 @@ export function domainText(domain: Domain): string[] {
     }
     const { registers: r, segments: s } = vcpu
     const set = Object.entries(r).filter(([name, value]) => value !== 0n || name === 'rip')
-    // A PV guest's own control registers say nothing but where its tables are.
+    // A PV guest's control registers show only the place of its tables.
     const controls = (['cr0', 'cr3', 'cr4', 'efer'] as const)
       .filter((name) => vcpu[name] !== 0n || name === 'cr3')
       .map((name) => [name, vcpu[name]] as const)
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
     lines.push('', `vcpu ${vcpu.id}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
-    // A guest that has run has more of them, in the records that are kept.
+    // A guest that has run has more registers, in the records that are kept.
     lines.push(domain.saved ? `  ${selectors}` : `  ${selectors}; every other register 0`)
   }
   return printableLines([...lines, ...savedText(domain)])

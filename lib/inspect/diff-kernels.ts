@@ -1,8 +1,9 @@
 /**
- * diffKernels: what differs between two kernel files: container, headers, notes, setup header, and the segments' bytes.
+ * diffKernels: the differences between two kernel files: container, headers, notes, setup header, and the segments'
+ * bytes.
  *
- * Source: describe.ts, whose names these are; our own design.
- * Gotcha: notes are told apart by owner and type, not by their place in the file; segments by their order.
+ * Source: describe.ts, which defines the names; our own design.
+ * Gotcha: notes are matched by owner and type, not by their place in the file; segments by their order.
  */
 import { equal, toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
@@ -13,7 +14,7 @@ import { describeKernel, describeNote } from './describe.js'
 import type { Difference } from './diff.js'
 import type { Json } from './json.js'
 
-/** Values by their full names: `elf.segments[0].vaddr`. */
+/** Collects values by their full names: `elf.segments[0].vaddr`. */
 function flatten(value: Json, name: string, into: Map<string, string>): void {
   if (typeof value !== 'object' || value === null) into.set(name, String(value))
   else if (Array.isArray(value)) {
@@ -22,7 +23,7 @@ function flatten(value: Json, name: string, into: Map<string, string>): void {
   } else for (const [key, one] of Object.entries(value)) flatten(one, name === '' ? key : `${name}.${key}`, into)
 }
 
-/** What a kernel says, name by name; notes by owner and type, counted where several share both. */
+/** Returns the values of a kernel by name; notes by owner and type, numbered where several share both. */
 function facts(kernel: Kernel): Map<string, string> {
   const { notes: _notes, ...rest } = describeKernel(kernel)
   const all = new Map<string, string>()
@@ -38,7 +39,7 @@ function facts(kernel: Kernel): Map<string, string> {
   return all
 }
 
-/** The differences, in the order in which `inspect` has the values; none between files that are the same. */
+/** Returns the differences in the order of `inspect`; no differences between equal files. */
 export function diffKernels(a: Kernel, b: Kernel): readonly Difference[] {
   const [x, y] = [facts(a), facts(b)]
   const out: Difference[] = []
@@ -49,11 +50,11 @@ export function diffKernels(a: Kernel, b: Kernel): readonly Difference[] {
   return [...out, ...segmentDifferences(a, b)]
 }
 
-/** How often a byte of either file is compared at most, on average: segments may overlap. */
+/** The most often that a byte of either file is compared, on average: segments may overlap. */
 const COMPARED_MOST = 8
 
 /**
- * Segments of the same place in the list whose bytes are not the same, as far as both have any.
+ * Yields segments with the same index whose bytes differ, up to the shorter length.
  * @throws DomainBuilderError `bad-elf` for segments that overlap too often.
  */
 function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<Difference> {

@@ -1,10 +1,10 @@
 /**
- * diff: what differs between two guests, by vcpu register, field of a boot structure, region, page-table entry and page,
- * and in what is kept of a guest as it was saved.
+ * diff: the differences between two guests, by vcpu register, field of a boot structure, region, page-table entry,
+ * page, and saved record.
  *
  * Source: our own design; names are those of the ABI.
- * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, holes in both
- * are passed over, so the work is that of what the guests hold.
+ * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, and holes
+ * in both are skipped, so the work depends on the guests' content alone.
  */
 import { encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
@@ -19,13 +19,13 @@ import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
 import { regionAt } from './frames.js'
 
-/** A register, field or region that is not the same in both, as text for people. */
+/** A register, field or region that differs, as text for people. */
 export interface Difference {
   /** Such as `vcpu 0 rip`, `start_info.flags`, `memory`. */
   readonly what: string
-  /** As the first has it, for people: numbers in hex. */
+  /** The value of the first, for people: numbers in hex. */
   readonly a: string
-  /** As the second has it. */
+  /** The value of the second. */
   readonly b: string
 }
 
@@ -33,37 +33,37 @@ export interface Difference {
 export interface PageDifference {
   /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
-  /** How many that follow one another differ, of 4096 bytes. */
+  /** The number of consecutive pages of 4096 bytes that differ. */
   readonly pages: number
-  /** Name of the region they lie in, in the first guest or else the second; `free memory` in neither. */
+  /** Name of their region, in the first guest or else the second; `free memory` in neither. */
   readonly region: string
-  /** Bytes from the start of the first page to the first that differs. */
+  /** Bytes from the start of the first page to the first byte that differs. */
   readonly firstByte: number
 }
 
 /** An entry of a page table that both guests have in the same frame and at the same level. */
 export interface EntryDifference {
-  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
+  /** The level of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
   /** Frame of the table, as the guest counts them. */
   readonly pfn: Pfn
-  /** Of the entry in its table, 0 to 511. */
+  /** The index of the entry in its table, 0 to 511. */
   readonly index: number
-  /** What it translates. */
+  /** The virtual address that the entry translates. */
   readonly vaddr: string
-  /** As the first has it: all 64 bits, hex. */
+  /** The entry of the first: all 64 bits, hex. */
   readonly a: string
-  /** As the second has it. */
+  /** The entry of the second. */
   readonly b: string
 }
 
-/** Everything that two guests do not have in common; all lists empty where they are the same. */
+/** The differences between two guests; all lists are empty where they are the same. */
 export interface DomainDiff {
-  /** Registers, boot information, names, sizes: whatever has a name. */
+  /** The named values: registers, boot information, names, sizes. */
   readonly fields: readonly Difference[]
-  /** The first of them; `entriesFound` says how many there are. */
+  /** The first differing entries; `entriesFound` counts all of them. */
   readonly entries: readonly EntryDifference[]
-  /** Page-table entries that differ, listed or not. */
+  /** The number of page-table entries that differ, listed or not. */
   readonly entriesFound: number
   /** Pages of ordinary memory that differ, in runs, by region. */
   readonly pages: readonly PageDifference[]
@@ -72,21 +72,21 @@ export interface DomainDiff {
 const CHUNK_PAGES = 256
 
 /**
- * What differs between two guests: registers, fields of the boot structures, regions, page-table entries, pages.
- * Holes that both have are not read, and tables are compared by entry only where their pages differ.
- * Progress is told of the bytes compared.
- * @throws DomainBuilderError where a guest's file turns out to be damaged as it is read; the signal's reason.
+ * Returns the differences between two guests: registers, fields of the boot structures, regions, page-table entries,
+ * pages. Holes in both are not read, and tables are compared by entry only where their pages differ. Progress counts
+ * the bytes compared.
+ * @throws DomainBuilderError where a guest's file proves damaged as it is read; the signal's reason.
  */
 export function diffDomains(a: Domain, b: Domain, options: WorkOptions = {}): DomainDiff {
   const pages = pageDifferences(a, b, options)
   return { fields: [...fieldDifferences(a, b)], ...entryDifferences(a, b, pages), pages }
 }
 
-/** Differences as text, a line for each. */
+/** Returns differences as text, a line for each. */
 export const differencesText = (differences: readonly Difference[]): string[] =>
   printableLines(differences.map(({ what, a, b }) => `${what}: ${a} | ${b}`))
 
-/** The same as text. */
+/** Returns the differences between two guests as text. */
 export function diffText(diff: DomainDiff): string[] {
   return printableLines([
     ...differencesText(diff.fields),
@@ -130,7 +130,7 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
   yield* keptDifferences(a, b)
 }
 
-/** What is kept as it was saved, by name: the configuration, and every record in its order. */
+/** Returns the saved parts by name: the configuration, and every record in its order. */
 function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   const parts = new Map<string, Uint8Array>()
   if (saved?.config !== undefined) parts.set('configuration', encodeUtf8(saved.config))
@@ -143,7 +143,7 @@ function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   return parts
 }
 
-/** Of what is kept, nobody but who wrote it knows the meaning: sizes, and where the first other byte is. */
+/** Yields differences between saved parts: sizes and the first differing byte, since only their writer knows more. */
 function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const [ours, others] = [keptParts(a), keptParts(b)]
   for (const name of new Set([...ours.keys(), ...others.keys()])) {
@@ -159,7 +159,7 @@ function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
 }
 
-/** Regions of one name that lie elsewhere or have another size, where the name is only one region's. */
+/** Yields regions with the same name and another place or size, where the name is unique. */
 function* regionDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const single = ({ regions }: Domain) => {
     const byName = new Map<string, Region | undefined>()
@@ -176,12 +176,12 @@ function* regionDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
 }
 
-/** Fields of the other boot structures that both guests have. */
+/** Yields differing fields of the other boot structures that both guests have. */
 function* structDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const others = new Map(structMaps(b).map((struct) => [struct.name, struct]))
   for (const struct of structMaps(a)) {
     const other = others.get(struct.name)
-    // start_info is compared as it is read: its texts are longer than a view shows.
+    // start_info is compared when it is read: its texts are longer than a view shows.
     if (other === undefined || struct.name === 'start_info') continue
     const fields = new Map(other.fields.map(({ name, value }) => [name, value]))
     for (const { name, value, offset, length } of struct.fields) {
@@ -195,17 +195,17 @@ function* structDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
 }
 
-/** Entries that are listed; who has more has one cause. */
+/** The most entries that are listed; more of them have one cause. */
 const MAX_ENTRIES = 1024
 
-/** The tables of a guest by their frames; none where there are none that can be read. */
+/** Returns the tables of a guest by their frames; no tables where they cannot be read. */
 function tablesByPfn(domain: Domain, wanted: readonly PageDifference[]): Map<Pfn, TablePage> {
   const found = new Map<Pfn, TablePage>()
   const last = wanted.at(-1)
   if (last === undefined) return found
   try {
     for (const table of walkPageTables(domain)) {
-      // Sorted, as they were compared: those before the frame are found by halves.
+      // The runs are sorted, as they were compared, so a binary search finds those before the frame.
       let low = 0
       let high = wanted.length
       while (low < high) {
@@ -223,7 +223,7 @@ function tablesByPfn(domain: Domain, wanted: readonly PageDifference[]): Map<Pfn
   return found
 }
 
-/** Entry by entry, the tables that lie in pages that differ: no other table is compared. */
+/** Compares the tables in differing pages entry by entry; no other table is compared. */
 function entryDifferences(
   a: Domain,
   b: Domain,
@@ -247,7 +247,7 @@ function entryDifferences(
 
 const hasStartInfo = ({ boot }: Domain): boolean => 'startInfo' in boot && boot.startInfo !== undefined
 
-/** Frames that something was placed in, in either guest, and that both have. */
+/** Yields the frames with content in either guest. */
 function* touched(a: Domain, b: Domain): Iterable<{ pfn: Pfn; pages: number }> {
   const runs = [...a.memory.pages(), ...b.memory.pages()].sort((x, y) => x.pfn - y.pfn)
   let end = 0

@@ -1,8 +1,9 @@
 /**
- * explain: where every byte of start_info and every page-table entry came from.
+ * explain: the origin of every byte of start_info and of every page-table entry.
  *
- * Source: xen/include/public/xen.h (start_info); lib/protocol/xen-pv-boot.ts puts in what is explained here.
- * Gotcha: it explains what the guest holds, not what we would have written: a field somebody changed is shown as it is.
+ * Source: xen/include/public/xen.h (start_info); lib/protocol/xen-pv-boot.ts writes the values explained here.
+ * Gotcha: it explains the guest's real content, not the content we would have written: a changed field is shown as it
+ * is.
  */
 import { START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
 import {
@@ -23,21 +24,21 @@ import { entryMfn, isLarge, isPresent } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { regionAt } from './frames.js'
 
-/** Bytes of start_info's page and their story. */
+/** Bytes of start_info's page and their origin. */
 export interface FieldOrigin {
   /** C name, or `(padding)`. */
   readonly field: string
   /** Bytes from the start of the page. */
   readonly offset: number
-  /** Bytes. */
+  /** In bytes. */
   readonly length: number
-  /** Its bytes as they lie in memory; a copy. */
+  /** A copy of its bytes in memory. */
   readonly bytes: Uint8Array
-  /** Where the value comes from, for people. */
+  /** The origin of the value, for people. */
   readonly from: string
 }
 
-/** What each field of start_info was made of. */
+/** The origin of each field of start_info. */
 export const START_INFO_ORIGINS: Readonly<Record<string, string>> = {
   magic: `the ABI: ${START_INFO_MAGIC.x86_64} or ${START_INFO_MAGIC.x86_32p}`,
   nr_pages: 'memory / 4096',
@@ -59,8 +60,8 @@ export const START_INFO_ORIGINS: Readonly<Record<string, string>> = {
 }
 
 /**
- * Every byte of the page that start_info lies in, in order, none left out.
- * @throws DomainBuilderError `bad-config` for a guest that is no PV guest.
+ * Returns every byte of the page of start_info, in order, without gaps.
+ * @throws DomainBuilderError `bad-config` for a guest that is not a PV guest.
  */
 export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   const struct = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
@@ -81,7 +82,7 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
   return origins
 }
 
-/** `kernel+0x3`: a frame by its region and how many pages into it. */
+/** Returns a frame as its region and its offset there in pages: `kernel+0x3`. */
 export function showFrame(domain: Domain, pfn: Pfn): string {
   const region = regionAt(domain, pfn)
   if (!region) return domain.memory.has(pfn) ? 'free memory' : 'no memory of the guest'
@@ -100,24 +101,24 @@ const FLAGS: readonly [number, string][] = [
   [PTE_GLOBAL, 'global'],
 ]
 
-/** The flags of an entry by name. */
+/** Returns the flags of an entry by name. */
 export function showFlags(entry: bigint): string {
   const names = FLAGS.filter(([bit]) => entry & BigInt(bit)).map(([, name]) => name)
   if (entry & PTE_NX) names.push('nx')
   return names.join(' ') || 'none'
 }
 
-/** Where an entry leads: to a table or a page of the guest, to a frame that is not the guest's, or nowhere. */
+/** The target of a page-table entry. */
 export interface EntryOrigin {
-  /** To a table of the guest, a page of it, a frame that is not the guest's, or nowhere. */
+  /** To a table of the guest, a page of it, a frame outside the guest, or nowhere. */
   readonly leads: 'table' | 'page' | 'foreign' | 'absent'
-  /** The guest's frame, where it is one. */
+  /** The guest's frame, if the entry has one. */
   readonly pfn?: Pfn
-  /** Why it looks as it does, in a few words. */
+  /** The reason for the entry's content, in a few words. */
   readonly why: string
 }
 
-/** Where an entry of a table of that level leads, and why it looks as it does. */
+/** Returns the target of an entry in a table of that level, and the reason for its content. */
 export function entryOrigin(domain: Domain, level: number, entry: bigint): EntryOrigin {
   if (!(entry & BigInt(PTE_PRESENT))) {
     return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, though not zero' }
@@ -138,7 +139,7 @@ export function entryOrigin(domain: Domain, level: number, entry: bigint): Entry
 
 const tableIsReadOnly = (level: number): string => `read-only because it is an L${level} table`
 
-/** What an entry translates, where it leads, and why it looks as it does. */
+/** Returns the address that an entry translates, its target, and the reason for its content. */
 export function explainEntry(domain: Domain, table: TablePage, index: number): string {
   const entry = table.entries[index] ?? 0n
   const vaddr = hex(entryVaddr(domain, table, index), domain.abi === 'x86_64' ? 16 : 8)

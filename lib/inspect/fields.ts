@@ -1,9 +1,10 @@
 /**
- * The boot structures of a guest as their bytes, and every byte of them by the field it belongs to.
+ * The boot structures of a guest as their bytes, and every byte of them by its field.
  *
  * Source: xen/include/public/xen.h (start_info); Linux Documentation/arch/x86/zero-page.rst and boot.rst (boot_params);
  * xen/include/public/arch-x86/hvm/start_info.h (hvm_start_info).
- * Gotcha: a guest may have overwritten what it was given: what does not decode is shown as bytes with the reason.
+ * Gotcha: a guest may have overwritten its boot structures: parts that do not decode are shown as bytes with the
+ * reason.
  */
 
 import {
@@ -43,27 +44,27 @@ import { hex, type Paddr, paddrOf } from '../units.js'
 import { bitNames, LOADFLAGS } from './describe-linux.js'
 import { START_INFO_ORIGINS } from './explain.js'
 
-/** A field of a structure and what is to be known of it. */
+/** A field of a structure with its explanation. */
 export type FieldMap = {
   /** C name, with the names of the structs around it: `hdr.version`. */
   readonly name: string
   /** Bytes from the start of the structure. */
   readonly offset: number
-  /** Bytes. */
+  /** In bytes. */
   readonly length: number
   /** For people: text in quotes, numbers in hex. */
   readonly value: string
-  /** What it is, or where it came from; the names of the bits that are set. Empty where the name says all. */
+  /** The meaning or origin, or the names of the bits that are set. Empty where the name is enough. */
   readonly note: string
 }
 
-/** A structure beside its bytes. */
+/** A structure with its bytes. */
 export type StructMap = {
   /** Such as `start_info`. */
   readonly name: string
   /** Guest-physical address of its first byte, hex. */
   readonly paddr: string
-  /** Hex, two digits a byte. */
+  /** In hex, two digits a byte. */
   readonly bytes: string
   /** By offset. */
   readonly fields: readonly FieldMap[]
@@ -79,7 +80,7 @@ const memoryType = (value: unknown): string =>
     .find(([, type]) => type === value)?.[0]
     .toLowerCase() ?? 'no type that has a name'
 
-/** What of a struct its fields are found by, whatever it holds. */
+/** The part of a struct that locates its fields, for any content. */
 interface Layout {
   readonly name: string
   readonly size: number
@@ -154,7 +155,7 @@ function show(value: unknown): string {
   return value instanceof Uint8Array && value.some((byte) => byte !== 0) ? 'bytes' : 'zero'
 }
 
-/** Fields of a struct, those of the structs in it by their full names. */
+/** Collects the fields of a struct; nested structs have their full names. */
 class FieldList {
   readonly fields: FieldMap[] = []
   readonly #notes: Readonly<Record<string, Note>>
@@ -171,7 +172,7 @@ class FieldList {
       if (inner) this.add(inner, bytes, offset, `${prefix}${field}.`)
       else {
         const length = struct.sizeOf(field)
-        // Of structs and lists that are not gone into, only whether there is anything in them.
+        // For structs and lists that are not expanded, only whether they have any content.
         const value = typeof values[field] === 'object' ? bytes.subarray(offset, offset + length) : values[field]
         this.one(`${prefix}${field}`, offset, length, value, field)
       }
@@ -208,7 +209,7 @@ const NESTED: Readonly<Record<string, Layout>> = {
   hdr: SetupHeader,
 }
 
-/** boot_params, the entries of e820_table that are used one by one. */
+/** Returns boot_params, with each used entry of e820_table. */
 function bootParamsMap(domain: Domain, paddr: Paddr): StructMap {
   const bytes = domain.memory.read(paddr, BootParams.size)
   const list = new FieldList(BOOT_PARAMS_NOTES)
@@ -233,7 +234,7 @@ function bootParamsMap(domain: Domain, paddr: Paddr): StructMap {
   return structMap(BootParams.name, paddr, bytes, list.fields)
 }
 
-/** Entries of a list that are shown; no guest's has as many. */
+/** The most entries of a list that are shown; no real guest has as many. */
 const MAX_LIST = 128
 
 function listMap(domain: Domain, struct: Layout, paddr: bigint, count: number): StructMap[] {
@@ -262,7 +263,7 @@ function hvmStartInfoMaps(domain: Domain, paddr: Paddr): StructMap[] {
   ]
 }
 
-/** What a guest points to may not be there: then there is nothing to show. */
+/** A guest's pointer may lead nowhere: then there is nothing to show. */
 function attempt<T>(make: () => T[]): T[] {
   try {
     return make()
@@ -272,7 +273,7 @@ function attempt<T>(make: () => T[]): T[] {
   }
 }
 
-/** The boot structures of a guest, those that are there. */
+/** Returns the boot structures that the guest has. */
 export function structMaps(domain: Domain): StructMap[] {
   const { boot } = domain
   if (boot.kind === 'hvm_start_info') {

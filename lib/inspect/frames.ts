@@ -1,8 +1,9 @@
 /**
- * physicalRanges: every frame of a guest in exactly one named range, in order; what lies between regions included.
+ * physicalRanges: every frame of a guest in exactly one named range, in order, including the frames between regions.
  *
  * Source: our own design: regions as they were placed, over the guest's ranges of memory.
- * Gotcha: regions out of a stranger's file may overlap or lie outside: the first placed has the frame, the rest is cut off.
+ * Gotcha: regions from an untrusted file may overlap or lie outside memory: the first placed has the frame, the rest is
+ * cut off.
  */
 import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
@@ -11,19 +12,19 @@ import type { Pfn } from '../units.js'
 
 /** Frames that follow one another and share a name. */
 export type PhysicalRange = {
-  /** The region's; `free` where nothing was ever put, `unnamed` where there is data that no region claims. */
+  /** The region's name; `free` for unused memory, `unnamed` for data outside all regions. */
   readonly name: string
   /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
-  /** Of 4096 bytes. */
+  /** The number of pages of 4096 bytes. */
   readonly pages: number
-  /** A region, or what lies between regions. */
+  /** A region, or memory between regions. */
   readonly kind: 'region' | 'free' | 'unnamed'
-  /** Pages of it that something was placed in or written to. */
+  /** The number of its pages that were placed or written. */
   readonly data: number
 }
 
-/** Starts and ends of regions and of memory, sorted, each once. */
+/** Returns starts and ends of regions and of memory, sorted, each once. */
 function boundaries(domain: Domain): Pfn[] {
   const all = new Set<Pfn>()
   for (const { start, end } of domain.memory.ranges) all.add(start).add(end)
@@ -31,11 +32,11 @@ function boundaries(domain: Domain): Pfn[] {
   return [...all].sort((a, b) => a - b)
 }
 
-/** For each stretch between two boundaries the region that has it: the one that was placed first. */
+/** Returns the region of each stretch between two boundaries: the one that was placed first. */
 function owners(domain: Domain, bounds: readonly Pfn[]): (number | undefined)[] {
   const at = new Map(bounds.map((pfn, i) => [pfn, i]))
   const owner: (number | undefined)[] = new Array(bounds.length)
-  // Where a stretch is taken, the next that may be free: no region passes over the same stretch twice.
+  // For a taken stretch, the next one that may be free: no region visits the same stretch twice.
   const next = bounds.map((_, i) => i)
   const free = (i: number): number => {
     let found = i
@@ -57,10 +58,10 @@ function owners(domain: Domain, bounds: readonly Pfn[]): (number | undefined)[] 
   return owner
 }
 
-/** Bounds and owners of the guests that were asked about: each is worked out once. */
+/** Bounds and owners of the guests that were looked up: each is computed once. */
 const indexes = new WeakMap<Domain, { bounds: readonly Pfn[]; owner: readonly (number | undefined)[] }>()
 
-/** The region that has a frame: the one that was placed first. */
+/** Returns the region of a frame: the one that was placed first. */
 export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
   let index = indexes.get(domain)
   if (index === undefined) {
@@ -72,7 +73,7 @@ export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
   return owner === undefined ? undefined : domain.regions[owner]
 }
 
-/** How many of the sorted frames are at or before `pfn`. */
+/** Returns the number of sorted frames at or before `pfn`. */
 function upTo(bounds: readonly Pfn[], pfn: Pfn): number {
   let low = 0
   let high = bounds.length
@@ -84,7 +85,7 @@ function upTo(bounds: readonly Pfn[], pfn: Pfn): number {
   return low
 }
 
-/** The guest's frames as ranges, in order; what is no memory of the guest's lies between them. */
+/** Returns the guest's frames as ranges, in order; gaps between them are not memory of the guest. */
 export function physicalRanges(domain: Domain): PhysicalRange[] {
   const bounds = boundaries(domain)
   const owner = owners(domain, bounds)
@@ -115,7 +116,7 @@ export function physicalRanges(domain: Domain): PhysicalRange[] {
   })
 }
 
-/** How many ranges begin at or before a frame: by halves, since a guest may have many. */
+/** Returns the number of ranges that begin at or before a frame, by binary search, since a guest may have many. */
 export function rangesUpTo(ranges: readonly PhysicalRange[], pfn: Pfn): number {
   let low = 0
   let high = ranges.length
@@ -127,7 +128,7 @@ export function rangesUpTo(ranges: readonly PhysicalRange[], pfn: Pfn): number {
   return low
 }
 
-/** The index of the range that a frame lies in, or -1. */
+/** Returns the index of the range of a frame, or -1. */
 export function rangeOf(ranges: readonly PhysicalRange[], pfn: Pfn): number {
   const index = rangesUpTo(ranges, pfn) - 1
   const range = ranges[index]

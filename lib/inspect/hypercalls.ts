@@ -2,7 +2,8 @@
  * Whether a PV guest's hypercall page is filled.
  *
  * Source: xen/include/public/elfnote.h (XEN_ELFNOTE_HYPERCALL_PAGE), arch-x86/xen-x86_64.h and xen-x86_32.h.
- * Gotcha: an empty page is right in a guest that Xen is to create, since Xen fills it then. A restored guest dies in it.
+ * Gotcha: an empty page is right in a guest that Xen is to create, since Xen fills it then. A restored guest crashes in
+ * it.
  */
 import { XEN_ELFNOTE, XEN_NOTE_OWNER } from '../abi/elfnote.js'
 import { HYPERCALL, HYPERCALL_SLOT_BYTES, HYPERCALL_VECTOR } from '../abi/hypercall.js'
@@ -19,8 +20,8 @@ export interface HypercallPage {
 }
 
 /**
- * The hypercall page of a PV guest: as its builder knew it, or as the kernel's own note in memory names it.
- * Undefined where neither says anything.
+ * Returns the hypercall page of a PV guest, from its builder or from the kernel's own note in memory. Returns undefined
+ * where neither names it.
  */
 export function findHypercallPage(domain: Domain): HypercallPage | undefined {
   const { boot } = domain
@@ -29,7 +30,7 @@ export function findHypercallPage(domain: Domain): HypercallPage | undefined {
   return pfn === undefined ? undefined : { pfn, filled: isFilled(domain.memory.read(paddrOf(pfn), PAGE_SIZE)) }
 }
 
-/** What people should know of the page; nothing where all is well. */
+/** Returns a warning about the page for people; nothing where all is well. */
 export function hypercallText(page: HypercallPage | undefined): string[] {
   if (page === undefined || page.filled) return []
   return [
@@ -39,10 +40,10 @@ export function hypercallText(page: HypercallPage | undefined): string[] {
 
 const words = (...values: readonly number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer)
 const OWNER = encodeLatin1(`${XEN_NOTE_OWNER}\0`)
-/** The note from its header to its value, whose width is the guest's. */
+/** Returns the note from its header to its value, whose width is the guest's. */
 const noteStart = (bytes: 4 | 8): Uint8Array => concat([words(OWNER.length, bytes, XEN_ELFNOTE.HYPERCALL_PAGE), OWNER])
 
-/** The page that a note in the guest's memory names: a kernel's notes are part of its image. */
+/** Returns the page that a note in the guest's memory names: a kernel's notes are part of its image. */
 function notedPage(domain: Domain): Pfn | undefined {
   for (const { bytes } of domain.memory.chunks()) {
     for (const width of [8, 4] as const) {
@@ -61,7 +62,7 @@ function notedPage(domain: Domain): Pfn | undefined {
 const SYSCALL = Uint8Array.of(0x0f, 0x05)
 const INT = Uint8Array.of(0xcd, HYPERCALL_VECTOR)
 
-/** Whether a slot that is always there puts its number into eax and enters the hypervisor. */
+/** Returns whether a slot that always exists puts its number into eax and enters the hypervisor. */
 function isFilled(page: Uint8Array): boolean {
   const at = HYPERCALL.sched_op * HYPERCALL_SLOT_BYTES
   const slot = page.subarray(at, at + HYPERCALL_SLOT_BYTES)

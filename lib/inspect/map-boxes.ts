@@ -1,8 +1,9 @@
 /**
- * mapBoxes: what every drawing of a guest shows: boxes of physical memory, boxes of virtual memory, and what maps what.
+ * mapBoxes: the content of every drawing of a guest: boxes of physical memory, boxes of virtual memory, and the links
+ * between them.
  *
  * Source: our own design: physical memory to the left, the virtual view to the right.
- * Gotcha: each side has a bounded number of boxes; runs that lie close together share one, so that none is lost.
+ * Gotcha: each side has a bounded number of boxes; neighbouring runs share one, so that none is lost.
  */
 import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
 import type { GuestMap, VirtualRun } from './map-model.js'
@@ -14,17 +15,17 @@ export interface MemoryBox {
   /** Physical or virtual addresses, [start, end). */
   readonly start: bigint
   readonly end: bigint
-  /** Of memory in it, of 4096 bytes. */
+  /** The pages of memory in it, of 4096 bytes. */
   readonly pages: number
   /** Such as `rw-`; empty for physical memory and for several runs. */
   readonly access: string
-  /** What else there is to say, as the end of a sentence. */
+  /** Further information, as the end of a sentence. */
   readonly note: string
-  /** Which of the tints it has; undefined for none. */
+  /** The index of its tint; undefined for none. */
   readonly tint?: number
 }
 
-/** What lies between two boxes, in words: no memory, or nothing mapped. */
+/** The gap between two boxes, in words: no memory, or nothing mapped. */
 export interface BreakBox {
   readonly kind: 'break'
   readonly name: string
@@ -40,7 +41,7 @@ export interface MapLink {
   /** From the lowest frame to the highest. */
   readonly pfn: Pfn
   readonly pages: number
-  /** Several runs at once: the frames may be anywhere between. */
+  /** Whether these are several runs: their frames may be anywhere between. */
   readonly scattered: boolean
   readonly tint?: number
 }
@@ -52,13 +53,13 @@ export interface MapBoxes {
   readonly links: readonly MapLink[]
 }
 
-/** Colours that tell regions apart. */
+/** The number of colours that tell regions apart. */
 export const TINTS = 10
 
-/** The size of so many pages, in words. */
+/** Returns the size of `pages` pages, in words. */
 export const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
 
-/** A text cut in its middle, where it is longer than there is room. */
+/** Returns a text, cut in its middle where it is longer than `width`. */
 export function shorten(text: string, width: number): string {
   const letters = [...text]
   if (letters.length <= width) return text
@@ -66,13 +67,13 @@ export function shorten(text: string, width: number): string {
   return `${letters.slice(0, Math.max(1, width - 1 - tail)).join('')}…${letters.slice(letters.length - tail).join('')}`
 }
 
-/** A break, with its size as far as there is a word for it: for most of a 64-bit address space there is none. */
+/** Returns a break, with its size if there is a word for it: most of a 64-bit address space is too large. */
 function breakBox(what: string, pages: number | bigint): BreakBox {
   const bytes = Number(pages) * PAGE_SIZE
   return { kind: 'break', name: bytes < 2 ** 50 ? `${what}, ${showSize(bytes)}` : what }
 }
 
-/** Runs of the virtual side that share a box: one, or several that lie close together. */
+/** Runs of the virtual side that share a box: one, or several neighbours. */
 interface Group {
   readonly runs: readonly VirtualRun[]
   readonly start: bigint
@@ -81,10 +82,10 @@ interface Group {
 
 const endOf = (run: VirtualRun): bigint => BigInt(run.vaddr) + BigInt(run.pages) * BigInt(PAGE_SIZE)
 
-/** At most so many groups, parted where the widest stretches are not mapped, or else where they are many. */
+/** Returns at most `max` groups, split at the widest unmapped gaps, and then between the longest runs. */
 function groupRuns(runs: readonly VirtualRun[], max: number): Group[] {
   const gaps = runs.slice(1).map((run, i) => ({ at: i + 1, bytes: BigInt(run.vaddr) - endOf(runs[i] as VirtualRun) }))
-  // Pages in a row tell little, and long ones much: a gap of none counts by what it parts.
+  // Short runs tell little, and long ones much: a gap of 0 bytes counts by the shorter run next to it.
   const weight = ({ at, bytes }: { at: number; bytes: bigint }): number =>
     bytes > 0n ? 2 ** 40 + Number(bytes / BigInt(PAGE_SIZE)) : Math.min(runs[at]?.pages ?? 0, runs[at - 1]?.pages ?? 0)
   const parted = gaps
@@ -101,7 +102,7 @@ function groupRuns(runs: readonly VirtualRun[], max: number): Group[] {
   })
 }
 
-/** A tint for each name, in the order in which the names come; memory without a name and padding have none. */
+/** Returns a tint for each name, in order of the names; memory without a name and padding have none. */
 function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
   const names = map.physical.filter(({ kind, name }) => kind === 'region' && name !== 'pad').map(({ name }) => name)
   return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
@@ -109,7 +110,7 @@ function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
 
 const tinted = (tint: number | undefined): { tint?: number } => (tint === undefined ? {} : { tint })
 
-/** The boxes of both sides, at most `max` of memory on each, and what joins them. */
+/** Returns the boxes of both sides, at most `max` of memory on each, and the links between them. */
 export function mapBoxes(map: GuestMap, max: number): MapBoxes {
   const tints = tintsOf(map)
   const physical = physicalBoxes(map, max, tints)
@@ -170,7 +171,7 @@ function physicalBoxes(map: GuestMap, max: number, tints: ReadonlyMap<string, nu
   return boxes
 }
 
-/** One link to each physical box that a group's frames lie in. */
+/** Returns one link to each physical box that has frames of a group. */
 function linksOf({ runs }: Group, virtual: number, boxes: readonly MapBox[], tint: number | undefined): MapLink[] {
   const scattered = runs.length > 1
   return boxes.flatMap((box, physical) => {

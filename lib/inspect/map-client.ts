@@ -1,9 +1,9 @@
 /**
- * What the page of map does in the reader's browser: the tables to open, the fields to light up, the search.
+ * The script of the map's page in the reader's browser: it opens tables, highlights fields and searches.
  *
  * Source: https://www.w3.org/WAI/ARIA/apg/patterns/treeview/ (keys of the tree), .../tabs/ (keys of the tabs).
- * Gotcha: the page gets the text of this one function, so it may use nothing from outside of itself but types; and it
- * puts text into the document only as text, since every word of it may be a stranger's.
+ * Gotcha: the page gets the text of this one function, so it may use nothing from outside itself except types. It must
+ * put text into the document only as text, since every word of it may be untrusted.
  */
 /// <reference lib="dom" />
 import type { FieldMap, StructMap } from './fields.js'
@@ -16,7 +16,7 @@ export interface PageData {
   readonly bits: readonly (readonly [number, number, string, string])[]
 }
 
-/** Runs in the page; gives the document its life. */
+/** Runs in the page and makes the document interactive. */
 export function mapClient(): void {
   const { map, bits } = JSON.parse(document.getElementById('data')?.textContent ?? '') as PageData
   const PAGE = 4096n
@@ -27,7 +27,7 @@ export function mapClient(): void {
   const find = (id: string): HTMLElement => document.getElementById(id) as HTMLElement
 
   type Content = Node | string
-  /** An element with attributes and content; text stays text. */
+  /** Returns an element with attributes and content; text stays text. */
   function element(
     name: string,
     attributes: Readonly<Record<string, string>> = {},
@@ -39,7 +39,7 @@ export function mapClient(): void {
     return made
   }
 
-  // Frames by their names.
+  // Names of frames.
   const rangeAt = (pfn: number) => map.physical.find((range) => pfn >= range.pfn && pfn < range.pfn + range.pages)
   function frameName(pfn: number): string {
     const range = rangeAt(pfn)
@@ -78,7 +78,7 @@ export function mapClient(): void {
   const runAt = (table: TableMap, index: number) =>
     table.runs.find((run) => index >= run.index && index < run.index + run.count)
 
-  // The bits of an entry.
+  // Shows the bits of an entry.
   function showEntry(entry: Entry): void {
     const { table, index, value, pfn, vaddr, run } = entry
     const grid = element('div', { class: 'bits', 'aria-hidden': 'true' })
@@ -119,7 +119,7 @@ export function mapClient(): void {
     )
   }
 
-  // The tree: what an item holds is made when it is opened.
+  // The tree: the content of an item is made when it is opened.
   const children = new WeakMap<HTMLElement, () => HTMLElement[]>()
   const onSelect = new WeakMap<HTMLElement, () => void>()
   const keys = new WeakMap<HTMLElement, string>()
@@ -171,7 +171,7 @@ export function mapClient(): void {
     )
   }
 
-  /** Runs and what lies between them. The same table may be reached by several ways: `base` is this one's. */
+  /** Returns runs and the gaps between them. Several paths may reach the same table: `base` is that of this one. */
   function tableItems(table: TableMap, base: bigint): HTMLElement[] {
     const size = paging.levels === 3 && table.level === 3 ? 4 : 512
     const out: HTMLElement[] = []
@@ -264,7 +264,7 @@ export function mapClient(): void {
     select(first, false)
   }
 
-  /** The item below `at` that holds an index, opened on the way. */
+  /** Returns the item below `at` that holds an index, opened if it was not. */
   function descend(at: HTMLElement, index: number): HTMLElement | undefined {
     open(at)
     for (const child of at.querySelectorAll<HTMLElement>(':scope > ul > [role=treeitem]')) {
@@ -427,7 +427,7 @@ export function mapClient(): void {
     })
   }
 
-  // The drawing: one stop for the tabulator, arrows from box to box.
+  // The drawing: one tab stop, arrow keys from box to box.
   for (const figure of document.querySelectorAll<SVGElement>('.figure')) {
     const boxes = [...figure.querySelectorAll<SVGGElement>('.box[data-address]')]
     const bandsOf = (box: SVGGElement) =>
@@ -481,7 +481,7 @@ export function mapClient(): void {
     })
   }
 
-  // The boot structures: fields beside their bytes.
+  // The boot structures: fields next to their bytes.
   const BYTES = 16
   function structPanel(struct: StructMap): Node[] {
     const { bytes, fields } = struct
@@ -553,7 +553,7 @@ export function mapClient(): void {
       row.addEventListener('focus', () => {
         for (const other of rows) other.tabIndex = other === row ? 0 : -1
         light(index, true)
-        // In its own box alone: the page must not move away from the row.
+        // Scrolls its own box only: the page must not move away from the row.
         const [cell] = cells.get(index) ?? []
         if (cell) bytesBox.scrollTop = cell.offsetTop - bytesBox.clientHeight / 2
       })
@@ -577,7 +577,7 @@ export function mapClient(): void {
       element('thead', {}, element('tr', {}, ...head)),
       element('tbody', {}, ...rows),
     )
-    // Of a structure of hundreds of fields, those that are zero are kept back until they are asked for.
+    // In a structure of hundreds of fields, those that are zero stay hidden until they are asked for.
     const zero = fields.length > 60 ? rows.filter((_, i) => ['0x0', 'zero'].includes(fields[i]?.value ?? '')) : []
     for (const row of zero) row.hidden = true
     const more = element('button', { type: 'button', class: 'more' }, `and ${zero.length} fields of zero`)

@@ -1,15 +1,16 @@
 /**
- * The drawing of a guest's layout: where each box, band and word goes. Numbers in, numbers out; map-svg.ts writes them.
+ * The drawing of a guest's layout: the place of each box, band and word. It computes numbers only; map-svg.ts writes
+ * them.
  *
- * Source: our own design: the boxes of map-boxes.ts, bands for what maps what.
- * Gotcha: heights go by the logarithm of the size, so that a page of 4 KiB can be read beside a kernel of 60 MiB; within
- * a box they are linear. What is not mapped, or no memory, is a break of one height.
+ * Source: our own design: the boxes of map-boxes.ts, with bands for the mappings.
+ * Gotcha: heights follow the logarithm of the size, so that a page of 4 KiB is readable next to a kernel of 60 MiB;
+ * within a box they are linear. A range that is not mapped, or no memory, is a break of one height.
  */
 import { hex, pfnOf } from '../units.js'
 import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, shorten, sizeOf } from './map-boxes.js'
 import type { GuestMap } from './map-model.js'
 
-/** What fits on a line and how high it is: two forms, for a desk and for a hand. */
+/** The room on a line and its height: two forms, for a desktop and for a phone. */
 export interface FigureForm {
   readonly width: number
   readonly boxWidth: number
@@ -20,32 +21,32 @@ export interface FigureForm {
 export const WIDE: FigureForm = { width: 1040, boxWidth: 392, fontSize: 12, lines: 1 }
 export const NARROW: FigureForm = { width: 368, boxWidth: 150, fontSize: 10.5, lines: 2 }
 
-/** A stretch of addresses, or what lies between two. */
+/** A stretch of addresses, or the gap between two. */
 export interface Box {
   readonly kind: MapBox['kind']
   readonly x: number
   readonly y: number
   readonly width: number
   readonly height: number
-  /** Which of the tints it has; undefined for none. */
+  /** The index of its tint; undefined for none. */
   readonly tint?: number
   /** Lines of words at the left and at the right edge. */
   readonly left: readonly string[]
   readonly right: readonly string[]
-  /** All of it in words. */
+  /** All of its facts in words. */
   readonly title: string
-  /** The address that it begins with, for whoever wants to look there. */
+  /** The address that it begins with, for readers who want to look there. */
   readonly address?: string
 }
 
-/** What leads from a stretch of the physical side to one of the virtual side. */
+/** A link from a stretch of the physical side to one of the virtual side. */
 export interface Band {
   readonly from: readonly [number, number]
   readonly to: readonly [number, number]
   readonly tint?: number
-  /** Physical frames are anywhere between: several runs in one band. */
+  /** Whether these are several runs in one band: the physical frames are anywhere between. */
   readonly scattered: boolean
-  /** Index of the boxes it joins. */
+  /** Indexes of the boxes it joins. */
   readonly physical: number
   readonly virtual: number
 }
@@ -58,11 +59,11 @@ export interface Figure {
   readonly bands: readonly Band[]
 }
 
-/** Advance of a letter of a monospaced face, by its size. */
+/** Advance of a letter of a monospaced face, relative to its size. */
 const ADVANCE = 0.602
 export const PADDING = 6
 export const HEADING = 34
-/** Boxes of one side. */
+/** The most boxes of one side. */
 const MAX_BOXES = 40
 
 const lineHeight = ({ fontSize }: FigureForm): number => Math.round(fontSize * 1.35)
@@ -71,10 +72,10 @@ const GROWTH = 5.5
 const heightOf = (form: FigureForm, pages: number): number => smallest(form) + GROWTH * Math.log2(Math.max(1, pages))
 const round = (value: number): number => Math.round(value * 100) / 100
 
-/** Characters that fit on a line of a box. */
+/** Returns the characters that fit on a line of a box. */
 const room = ({ boxWidth, fontSize }: FigureForm): number => Math.floor((boxWidth - 2 * PADDING) / (fontSize * ADVANCE))
 
-/** Two lines, or one: what a box says, by the form. */
+/** Returns the text of a box in one line or two, by the form. */
 function words(
   form: FigureForm,
   address: string,
@@ -107,7 +108,7 @@ class Side {
     return this.#y
   }
 
-  /** The next one down, its addresses of so many digits. */
+  /** Adds the next box below, with addresses of `digits` digits. */
   add(box: MapBox, digits: number): void {
     if (box.kind === 'break') {
       this.#put({ kind: 'break', left: [box.name], right: [], title: box.name }, lineHeight(this.#form) + 12)
@@ -133,7 +134,7 @@ class Side {
   }
 }
 
-/** Lays out the drawing. */
+/** Returns the layout of the drawing. */
 export function layoutFigure(map: GuestMap, form: FigureForm): Figure {
   const boxes = mapBoxes(map, MAX_BOXES)
   const physical = new Side(form, 0)
@@ -149,10 +150,10 @@ export function layoutFigure(map: GuestMap, form: FigureForm): Figure {
   }
 }
 
-/** Least height of a band's end. */
+/** The least height of a band's end. */
 const HAIRLINE = 1
 
-/** Where frames lie in their box, to all of the box that maps them. */
+/** Returns a band from the place of the frames in their box to all of the box that maps them. */
 function bandOf(link: MapLink, boxes: MapBoxes, physical: readonly Box[], virtual: readonly Box[]): Band {
   const { start, pages } = boxes.physical[link.physical] as MemoryBox
   const target = physical[link.physical] as Box

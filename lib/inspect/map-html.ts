@@ -1,9 +1,9 @@
 /**
- * map as one HTML page that holds all it needs: no network, no other file, and it works from file://.
+ * map as one HTML page that contains everything it needs: it uses no network and no other file, and works from file://.
  *
- * Source: https://html.spec.whatwg.org/ and https://www.w3.org/TR/CSP3/ (the page allows itself its own script alone).
- * Gotcha: the script is the text of a function that the compiler checked with all the others; its hash is in the policy,
- * so that nothing that a snapshot's names could smuggle in would run.
+ * Source: https://html.spec.whatwg.org/ and https://www.w3.org/TR/CSP3/ (the page allows only its own script).
+ * Gotcha: the script is the text of a function that the compiler checks with all the others. Its hash is in the policy,
+ * so that a script in a snapshot's names would not run.
  */
 import { toBase64 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
@@ -35,7 +35,7 @@ const BITS: PageData['bits'] = [
   [0, 1, 'P', 'present'],
 ]
 
-/** The layout of a guest as one page. The same guest gives the same bytes. */
+/** Returns the layout of a guest as one page. The same guest always gives the same bytes. */
 export function mapHtml(domain: Domain): string {
   const map = describeMap(domain)
   const { guest } = map
@@ -139,7 +139,7 @@ function structsSection({ structs }: GuestMap): string {
 </section>`
 }
 
-/** Rows of the lists; beyond that the drawing and the search say more than a list would. */
+/** The most rows of the lists; longer lists say less than the drawing and the search. */
 const MAX_ROWS = 256
 
 function runsSection({ physical, virtual, paging, bounds }: GuestMap): string {

@@ -1,9 +1,9 @@
 /**
- * describeMap: the layout of a guest as one value that text, SVG, HTML and JSON are made of.
+ * describeMap: the layout of a guest as one value, the source of the text, SVG, HTML and JSON.
  *
  * Source: ../guest/table-reader.ts; xen/include/public/xen.h, "Start-of-day memory layout".
- * Gotcha: the virtual side is read back from the tables, never from the regions. What is listed is bounded, whatever the
- * guest's size, and `bounds` says what was left out.
+ * Gotcha: the virtual side is read back from the tables, never from the regions. The lists are bounded for a guest of
+ * any size, and `bounds` says how much was omitted.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
@@ -18,31 +18,31 @@ import { type TableMap, tableMap } from './table-entries.js'
 
 /** A run of the virtual address space. */
 export type VirtualRun = {
-  /** Of the first page; hex. */
+  /** The address of the first page; hex. */
   readonly vaddr: string
-  /** Of 4 KiB. */
+  /** The number of pages of 4 KiB. */
   readonly pages: number
-  /** Of the first page, as the guest counts frames. */
+  /** The frame of the first page, as the guest counts frames. */
   readonly pfn: number
-  /** Such as `rw-` or `r-x`: what every level of the tables grants. */
+  /** Such as `rw-` or `r-x`: the access that every level of the tables grants. */
   readonly access: string
   /** Bytes that one entry maps. */
   readonly pageSize: number
-  /** Name of the region; `free` or `unnamed` where the frames are in none. */
+  /** Name of the region; `free` or `unnamed` for frames outside all regions. */
   readonly region: string
 }
 
-/** How much there is, and how much of it is listed. */
+/** The number that exist, and the number that are listed. */
 export type Bound = {
-  /** All there are. */
+  /** The number that exist. */
   readonly found: number
-  /** Those that are listed. */
+  /** The number that are listed. */
   readonly listed: number
 }
 
 /** The layout of a guest. Addresses are hex strings, frames and counts numbers. */
 export type GuestMap = {
-  /** What the guest is; memory in pages of 4096 bytes, and in bytes. */
+  /** The guest; memory in pages of 4096 bytes, and in bytes. */
   readonly guest: {
     readonly name: string
     readonly type: string
@@ -51,40 +51,40 @@ export type GuestMap = {
     readonly bytes: number
     readonly p2m: string
   }
-  /** Registers of vcpu 0 that lead somewhere, as far as they are not zero. */
+  /** Nonzero registers of vcpu 0 that hold an address. */
   readonly registers: { readonly [name: string]: string }
   /** Every frame of the guest in one range, in order. */
   readonly physical: readonly PhysicalRange[]
-  /** Of vcpu 0. */
+  /** The paging of vcpu 0. */
   readonly paging: {
     /** 4, 3 (PAE), or 0 where paging is off. */
     readonly levels: number
-    /** The frame of the top table; null where there is none. */
+    /** The frame of the top table; null without one. */
     readonly top: number | null
-    /** Why the tables cannot be read, where they cannot. */
+    /** The reason why the tables cannot be read, or null. */
     readonly fault: string | null
   }
-  /** What the tables map, in order of address. */
+  /** The mappings of the tables, in order of address. */
   readonly virtual: readonly VirtualRun[]
   /** Every table once, the top first, then level by level. */
   readonly tables: readonly TableMap[]
   /** start_info, boot_params, hvm_start_info: those that the guest has. */
   readonly structs: readonly StructMap[]
-  /** How much there is, and how much of it is listed above. */
+  /** The number that exist, and the number listed above. */
   readonly bounds: {
     readonly physical: Bound
     readonly virtual: Bound
     readonly tables: Bound
-    /** False where there are more tables than are gone through: what is counted is a part then. */
+    /** False where there are more tables than the limit: the counts are partial then. */
     readonly complete: boolean
   }
 }
 
-/** What a page or a JSON value should hold; a guest at its first instant has far less. */
+/** The most entries that a page or a JSON value should hold; a guest at its first instant has far fewer. */
 const MAX_RANGES = 2048
 const MAX_RUNS = 4096
 const MAX_ENTRY_RUNS = 12288
-/** Tables gone through: 256 MiB of them. */
+/** The most tables that are read: 256 MiB of them. */
 const MAX_TABLES = 65536
 
 const accessOf = (run: MappedRun): string => `r${run.writable ? 'w' : '-'}${run.executable ? 'x' : '-'}`
@@ -98,7 +98,7 @@ const virtualRun = (run: MappedRun): VirtualRun => ({
   region: run.region,
 })
 
-/** The layout of a guest, just built or read back from any snapshot, also one that has run. */
+/** Returns the layout of a guest, just built or read back from any snapshot, even one that has run. */
 export function describeMap(domain: Domain): GuestMap {
   const ranges = physicalRanges(domain)
   const { runs, tables, found, complete, ...paging } = readTables(domain, ranges)
@@ -133,7 +133,7 @@ function registersOf(domain: Domain): GuestMap['registers'] {
   const [vcpu] = domain.vcpus
   if (vcpu === undefined) return {}
   const { rip, rsp, rsi, rbx } = vcpu.registers
-  // Where the boot information is found: a PVH guest by ebx, every other by esi; an HVM guest has none.
+  // The register that holds the boot information: ebx in a PVH guest, esi in every other; an HVM guest has none.
   const info = domain.type === 'hvm' ? {} : domain.type === 'pvh' ? { rbx } : { rsi }
   const named = Object.entries({ rip, rsp, ...info, cr3: vcpu.cr3 }).filter(([, value]) => value !== 0n)
   const narrow = domain.abi !== 'x86_64' || pagingOff(domain)
@@ -155,7 +155,7 @@ type Tables = GuestMap['paging'] & {
   readonly complete: boolean
 }
 
-/** Goes through the tables once. Those of the higher levels are listed before any of the lowest. */
+/** Reads the tables once. Tables of the higher levels are listed before any of the lowest. */
 function readTables(domain: Domain, ranges: readonly PhysicalRange[]): Tables {
   const none = { levels: 0, top: null, fault: null, runs: [], tables: [], found: 0, complete: true }
   let levels: 0 | 3 | 4

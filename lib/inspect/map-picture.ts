@@ -1,9 +1,10 @@
 /**
- * mapPicture: the layout of a guest drawn in a terminal, physical memory beside virtual memory, with an arrow for each
+ * mapPicture: the layout of a guest drawn in a terminal, physical memory next to virtual memory, with an arrow for each
  * mapping.
  *
  * Source: our own design: the boxes of map-boxes.ts, line by line.
- * Gotcha: heights are three steps of a logarithm. A box is made longer so that it begins on the same line as what maps it.
+ * Gotcha: heights are three steps of a logarithm. A box is made longer so that it begins on the same line as the box
+ * that maps it.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
@@ -14,7 +15,7 @@ import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, sho
 import { describeMap, type GuestMap } from './map-model.js'
 import { fold } from './table.js'
 
-/** The terminal that a picture is for. */
+/** The terminal of a picture. */
 export interface PictureOptions {
   /** Its width in characters, at least 60. No line is wider. */
   readonly columns: number
@@ -25,11 +26,11 @@ export interface PictureOptions {
 }
 
 const COLUMNS_MIN = 60
-/** A wider line is hard to follow with the eye. */
+/** A wider line is hard for the eye to follow. */
 const COLUMNS_MAX = 200
-/** Characters of a line of text that the eye finds its way back from. */
+/** The longest line of text that is easy to read, in characters. */
 const LEGEND_MAX = 100
-/** Boxes of memory on each side. */
+/** The most boxes of memory on each side. */
 const MAX_BOXES = 24
 
 /**
@@ -59,7 +60,7 @@ export function mapPicture(domain: Domain, options: PictureOptions): string[] {
   return drawMap(describeMap(domain), options)
 }
 
-/** The same of a layout that is already known. */
+/** Draws a layout that is already known. */
 export function drawMap(map: GuestMap, { columns, colour = false, ascii = false }: PictureOptions): string[] {
   if (!Number.isSafeInteger(columns) || columns < COLUMNS_MIN) {
     throw new DomainBuilderError('bad-config', 'columns is too small for a picture', {
@@ -90,15 +91,15 @@ interface Cell {
 /** A column of boxes. */
 interface SideForm {
   readonly cells: readonly Cell[]
-  /** With both edges. */
+  /** Including both edges. */
   readonly width: number
 }
 interface Form {
   readonly left: SideForm
   readonly right: SideForm
-  /** Between the two sides. */
+  /** The columns between the two sides. */
   readonly gutter: number
-  /** Whether the right side says what may be done with memory. */
+  /** Whether the right side shows the access rights of memory. */
   readonly access: boolean
 }
 
@@ -106,16 +107,16 @@ const GUTTER_MIN = 6
 const GUTTER_MAX = 24
 /** Edges and a space within each. */
 const EDGES = 4
-/** Least room for a name that a line should have. */
+/** The least room for a name on a line. */
 const NAME_MIN = 11
 
-/** A name out of a file in characters that take one column each. */
+/** Returns a name from a file in characters that take one column each. */
 const narrow = (name: string, ascii: boolean): string =>
   name.replace(ascii ? /[^\x20-\x7e]/gu : /[^\x20-\x7e\u00a1-\u00ac\u00ae-\u024f]/gu, visible)
 
 const isMemory = (box: MapBox): box is MemoryBox => box.kind !== 'break'
 
-/** The columns that fit, from all that there is to say down to the least. */
+/** Returns the columns that fit, from all of the facts down to the fewest. */
 function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean): Form {
   const physical = boxes.physical.filter(isMemory)
   const virtual = boxes.virtual.filter(isMemory)
@@ -158,7 +159,7 @@ function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean
   const least = (tier: readonly [Cell[], Cell[]]): number =>
     tier.flatMap(names).reduce((sum, { width }) => sum + Math.min(width, NAME_MIN), 0)
   const [left, right] = tiers.find((tier) => room(tier) >= least(tier)) ?? (tiers.at(-1) as (typeof tiers)[number])
-  // What is over goes to the names as far as they are longer, then to the gutter.
+  // Spare room goes to longer names first, then to the gutter.
   let over = room([left, right])
   const sides = [boxes.physical, boxes.virtual] as const
   const share = [left, right].filter((cells) => names(cells).length > 0).length
@@ -168,7 +169,7 @@ function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean
     const sized = cells.map((one) => (one.heading === 'what' ? { ...one, width: Math.min(one.width, most) } : one))
     const inner = sized.reduce((sum, { width }) => sum + width, EDGES + 2 * (sized.length - 1))
     over -= names(sized).reduce((sum, { width }) => sum + width, 0)
-    // A break says more than a name where there is room.
+    // A break needs more room than a name, and takes it if there is any.
     const words = Math.max(0, ...sides[i].filter((box) => !isMemory(box)).map((box) => box.name.length + EDGES))
     const more = Math.max(0, Math.min(over, words - inner))
     over -= more
@@ -182,7 +183,7 @@ function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean
   }
 }
 
-/** Lines above the boxes, their upper edge included. */
+/** Lines above the boxes, including their upper edge. */
 const HEADING = 3
 
 function drawHeadings(canvas: Canvas, map: GuestMap, { left, right, gutter }: Form): void {
@@ -209,7 +210,7 @@ function cellsAt({ cells }: SideForm, x: number, put: (cell: Cell, x: number) =>
 const aligned = (text: string, { width, right }: Cell): string =>
   right ? shorten(text, width).padStart(width) : shorten(text, width)
 
-/** A register that leads into a box. */
+/** A register that points into a box. */
 interface Tag {
   readonly name: string
   readonly meaning: string
@@ -245,7 +246,7 @@ function tagsOf(map: GuestMap, boxes: MapBoxes): Tags {
   return { physical, virtual }
 }
 
-/** Where a box is on its side: its first line of text, and how many there are. */
+/** The place of a box on its side: its first line of text, and its number of lines. */
 interface Row {
   readonly y: number
   height: number
@@ -256,11 +257,11 @@ interface Rows {
   readonly virtual: readonly Row[]
 }
 
-/** Lines of a box by the size of what is in it: up to 1 MiB, 1 GiB, more. */
+/** Returns the lines of a box by the size of its memory: up to 1 MiB, 1 GiB, more. */
 const heightOf = (box: MapBox, tags: readonly Tag[]): number =>
   isMemory(box) ? Math.max(1 + tags.length, box.pages <= 2 ** 8 ? 1 : box.pages <= 2 ** 18 ? 2 : 3) : 1
 
-/** Links that can all be level: as many as possible, and both of their ends in order. */
+/** Returns the most links that can all be horizontal, with both of their ends in order. */
 function levelLinks(links: readonly MapLink[]): MapLink[] {
   const best: MapLink[][] = []
   for (const link of links) {
@@ -305,7 +306,7 @@ function placeBoxes(boxes: MapBoxes, tags: Tags, top: number): Rows {
   for (const link of levelLinks(boxes.links)) {
     physical.upTo(link.physical)
     virtual.upTo(link.virtual)
-    // A further mapping of the same box: it begins within it.
+    // A further mapping of the same box begins within it.
     if (physical.rows.length > link.physical) {
       virtual.upTo(link.virtual + 1)
       const [to, from] = [physical.rows[link.physical] as Row, virtual.rows[link.virtual] as Row]
@@ -343,7 +344,7 @@ function drawSide(canvas: Canvas, boxes: readonly MapBox[], rows: readonly Row[]
   }
 }
 
-/** Draws an arrow for each link; returns how many found no room between the others. */
+/** Draws an arrow for each link; returns the number of links that found no room. */
 function drawLinks(canvas: Canvas, links: readonly MapLink[], rows: Rows, { left, gutter }: Form): number {
   const start = left.width
   const end = start + gutter - 1
@@ -354,7 +355,7 @@ function drawLinks(canvas: Canvas, links: readonly MapLink[], rows: Rows, { left
     const level = from.y >= to.y && from.y < to.y + to.height
     return { link, from: from.y, to: level ? from.y : to.y, span: level ? 0 : Math.abs(to.y - from.y) }
   }
-  // Short ones first, so that long ones go around them.
+  // Short links first, so that long ones go around them.
   for (const { link, from, to, span } of links.map(shape).sort((a, b) => a.span - b.span)) {
     const style = link.tint ?? 'plain'
     if (span === 0) {

@@ -1,8 +1,8 @@
 /**
- * How the map looks: the colours of paper and ink, light and dark, and the rules of drawing and page.
+ * The style of the map: the colours of paper and ink, light and dark, and the rules of drawing and page.
  *
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
- * Gotcha: the faces are whatever the reader's machine has: nothing is fetched, and widths are reckoned for monospaced ones.
+ * Gotcha: the fonts are those of the reader's machine: nothing is fetched, and widths are computed for monospaced ones.
  */
 import { TINTS } from './map-boxes.js'
 

@@ -1,8 +1,8 @@
 /**
- * map as SVG: the drawing of map-figure.ts, as a file of its own or as a part of a page.
+ * map as SVG: the drawing of map-figure.ts, as a separate file or as a part of a page.
  *
  * Source: https://www.w3.org/TR/SVG2/
- * Gotcha: colours are CSS variables: a file of its own brings them along, light and dark; in a page the page has them.
+ * Gotcha: colours are CSS variables: a separate file must define them, light and dark; in a page the page does.
  */
 import type { Domain } from '../guest/domain.js'
 import { showSize } from '../units.js'
@@ -12,7 +12,7 @@ import { describeMap, type GuestMap } from './map-model.js'
 import { FIGURE_STYLE, PALETTE } from './map-style.js'
 import { shownName } from './table.js'
 
-/** The layout of a guest as an SVG file: light and dark, with nothing outside of it. */
+/** Returns the layout of a guest as an SVG file: light and dark, and complete in itself. */
 export function mapSvg(domain: Domain): string {
   const map = describeMap(domain)
   const figure = layoutFigure(map, WIDE)
@@ -35,7 +35,7 @@ export function mapSvg(domain: Domain): string {
   ].join('\n')
 }
 
-/** The same as a part of a page; `id` sets it apart from other drawings there. */
+/** Returns the drawing as a part of a page; `id` distinguishes it from other drawings there. */
 export function figureSvg(map: GuestMap, figure: Figure, id: string, classes: string): string {
   const { width, fontSize } = figure.form
   return [

@@ -1,8 +1,8 @@
 /**
- * map: the layout of a guest as text, physical beside virtual, out of its own page tables.
+ * map: the layout of a guest as text, physical next to virtual, read from its own page tables.
  *
  * Source: map-model.ts.
- * Gotcha: no line is wider than a terminal's 80 columns, whatever names a file has.
+ * Gotcha: no line may be wider than a terminal's 80 columns, for any names in a file.
  */
 import type { Domain } from '../guest/domain.js'
 import { printableLines } from '../printable.js'
@@ -11,17 +11,17 @@ import type { StructMap } from './fields.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { fold, foldedTable, shownName, table } from './table.js'
 
-/** Characters of a region's name that a line has room for. */
+/** The characters of a region's name that a line has room for. */
 const NAME_WIDTH = 24
 const clip = (name: string): string => (name.length > NAME_WIDTH ? `${name.slice(0, NAME_WIDTH - 3)}...` : name)
 const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
 const left = ({ found, listed }: { found: number; listed: number }, what: string): string[] =>
   found > listed ? [`  and ${found - listed} more ${what}`] : []
 
-/** The layout for people. */
+/** Returns the layout for people. */
 export const mapText = (domain: Domain): string[] => tellMap(describeMap(domain))
 
-/** The same of a layout that is already known. */
+/** Returns the text of a layout that is already known. */
 export function tellMap(map: GuestMap): string[] {
   const { guest, physical, bounds } = map
   const ranges = physical.map(({ name, pfn, pages, kind, data }) => [
@@ -79,7 +79,7 @@ function tablesText({ paging, tables, bounds }: GuestMap): string[] {
 }
 
 function structText({ name, paddr, fields }: StructMap): string[] {
-  // A structure of hundreds of fields that are zero says most by those that are not.
+  // A structure may have hundreds of fields: only those that are not zero are shown.
   const set = fields.filter(({ value }) => !['0x0', 'zero', '""'].includes(value))
   const rows = (fields.length > 60 ? set : fields).map((field) => [
     hex(field.offset, 3),

@@ -1,8 +1,8 @@
 /**
- * mappedRuns: the virtual address space of a guest as its own page tables have it, merged into runs.
+ * mappedRuns: the virtual address space of a guest by its own page tables, merged into runs.
  *
- * Source: Intel SDM vol. 3, 4.5 and 4.6 (access rights: every level must grant what is to be allowed).
- * Gotcha: a table that is reached by several ways is gone through once, by the first of them.
+ * Source: Intel SDM vol. 3, 4.5 and 4.6 (access rights: a right needs every level to grant it).
+ * Gotcha: a table with several paths to it is read once, by the first of them.
  */
 import { PTE_NX, PTE_PRESENT, PTE_PSE, PTE_RW, X86_32_VADDR_BITS } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
@@ -11,13 +11,13 @@ import { pagingLevels } from '../guest/translate.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import { type PhysicalRange, physicalRanges, rangeOf, rangesUpTo } from './frames.js'
 
-/** Virtual pages that lead to frames that follow one another, of one region, with the same access. */
+/** Virtual pages that map consecutive frames, of one region, with the same access. */
 export interface MappedRun {
-  /** Of the first page. */
+  /** The address of the first page. */
   readonly vaddr: Vaddr
-  /** Of 4 KiB, whatever they are mapped with. */
+  /** The number of pages of 4 KiB, even where they are mapped by larger ones. */
   readonly pages: number
-  /** Of the first page, as the guest counts frames; the others follow it. */
+  /** The frame of the first page, as the guest counts frames; the others follow it. */
   readonly pfn: Pfn
   /** Every level of the tables grants it. */
   readonly writable: boolean
@@ -25,11 +25,11 @@ export interface MappedRun {
   readonly executable: boolean
   /** Bytes that one entry maps: 4 KiB, 2 MiB or 1 GiB. */
   readonly pageSize: number
-  /** Name of the region; `free` or `unnamed` where the frames are in none. */
+  /** Name of the region; `free` or `unnamed` for frames outside all regions. */
   readonly region: string
 }
 
-/** Pages that one entry of a leaf maps: 1, 2^9 or 2^18. */
+/** Returns the pages that one entry of a leaf maps: 1, 2^9 or 2^18. */
 const pagesOf = (level: number): number => 2 ** (9 * (level - 1))
 
 /** Collects runs, page by page or large page by large page, in order of address. */
@@ -38,7 +38,7 @@ export class RunCollector {
   readonly #domain: Domain
   readonly #ranges: readonly PhysicalRange[]
   readonly #pae: boolean
-  /** The range that the last run lies in. */
+  /** The range of the last run. */
   #range = -1
 
   constructor(domain: Domain, ranges: readonly PhysicalRange[]) {
@@ -47,11 +47,11 @@ export class RunCollector {
     this.#pae = pagingLevels(domain) === 3
   }
 
-  /** The pages that a table maps itself; the tables that it names are not looked at. */
+  /** Adds the pages that a table maps itself; the tables that it names are not read. */
   add(table: TablePage): void {
     if (table.level === 4 || (this.#pae && table.level === 3)) return
     const { level, entries, path } = table
-    // PAE's L3 has no such bits for the processor; Xen writes them set.
+    // The processor has no such bits in PAE's L3; Xen writes them set.
     const above = path.filter((step) => !(this.#pae && step.level === 3))
     const writable = above.every(({ entry }) => entry & BigInt(PTE_RW))
     const executable = !path.some(({ entry }) => entry & PTE_NX)
@@ -71,7 +71,7 @@ export class RunCollector {
     }
   }
 
-  /** Frames from `pfn` on, seen at `vaddr`, range by range; those that are not the guest's are left out. */
+  /** Adds frames from `pfn` on, mapped at `vaddr`, range by range; frames outside the guest are omitted. */
   #pages(vaddr: Vaddr, pfn: Pfn, pages: number, access: Pick<MappedRun, 'writable' | 'executable'>): void {
     const end = pfn + pages
     let at = pfn
@@ -81,7 +81,7 @@ export class RunCollector {
       const index = inKnown ? this.#range : rangeOf(this.#ranges, at)
       const range = this.#ranges[index]
       if (range === undefined) {
-        // A large page may reach over a hole: what lies behind it is still mapped.
+        // A large page may reach over a hole: the frames after it are still mapped.
         at = Math.min(end, this.#ranges[rangesUpTo(this.#ranges, at)]?.pfn ?? end)
         continue
       }
@@ -110,7 +110,7 @@ export class RunCollector {
     else this.runs.push(run)
   }
 
-  /** Without paging an address means itself: what of the memory 32 bits can reach. */
+  /** Without paging each address maps to itself: adds the memory that 32 bits can reach. */
   addUnpaged(): void {
     const end = 2 ** X86_32_VADDR_BITS / PAGE_SIZE
     for (const { pfn, pages, name } of this.#ranges) {
@@ -129,7 +129,8 @@ export class RunCollector {
 }
 
 /**
- * The virtual address space of a guest, in order of address; where paging is off, its memory at its own addresses.
+ * Returns the virtual address space of a guest, in order of address; where paging is off, its memory at its own
+ * addresses.
  * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
  */
 export function mappedRuns(domain: Domain): MappedRun[] {

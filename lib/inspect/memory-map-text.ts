@@ -1,8 +1,8 @@
 /**
- * A memory map for people, whichever structure it was found in.
+ * A memory map for people, from any structure.
  *
- * Source: ACPI specification 6.5, chapter 15: e820 and hvm_start_info count types alike.
- * Gotcha: a guest may be told anything; a type that nobody numbered is shown as its number.
+ * Source: ACPI specification 6.5, chapter 15: e820 and hvm_start_info number types alike.
+ * Gotcha: a guest may be told anything; an unknown type is shown as its number.
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { hex, showSize } from '../units.js'

@@ -1,26 +1,26 @@
 /**
- * What the configuration that a guest was saved with asks of a toolstack, beyond the guest itself.
+ * The settings for a toolstack in the configuration that a guest was saved with, except those of the guest itself.
  *
  * Source: Xen tools/libs/light/libxl_types.idl; ../snapshot/domain-config.ts writes the settings that every guest has.
- * Gotcha: xl does what the configuration in a save file says: it starts the device model and opens the disks named there.
- * A file from an untrusted source can name any.
+ * Gotcha: xl obeys the configuration in a save file: it starts the device model and opens the disks named there. A file
+ * from an untrusted source can name any.
  */
 
 /** One value of the configuration. */
 export interface SavedSetting {
-  /** Where it stands: `disks[0].pdev_path`. */
+  /** Its path in the configuration: `disks[0].pdev_path`. */
   readonly name: string
-  /** Text as it is, anything else as JSON. */
+  /** Text unchanged, anything else as JSON. */
   readonly value: string
 }
 
-/** The guest itself. */
+/** The settings of the guest itself. */
 const OF_THE_GUEST =
   /^(c_info\.(type|name|uuid)|b_info\.(max_vcpus|avail_vcpus(\[\d+\])?|max_memkb|target_memkb|type\.(pv|pvh|hvm)))$/
-/** Lists and objects within one another that are looked into. libxl's are 5 deep. */
+/** The most levels of nested lists and objects that are read. libxl's are 5 deep. */
 const MAX_DEPTH = 16
 
-/** The settings of a configuration except those that every guest has, in their order. A text that is not JSON is one. */
+/** Returns the settings except those that every guest has, in their order. A text that is not JSON is one setting. */
 export function savedSettings(config: string): SavedSetting[] {
   const found: SavedSetting[] = []
   const walk = (name: string, value: unknown, depth: number): void => {
@@ -39,7 +39,7 @@ export function savedSettings(config: string): SavedSetting[] {
   return found
 }
 
-/** The JSON, or the text where it is no object. */
+/** Returns the JSON, or the text where it is not an object. */
 function parsed(config: string): unknown {
   try {
     const value: unknown = JSON.parse(config)
@@ -49,10 +49,10 @@ function parsed(config: string): unknown {
   }
 }
 
-/** Settings that a summary names. */
+/** The most settings that a summary names. */
 const NAMED = 3
 
-/** How many there are, and the first that name files; undefined where there are none. */
+/** Returns their count, and the first that name files; undefined without settings. */
 export function savedConfigSummary(config: string): string | undefined {
   const settings = savedSettings(config)
   if (settings.length === 0) return undefined

@@ -1,8 +1,8 @@
 /**
- * The entries of a page table as runs: those that follow one another in the same way are one.
+ * The entries of a page table as runs: consecutive entries that follow one rule are one run.
  *
  * Source: Intel SDM vol. 3, 4.4 and 4.5.
- * Gotcha: entries that are zero are in no run: what lies between two runs is not mapped.
+ * Gotcha: entries that are zero are in no run: addresses between two runs are not mapped.
  */
 import { levelShift, PT_ENTRIES, PTE_ADDR_MASK } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
@@ -11,21 +11,21 @@ import { hex, PAGE_SIZE } from '../units.js'
 import { type EntryOrigin, entryOrigin } from './explain.js'
 import { type PhysicalRange, rangeOf } from './frames.js'
 
-/** Entries from `index` on, each naming the frame `step` behind the one before; flags and reason are the same. */
+/** Entries from `index` on, each naming the frame `step` after the last one; flags and reason are the same. */
 export type EntryRun = {
-  /** Of the first entry in its table, 0 to 511. */
+  /** The index of the first entry in its table, 0 to 511. */
   readonly index: number
-  /** Entries. */
+  /** The number of entries. */
   readonly count: number
-  /** The first, all 64 bits. */
+  /** The first entry, all 64 bits. */
   readonly entry: string
-  /** Frames between what one entry names and the next; 0 in a run of one, or where all are the same. */
+  /** Frames from one entry's frame to the next; 0 in a run of one, or where all are the same. */
   readonly step: number
-  /** To a table of the guest, a page of it, a frame that is not the guest's, or nowhere. */
+  /** To a table of the guest, a page of it, a frame outside the guest, or nowhere. */
   readonly leads: EntryOrigin['leads']
-  /** The guest's frame that the first one names; null where it is none. */
+  /** The guest's frame that the first entry names; null without one. */
   readonly pfn: number | null
-  /** For people. */
+  /** The reason for the entries' content, for people. */
   readonly why: string
 }
 
@@ -37,7 +37,7 @@ export type TableMap = {
   readonly pfn: number
   /** Virtual address that its entry 0 translates. */
   readonly vaddr: string
-  /** Entries whose present bit is set. */
+  /** The number of entries whose present bit is set. */
   readonly present: number
   /** Entries that are not zero, in runs that follow one rule, by index. */
   readonly runs: readonly EntryRun[]
@@ -52,7 +52,7 @@ interface Draft extends EntryOrigin {
   range: number
 }
 
-/** One table; `pae` for a guest whose top table has four entries. */
+/** Returns one table; `pae` for a guest whose top table has four entries. */
 export function tableMap(domain: Domain, ranges: readonly PhysicalRange[], table: TablePage, pae: boolean): TableMap {
   const drafts: Draft[] = []
   const size = pae && table.level === 3 ? 4 : PT_ENTRIES
@@ -78,7 +78,7 @@ export function tableMap(domain: Domain, ranges: readonly PhysicalRange[], table
   }
 }
 
-/** Whether an entry goes on as the run before it does; the second one decides how. */
+/** Returns whether an entry continues the run; the second entry decides its step. */
 function joins(run: Draft, entry: bigint, origin: EntryOrigin, range: number, level: number): boolean {
   if (origin.leads !== run.leads || origin.why !== run.why || range !== run.range) return false
   if ((entry & ~PTE_ADDR_MASK) !== (run.first & ~PTE_ADDR_MASK)) return false

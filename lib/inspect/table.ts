@@ -1,12 +1,12 @@
 /**
  * Plain-text tables that a terminal shows well and grep can use.
  *
- * Source: our own rule: two spaces between columns, numbers to the right, nothing behind the last column.
- * Gotcha: widths count UTF-16 units. Every cell may be text out of a file, so each is made printable here.
+ * Source: our own rule: two spaces between columns, numbers to the right, nothing after the last column.
+ * Gotcha: widths count UTF-16 units. Every cell may be text from a file, so each is made printable here.
  */
 import { printable, printableLines } from '../printable.js'
 
-/** Lines of a table. A column whose heading starts with ">" is aligned to the right. */
+/** Returns the lines of a table. A column whose heading starts with ">" is aligned to the right. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[], indent = '  '): string[] {
   const right = headings.map((heading) => heading.startsWith('>'))
   const all = [headings.map((heading) => heading.replace(/^>/, '')), ...rows.map(printableLines)]
@@ -17,14 +17,14 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
   })
 }
 
-/** Length of the longest cell of a column; an untrusted file may have more rows than a call can have arguments. */
+/** Returns the length of a column's longest cell. An untrusted file may have more rows than a call takes arguments. */
 const widest = (rows: readonly (readonly string[])[], column: number): number =>
   rows.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0)
 
 /** Columns of a terminal. */
 const TERMINAL_WIDTH = 80
 
-/** The same, its last column folded at words so that no line is longer than a terminal is wide. */
+/** Returns a table whose last column is folded at words, so that no line is wider than a terminal. */
 export function foldedTable(
   headings: readonly string[],
   rows: readonly (readonly string[])[],
@@ -44,7 +44,7 @@ export function foldedTable(
   return table(headings, folded, indent)
 }
 
-/** Text in lines of at most `width`, broken between words, or in a word that is longer than a line. */
+/** Returns text in lines of at most `width`, broken between words, or within a word that is longer than a line. */
 export function fold(text: string, width: number): string[] {
   const lines = ['']
   for (const word of text.split(' ').flatMap((one) => one.match(new RegExp(`.{1,${width}}`, 'gsu')) ?? [''])) {
@@ -55,12 +55,12 @@ export function fold(text: string, width: number): string[] {
   return lines
 }
 
-/** Lines of `name value` pairs. */
+/** Returns lines of `name value` pairs. */
 export function pairs(rows: readonly (readonly [string, string])[], indent = '  '): string[] {
   const shown = rows.map(printableLines)
   const width = widest(shown, 0)
   return shown.map(([name = '', value = '']) => `${indent}${name.padEnd(width)}  ${value}`.trimEnd())
 }
 
-/** What a guest is called: a core that another tool wrote need not say. */
+/** Returns the guest's name to show: a core that another tool wrote may have none. */
 export const shownName = (name: string): string => (name === '' ? '(no name)' : printable(name))

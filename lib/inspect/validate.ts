@@ -1,10 +1,10 @@
 /**
- * validate: would Xen's PV MMU accept this guest's page tables? Each violation with its way from cr3.
+ * validate: would Xen's PV MMU accept this guest's page tables? Each violation comes with its path from cr3.
  *
- * Source: xen/include/public/arch-x86/xen-x86_{32,64}.h, xen/include/public/xen.h (mmuext_op, MMUEXT_PIN_Ln_TABLE); what
- * Xen checks when a table is pinned was confirmed on a debug build, which says what it refuses.
- * Gotcha: a frame's type is one for the whole guest: a table that is mapped writable anywhere is refused, however
- * harmless that mapping.
+ * Source: xen/include/public/arch-x86/xen-x86_{32,64}.h, xen/include/public/xen.h (mmuext_op, MMUEXT_PIN_Ln_TABLE);
+ * Xen's checks at pinning were confirmed on a debug build, which reports each refusal.
+ * Gotcha: a frame has one type in the whole guest: a table with any writable mapping is refused, even if that mapping
+ * is harmless.
  */
 
 import { VMASST_PAE_EXTENDED_CR3 } from '../abi/vcpu-context.js'
@@ -24,7 +24,7 @@ import { topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
 import type { Json } from './json.js'
 
-/** Every rule, with what it says. */
+/** Every rule, with its description. */
 export const PV_MMU_RULES = {
   'cr3-not-in-p2m': 'cr3 names a frame of the guest',
   'top-not-pinned': 'the table in cr3 is pinned',
@@ -47,23 +47,23 @@ export type PvMmuRule = keyof typeof PV_MMU_RULES
 
 /** A page-table entry that Xen would refuse, and why. */
 export interface Violation {
-  /** A key of PV_MMU_RULES, which says what it is. */
+  /** A key of PV_MMU_RULES, which has its description. */
   readonly rule: PvMmuRule
-  /** What is wrong, both values in it. */
+  /** The error, with both values. */
   readonly message: string
   /** From cr3 to the entry at fault; empty where the fault is in cr3 or a register. */
   readonly path: readonly WalkStep[]
 }
 
-/** No more are listed: whoever has as many has one cause. */
+/** The most violations that are listed: more of them have one cause. */
 const MAX_VIOLATIONS = 1000
 
-/** `cr3 -> L4[511] -> L3[510]`. */
+/** Returns a path as `cr3 -> L4[511] -> L3[510]`. */
 export function showPath(path: readonly WalkStep[]): string {
   return ['cr3', ...path.map(({ level, index }) => `L${level}[${index}]`)].join(' -> ')
 }
 
-/** A violation as JSON. */
+/** Returns a violation as JSON. */
 export const describeViolation = ({ rule, message, path }: Violation): { readonly [key: string]: Json } => ({
   rule,
   message,
@@ -71,7 +71,7 @@ export const describeViolation = ({ rule, message, path }: Violation): { readonl
 })
 
 /**
- * The violations of a PV guest, none where Xen would accept its tables.
+ * Returns the violations of a PV guest, an empty list where Xen would accept its tables.
  * @throws DomainBuilderError `bad-config` for a guest whose tables Xen never sees.
  */
 export function validate(domain: Domain): readonly Violation[] {
@@ -93,7 +93,7 @@ export function validate(domain: Domain): readonly Violation[] {
 class Validator {
   readonly #domain: Domain
   readonly #violations: Violation[] = []
-  /** Level of every frame that is a table, by the first use of it. */
+  /** Level of every frame that is a table, by its first use. */
   readonly #levels = new Map<Pfn, number>()
   readonly #tables: TablePage[] = []
 
@@ -103,7 +103,7 @@ class Validator {
 
   run(): readonly Violation[] {
     for (const table of walkPageTables(this.#domain)) {
-      // Through a linear entry tables are seen a second time, one level lower, as what they map.
+      // A linear entry shows tables a second time, one level lower, as mapped pages.
       if (table.path.some((step) => this.#isLinear(step.level, entryPfn(this.#domain, step.entry, step.level))))
         continue
       this.#tables.push(table)
@@ -183,15 +183,15 @@ class Validator {
   }
 
   /**
-   * Whether an entry names a table of its own level, so that the tables below appear in the address space: Xen lets a
-   * guest do so read-only, but for a PAE L3.
+   * Returns whether an entry names a table of the same level, so that the tables below appear in the address space. Xen
+   * lets a guest do so read-only, except for a PAE L3.
    */
   #isLinear(level: number, pfn: Pfn | undefined): boolean {
     if (level === 1 || (level === 3 && this.#domain.abi === 'x86_32p')) return false
     return pfn !== undefined && this.#domain.pageType(pfn).level === level
   }
 
-  /** Whether what an entry translates belongs to Xen. */
+  /** Returns whether the address that an entry translates belongs to Xen. */
   #isXens(table: TablePage, index: number): boolean {
     if (this.#domain.abi === 'x86_64') {
       return table.level === 4 && index >= XEN_L4_SLOTS.start && index < XEN_L4_SLOTS.end
@@ -224,7 +224,7 @@ class Validator {
     if (!translate(this.#domain, rsp - 1n)?.writable) {
       this.#report('stack-not-writable', `the stack below ${hex(rsp)} is not mapped writable`)
     }
-    // A vcpu that has run keeps in %rsi whatever it likes.
+    // A vcpu that has run may have any value in %rsi.
     const { startInfo } = requirePv(this.#domain)
     if (vcpu.pv?.context === undefined && translate(this.#domain, rsi)?.pfn !== startInfo.pfn) {
       this.#report('start-info-not-mapped', `${hex(rsi)} does not lead to start_info at pfn ${hex(startInfo.pfn)}`)

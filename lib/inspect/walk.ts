@@ -1,8 +1,8 @@
 /**
- * describeWalk: where one virtual address leads, each entry on its way explained, as JSON and as text.
+ * describeWalk: the target of one virtual address, with each entry on the path explained, as JSON and as text.
  *
  * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level); schemas/walk-1.json describes the shape.
- * Gotcha: a walk that ends early keeps the steps up to the entry at fault: they are what is asked about.
+ * Gotcha: a walk that ends early must keep the steps up to the entry at fault: they answer the question.
  */
 import type { Domain } from '../guest/domain.js'
 import { type TablePage, walkTo } from '../guest/table-reader.js'
@@ -11,33 +11,33 @@ import { printableLines } from '../printable.js'
 import { hex, type Vaddr } from '../units.js'
 import { type EntryOrigin, entryOrigin, explainEntry } from './explain.js'
 
-/** An entry on the way. */
+/** An entry on the path. */
 export type WalkStepMap = {
-  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
+  /** The level of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
   /** Frame of the table, as the guest counts them. */
   readonly pfn: number
-  /** Of the entry in its table, 0 to 511. */
+  /** The index of the entry in its table, 0 to 511. */
   readonly index: number
-  /** All 64 bits of it, hex. */
+  /** All 64 bits of the entry, hex. */
   readonly entry: string
-  /** To a table of the guest, a page of it, a frame that is not the guest's, or nowhere. */
+  /** To a table of the guest, a page of it, a frame outside the guest, or nowhere. */
   readonly leads: EntryOrigin['leads']
   /** For people: the whole step on one line. */
   readonly text: string
 }
 
-/** Where a virtual address leads. */
+/** The target of a virtual address. */
 export type WalkMap = {
-  /** What was asked for, hex. */
+  /** The address asked for, hex. */
   readonly vaddr: string
-  /** Of the page tables: 4, 3 (PAE), or 0 where paging is off. */
+  /** Levels of the page tables: 4, 3 (PAE), or 0 where paging is off. */
   readonly levels: 0 | 3 | 4
-  /** Of vcpu 0, hex. */
+  /** The cr3 of vcpu 0, hex. */
   readonly cr3: string
-  /** From the top table down, as far as the walk gets; none where paging is off or the address is not canonical. */
+  /** From the top table down, as far as the walk gets; empty where paging is off or the address is not canonical. */
   readonly steps: readonly WalkStepMap[]
-  /** The byte that it leads to; null where it leads nowhere. */
+  /** The byte that it maps to; null where it maps to nothing. */
   readonly found: {
     /** Guest-physical address, hex. */
     readonly paddr: string
@@ -45,9 +45,9 @@ export type WalkMap = {
     readonly pfn: number
     /** Machine frame that the last entry names. */
     readonly mfn: number
-    /** Every level grants it. */
+    /** Whether every level grants write access. */
     readonly writable: boolean
-    /** Every level grants it to ring 3. */
+    /** Whether every level grants access to ring 3. */
     readonly user: boolean
     /** Bytes that the last entry maps. */
     readonly pageSize: number
@@ -55,7 +55,7 @@ export type WalkMap = {
 }
 
 /**
- * The walk of one virtual address through the page tables of a guest.
+ * Returns the walk of one virtual address through the page tables of a guest.
  * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest, or its tables have two levels or five.
  */
 export function describeWalk(domain: Domain, vaddr: Vaddr): WalkMap {
@@ -90,7 +90,7 @@ function stepMap(domain: Domain, table: TablePage, index: number): WalkStepMap {
   }
 }
 
-/** The same for people: a line for each step, the last one says where it ends. */
+/** Returns the walk as text for people: a line for each step, the last one with its end. */
 export function walkText(domain: Domain, vaddr: Vaddr): string[] {
   const { levels, cr3, steps, found } = describeWalk(domain, vaddr)
   if (levels === 0) return ['paging is off', found ? `physical ${found.paddr}` : 'no memory of the guest']

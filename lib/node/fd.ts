@@ -1,17 +1,17 @@
 /**
- * Whole reads and writes of an open file: the system may do a part of one.
+ * Whole reads and writes of an open file: the system may do only a part of one.
  *
  * Source: read(2), pread(2), pwrite(2).
- * Gotcha: a pipe without data may say EAGAIN, since Node makes standard input non-blocking.
+ * Gotcha: a pipe without data may return EAGAIN, since Node makes standard input non-blocking.
  */
 import * as fs from 'node:fs'
 
-/** Most bytes of one call. */
+/** The most bytes of one call. */
 const CALL_MOST = 1 << 30
-/** Milliseconds until a pipe without data is asked again. */
+/** Milliseconds until a pipe without data is read again. */
 const PIPE_WAIT = 5
 
-/** Reads from `offset` (bytes) on until `out` is full or the file ends; returns how many bytes there were. */
+/** Reads from `offset` (bytes) on until `out` is full or the file ends; returns the number of bytes read. */
 export function readAt(fd: number, out: Uint8Array, offset: number): number {
   for (let done = 0; ; ) {
     const most = Math.min(out.length - done, CALL_MOST)
@@ -21,7 +21,7 @@ export function readAt(fd: number, out: Uint8Array, offset: number): number {
   }
 }
 
-/** Reads on where the file stands until `out` is full or the file ends; returns how many bytes there were. */
+/** Reads from the file's position until `out` is full or the file ends; returns the number of bytes read. */
 export function readOn(fd: number, out: Uint8Array): number {
   for (let done = 0; ; ) {
     const count = done < out.length ? readSome(fd, out.subarray(done)) : 0

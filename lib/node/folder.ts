@@ -1,18 +1,18 @@
 /**
  * The directory of an output, and the temporary names in it.
  *
- * Source: proc(5), /proc/self/fd: an open directory, whatever its name is now.
- * Gotcha: a directory can be renamed while an output is written. On Linux what is ours in it is found all the same;
- * other systems have no such names, so there a temporary file stays in a directory that was renamed.
+ * Source: proc(5), /proc/self/fd: an open directory, even if it is renamed.
+ * Gotcha: a directory can be renamed while an output is written. On Linux our files in it are still found. Other
+ * systems have no such names, so there a temporary file stays in a renamed directory.
  */
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 
-/** A file's name that nobody else has. It is short, so that it fits wherever the output's own name does. */
+/** Returns a unique file name. It is short, so that it fits wherever the output's own name does. */
 export const temporaryName = (): string => `.xdb-${randomBytes(8).toString('hex')}.tmp`
 
-/** Whether two names lead to one file. */
+/** Returns whether two names lead to one file. */
 export const isSame = (one: fs.Stats, other: fs.Stats | undefined): boolean =>
   one.dev === other?.dev && one.ino === other.ino
 
@@ -20,7 +20,7 @@ export const isSame = (one: fs.Stats, other: fs.Stats | undefined): boolean =>
 export class Folder {
   readonly #path: string
   #fd: number | undefined
-  /** What leads to it, also when it is renamed. */
+  /** A path to the directory, even after it is renamed. */
   readonly #here: string
 
   constructor(name: string) {
@@ -31,31 +31,31 @@ export class Folder {
       const here = `/proc/self/fd/${this.#fd}`
       if (fs.statSync(here).isDirectory()) this.#here = here
     } catch {
-      // Some systems open no directory, and one that may be written need not be readable.
+      // Some systems cannot open a directory, and a writable one need not be readable.
     }
   }
 
-  /** The path of a file in it, wherever the directory is now. */
+  /** Returns the path of a file in it, even after the directory is renamed. */
   locate(name: string): string {
     return path.join(this.#here, name)
   }
 
-  /** Whether it still has its name. Where the system does not tell, it has. */
+  /** Returns whether it still has its name; true where the system cannot tell. */
   hasName(): boolean {
     const fd = this.#fd
     return fd === undefined || isSame(fs.fstatSync(fd), fs.statSync(this.#path, { throwIfNoEntry: false }))
   }
 
-  /** Removes a file of ours. It is no error when it is gone already, perhaps with its directory. */
+  /** Removes one of our files. It is not an error if it is already gone, perhaps with its directory. */
   remove(name: string): void {
     try {
       fs.unlinkSync(this.locate(name))
     } catch {
-      // What failed before says more.
+      // The earlier error says more.
     }
   }
 
-  /** Lets go of it. Nothing was written to it, so closing it loses nothing. */
+  /** Closes the directory. Nothing was written to it, so closing it loses nothing. */
   close(): void {
     const fd = this.#fd
     this.#fd = undefined

@@ -1,30 +1,30 @@
 /**
- * gzip, written: each piece of a file a member, compressed in Node's pool of threads.
+ * Writing gzip: each piece of a file is a member, compressed in Node's pool of threads.
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://nodejs.org/api/zlib.html.
- * Gotcha: the bytes that a compressor makes differ between zlib's versions; what they decompress to does not.
+ * Gotcha: compressed bytes differ between zlib's versions; only the decompressed bytes are the same.
  */
 import { promisify } from 'node:util'
 import { constants, gzip } from 'node:zlib'
 import { concat } from '../bytes.js'
 
-/** Bytes of a member's content, at least, except the last one's. */
+/** The least bytes of a member's content, except the last one's. */
 const MEMBER_BYTES = 1 << 20
 /** Members that are compressed at once. */
 const THREADS = 4
-/** Where a member's header says which system made it (OS), and that it does not matter (RFC 1952, 2.3.1). */
+/** The offset of the OS byte in a member's header, and its value for an unknown system (RFC 1952, 2.3.1). */
 const OS_AT = 9
 const OS_UNKNOWN = 255
 
 const compress = promisify<Uint8Array, { level: number }, Uint8Array>(gzip)
 
-/** The members of a file that holds these bytes, in order. */
+/** Yields the members of a file with these bytes, in order. */
 export async function* gzipped(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const running: Promise<Uint8Array>[] = []
   try {
     for (const content of gathered(chunks)) {
       const member = compressed(content)
-      // It is awaited below; until then its failure is not an unhandled one.
+      // The promise is awaited below; until then its failure must not count as unhandled.
       member.catch(() => {})
       running.push(member)
       if (running.length === THREADS) yield await (running.shift() as Promise<Uint8Array>)
@@ -41,7 +41,7 @@ async function compressed(content: Uint8Array): Promise<Uint8Array> {
   return member
 }
 
-/** Chunks in pieces that are worth a member. */
+/** Yields the chunks in pieces that are large enough for a member. */
 function* gathered(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
   let parts: Uint8Array[] = []
   let bytes = 0

@@ -1,9 +1,9 @@
 /**
- * Inputs: files that are read where they are, and streams that are put into a scratch file first.
+ * Inputs: files that are read in place, and streams that are copied to a scratch file first.
  *
  * Source: read(2), stat(2).
- * Gotcha: a file may become shorter while it is read. The library reads pages when somebody looks at them, so the file
- * stays open until its owner closes it.
+ * Gotcha: a file may become shorter while it is read. The library reads pages on demand, so the file stays open until
+ * its owner closes it.
  */
 import * as fs from 'node:fs'
 import { scratchSource } from '../snapshot/scratch.js'
@@ -14,9 +14,9 @@ import { type FileScratch, scratchFile } from './scratch-file.js'
 
 /** An open input. */
 export interface Input extends ByteSource {
-  /** As it was named. */
+  /** The name that it was opened by. */
   readonly name: string
-  /** Reading afterwards is refused. */
+  /** Closes the input; later reads are refused. */
   close(): void
 }
 
@@ -24,7 +24,7 @@ export interface Input extends ByteSource {
 const STREAM_BYTES = 1 << 20
 
 /**
- * Opens a file. What is no regular file, such as a pipe, is read to its end first.
+ * Opens a file. Anything except a regular file, such as a pipe, is read to its end first.
  * @throws DomainBuilderError `cannot-read`, also for a directory and a device.
  */
 export function openInput(name: string): Input {
@@ -35,7 +35,7 @@ export function openInput(name: string): Input {
     if (stat.isDirectory()) throw new Error('is a directory')
     if (stat.isCharacterDevice() || stat.isBlockDevice()) throw new Error('is a device')
     if (stat.isFile() && stat.size > 0) return fileInput(name, fd, stat.size)
-    // A file of /proc says that it is empty; so it is read as a stream, too.
+    // A file of /proc has size 0, so it is read as a stream too.
     const input = streamInput(name, fd)
     fs.closeSync(fd)
     return input
@@ -67,9 +67,9 @@ function fileInput(name: string, fd: number, size: number): Input {
 }
 
 /**
- * All of a stream, such as standard input, out of a scratch file.
- * @param wanted is asked once, with the first bytes: it throws for a stream that is not worth reading to its end.
- * @throws DomainBuilderError `cannot-read`, `cannot-write` for the scratch file, and what `wanted` throws.
+ * Returns all of a stream, such as standard input, from a scratch file.
+ * @param wanted is called once, with the first bytes: it throws for a stream that is not worth reading to its end.
+ * @throws DomainBuilderError `cannot-read`, `cannot-write` for the scratch file, and the errors of `wanted`.
  */
 export function streamInput(name: string, fd: number, wanted: (start: Uint8Array) => void = () => {}): Input {
   const scratch = scratchFile()

@@ -10,15 +10,15 @@ import { startOf } from '../snapshot/format.js'
 import type { ByteSource } from '../snapshot/source.js'
 import { openInput } from './input.js'
 
-/** Most bytes of a file that is read whole: no kernel, ramdisk or table is larger. */
+/** The most bytes of a file that is read whole: no kernel, ramdisk or table is larger. */
 const WHOLE_MOST = 2 ** 31 - 1
 
-/** Bytes by which a file that is no kernel is known. */
+/** The bytes that show whether a file is a kernel. */
 const START = 1 << 20
 
 /**
  * Reads a kernel file.
- * @throws DomainBuilderError `cannot-read`, and what readKernel() throws.
+ * @throws DomainBuilderError `cannot-read`, and the errors of readKernel().
  * @example
  * ```ts
  * const kernel = await readKernelFile('/boot/vmlinuz')
@@ -33,13 +33,13 @@ export async function readKernelFile(name: string, options: ReadKernelOptions = 
   }
 }
 
-/** The kernel in a source. Only a file that begins as a kernel is read whole. */
+/** Returns the kernel in a source. Only a file that begins as a kernel is read whole. */
 export async function readKernelSource(source: ByteSource, options: ReadKernelOptions = {}): Promise<Kernel> {
   const start = startOf(source, START)
   return readKernel(isKernelStart(start) ? wholeOf(source) : start, options)
 }
 
-/** All bytes of a file. @throws DomainBuilderError `cannot-read`, `not-a-kernel` for one that is too large. */
+/** Returns all bytes of a file. @throws DomainBuilderError `cannot-read`, `not-a-kernel` for one that is too large. */
 export function readWhole(name: string): Uint8Array {
   const input = openInput(name)
   try {
@@ -49,7 +49,7 @@ export function readWhole(name: string): Uint8Array {
   }
 }
 
-/** All bytes of a source. @throws DomainBuilderError `not-a-kernel` for one that is too large to be read whole. */
+/** Returns all bytes of a source. @throws DomainBuilderError `not-a-kernel` for one that is too large. */
 export function wholeOf(source: ByteSource): Uint8Array {
   if (source.size > WHOLE_MOST) {
     throw new DomainBuilderError('not-a-kernel', 'the file is too large for a kernel or a ramdisk', {

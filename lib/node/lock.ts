@@ -1,9 +1,10 @@
 /**
  * A lock that processes share through a directory, for the moment in which several files are renamed.
  *
- * Source: rename(2): a directory takes the place of an empty one, and of no other; rmdir(2).
- * Gotcha: a process that was killed leaves its lock. The lock holds a name that only its owner has, and is taken over by
- * removing that name, so nobody removes the lock of the next owner. It is made of directories: rmdir deletes no data.
+ * Source: rename(2): a directory can replace an empty one, and no other; rmdir(2).
+ * Gotcha: a process that was killed leaves its lock. The lock holds a name that only its owner has, and another process
+ * takes it over by removing that name. So no process removes the lock of the next owner. The lock is made of
+ * directories, since rmdir deletes no data.
  */
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
@@ -11,16 +12,16 @@ import * as path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Folder, temporaryName } from './folder.js'
 
-/** Milliseconds: the lock is held for about one, so an owner that has had it for so long is dead. */
+/** Milliseconds: the lock is held for about one, so an owner that has held it for this long is dead. */
 const STALE = 5000
 const POLL = 2
 
-/** What the system calls a directory in the way that is not empty; the last two are Windows's. */
+/** The system's codes for a target directory that is not empty; the last two are those of Windows. */
 const HELD = new Set(['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES'])
 
 /** A lock that is held. */
 export interface Lock {
-  /** Whether another process took it over, because this one was stopped for long. */
+  /** Returns whether another process took it over, because this one was stopped for long. */
   isLost(): boolean
   release(): void
 }
@@ -46,7 +47,7 @@ export async function lock(folder: Folder, name: string, signal?: AbortSignal): 
   }
 }
 
-/** Gives the directory the name of the lock. */
+/** Renames the directory to the name of the lock. */
 async function take(own: string, file: string, signal: AbortSignal | undefined): Promise<void> {
   let owner: string | undefined
   for (let waited = 0; ; waited += POLL) {
@@ -65,7 +66,7 @@ async function take(own: string, file: string, signal: AbortSignal | undefined):
   }
 }
 
-/** The name in a lock. An empty lock belongs to nobody. */
+/** Returns the name in a lock. An empty lock has no owner. */
 function ownerOf(file: string): string | undefined {
   try {
     const [owner] = fs.readdirSync(file)
@@ -77,7 +78,7 @@ function ownerOf(file: string): string | undefined {
   }
 }
 
-/** @throws the system's error, except where it is gone. */
+/** @throws the system's error, except for a folder that is already gone. */
 function removeFolder(name: string): void {
   try {
     fs.rmdirSync(name)

@@ -2,10 +2,10 @@
  * Outputs that appear whole or not at all: written next to their names, renamed when all of them are complete.
  *
  * Source: rename(2): a name changes hands in one step; link(2); proc(5), /proc/self/fd.
- * Gotcha: several files are several renames. The old files are kept until the last one succeeded, so a failure puts all of
- * them back. SIGKILL between two renames cannot be answered: each file is then whole, but the first may be new and the
- * last one old. It may also leave temporary files, whose names are `.xdb-`, 16 hexadecimal digits, and `.tmp` or `.lock`.
- * Nothing is synced, so a machine that loses power may lose a file that was just written.
+ * Gotcha: several files are several renames. The old files are kept until the last rename succeeded, so a failure
+ * restores all of them. SIGKILL between two renames cannot be handled: each file is then whole, but the first may be
+ * new and the last one old. It may also leave temporary files, whose names are `.xdb-`, 16 hexadecimal digits, and
+ * `.tmp` or `.lock`. Nothing is synced, so a machine that loses power may lose a file that was just written.
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
@@ -13,9 +13,9 @@ import { Folder, isSame, temporaryName } from './folder.js'
 import { lock } from './lock.js'
 import { cannotWrite } from './refusal.js'
 
-/** How files are written. */
+/** The options for writing files. */
 export interface OutputOptions {
-  /** Stops the work: nothing is left of it, and the signal's reason is thrown. */
+  /** Stops the work: all files are removed, and the signal's reason is thrown. */
   readonly signal?: AbortSignal
   /** Files that no output may replace, such as the kernel that a guest was built from. */
   readonly keep?: readonly string[]
@@ -24,14 +24,14 @@ export interface OutputOptions {
 /** A file in the making. */
 export interface Output {
   readonly fd: number
-  /** Sets its size in bytes; what is not written stays a hole. */
+  /** Sets its size in bytes; unwritten bytes stay a hole. */
   truncate(size: number): void
 }
 
 interface Target {
   /** The file itself, where the name is a symbolic link. */
   readonly path: string
-  /** Of the file that is replaced. */
+  /** The state of the file that is replaced. */
   readonly old: fs.Stats | undefined
 }
 
@@ -41,7 +41,7 @@ interface Draft {
   readonly name: string
   readonly folder: Folder
   readonly temporary: string
-  /** Of the file that is written. */
+  /** The state of the file that is written. */
   readonly stat: fs.Stats
   /** Undefined when it is closed. */
   fd: number | undefined
@@ -49,7 +49,7 @@ interface Draft {
 
 /**
  * Writes files that all appear together, or none of them.
- * @throws DomainBuilderError `cannot-write`; the signal's reason; what `write` throws.
+ * @throws DomainBuilderError `cannot-write`; the signal's reason; the errors of `write`.
  */
 export async function writeFiles(
   names: readonly string[],
@@ -74,7 +74,7 @@ export async function writeFiles(
   }
 }
 
-/** @throws DomainBuilderError `cannot-write` for a name that no output can be given. */
+/** @throws DomainBuilderError `cannot-write` for a name that no output can have. */
 function requireFree(name: string, keep: readonly string[]): Target {
   const refuse = (why: string): never => {
     throw cannotWrite(name, new Error(why))
@@ -104,7 +104,7 @@ function requireApart(names: readonly string[], targets: readonly Target[]): voi
 
 const PERMISSIONS = 0o7777
 
-/** The file to write to: nobody may read it who may not read the file that it replaces. */
+/** Creates the file to write to. Only users who may read the file that it replaces may read it. */
 function create({ path: file, old }: Target): Draft {
   const folder = new Folder(path.dirname(file))
   const temporary = temporaryName()
@@ -128,39 +128,39 @@ function takeAfter(fd: number, old: fs.Stats): void {
   try {
     fs.fchownSync(fd, old.uid, old.gid)
   } catch {
-    // Only root may give files away. The writer owns the new file then, as with any other program.
+    // Only root may give files away. Otherwise the writer owns the new file, as with any other program.
   }
   fs.fchmodSync(fd, old.mode & PERMISSIONS)
 }
 
 const output = (fd: number): Output => ({ fd, truncate: (size) => fs.ftruncateSync(fd, size) })
 
-/** @throws what the system tells late, such as a quota that is exceeded on a network's disk. */
+/** @throws an error that the system reports late, such as an exceeded quota on a network's disk. */
 function close(draft: Draft): void {
   const { fd } = draft
   draft.fd = undefined
   if (fd !== undefined) fs.closeSync(fd)
 }
 
-/** Removes what is left of a draft. */
+/** Removes all remains of a draft. */
 function discard(draft: Draft): void {
   try {
     close(draft)
   } catch {
-    // What failed before says more.
+    // The earlier error says more.
   }
   draft.folder.remove(draft.temporary)
   draft.folder.close()
 }
 
-/** A draft that is about to be put in its place, or is there. */
+/** A draft that is about to be put in its place, or is already there. */
 interface Placed {
   readonly draft: Draft
   /** Another name for the old file, if there was one. */
   readonly backup: string | undefined
 }
 
-/** Puts the files in their places. @throws what failed; every place then has what it had before. */
+/** Puts the files in their places. @throws the first error; every place then has its old content. */
 async function publish(names: readonly string[], drafts: readonly Draft[], signal?: AbortSignal): Promise<void> {
   const [first] = drafts
   const held = first && drafts.length > 1 ? await lock(first.folder, first.name, signal) : undefined
@@ -191,7 +191,7 @@ function removeBackup({ draft, backup }: Placed): void {
   if (backup !== undefined) draft.folder.remove(backup)
 }
 
-/** Gives a place its old file again, except where another program has replaced ours. Returns whether that was done. */
+/** Restores the old file, except where another program has replaced ours. Returns false if that failed. */
 function putBack(one: Placed): boolean {
   const { draft, backup } = one
   const file = draft.folder.locate(draft.name)
@@ -206,7 +206,7 @@ function putBack(one: Placed): boolean {
   }
 }
 
-/** Another name for the file that is there now, if there is one. */
+/** Returns another name for the existing file, or undefined without one. */
 function keepOld({ name, folder }: Draft): string | undefined {
   const file = folder.locate(name)
   if (!fs.lstatSync(file, { throwIfNoEntry: false })) return undefined

@@ -1,12 +1,12 @@
 /**
- * What is said when the file system refuses something.
+ * Errors for refusals of the file system.
  *
  * Source: https://nodejs.org/api/errors.html#nodejs-error-codes
- * Gotcha: Node's own message repeats the code, the call and the path; only the reason is left of it.
+ * Gotcha: Node's own message repeats the code, the call and the path; use only the reason in it.
  */
 import { DomainBuilderError } from '../errors.js'
 
-/** The system's reason, without the code before it and the call and path that Node adds. */
+/** Returns the system's reason, without the code before it and the call and path that Node adds. */
 const reason = (error: unknown): string =>
   error instanceof Error ? error.message.replace(/^[A-Z]+: (.*?), \w+(?: '.*)?$/, '$1') : String(error)
 
@@ -15,8 +15,8 @@ const refusal = (code: 'cannot-read' | 'cannot-write', name: string, cause: unkn
     ? cause
     : new DomainBuilderError(code, `${name === '' ? "''" : name}: ${reason(cause)}`, { cause })
 
-/** An input that cannot be read. What is a refusal already stays what it is. */
+/** Returns the error for an unreadable input. A DomainBuilderError stays unchanged. */
 export const cannotRead = (name: string, cause: unknown): DomainBuilderError => refusal('cannot-read', name, cause)
 
-/** An output that cannot be written. What is a refusal already stays what it is. */
+/** Returns the error for an unwritable output. A DomainBuilderError stays unchanged. */
 export const cannotWrite = (name: string, cause: unknown): DomainBuilderError => refusal('cannot-write', name, cause)

@@ -2,7 +2,7 @@
  * A scratch file without a name, for content that may be longer than memory.
  *
  * Source: unlink(2): a file whose name is gone lives until it is closed.
- * Gotcha: it is made when there is something to keep: most inputs are read where they are. Blocks of zeros are holes.
+ * Gotcha: create it only when there is something to keep: most inputs are read in place. Blocks of zeros are holes.
  */
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
@@ -13,12 +13,12 @@ import { inBlocks, type Scratch } from '../snapshot/scratch.js'
 import { readAt, writeAt } from './fd.js'
 import { cannotWrite } from './refusal.js'
 
-/** A scratch that gives its room back when it is closed. */
+/** A scratch that frees its room when it is closed. */
 export interface FileScratch extends Scratch {
   close(): void
 }
 
-/** A scratch file where TMPDIR says. Writing throws DomainBuilderError `cannot-write`. */
+/** Returns a scratch file in TMPDIR. Writing throws DomainBuilderError `cannot-write`. */
 export function scratchFile(): FileScratch {
   let fd: number | undefined
   const folder = tmpdir()

@@ -1,8 +1,8 @@
 /**
- * Snapshots by the names of their files: opened where they are, written whole or not at all.
+ * Snapshots by the names of their files: opened in place, written whole or not at all.
  *
- * Source: ../snapshot/formats.ts says how many files a format has, and how their names end.
- * Gotcha: an opened snapshot reads its pages when somebody looks at them, so its files stay open until it is closed.
+ * Source: ../snapshot/formats.ts has the number of a format's files, and their suffixes.
+ * Gotcha: an opened snapshot reads its pages on demand, so its files stay open until it is closed.
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
@@ -19,14 +19,14 @@ import { type OutputOptions, writeFiles } from './output.js'
 import { scratchFile } from './scratch-file.js'
 import { writePieces } from './writer.js'
 
-/** What the names of a snapshot's further files can end in. */
+/** The suffixes of a snapshot's further files. */
 const SUFFIXES = [...new Set(Object.values(SNAPSHOT_FORMATS).flatMap(({ files }) => files.slice(1)))]
 
-/** The open files of what may be a snapshot. */
+/** The open files of a possible snapshot. */
 export interface InputFiles {
   readonly main: Input
   readonly beside: Readonly<Record<string, Input>>
-  /** The format's name; undefined where it is no snapshot. */
+  /** The format's name; undefined for a file that is not a snapshot. */
   readonly format: SnapshotFormatName | undefined
   close(): void
 }
@@ -69,9 +69,9 @@ async function openAs(name: string): Promise<InputFiles> {
 
 /** An open snapshot. */
 export interface OpenedSnapshot {
-  /** The guest. Its pages are read from the files when somebody looks at them. */
+  /** The guest. Its pages are read from the files on demand. */
   readonly domain: Domain
-  /** The format that the file was found to be in. */
+  /** The detected format of the file. */
   readonly format: SnapshotFormatName
   /** Closes the files. Pages that were not read before are then refused as `cannot-read`. */
   close(): void
@@ -80,7 +80,7 @@ export interface OpenedSnapshot {
 /**
  * Opens a snapshot by the name of its file, or of any of its files.
  * @param options `signal` and `onProgress` are about decompressing it.
- * @throws DomainBuilderError `cannot-read`, `unknown-format`, and what openSnapshot() throws; the signal's reason.
+ * @throws DomainBuilderError `cannot-read`, `unknown-format`, and the errors of openSnapshot(); the signal's reason.
  * @example
  * ```ts
  * const snapshot = await openSnapshotFile('guest.xl')
@@ -93,7 +93,7 @@ export async function openSnapshotFile(name: string, options: WorkOptions = {}):
   return openInputFiles(files, options)
 }
 
-/** The guest in files that are open. They are closed where that fails. */
+/** Opens the guest in open files. The files are closed on failure. */
 export async function openInputFiles(files: InputFiles, options: WorkOptions): Promise<OpenedSnapshot> {
   const { main, beside, format } = files
   const scratch = scratchFile()
@@ -110,10 +110,10 @@ export async function openInputFiles(files: InputFiles, options: WorkOptions): P
   }
 }
 
-/** How a snapshot is written to files. */
+/** The options for writing a snapshot to files. */
 export type WriteFileOptions<F extends SnapshotFormatName = SnapshotFormatName> = Omit<WriteOptionsOf<F>, 'name'> &
   Pick<OutputOptions, 'keep'> & {
-    /** Default: the format that the name's extension asks for. */
+    /** Default: the format that the name's extension chooses. */
     readonly format?: F
     /** Compresses a format of one file. Default: `gzip` for a name that ends in `.gz`. */
     readonly compress?: 'gzip'
@@ -129,8 +129,8 @@ export interface WrittenSnapshot {
 /**
  * Writes a snapshot to files that appear whole, all together, or not at all.
  * @param name of the main file; the others' names begin with it.
- * @throws DomainBuilderError `bad-config` where no format is asked for, or one that cannot be compressed; `cannot-write`;
- * what writeSnapshot() throws; the signal's reason. Nothing is left of the files then.
+ * @throws DomainBuilderError `bad-config` without a format, or for one that cannot be compressed; `cannot-write`; the
+ *   errors of writeSnapshot(); the signal's reason. All of the files are then removed.
  * @example
  * ```ts
  * await writeSnapshotFile(guest, 'guest.xl', { signal, onProgress: ({ done, total }) => bar(done / total) })
@@ -175,7 +175,7 @@ async function* placed(chunks: AsyncIterable<Uint8Array>) {
   }
 }
 
-/** @throws DomainBuilderError `bad-config` for a name that asks for a compression that is only read. */
+/** @throws DomainBuilderError `bad-config` for an extension of a compression that is only read. */
 export function requireWritten(name: string): void {
   if (!name.endsWith('.zst')) return
   throw new DomainBuilderError('bad-config', 'zstd is read and not written', {
@@ -184,7 +184,7 @@ export function requireWritten(name: string): void {
   })
 }
 
-/** @throws DomainBuilderError `bad-config` for a name that asks for no format. */
+/** @throws DomainBuilderError `bad-config` for an extension that chooses no format. */
 function requireExtension(name: string): SnapshotFormatName {
   requireWritten(name)
   const format = formatByExtension(name)
@@ -195,8 +195,8 @@ function requireExtension(name: string): SnapshotFormatName {
 }
 
 /**
- * Whether a snapshot is to be compressed: because that is asked for, or because of its name.
- * @throws DomainBuilderError `bad-config` for a compression that is not written, or a format of several files.
+ * Returns whether to compress a snapshot: because that is asked for, or because of its name.
+ * @throws DomainBuilderError `bad-config` for an unsupported compression, or a format of several files.
  */
 export function requireCompression(asked: string | undefined, format: SnapshotFormatName, name: string): boolean {
   const refuse = (what: string, expected: string): never => {

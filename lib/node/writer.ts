@@ -1,8 +1,8 @@
 /**
- * Writes bytes into an open file while more of them are made: several writes are under way at once.
+ * Writes bytes into an open file while more of them are made: several writes run at once.
  *
  * Source: https://nodejs.org/api/fs.html#fswritevfd-buffers-position-callback; Node writes in its pool of threads.
- * Gotcha: a short write is not an error. The rest is written until the system says why it takes no more.
+ * Gotcha: a short write is not an error. The rest must be written until the system reports why it takes no more.
  */
 import { writev } from 'node:fs'
 import { concat } from '../bytes.js'
@@ -10,20 +10,20 @@ import { BLOCK_BYTES, type Piece } from '../snapshot/snapshot-file.js'
 import { breathe } from '../work.js'
 import { writeAt } from './fd.js'
 
-/** Bytes that are worth a call of their own. */
+/** The bytes that are worth a separate call. */
 const BATCH_BYTES = 2 << 20
-/** A shorter batch is written at once: handing it to another thread would take longer. */
+/** A batch up to this size is written synchronously: handing it to another thread would take longer. */
 const SHORT_BYTES = 128 << 10
-/** Buffers of one call: IOV_MAX of POSIX systems is at least this. */
+/** The most buffers of one call: IOV_MAX of POSIX systems is at least this. */
 const BATCH_BUFFERS = 512
-/** Calls under way at once: the bytes of so many batches are in memory. */
+/** Calls in progress at once: the bytes of as many batches are in memory. */
 const CALLS = 3
 
 type Pieces = Iterable<Piece> | AsyncIterable<Piece>
 
 /**
  * Writes pieces, which are in order of offset, and returns when all are in the file.
- * @param pieces gets a function that gives the next block to make bytes in, for SnapshotFile. Blocks are used again.
+ * @param pieces gets a function that returns the next block to make bytes in, for SnapshotFile. Blocks are reused.
  */
 export async function writePieces(fd: number, pieces: (nextBlock: () => Uint8Array) => Pieces): Promise<void> {
   const calls = new Calls(fd)
@@ -43,7 +43,7 @@ export async function writePieces(fd: number, pieces: (nextBlock: () => Uint8Arr
     }
     await calls.write(buffers, start)
   } finally {
-    // No call may be under way when the file is closed.
+    // No call may be in progress when the file is closed.
     await calls.settled()
   }
   await calls.done()
@@ -60,7 +60,7 @@ class Calls {
   readonly #running: Call[] = []
   /** The block that bytes are made in. */
   #block: Uint8Array | undefined
-  /** Blocks before it; the next call is the last that has bytes of them. */
+  /** Blocks before it; the next call is the last with bytes of them. */
   readonly #full: Uint8Array[] = []
   /** Blocks whose bytes are all in the file. */
   readonly #free: Uint8Array[] = []
@@ -75,7 +75,7 @@ class Calls {
     return this.#block
   }
 
-  /** Begins a call, when fewer than the most are under way. */
+  /** Starts a call, and waits for the oldest if as many as allowed are in progress. */
   async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
     const bytes = buffers.reduce((sum, { length }) => sum + length, 0)
     if (bytes <= SHORT_BYTES) {
@@ -84,7 +84,7 @@ class Calls {
       return breathe()
     }
     const written = writeAll(this.#fd, buffers, position)
-    // It is awaited below; until then its failure is not an unhandled one.
+    // The promise is awaited below; until then its failure must not count as unhandled.
     written.catch(() => {})
     this.#running.push({ written, blocks: this.#full.splice(0) })
     if (this.#running.length < CALLS) return
@@ -98,7 +98,7 @@ class Calls {
     await Promise.allSettled(this.#running.map(({ written }) => written))
   }
 
-  /** @throws what a call failed with. */
+  /** @throws the error of a failed call. */
   async done(): Promise<void> {
     await Promise.all(this.#running.map(({ written }) => written))
   }
@@ -120,7 +120,7 @@ function writeSome(fd: number, buffers: readonly Uint8Array[], position: number)
   })
 }
 
-/** The buffers without their first bytes. */
+/** Returns the buffers without their first bytes. */
 function without(buffers: readonly Uint8Array[], bytes: number): Uint8Array[] {
   let left = bytes
   return buffers.flatMap((buffer) => {

@@ -1,8 +1,8 @@
 /**
- * buildDomain: Kernel + configuration -> Domain, by whichever boot convention is asked for or fits best.
+ * buildDomain: Kernel + configuration -> Domain, by the boot convention asked for or the one that fits best.
  *
- * Source: xl.cfg(5), "type"; the conventions are one file each beside this one.
- * Gotcha: nothing is written anywhere: the Domain is a description whose bytes appear when they are read.
+ * Source: xl.cfg(5), "type"; each convention has one file in this directory.
+ * Gotcha: nothing is written: the Domain is a description, and its bytes are computed when they are read.
  */
 import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import type { Purpose } from '../guest/purpose.js'
@@ -20,8 +20,8 @@ import { buildPv } from './xen-pv.js'
 /**
  * Builds a guest. The configuration is checked as a whole before anything is built.
  *
- * @throws DomainBuilderError `bad-config` for a key or value that cannot be used, and by its own code when the kernel
- *   cannot be started that way or the guest cannot be laid out as asked.
+ * @throws DomainBuilderError `bad-config` for an invalid key or value; other codes when the kernel cannot be started
+ *   that way or the guest cannot be laid out as asked.
  *
  * @example
  * ```ts
@@ -41,7 +41,7 @@ export function buildDomain(kernel: Kernel, config: DomainConfig): Domain<PvBoot
   return options.type === 'pvh' ? buildPvh(kernel, options) : buildLinux(kernel, options)
 }
 
-/** The types that can be what a guest is for, best first. */
+/** The types that suit each purpose, best first. */
 const BEST: Readonly<Record<Purpose, readonly [VerdictType, ...VerdictType[]]>> = {
   create: ['pv', 'pvh'],
   restore: ['pv', 'pvh'],
@@ -49,8 +49,8 @@ const BEST: Readonly<Record<Purpose, readonly [VerdictType, ...VerdictType[]]>> 
 }
 
 /**
- * The best type that the kernel can be, or the first, whose builder says why not. An ELF of which nothing speaks of Linux
- * is not started as one unasked: most users of such files mean a PV guest.
+ * Returns the best type that the kernel supports, or the first, whose builder reports why it fails. An ELF without a
+ * sign of Linux is not started as Linux by default: most users of such files mean a PV guest.
  */
 function best(kernel: Kernel, purpose: Purpose | undefined): VerdictType {
   const verdicts = bootVerdicts(kernel)

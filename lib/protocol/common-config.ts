@@ -1,5 +1,5 @@
 /**
- * The words that every type of guest takes, and what a guest is for.
+ * The configuration keys that every type of guest takes, and the purpose of a guest.
  *
  * Source: xl.cfg(5).
  * Gotcha: memory is bytes here; only the command line reads a bare number as MiB.
@@ -19,9 +19,9 @@ import {
 } from './config-values.js'
 import type { Module } from './modules.js'
 
-/** What every type of guest takes. */
+/** The configuration common to all types of guest. */
 export interface CommonConfig {
-  /** Bytes, a multiple of 4096. */
+  /** In bytes, a multiple of 4096. */
   readonly memory: number
   /** 1 to 128; all but the first wait for the guest to start them. Default 1. */
   readonly vcpus?: number
@@ -29,11 +29,11 @@ export interface CommonConfig {
   readonly cmdline?: string
   /** One ramdisk, or at most 256 modules, with their command lines if they have any. The bytes are not copied. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Module)[]
-  /** Bytes the guest may grow to, at least `memory`, which it starts with. Default `memory`. */
+  /** The bytes that the guest may grow to, at least `memory`, which it starts with. Default `memory`. */
   readonly maxmem?: number
   /** Default "guest". */
   readonly name?: string
-  /** What the guest is for. Default `create`; a guest of the Linux boot protocol, or of platform pc, is always for a `vmm`. */
+  /** Default `create`; a guest of the Linux boot protocol, or of platform pc, is always for a `vmm`. */
   readonly purpose?: Purpose
 }
 
@@ -47,7 +47,7 @@ export const COMMON_KEYS = keysOf<keyof CommonConfig>({
   purpose: true,
 })
 
-/** The same, checked, with its defaults filled; the default purpose is each type's own. */
+/** The checked common configuration, with defaults filled in; each type has its own default purpose. */
 export interface CommonOptions {
   readonly memory: number
   readonly vcpus: number
@@ -60,12 +60,12 @@ export interface CommonOptions {
 
 /** XEN_MAX_VCPUS of a guest that xl can describe without further options. */
 const MAX_VCPUS = 128
-/** Each is a region of the guest, so that many more would be slow to place. */
+/** Each module is a region of the guest, so many more would be slow to place. */
 const MAX_MODULES = 256
 
 /** @throws DomainBuilderError `bad-config`. */
 export function checkCommon(words: Words<keyof CommonConfig>): CommonOptions {
-  // Defaults of a destructuring: null is a value, and is refused as one.
+  // Destructuring defaults apply to undefined only: null is a value, and is refused.
   const { vcpus = 1, cmdline = '', ramdisk = [], name = 'guest' } = words
   const memory = checkedInteger(words.memory, 'memory (bytes)', PAGE_SIZE, PADDR_MAX)
   if (memory % PAGE_SIZE !== 0) {

@@ -1,24 +1,24 @@
 /**
- * Values of a configuration that no type checker looked at, from a JSON file or from JavaScript: each is read once, and is
- * either what it has to be or refused in one line.
+ * Checks for untyped configuration values, from a JSON file or from JavaScript. Each value is read once, and is either
+ * valid or refused in one line.
  *
  * Source: our own rule; `../errors.ts` has the code, `bad-config`.
- * Gotcha: an object may have no prototype, or a getter that throws. Only checkedObject and checkedArray read one.
+ * Gotcha: an object may have no prototype, or a getter that throws. Only checkedObject and checkedArray read objects.
  */
 import { closest } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
 import { clip, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, shown, showRange } from '../units.js'
 
-/** The values of some keys, none of them checked; `undefined` is absent. */
+/** The unchecked values of some keys; `undefined` is absent. */
 export type Words<K extends string> = { readonly [Key in K]?: unknown }
 
 /** Every key that a member of a union has. */
 export type KeysOf<T> = T extends unknown ? keyof T : never
 
-/** Every key of a table, typed: a table of keys cannot lack one of its type, an array of them could. */
+/** Returns every key of a table, typed: a table cannot lack a key of its type, an array could. */
 export const keysOf = <K extends string>(table: Readonly<Record<K, true>>): readonly K[] => Object.keys(table) as K[]
 
-/** Ranges in one list: nobody names as many. */
+/** The most ranges in one list: no real configuration has as many. */
 const MAX_RANGES = 1024
 
 export function badConfig(message: string, expected: string, found: string): DomainBuilderError {
@@ -36,8 +36,8 @@ function reading<T>(what: string, read: () => T): T {
 }
 
 /**
- * The values of an object's keys, inherited ones too, and the first key that it should not have.
- * @throws DomainBuilderError `bad-config` for anything but an object, and for one that cannot be read.
+ * Returns the values of an object's keys, inherited ones too, and the first unknown key.
+ * @throws DomainBuilderError `bad-config` for anything except an object, and for an object that cannot be read.
  */
 export function readObject<K extends string>(
   value: unknown,
@@ -58,14 +58,14 @@ export function readObject<K extends string>(
   })
 }
 
-/** The same of an object that has no other keys. @throws DomainBuilderError `bad-config`. */
+/** Returns the values of an object without unknown keys. @throws DomainBuilderError `bad-config`. */
 export function checkedObject<K extends string>(value: unknown, what: string, keys: readonly K[]): Words<K> {
   const { words, unknown } = readObject(value, what, keys)
   if (unknown !== undefined) throw unknownKey(unknown, `${what} has `, keys, keys)
   return words
 }
 
-/** The refusal of a key that nobody knows. @param known keys to suggest, @param taken those to list if none is close. */
+/** Returns the error for an unknown key. @param known keys to suggest, @param taken keys to list if none is close. */
 export function unknownKey(
   key: string,
   has: string,
@@ -78,7 +78,7 @@ export function unknownKey(
   return new DomainBuilderError('bad-config', what, { expected: `one of ${taken.join(', ')}` })
 }
 
-/** A list of at most `max`, copied. @throws DomainBuilderError `bad-config`. */
+/** Returns a copy of a list of at most `max` elements. @throws DomainBuilderError `bad-config`. */
 export function checkedArray(value: unknown, what: string, max: number): readonly unknown[] {
   return reading(what, () => {
     if (!Array.isArray(value)) throw badConfig(`${what} cannot be used`, 'a list', shown(value))
@@ -87,7 +87,7 @@ export function checkedArray(value: unknown, what: string, max: number): readonl
   })
 }
 
-/** One of a few words or numbers. @throws DomainBuilderError `bad-config`. */
+/** Returns one of a few words or numbers. @throws DomainBuilderError `bad-config`. */
 export function checkedChoice<const T extends string | number>(value: unknown, what: string, choices: readonly T[]): T {
   const found = choices.find((choice) => choice === value)
   if (found === undefined) throw badConfig(`${what} cannot be used`, choices.join(' or '), shown(value))
@@ -100,15 +100,15 @@ export function checkedBoolean(value: unknown, what: string): boolean {
   return value
 }
 
-/** Text that a C string can hold. @throws DomainBuilderError `bad-config`. */
+/** Returns text that a C string can hold. @throws DomainBuilderError `bad-config`. */
 export function checkedText(value: unknown, what: string): string {
   if (typeof value === 'string' && !value.includes('\0')) return value
   throw badConfig(`${what} cannot be used`, 'text without NUL', typeof value === 'string' ? 'a NUL' : shown(value))
 }
 
-/** Bytes that still exist: those of a buffer that was transferred are gone. @throws DomainBuilderError `bad-config`. */
+/** Returns bytes that still exist: a transferred buffer has lost its bytes. @throws DomainBuilderError `bad-config`. */
 export function checkedBytes(value: unknown, what: string): Uint8Array {
-  // A proxy of an array is an instance of its class, and every use of it throws; isView knows it.
+  // A proxy of an array passes instanceof, and every use of it throws; isView detects it.
   if (!ArrayBuffer.isView(value) || !(value instanceof Uint8Array)) {
     throw badConfig(`${what} cannot be used`, 'bytes (a Uint8Array)', shown(value))
   }
@@ -118,7 +118,7 @@ export function checkedBytes(value: unknown, what: string): Uint8Array {
   return value
 }
 
-/** ArrayBuffer.detached is not in Node 20. */
+/** Detects a transferred buffer: ArrayBuffer.detached is not in Node 20. */
 function isDetached(buffer: ArrayBufferLike): boolean {
   try {
     new Uint8Array(buffer)
@@ -128,7 +128,7 @@ function isDetached(buffer: ArrayBufferLike): boolean {
   }
 }
 
-/** A half-open range of physical addresses, not empty. @throws DomainBuilderError `bad-config`. */
+/** Returns a half-open, non-empty range of physical addresses. @throws DomainBuilderError `bad-config`. */
 export function checkedRange(value: unknown, what: string): Range<Paddr> {
   const { start, end } = checkedObject(value, what, ['start', 'end'])
   if (isAddress(start) && isAddress(end) && start < end) return { start, end }
@@ -138,14 +138,14 @@ export function checkedRange(value: unknown, what: string): Range<Paddr> {
 const isAddress = (value: unknown): value is Paddr =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= PADDR_MAX
 
-/** The same of whole pages. @throws DomainBuilderError `bad-config`. */
+/** Returns such a range of whole pages. @throws DomainBuilderError `bad-config`. */
 export function checkedPageRange(value: unknown, what: string): Range<Paddr> {
   const range = checkedRange(value, what)
   if (range.start % PAGE_SIZE === 0 && range.end % PAGE_SIZE === 0) return range
   throw badConfig(`${what} is not whole pages`, `multiples of ${hex(PAGE_SIZE)}`, showRange(range))
 }
 
-/** A list of ranges, each by one of the two above. @throws DomainBuilderError `bad-config`. */
+/** Returns a list of ranges, each checked by `check`. @throws DomainBuilderError `bad-config`. */
 export function checkedRanges(
   value: unknown,
   what: string,
@@ -154,6 +154,6 @@ export function checkedRanges(
   return checkedArray(value, what, MAX_RANGES).map((range) => check(range, `a range of ${what}`))
 }
 
-/** What a check makes of a value that is there. */
+/** Returns the checked value, or undefined for an absent one. */
 export const optional = <T>(value: unknown, check: (value: unknown) => T): T | undefined =>
   value === undefined ? undefined : check(value)

@@ -1,9 +1,8 @@
 /**
- * A guest as its caller describes it, one shape for each type, and the one place where it is checked: before anything is
- * built.
+ * The configuration of a guest, one shape for each type, and the one place that checks it before anything is built.
  *
- * Source: xl.cfg(5); what each type takes is one file each beside this one.
- * Gotcha: a guest without a type, or of type auto, takes the common words only: any other would need the type it is for.
+ * Source: xl.cfg(5); each type has its own configuration file in this directory.
+ * Gotcha: a guest without a type, or of type auto, takes only the common keys: any other key needs the type it is for.
  */
 import { DomainBuilderError } from '../errors.js'
 import { shown } from '../units.js'
@@ -13,13 +12,13 @@ import { checkLinux, LINUX_KEYS, type LinuxConfig, type LinuxKey, type LinuxOpti
 import { checkPv, PV_KEYS, type PvConfig, type PvKey, type PvOptions } from './pv-config.js'
 import { checkPvh, PVH_KEYS, type PvhConfig, type PvhKey, type PvhOptions } from './pvh-config.js'
 
-/** Keys that must not be there. */
+/** Keys that must be absent. */
 type Absent<K extends PropertyKey> = { readonly [Key in K]?: never }
 
 /**
- * A guest of the type that suits its kernel best, described in the words that every type takes.
+ * A guest of the type that suits its kernel best, described by the common keys.
  *
- * - no purpose: the first of pv, pvh and linux that the kernel can be;
+ * - no purpose: the first of pv, pvh and linux that the kernel supports;
  * - `create` and `restore`: the first of pv and pvh;
  * - `vmm`: the first of pvh, linux and pv.
  *
@@ -35,8 +34,8 @@ export interface AutoConfig
 }
 
 /**
- * A guest, by its `type`: `pv`, `pvh`, `linux`, or `auto`, which is the default. Each type has keys of its own; a key of
- * another type, or one that is misspelt, does not compile and is refused.
+ * A guest, by its `type`: `pv`, `pvh`, `linux`, or `auto`, the default. Each type has separate keys. A key of another
+ * type, or a misspelt one, does not compile and is refused.
  *
  * @example
  * ```ts
@@ -45,9 +44,9 @@ export interface AutoConfig
  */
 export type DomainConfig = PvConfig | PvhConfig | LinuxConfig | AutoConfig
 
-/** The same, checked: one shape for each type that can be built. */
+/** The checked configuration: one shape for each type that can be built. */
 export type DomainOptions = PvOptions | PvhOptions | LinuxOptions
-/** A guest whose type is the kernel's to say. */
+/** A guest whose type depends on the kernel. */
 export interface AutoOptions extends CommonOptions {
   readonly type: 'auto'
 }
@@ -59,8 +58,8 @@ type OwnKey = PvKey | PvhKey | LinuxKey
 const OWN_KEYS: readonly OwnKey[] = [...new Set([...PV_KEYS, ...PVH_KEYS, ...LINUX_KEYS])]
 
 /**
- * Checks a whole configuration.
- * @throws DomainBuilderError `bad-config` for a key or value that cannot be used; `overlap` and `does-not-fit` for ranges.
+ * Returns the checked configuration.
+ * @throws DomainBuilderError `bad-config` for an invalid key or value; `overlap` and `does-not-fit` for ranges.
  */
 export function checkConfig(config: unknown): DomainOptions | AutoOptions {
   const { words, unknown } = readObject(config, 'the configuration', ['type', ...COMMON_KEYS, ...OWN_KEYS])
@@ -69,7 +68,7 @@ export function checkConfig(config: unknown): DomainOptions | AutoOptions {
     throw badConfig('an hvm guest is not built, since it starts in firmware', TYPES.join(' or '), shown(given))
   const type = checkedChoice(given, 'type', TYPES)
   const taken: readonly string[] = ['type', ...COMMON_KEYS, ...KEYS[type]]
-  // Words of this type are suggested before those of another, which would be refused next.
+  // Keys of this type are suggested before those of other types, which would be refused next.
   if (unknown !== undefined) throw unknownKey(unknown, '', [...taken, ...OWN_KEYS], taken)
   const foreign = OWN_KEYS.find((key) => words[key] !== undefined && !taken.includes(key))
   if (foreign !== undefined) throw foreignKey(foreign, type)
@@ -77,7 +76,7 @@ export function checkConfig(config: unknown): DomainOptions | AutoOptions {
   return type === 'auto' ? { ...common, type } : checkType(type, common, words)
 }
 
-/** The options of a guest whose type was found: everything that is not among the common words is that type's default. */
+/** Returns the options of a guest whose type was chosen: all other keys have that type's defaults. */
 export const optionsOf = (type: DomainOptions['type'], common: AutoOptions): DomainOptions =>
   checkType(type, common, {})
 
@@ -86,7 +85,7 @@ function checkType(type: DomainOptions['type'], common: CommonOptions, words: Wo
   return type === 'pvh' ? checkPvh(common, words) : checkLinux(common, words)
 }
 
-/** The refusal of a key that only other types have. */
+/** Returns the error for a key that only other types have. */
 function foreignKey(key: OwnKey, type: ConfigType): DomainBuilderError {
   const types = TYPES.filter((other) => (KEYS[other] as readonly string[]).includes(key)).join(' or ')
   const what = type === 'auto' ? 'this guest has no type' : `this guest is ${type}`

@@ -1,10 +1,10 @@
 /**
- * boot_params, the page that %esi or %rsi points to: the kernel's own setup header, and what a loader adds to it, each
- * field only where the header's version has it.
+ * boot_params, the page that %esi or %rsi points to: the kernel's own setup header, and the fields that a loader adds.
+ * Each field is set only where the header's version has it.
  *
  * Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: everything that is not said stays zero, the sentinel too: Linux takes a page whose sentinel is set for one that
- * an old loader forgot to clear, and forgets half of it.
+ * Gotcha: every other field must stay zero, the sentinel too. Linux takes a set sentinel for the mark of an old loader
+ * that did not clear the page, and ignores half of the page.
  */
 import {
   BOOT_FLAG,
@@ -38,7 +38,7 @@ import { hex, type Paddr } from '../units.js'
 import type { SetupDataNode } from './linux-config.js'
 import type { LinuxLoad } from './linux-image.js'
 
-/** What the loader decided, and the header has a field for. */
+/** The loader's decisions that have a field in the header. */
 export interface LoaderSays {
   readonly cmdline: Paddr
   /** For setup code. */
@@ -48,7 +48,7 @@ export interface LoaderSays {
   readonly setupData?: Paddr
   readonly subarch: number
   readonly subarchData: bigint
-  /** The kernel must not load segment registers: its privilege level or its paging are not the protocol's. */
+  /** The kernel must not load segment registers: its privilege level or its paging differ from the protocol's. */
   readonly keepSegments: boolean
 }
 
@@ -56,9 +56,9 @@ const low32 = (value: number): number => value % 2 ** 32
 const high32 = (value: number): number => Math.floor(value / 2 ** 32)
 
 /**
- * The page.
- * @param map what the kernel is told of its memory, as far as there is room for it.
- * @throws DomainBuilderError `does-not-fit` for what the header's version has no field for.
+ * Returns the boot_params page.
+ * @param map the memory map for the kernel, written as far as there is room for it.
+ * @throws DomainBuilderError `does-not-fit` for a value that has no field in the header's version.
  */
 export function bootParamsPage(load: LinuxLoad, says: LoaderSays, map: readonly MapEntry[]): Uint8Array {
   const page = new Uint8Array(BootParams.size)
@@ -77,7 +77,8 @@ export function bootParamsPage(load: LinuxLoad, says: LoaderSays, map: readonly 
 }
 
 /**
- * Boot sector and setup code, with what a loader says to them in the header: the rest of boot_params they make themselves.
+ * Returns boot sector and setup code, with the loader's fields of the header set. The setup code makes the rest of
+ * boot_params.
  * @throws DomainBuilderError as bootParamsPage() does.
  */
 export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
@@ -86,7 +87,7 @@ export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
   return code
 }
 
-/** Fills in the loader's fields of a header at 0x1f1, and those before it where an old kernel finds its command line. */
+/** Sets the loader's fields of a header at 0x1f1, and the earlier fields where an old kernel finds its command line. */
 function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   const version = load.setup?.header.protocol ?? PROTOCOL_NEWEST
   const view = new DataView(page.buffer)
@@ -110,7 +111,7 @@ function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   if (says.setupData !== undefined) header.require('setup_data', BigInt(says.setupData))
 }
 
-/** The header as the file has it, up to where its own jump says that it ends; for an ELF alone, the least that is one. */
+/** Returns the header as the file has it, up to the end that its own jump gives; for an ELF alone, a minimal header. */
 function headerBytes({ setup }: LinuxLoad): Uint8Array {
   if (setup === undefined) {
     return SetupHeader.encode({
@@ -126,7 +127,7 @@ function headerBytes({ setup }: LinuxLoad): Uint8Array {
   return setup.bytes.subarray(SETUP_HEADER_OFFSET, end)
 }
 
-/** cmd_line_ptr, or what was before it. */
+/** Sets cmd_line_ptr, or the fields that preceded it. */
 function setCommandLine(header: HeaderWriter, view: DataView, cmdline: Paddr): void {
   if (header.version >= PROTOCOL_CMD_LINE_PTR) {
     header.set('cmd_line_ptr', low32(cmdline))
@@ -146,7 +147,7 @@ class HeaderWriter {
     this.version = version
   }
 
-  /** Nothing happens where the version has no such field: its bytes are the kernel's code. */
+  /** Does nothing where the version has no such field: its bytes are the kernel's code. */
   set(field: keyof SetupHeaderFields, value: number | bigint): void {
     if (SETUP_FIELD_SINCE[field] > this.version) return
     const at = SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
@@ -158,7 +159,7 @@ class HeaderWriter {
     logBoot('hdr.%s = %s', field, hex(value))
   }
 
-  /** For what was asked for: a kernel that cannot be told is refused. */
+  /** Sets a field that the caller asked for: a kernel without it is refused. */
   require(field: keyof SetupHeaderFields, value: number | bigint): void {
     if (SETUP_FIELD_SINCE[field] > this.version) {
       throw new DomainBuilderError('does-not-fit', `the kernel's setup header has no ${field}`, {
@@ -178,23 +179,23 @@ function encodeMap(map: readonly MapEntry[]): Uint8Array {
   return out
 }
 
-/** What the caller gave, and the part of the memory map that boot_params has no room for. */
+/** Returns the caller's nodes, and the part of the memory map that boot_params has no room for. */
 export function setupDataNodes(given: readonly SetupDataNode[], map: readonly MapEntry[]): readonly SetupDataNode[] {
   const rest = map.slice(E820_MAX_ENTRIES_ZEROPAGE)
   if (rest.length === 0) return given
   return [{ type: SETUP_DATA_TYPE.SETUP_E820_EXT, data: encodeMap(rest) }, ...given]
 }
 
-/** Nodes are eight-byte aligned, so that their links are. */
+/** Nodes are eight-byte aligned, so that their links are too. */
 const NODE_ALIGN = 8
 const nodeBytes = ({ data }: SetupDataNode): number =>
   Math.ceil((SetupData.size + data.length) / NODE_ALIGN) * NODE_ALIGN
 
-/** Bytes that the chain takes. */
+/** Returns the size of the chain in bytes. */
 export const setupDataBytes = (nodes: readonly SetupDataNode[]): number =>
   nodes.reduce((sum, node) => sum + nodeBytes(node), 0)
 
-/** The chain as it lies at `paddr`: each node names the next, the last one none. */
+/** Returns the chain as it lies at `paddr`: each node names the next, the last one has no next. */
 export function setupDataChain(nodes: readonly SetupDataNode[], paddr: Paddr): Uint8Array {
   const out = new Uint8Array(setupDataBytes(nodes))
   let at = 0

@@ -1,9 +1,9 @@
 /**
- * What a guest of the Linux boot protocol is given besides the common words, checked.
+ * The configuration of a guest of the Linux boot protocol, checked.
  *
- * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html); the words are the command
- * line's.
- * Gotcha: an address that is given is taken or refused, never moved: only what is left open is placed.
+ * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html); the keys are the command
+ * line's options.
+ * Gotcha: a given address is used or refused, never moved: only absent addresses are chosen.
  */
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -31,14 +31,14 @@ const SUBARCHES = { pc: HARDWARE_SUBARCH.PC, lguest: HARDWARE_SUBARCH.LGUEST, xe
 /** hardware_subarch of boot_params, by name. */
 export type Subarch = keyof typeof SUBARCHES
 const RINGS = [0, 1, 3] as const
-/** Privilege level at which a guest is entered. */
+/** The privilege level at which a guest is entered. */
 export type Ring = (typeof RINGS)[number]
 
-/** A node of the chain that boot_params.setup_data begins. */
+/** A node of the chain that starts at boot_params.setup_data. */
 export interface SetupDataNode {
   /** SETUP_* */
   readonly type: number
-  /** The node's own bytes, without the header that leads to the next; not copied. */
+  /** The node's bytes, without the header that links to the next; not copied. */
   readonly data: Uint8Array
 }
 
@@ -52,39 +52,39 @@ export interface SetupDataNode {
  */
 export type LinuxConfig = CommonConfig & {
   readonly type: 'linux'
-  /** A VMM starts it: Xen creates and restores no such guest. */
+  /** Only a VMM starts it: Xen creates and restores no such guest. */
   readonly purpose?: 'vmm'
-  /** All of them as one, since the kernel unpacks archives that follow one another; it has no command line for them. */
+  /** The kernel gets them as one, since it unpacks archives that follow one another, without command lines. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Omit<Module, 'cmdline'>)[]
-  /** Default: 64 where the kernel claims it, else 32, else 16, which is through its setup code and needs a BIOS. */
+  /** Default: 64 where the kernel supports it, else 32, else 16, which enters its setup code and needs a BIOS. */
   readonly entry?: 16 | 32 | 64
-  /** Which of the two a bzImage holds: itself, with its own decompressor (default), or the ELF in it. */
+  /** The image of a bzImage to load: itself, with its own decompressor (default), or the ELF in it. */
   readonly image?: 'bzImage' | 'vmlinux'
-  /** Where the kernel is loaded. Default: where it prefers to be, or the next address that will do. */
+  /** The address to load the kernel at. Default: its preferred address, or the next one that is allowed. */
   readonly loadAddress?: Paddr
-  /** How much further up a vmlinux is to run, by its relocation table. Default: 0; for 32-bit kernels as it is loaded. */
+  /** The distance to move a vmlinux up by its relocation table. Default: 0; for 32-bit kernels its load distance. */
   readonly virtualOffset?: bigint
   /** Default: as high as the kernel allows. */
   readonly ramdiskAddress?: Paddr
   /**
-   * Physical ranges that the guest is told to leave alone, at most 1024; nothing is placed there. A kernel that runs at
-   * 0x100000 alone is loaded elsewhere where that is reserved, and moved there by a hook, the moment before it runs. At
-   * the 16-bit entry it is the BIOS that tells a guest of its memory.
+   * Physical ranges that the guest is told to leave alone, at most 1024; nothing is placed there. A kernel that runs
+   * only at 0x100000 is loaded elsewhere where that is reserved. A hook moves it there just before it runs. At the
+   * 16-bit entry, the BIOS tells the guest of its memory.
    */
   readonly reserve?: readonly Range<Paddr>[]
   /**
-   * Where everything is placed. For a crash kernel, which has no other memory: the reservation that the kernel which may
-   * crash has made for it (`crashkernel=`), below 4 GiB.
+   * The range that everything is placed in. For a crash kernel, which has no other memory: the reservation made by the
+   * kernel that may crash (`crashkernel=`), below 4 GiB.
    */
   readonly within?: Range<Paddr>
-  /** RAM that the guest has and is told of. Default: all; for a crash kernel low memory below 0x9f000 and `within`. */
+  /** The RAM that the guest is told of. Default: all; for a crash kernel low memory below 0x9f000 and `within`. */
   readonly memmap?: readonly Range<Paddr>[]
   /**
-   * ELF core header of the kernel that may crash, as kexec(8) makes one. It is placed, kept out of the guest's RAM, and
-   * named on its command line (`elfcorehdr=`): what /proc/vmcore is made of.
+   * ELF core header of the kernel that may crash, as kexec(8) makes one: the source of /proc/vmcore. It is placed, kept
+   * out of the guest's RAM, and named on its command line (`elfcorehdr=`).
    */
   readonly elfcorehdr?: Uint8Array
-  /** Nodes for the list that hdr.setup_data begins, in order, at most 64. Default: none. */
+  /** Nodes for the list that starts at hdr.setup_data, in order, at most 64. Default: none. */
   readonly setupData?: readonly SetupDataNode[]
 } & (
     | {
@@ -95,9 +95,9 @@ export type LinuxConfig = CommonConfig & {
       }
     | {
         readonly subarch?: Exclude<Subarch, 'pc'>
-        /** Enter a vmlinux with paging on and its segments mapped at p_vaddr, besides what is mapped at its own address. */
+        /** Enter a vmlinux with paging on. Its segments are mapped at p_vaddr, in addition to their own addresses. */
         readonly paging?: boolean
-        /** Privilege level to enter at, default 0. */
+        /** The privilege level to enter at. Default 0. */
         readonly ring?: Ring
       }
   )
@@ -119,7 +119,7 @@ export const LINUX_KEYS = keysOf<LinuxKey>({
   setupData: true,
 })
 
-/** The same, checked, with its defaults filled; what stays open is undefined. */
+/** The checked configuration, with defaults filled in; values to be chosen later are undefined. */
 export interface LinuxOptions extends CommonOptions {
   readonly type: 'linux'
   readonly purpose: 'vmm'
@@ -129,7 +129,7 @@ export interface LinuxOptions extends CommonOptions {
   readonly virtualOffset: bigint | undefined
   readonly ramdiskAddress: Paddr | undefined
   readonly within: Range<Paddr> | undefined
-  /** The machine's memory as the guest is told of it, without what is reserved. */
+  /** The machine's memory as the guest is told of it, without the reserved ranges. */
   readonly map: MemoryMap
   readonly elfcorehdr: Uint8Array | undefined
   readonly subarch: number
@@ -138,9 +138,9 @@ export interface LinuxOptions extends CommonOptions {
   readonly setupData: readonly SetupDataNode[]
 }
 
-/** Nothing sensible has as many. */
+/** The most nodes of setup_data: no real guest has as many. */
 const MAX_SETUP_DATA = 64
-/** setup_data is read in place: the kernel maps a node at a time. */
+/** The kernel reads setup_data in place, and maps one node at a time. */
 const MAX_SETUP_DATA_BYTES = 2 ** 24
 
 /** @throws DomainBuilderError `bad-config`, `overlap`, or `does-not-fit` for a range above 4 GiB or outside of memory. */
@@ -186,7 +186,7 @@ export function checkLinux(common: CommonOptions, words: Words<LinuxKey>): Linux
   return options
 }
 
-/** Ring and paging are of use only to a kernel that was told, by its subarch, not to expect the protocol's own state. */
+/** Ring and paging are useful only to a kernel whose subarch tells it not to expect the protocol's own state. */
 function requireHybrid({ subarch, ring, paging }: LinuxOptions): void {
   if (subarch !== HARDWARE_SUBARCH.PC || (ring === 0 && !paging)) return
   throw badConfig(
@@ -206,7 +206,7 @@ function checkVirtualOffset(value: unknown): bigint {
 function checkWithin(value: unknown): Range<Paddr> {
   const within = checkedPageRange(value, 'within')
   if (within.end <= DEVICE_HOLE.end) return within
-  // The way into every state leads through 32-bit code.
+  // Every state is entered through 32-bit code.
   throw new DomainBuilderError('does-not-fit', 'what is entered cannot lie above 4 GiB as a whole', {
     expected: `an end of within at ${hex(DEVICE_HOLE.end)} or before`,
     found: hex(within.end),

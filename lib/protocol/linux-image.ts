@@ -1,6 +1,6 @@
 /**
- * What of a Linux kernel is loaded, where, and where it is entered: the bzImage with its own decompressor, or the vmlinux
- * moved by us.
+ * The image of a Linux kernel to load, its address and its entry: the bzImage with its own decompressor, or a vmlinux
+ * that we relocate.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, "kernel_alignment", "pref_address", "init_size", "relocatable_kernel".
  * Gotcha: a bzImage loaded below its pref_address runs at pref_address, and init_size counts from there.
@@ -19,28 +19,28 @@ import type { Placement } from './linux-placement.js'
 import { relocate, type SegmentImage, segmentImages, showDistance } from './relocate.js'
 import { placeHooked, takenBy } from './trampoline.js'
 
-/** A kernel with its place: what to write, and what the rest of the build has to know of it. */
+/** A kernel with its place: the bytes to write, and the facts that the rest of the build needs. */
 export interface LinuxLoad {
-  /** Where it was loaded. */
+  /** The load address. */
   readonly address: Paddr
-  /** Where it is entered; in 16-bit mode, where its setup code will enter it. */
+  /** The entry address; in 16-bit mode, the address that its setup code will enter. */
   readonly entry: Paddr
   /** The processor mode the guest begins in. */
   readonly mode: 16 | 32 | 64
-  /** What code32_start is to say: the image, or the hook before it. Absent where the kernel has none of its own. */
+  /** The value for code32_start: the image, or the hook before it. Absent where the kernel's own value is 0. */
   readonly code32Start?: Paddr
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
-  /** The setup header and the code around it, where the kernel has one. */
+  /** The setup header and the code around it, where the kernel has them. */
   readonly setup?: { readonly header: BzImage; readonly bytes: Uint8Array }
-  /** Where a vmlinux's segments want to be mapped. */
+  /** The virtual addresses at which a vmlinux's segments want to be mapped. */
   readonly mappings: readonly LinearMapping[]
   readonly cmdlineSize: number
   readonly initrdAddrMax: number
-  /** The ramdisk may lie above 4 GiB, and so may the kernel. */
+  /** Whether the ramdisk and the kernel may lie above 4 GiB. */
   readonly above4G: boolean
 }
 
-/** Limits of a vmlinux without a header to say them: those of every Linux that has one. */
+/** Limits for a vmlinux without a header: those of every Linux that has one. */
 const VMLINUX_LIMITS = { cmdlineSize: 2047, initrdAddrMax: 0x7fffffff } as const
 const BELOW_4G: Range<Paddr> = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.end }
 const ANYWHERE: Range<Paddr> = { start: LOAD_HIGH_ADDRESS, end: PADDR_MAX }
@@ -96,7 +96,7 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
 
 const mayGoAbove4G = ({ reloc }: LinuxImage, mode: LinuxEntry): boolean => mode === 64 && reloc?.above4G === true
 
-/** Places a kernel where it was asked for, where it prefers to be, or at the next address that will do. */
+/** Places a kernel at the address asked for, at its preferred address, or at the next one that is allowed. */
 function placeImage(image: LinuxImage, mode: LinuxEntry, options: LinuxOptions, placement: Placement): Paddr {
   const { code, reloc } = image
   const within = mayGoAbove4G(image, mode) ? ANYWHERE : BELOW_4G
@@ -130,14 +130,14 @@ function placeImage(image: LinuxImage, mode: LinuxEntry, options: LinuxOptions, 
     within: { start: preferred, end: preferred + alignUp(size, PAGE_SIZE) },
   })
   const movable = options.loadAddress === undefined && reloc !== undefined && free === undefined
-  // In all of the memory there is nearly always room; where there is less of it, how much it would have to be.
+  // All of the memory nearly always has room. Where there is less, the error says how much the kernel needs.
   const find = () => (placement.within ? placement.room('kernel', size, search) : placement.find(size, search))
   const address = (movable ? find() : undefined) ?? preferred
   takePlace(image, address, placement)
   return address
 }
 
-/** One region for the code and what it runs in, or two where they do not touch. */
+/** Takes one region for the code and its run-time memory, or two where they do not touch. */
 function takePlace({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr, placement: Placement): void {
   const runtime = reloc === undefined ? runsAt : Math.max(alignUp(address, reloc.align), runsAt)
   const loaded = { start: address, end: address + code.length }
@@ -151,7 +151,7 @@ function takePlace({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr
 }
 
 /**
- * The entry asked for, or the best there is.
+ * Returns the entry asked for, or the best one.
  * @param taken why the kernel will be entered through a hook, which is 32-bit code: setup code can go through it.
  */
 function imageMode(
@@ -166,7 +166,7 @@ function imageMode(
       found: `${showRange(taken)} reserved`,
     })
   }
-  // Setup code is behind every header, so there is always one.
+  // Setup code follows every header, so there is always an entry.
   const mode = asked ?? entries.find((entry) => taken === undefined || entry !== 64) ?? 16
   if (entries.includes(mode)) return mode
   throw new DomainBuilderError('not-linux', `the kernel does not claim the ${mode}-bit entry`, {
@@ -219,8 +219,8 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
 }
 
 /**
- * Where the file wants to be; what may be anywhere goes to the first place that is free, and so does what we can relocate
- * where there is no memory at its own.
+ * Returns the address that the file asks for. If it is not free, a kernel that can run anywhere goes to the first free
+ * place. So does one that we can relocate, with `within`.
  */
 function vmlinuxAddress(
   { image, anywhere, elf, relocs }: Vmlinux,
@@ -263,14 +263,14 @@ function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: 
   }
 }
 
-/** The segments as they are to run, and the virtual distance that is in them. */
+/** Returns the segments as they are to run, and the virtual distance applied to them. */
 function moveVmlinux(
   { elf, relocs, anywhere }: Vmlinux,
   distance: number,
   align: number,
   asked: bigint | undefined,
 ): { images: SegmentImage[]; virtual: bigint } {
-  // A 32-bit kernel's virtual addresses are its physical ones and a constant.
+  // The virtual addresses of a 32-bit kernel are its physical ones plus a constant.
   const tied = elf.class === 32 && !anywhere
   const virtual = asked ?? (tied ? BigInt(distance) : 0n)
   if (tied && virtual !== BigInt(distance)) {

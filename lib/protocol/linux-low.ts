@@ -1,9 +1,11 @@
 /**
- * What a Linux guest is given below 640 KiB: boot_params, command line and GDT; at the 16-bit entry, in their stead, its
- * boot sector and setup code with room for a heap and a stack.
+ * The parts of a Linux guest below 640 KiB: boot_params, command line and GDT. At the 16-bit entry, these are its boot
+ * sector and setup code with room for a heap and a stack, and the command line.
  *
- * Source: Linux Documentation/arch/x86/boot.rst, "Memory Layout", "Sample Boot Configuration" (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: before protocol 2.02 a command line's offset counts from 0x90000, wherever boot_params are: so there they are.
+ * Source: Linux Documentation/arch/x86/boot.rst, "Memory Layout", "Sample Boot Configuration"
+ * (https://docs.kernel.org/arch/x86/boot.html).
+ * Gotcha: before protocol 2.02 a command line's offset counts from 0x90000, wherever boot_params are, so boot_params
+ * are placed there.
  */
 import {
   BootParams,
@@ -20,15 +22,15 @@ import { hex, overlaps, PAGE_SIZE, type Paddr, type Range } from '../units.js'
 import type { LinuxLoad } from './linux-image.js'
 import type { Placement } from './linux-placement.js'
 
-/** Above what a BIOS would use and real-mode code likes, below where an extended BIOS data area would begin. */
+/** Above the memory that a BIOS and real-mode code use, below the start of an extended BIOS data area. */
 const LOW_MEMORY: Range<Paddr> = { start: 0x10000, end: LOW_MEMORY_END }
 
-/** Where all of that is. */
+/** The places of these parts. */
 export interface LowMemory {
   /** boot_params, or the boot sector, which has the setup header at the same offset. */
   readonly bootParams: Paddr
   readonly cmdline: Paddr
-  /** At the 16-bit entry: the end of heap and stack, from the boot sector. What heap_end_ptr says otherwise, nobody reads. */
+  /** At the 16-bit entry: the end of heap and stack, from the boot sector. Other entries do not use heap_end_ptr. */
   readonly heapEnd: number
   readonly heapEndPtr: number
   /** Absent at the 16-bit entry. */
@@ -36,8 +38,8 @@ export interface LowMemory {
 }
 
 /**
- * Places it.
- * @throws DomainBuilderError `does-not-fit` or `overlap` where there is no room, or the setup code takes more than there is.
+ * Places these parts.
+ * @throws DomainBuilderError `does-not-fit` or `overlap` where there is no room, or the setup code is too long.
  */
 export function placeLow(
   { mode, setup }: LinuxLoad,
@@ -46,7 +48,7 @@ export function placeLow(
 ): LowMemory {
   const old = setup !== undefined && setup.header.protocol < PROTOCOL_CMD_LINE_PTR
   const { within: asked } = placement
-  // A crash kernel's reservation lies above: all of this goes into it then.
+  // A crash kernel's reservation lies above low memory: then everything goes into the reservation.
   const usual = asked === undefined || overlaps(asked, LOW_MEMORY) ? LOW_MEMORY : asked
   const within = old ? { start: OLD_SETUP_ADDRESS, end: LOW_MEMORY.end } : usual
   const low = (name: string, size: number): Paddr =>

@@ -1,10 +1,10 @@
 /**
- * Placement: where things go in a guest's RAM, so that no two of them meet and every refusal says what was wanted and
- * what there is.
+ * Placement: the places of all parts in a guest's RAM. No two parts overlap, and every refusal gives the size wanted
+ * and the room available.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, "Memory Layout" (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: hyperkit and others once let a kernel decompress itself over its ramdisk: what a kernel needs at run time
- * (init_size) is placed as its code is.
+ * Gotcha: the memory that a kernel needs at run time (init_size) is placed like its code. Otherwise a kernel can
+ * decompress itself over its ramdisk, as once in hyperkit and other VMMs.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
@@ -25,7 +25,7 @@ import {
   showSize,
 } from '../units.js'
 
-/** Where something may go, and from which end to look. */
+/** The range where a part may go, and the end to search from. */
 export interface Where {
   readonly within: Range<Paddr>
   readonly align: number
@@ -39,10 +39,10 @@ interface Placed extends Range<Paddr> {
 
 export class Placement {
   readonly map: MemoryMap
-  /** Where everything has to go, if that is not all of the memory. */
+  /** The range where everything has to go, if that is not all of the memory. */
   readonly within: Range<Paddr> | undefined
   readonly #placed: Placed[] = []
-  /** RAM that nobody reserved and nothing was put in, in order. */
+  /** The RAM that is neither reserved nor used, in order. */
   #unused: readonly Range<Paddr>[]
 
   constructor(map: MemoryMap, within?: Range<Paddr>) {
@@ -56,7 +56,7 @@ export class Placement {
     return this.#placed.reduce((end, range) => Math.max(end, range.end), 0)
   }
 
-  /** What was placed, in that order, whole pages; a virtual address for each where addresses are their own translation. */
+  /** Returns the placed parts in order, in whole pages; if `mapped`, with virtual addresses equal to physical ones. */
   regions(mapped: boolean): Region[] {
     return this.#placed.map(({ name, start, end, bytes }) => ({
       name,
@@ -68,7 +68,7 @@ export class Placement {
   }
 
   /**
-   * Puts something exactly there; `start` is a multiple of the page size.
+   * Places a part at exactly `start`, a multiple of the page size.
    * @throws DomainBuilderError `memory-too-small`, `does-not-fit` or `overlap`, with both ranges.
    */
   at(name: string, start: Paddr, bytes: number): Paddr {
@@ -92,8 +92,8 @@ export class Placement {
   }
 
   /**
-   * Keeps everything else out of a range that the guest will take once it runs: all of it that nothing was put in so far,
-   * reserved or not.
+   * Keeps everything else out of a range that the guest will use once it runs: all of it that is still empty, reserved
+   * or not.
    * @throws DomainBuilderError `memory-too-small` or `does-not-fit` where it is not all RAM.
    */
   keep(name: string, range: Range<Paddr>): void {
@@ -104,15 +104,15 @@ export class Placement {
   }
 
   /**
-   * Puts something into the first piece of free memory that takes it, from either end.
-   * @throws DomainBuilderError `does-not-fit` with the size wanted and the largest there is.
+   * Places a part in the first piece of free memory that is large enough, from either end.
+   * @throws DomainBuilderError `does-not-fit` with the size wanted and the largest free size.
    */
   somewhere(name: string, bytes: number, where: Where): Paddr {
     const start = this.room(name, bytes, where)
     return this.#put(name, { start, end: start + pagesFor(bytes) * PAGE_SIZE }, bytes)
   }
 
-  /** Where somewhere() would put it. @throws DomainBuilderError as somewhere() does. */
+  /** Returns the address that somewhere() would choose. @throws DomainBuilderError as somewhere() does. */
   room(name: string, bytes: number, where: Where): Paddr {
     const found = this.find(bytes, where)
     if (found !== undefined) return found
@@ -123,7 +123,7 @@ export class Placement {
     })
   }
 
-  /** The same, or undefined. */
+  /** Returns the same address, or undefined. */
   find(bytes: number, { within, align, from }: Where): Paddr | undefined {
     const length = pagesFor(bytes) * PAGE_SIZE
     const free = this.#free(within)
@@ -139,7 +139,7 @@ export class Placement {
     return { start: Math.max(start, range.start), end: Math.min(end, range.end) }
   }
 
-  /** Free whole pages, in order. */
+  /** Returns the free whole pages, in order. */
   #free(where: Range<Paddr>): Range<Paddr>[] {
     const within = this.#clip(where)
     return this.#unused
@@ -150,7 +150,7 @@ export class Placement {
       .filter(({ start, end }) => start < end)
   }
 
-  /** It is RAM, and where everything has to be. */
+  /** Requires that the range is RAM, and inside `within`. */
   #requirePlace(name: string, range: Range<Paddr>): void {
     if (this.within && without(range, [this.within]).length > 0) {
       throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {

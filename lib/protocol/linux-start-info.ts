@@ -1,10 +1,10 @@
 /**
- * start_info for a kernel that finds it through boot_params: hardware_subarch says who looks for it, and
- * hardware_subarch_data where it is.
+ * start_info for a kernel that finds it through boot_params: hardware_subarch says which kernel looks for it, and
+ * hardware_subarch_data holds its address.
  *
  * Source: xen/include/public/xen.h, struct start_info; Linux Documentation/arch/x86/boot.rst, "hardware_subarch_data".
- * Gotcha: there is no hypervisor behind it. Frames are the machine's own, so there is no p2m, and what only Xen could
- * give (shared_info, xenstore, a console) is 0.
+ * Gotcha: there is no hypervisor. Frames are the machine's frames, so there is no p2m, and every field that only Xen
+ * could fill (shared_info, xenstore, a console) is 0.
  */
 
 import { MAX_GUEST_CMDLINE, START_INFO_MAGIC, StartInfo32, StartInfo64 } from '../abi/start-info.js'
@@ -14,7 +14,7 @@ import type { DomainAbi } from '../guest/domain.js'
 import type { LinearTables } from '../guest/linear-tables.js'
 import { type Paddr, paddrOf } from '../units.js'
 
-/** The bytes of start_info. @throws DomainBuilderError `does-not-fit` for a command line longer than its field. */
+/** Returns the bytes of start_info. @throws DomainBuilderError `does-not-fit` for a command line that is too long. */
 export function startInfoBlock(
   abi: DomainAbi,
   pages: number,

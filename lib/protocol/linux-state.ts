@@ -2,9 +2,10 @@
  * The vcpu at a Linux entry: flat segments from a GDT in the guest's memory, paging off or identity tables on; or real
  * mode, at the setup code's first instruction.
  *
- * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol", "Running the Kernel".
- * Gotcha: outside ring 0 the selectors carry the level in their low bits, and EFLAGS.IOPL lets that level use ports: there
- * is no hypervisor to ask for them.
+ * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol", "Running the
+ * Kernel".
+ * Gotcha: outside ring 0 the selectors carry the level in their low bits, and EFLAGS.IOPL lets that level use ports: no
+ * hypervisor can grant them.
  */
 import { BOOT_CS, BOOT_DS, ENTRY_16_OFFSET } from '../abi/boot-params.js'
 import {
@@ -35,7 +36,7 @@ import { hex, type Paddr } from '../units.js'
 import type { Ring } from './linux-config.js'
 import type { LowMemory } from './linux-low.js'
 
-/** What decides the state. */
+/** The inputs that decide the state. */
 export interface EntryState {
   readonly mode: 32 | 64
   readonly ring: Ring
@@ -62,13 +63,13 @@ function segments(mode: 32 | 64, ring: Ring): Record<SegmentRegister, SegmentSta
   }
 }
 
-/** The GDT that the segments come from. */
+/** Returns the GDT that the segments come from. */
 export function linuxGdt(mode: 32 | 64, ring: Ring): Uint8Array {
   const { cs, ds } = segments(mode, ring)
   return encodeGdt([cs, ds])
 }
 
-/** Vcpu 0 at the entry, and the others, which wait for the kernel to start them. */
+/** Returns vcpu 0 at the entry, and the others, which wait for the kernel to start them. */
 export function linuxVcpus(state: EntryState, count: number): Vcpu[] {
   const { mode, ring, entry, bootParams, gdt, cr3 } = state
   const paging = cr3 !== undefined
@@ -93,7 +94,7 @@ export function linuxVcpus(state: EntryState, count: number): Vcpu[] {
   return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
 }
 
-/** Vcpu 0 before the first instruction of setup code in real mode, which a BIOS is behind. */
+/** Returns vcpu 0 before the first instruction of setup code in real mode, as a BIOS leaves it. */
 export function realModeVcpus({ bootParams, heapEnd }: LowMemory, count: number): Vcpu[] {
   const segment = (base: Paddr, attributes: number): SegmentState => ({
     selector: base >> REAL_MODE_SHIFT,
@@ -114,7 +115,7 @@ export function realModeVcpus({ bootParams, heapEnd }: LowMemory, count: number)
   return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
 }
 
-/** As a processor waits for its startup interrupt: nothing of it counts. */
+/** Returns a vcpu that waits for its startup interrupt: its registers have no meaning. */
 function waiting(id: number): Vcpu {
   const none: SegmentState = { selector: 0 }
   return {

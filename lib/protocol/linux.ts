@@ -1,11 +1,10 @@
 /**
- * The Linux boot convention: Kernel + configuration -> Domain, entered in 32-bit or 64-bit mode with boot_params in %esi
- * or %rsi, or in real mode through its own setup code.
+ * The Linux boot convention: Kernel + configuration -> Domain. The guest is entered in 32-bit or 64-bit mode with
+ * boot_params in %esi or %rsi, or in real mode through its own setup code.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "32-bit Boot Protocol",
  * "64-bit Boot Protocol", "Running the Kernel"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
- * Gotcha: everything that boot_params names is named by its physical address; where paging is on, that address is mapped
- * to itself.
+ * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -32,13 +31,13 @@ import { startInfoBlock } from './linux-start-info.js'
 import { linuxGdt, linuxVcpus, realModeVcpus } from './linux-state.js'
 import type { Module } from './modules.js'
 
-/** At the top of memory below 4 GiB, where a BIOS has its tables and works: nothing is put there for a guest that has one. */
+/** The top of memory below 4 GiB, where a BIOS has its tables: nothing is placed there for a guest with a BIOS. */
 const BIOS_BYTES = 2 ** 20
 /** Ramdisks that follow one another begin at a multiple of this, as cpio archives do within a file. */
 const ARCHIVE_ALIGN = 4
 
 /**
- * Builds a guest of the Linux boot protocol: everything is placed, nothing is copied but a kernel that is relocated.
+ * Builds a guest of the Linux boot protocol: everything is placed, and nothing is copied except a relocated kernel.
  * @throws DomainBuilderError when the kernel cannot be entered as asked, or something has no place.
  */
 export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxBoot> {
@@ -69,7 +68,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
       align,
       from: 'bottom',
     })
-  // In real mode it is the BIOS that the kernel asks for its memory.
+  // In real mode the kernel asks the BIOS for its memory.
   const told = realMode ? [] : map.entries
   const nodes = setupDataNodes(options.setupData, told)
   const setupData = nodes.length === 0 ? undefined : high('setup_data', setupDataBytes(nodes))
@@ -141,7 +140,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   }
 }
 
-/** A crash kernel reads it as it would a device: no RAM of its own. */
+/** A crash kernel reads it as it would read a device, so it is not RAM of that kernel. */
 function placeElfCoreHeader({ elfcorehdr }: LinuxOptions, placement: Placement): Range<Paddr> | undefined {
   if (elfcorehdr === undefined) return undefined
   const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }
@@ -149,7 +148,7 @@ function placeElfCoreHeader({ elfcorehdr }: LinuxOptions, placement: Placement):
   return { start, end: start + pagesFor(elfcorehdr.length) * PAGE_SIZE }
 }
 
-/** Whether the mode that the kernel is entered in can have what was asked for. */
+/** Checks that the mode that the kernel is entered in supports the options. */
 function checkState({ mode, mappings }: LinuxLoad, { ring, paging }: LinuxOptions): void {
   if (mode === 16 && ring !== 0) {
     throw new DomainBuilderError('bad-config', 'real mode has no privilege levels', {
@@ -172,7 +171,7 @@ interface PlacedRamdisk {
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array }[]
 }
 
-/** All ramdisks as one, as high as the kernel allows: Linux unpacks archives that follow one another. */
+/** Places all ramdisks as one, as high as the kernel allows: Linux unpacks archives that follow one another. */
 function placeRamdisk(
   modules: readonly Module[],
   load: LinuxLoad,
@@ -216,12 +215,12 @@ function ramdiskAddress(bytes: number, load: LinuxLoad, options: LinuxOptions, p
   return placement.somewhere('ramdisk', bytes, below)
 }
 
-/** Page tables: everything placed at its own address, and where it was asked for, the segments where they want to be. */
+/** Returns page tables that map everything at its own address and, where asked for, the segments at p_vaddr. */
 function placeTables(load: LinuxLoad, options: LinuxOptions, placement: Placement): LinearTables {
   const levels = load.mode === 64 ? 4 : 3
   const mappings = options.paging ? load.mappings : []
   const plan = (pfn: number, end: Paddr) => new LinearTables(levels, pfn, end, mappings, { user: options.ring === 3 })
-  // The tables lie in what they map, so that there may have to be a few more of them.
+  // The tables lie in the memory that they map, so a few more tables may be needed.
   const own = alignUp(plan(0, placement.end).count * PAGE_SIZE, LARGE_PAGE_SIZE)
   const { count } = plan(0, alignUp(placement.end, LARGE_PAGE_SIZE) + own)
   const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }

@@ -2,14 +2,15 @@
  * loadSegments: a kernel's segments into guest memory, without copying them.
  *
  * Source: the System V ABI, chapter 5; Xen's elf_load_binary does the same in the same order.
- * Gotcha: in file order: a later segment covers an earlier one, its bss included. Symbols, if wanted, come last.
+ * Gotcha: segments load in file order: a later segment covers an earlier one, its bss included. Symbols, if wanted,
+ * come last.
  */
 import type { GuestMemory } from '../guest/memory.js'
 import type { BsdSymtab } from '../kernel/bsd-symtab.js'
 import { type ElfImage, loadable } from '../kernel/elf.js'
 import type { Paddr } from '../units.js'
 
-/** @param where the guest-physical address of a p_paddr. */
+/** @param where returns the guest-physical address of a p_paddr. */
 export function loadSegments(
   memory: GuestMemory,
   { elf, symtab }: { readonly elf: ElfImage; readonly symtab?: BsdSymtab },

@@ -2,7 +2,7 @@
  * Modules: ramdisks with their command lines, and the package that start_info can point to instead of a single one.
  *
  * Source: xen/include/public/xen.h, SIF_MULTIBOOT_MOD and struct xen_multiboot_mod_list.
- * Gotcha: everything in a package is counted from its own first byte, so that a guest can rebase it wherever it lies.
+ * Gotcha: every offset in a package counts from its own first byte, so that a guest can rebase it at any address.
  */
 import { XenMultibootModList } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
@@ -16,7 +16,7 @@ export interface Module {
   readonly cmdline?: string
 }
 
-/** What becomes one region: pieces at offsets in it, and the bytes they take together. */
+/** The content of one region: pieces at offsets in it, and their total size in bytes. */
 export interface ModuleRegion {
   readonly name: string
   readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
@@ -26,8 +26,8 @@ export interface ModuleRegion {
 const U32_MAX = 0xffffffff
 
 /**
- * A multiboot module package: the list, the command lines, then each module on a page of its own.
- * @throws DomainBuilderError `does-not-fit` when it is longer than its 32-bit offsets can say.
+ * Returns a multiboot module package: the list, the command lines, then each module on a separate page.
+ * @throws DomainBuilderError `does-not-fit` when it is longer than its 32-bit offsets allow.
  */
 export function multibootPackage(modules: readonly Module[]): ModuleRegion {
   const listBytes = (modules.length + 1) * XenMultibootModList.size
@@ -61,7 +61,7 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
   return { name: 'modules', pieces, length: end }
 }
 
-/** Each module a region of its own; start_info has room for the first alone, by tradition the ramdisk. */
+/** Returns a separate region for each module; start_info has room for the first alone, by tradition the ramdisk. */
 export function separateModules(modules: readonly Module[]): ModuleRegion[] {
   return modules.map(({ bytes }, i) => ({
     name: i === 0 ? 'ramdisk' : `module${i}`,

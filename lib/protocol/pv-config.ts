@@ -1,8 +1,8 @@
 /**
- * What a Xen PV guest is given besides the common words, checked.
+ * The configuration of a Xen PV guest, checked.
  *
  * Source: the assignments that a toolstack makes: libxenguest's struct xc_dom_image (the meanings, not the code).
- * Gotcha: a dom0 has neither xenstore nor a console page, so that nothing of the two can be said of it.
+ * Gotcha: a dom0 has neither xenstore nor a console page, so it takes no key for either.
  */
 import { STRING_FEATURES } from '../abi/features.js'
 import { Dom0TextConsole, Dom0VesaConsole, MAX_GUEST_CMDLINE } from '../abi/start-info.js'
@@ -38,7 +38,7 @@ import {
   type Words,
 } from './config-values.js'
 
-/** The screen a dom0 is told of, one of the three; fields as in dom0_vga_console_info. */
+/** The screen described to a dom0, one of the three; fields as in dom0_vga_console_info. */
 export type Dom0Console = OneOf<{
   text_mode_3: Omit<Infer<typeof Dom0TextConsole>, 'video_type'>
   vesa_lfb: Omit<Infer<typeof Dom0VesaConsole>, 'video_type'>
@@ -63,7 +63,7 @@ export type PvConfig = CommonConfig & {
   readonly vmemranges?: readonly Range<Paddr>[]
   /** SIF_* bits to add to start_info.flags. */
   readonly flags?: number
-  /** Default: the frame after the guest's highest; of a p2m that is a function, the last that there can be. */
+  /** Default: the frame after the guest's highest; for a p2m that is a function, the last possible frame. */
   readonly sharedInfoMfn?: Mfn
   /** All modules as one package that start_info points to (SIF_MULTIBOOT_MOD), instead of the first alone. */
   readonly multibootModules?: boolean
@@ -82,7 +82,7 @@ export type PvConfig = CommonConfig & {
         readonly consoleDomid?: number
       }
     | {
-        /** The guest is the hardware domain: no xenstore or console page, and behind start_info the console it is told of. */
+        /** The guest is the hardware domain: no xenstore or console page; its console block follows start_info. */
         readonly dom0?: { readonly console?: Dom0Console }
         readonly purpose?: Exclude<Purpose, 'restore'>
         readonly storeEvtchn?: never
@@ -108,13 +108,13 @@ export const PV_KEYS = keysOf<PvKey>({
   lowMfn: true,
 })
 
-/** The same, checked, with its defaults filled; what only some guests need stays undefined. */
+/** The checked configuration, with defaults filled in; values that only some guests need stay undefined. */
 export interface PvOptions extends CommonOptions {
   readonly type: 'pv'
   readonly purpose: Purpose
-  /** Bits of XENFEAT that are asked of the kernel. */
+  /** Bits of XENFEAT that the kernel must support. */
   readonly features: number
-  /** The frames that the guest has. */
+  /** The frames of the guest. */
   readonly frames: readonly Range<Pfn>[]
   readonly p2m: P2m
   readonly flags: number
@@ -182,7 +182,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
   }
 }
 
-/** The bits of the features. A kernel's string may have names of a later Xen; in a caller's, such a name is a slip. */
+/** Returns the features as bits. A kernel's string may have names of a later Xen; in a caller's they are an error. */
 function checkFeatures(features: unknown): number {
   const text = checkedText(features, 'features')
   const names = text.split('|').map((name) => name.replace(/^!/, ''))
@@ -191,7 +191,7 @@ function checkFeatures(features: unknown): number {
   throw badConfig('features has a name that nobody knows', STRING_FEATURES.join('|'), `'${clip(unknown)}'`)
 }
 
-/** The guest's frames: one block, or the ranges asked for. */
+/** Returns the guest's frames: one block, or the ranges asked for. */
 function checkFrames(memory: number, vmemranges: unknown): readonly Range<Pfn>[] {
   if (vmemranges === undefined) return [{ start: 0, end: pfnOf(memory) }]
   const ranges = checkedRanges(vmemranges, 'vmemranges', checkedPageRange)
@@ -208,7 +208,7 @@ function checkFrames(memory: number, vmemranges: unknown): readonly Range<Pfn>[]
 
 const P2M_KINDS = ['offset', 'table', 'ranges', 'function'] as const
 
-/** A p2m of the right shape; makeP2m looks at its frames. */
+/** Returns a p2m of a valid shape; makeP2m checks its frames. */
 function checkP2m(p2m: unknown, pages: number): P2mSpec {
   if (p2m === 'identity') return p2m
   if (typeof p2m !== 'object') {
@@ -239,7 +239,7 @@ function checkP2mRange(range: unknown): P2mRange {
   }
 }
 
-/** The one key of an object that may have only one of them. */
+/** Returns the one key of an object that may have only one of them. */
 function requireOne<K extends string>(given: Words<K>, keys: readonly K[], what: string): K {
   const [key, ...others] = keys.filter((one) => given[one] !== undefined)
   if (key !== undefined && others.length === 0) return key
@@ -259,7 +259,7 @@ function checkConsole(console: unknown): Dom0Console {
   return kind === 'vesa_lfb' ? { vesa_lfb: screen } : { efi_lfb: screen }
 }
 
-/** The fields of a screen, each a number that fits its own. */
+/** Returns the fields of a screen, each a number that fits its field. */
 function checkScreen<T>(screen: unknown, what: string, struct: Struct<T>): Omit<T, 'video_type'> {
   const names = struct.fieldNames.filter((name) => name !== 'video_type')
   const given = checkedObject(screen, what, names)

@@ -1,9 +1,9 @@
 /**
- * What a PVH guest finds at its first instruction: hvm_start_info with its lists, and the registers.
+ * The state of a PVH guest at its first instruction: hvm_start_info with its lists, and the registers.
  *
  * Source: docs/misc/pvh.pandoc (the machine state); xen/include/public/arch-x86/hvm/start_info.h.
- * Gotcha: segments are flat whatever the selectors say: no GDT is promised, and a kernel that reloads one before it has
- * a GDT of its own is broken.
+ * Gotcha: segments are flat with any selectors: no GDT is promised. A kernel that reloads a selector before it has set
+ * up a GDT is broken.
  */
 
 import {
@@ -32,7 +32,7 @@ import { logBoot } from '../log.js'
 import { alignUp, hex, type Paddr } from '../units.js'
 import type { PvhPlatform } from './pvh-platform.js'
 
-/** A module where it was placed. */
+/** A module that was placed. */
 export interface PlacedModule {
   readonly paddr: Paddr
   readonly size: number
@@ -44,14 +44,14 @@ export interface StartInfoContent {
   readonly cmdline: string
   readonly modules: readonly PlacedModule[]
   readonly memmap: readonly MapEntry[]
-  /** 0 where there are no tables. */
+  /** 0 without ACPI tables. */
   readonly rsdp: Paddr
 }
 
-/** Lists lie on multiples of this: they hold u64. */
+/** Lists lie at multiples of this: they hold u64. */
 const LIST_ALIGN = 8
 
-/** Offsets of everything, from hvm_start_info on; -1 for what is not there. */
+/** Returns the offsets of all parts, from hvm_start_info on; -1 for an absent part. */
 function layOut({ version, cmdline, modules, memmap }: StartInfoContent) {
   let end = version === 0 ? HVM_START_INFO_V0_SIZE : HvmStartInfo.size
   const take = (bytes: number, align = 1): number => {
@@ -60,7 +60,7 @@ function layOut({ version, cmdline, modules, memmap }: StartInfoContent) {
     end = at + bytes
     return at
   }
-  // An empty text needs no address; any other takes its NUL with it.
+  // An empty text needs no address; any other includes its NUL.
   const textBytes = (text: string) => (text === '' ? 0 : utf8Length(text) + 1)
   const cmdlineAt = take(textBytes(cmdline))
   const modlistAt = take(modules.length * HvmModlistEntry.size, LIST_ALIGN)
@@ -69,10 +69,10 @@ function layOut({ version, cmdline, modules, memmap }: StartInfoContent) {
   return { cmdlineAt, modlistAt, moduleCmdlinesAt, memmapAt, end }
 }
 
-/** Bytes of hvm_start_info and what it points to, which do not depend on any address in it. */
+/** Returns the size in bytes of hvm_start_info and all that it points to, which no address in them changes. */
 export const startInfoBytes = (content: StartInfoContent): number => layOut(content).end
 
-/** hvm_start_info, its command line, modules and memory map: one block. @param base where it will lie. */
+/** Returns one block of hvm_start_info, its command line, modules and memory map. @param base where it will lie. */
 export function hvmStartInfo(content: StartInfoContent, base: Paddr): Uint8Array {
   const { version, cmdline, modules, memmap, rsdp } = content
   const { cmdlineAt, modlistAt, moduleCmdlinesAt, memmapAt, end } = layOut(content)
@@ -114,10 +114,10 @@ export function hvmStartInfo(content: StartInfoContent, base: Paddr): Uint8Array
   return out
 }
 
-/** Xen enters with null selectors; a VMM has a GDT, and its ROM needs to know which entry is which. */
+/** Xen enters with null selectors; a VMM has a GDT, and its ROM needs to know the purpose of each entry. */
 const SELECTORS = { xen: { code: 0, data: 0, task: 0 }, pc: { code: 0x10, data: 0x18, task: 0x20 } } as const
 
-/** Vcpu 0 at PHYS32_ENTRY; the others wait, all zero, until the guest starts them. */
+/** Returns vcpu 0 at PHYS32_ENTRY; the others wait, all zero, until the guest starts them. */
 export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform: PvhPlatform): Vcpu[] {
   const { code, data, task } = SELECTORS[platform]
   const flat = (selector: number, attributes: number): SegmentState => ({
@@ -140,7 +140,7 @@ export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform
       gs: unset,
     },
     tr: { selector: task, descriptor: { base: 0n, limit: TSS32_LIMIT, attributes: TSS32_BUSY } },
-    // ET cannot be cleared on any processor that runs this.
+    // ET cannot be cleared on any processor that runs this code.
     cr0: BigInt(CR0_PE | CR0_ET),
     dr6: BigInt(DR6_RESET),
     dr7: BigInt(DR7_RESET),

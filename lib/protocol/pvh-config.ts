@@ -1,8 +1,8 @@
 /**
- * What a PVH guest is given besides the common words, checked.
+ * The configuration of a PVH guest, checked.
  *
- * Source: docs/misc/pvh.pandoc; the words are the command line's.
- * Gotcha: the platform decides what else is in the machine: Xen's has special pages and no I/O APIC, a VMM's is a PC.
+ * Source: docs/misc/pvh.pandoc; the keys are the command line's options.
+ * Gotcha: the platform decides the rest of the machine: Xen's has special pages and no I/O APIC, a VMM's is a PC.
  */
 import { ACPI_PROFILES, type AcpiProfile } from '../guest/acpi.js'
 import type { MemoryMap } from '../guest/memory-map.js'
@@ -31,11 +31,11 @@ import { PVH_PLATFORMS, type PvhPlatform, platformMap } from './pvh-platform.js'
  */
 export type PvhConfig = CommonConfig & {
   readonly type: 'pvh'
-  /** Default: what the platform has. `none`: no tables, and a guest that finds one vcpu. */
+  /** Default: the profile of the platform. `none`: no tables, so the guest finds one vcpu. */
   readonly acpi?: AcpiProfile | 'none'
   /** Version of hvm_start_info. 0 has no memory map. Default 1. */
   readonly startInfoVersion?: 0 | 1
-  /** Where the kernel is loaded, if its PHYS32_RELOC allows. Default: where it is linked, or the next address that will do. */
+  /** The load address, if PHYS32_RELOC allows it. Default: the link address, or the next one that is allowed. */
   readonly loadAddress?: Paddr
   /** Physical ranges that the guest is told to leave alone, at most 1024; nothing is placed there. */
   readonly reserve?: readonly Range<Paddr>[]
@@ -56,7 +56,7 @@ export const PVH_KEYS = keysOf<PvhKey>({
   reserve: true,
 })
 
-/** The same, checked, with its defaults filled; what stays open is undefined. */
+/** The checked configuration, with defaults filled in; values to be chosen later are undefined. */
 export interface PvhOptions extends CommonOptions {
   readonly type: 'pvh'
   readonly purpose: Purpose
@@ -64,7 +64,7 @@ export interface PvhOptions extends CommonOptions {
   readonly acpi: AcpiProfile | 'none'
   readonly startInfoVersion: 0 | 1
   readonly loadAddress: Paddr | undefined
-  /** The machine's memory, without what is reserved. */
+  /** The machine's memory, without the reserved ranges. */
   readonly map: MemoryMap
 }
 

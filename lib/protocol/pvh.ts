@@ -31,12 +31,12 @@ import {
   withReserved,
 } from './pvh-platform.js'
 
-/** Nothing lies in page 0: address 0 means that there is none. */
+/** Nothing lies in page 0: address 0 means absent. */
 const REACHABLE: Range<Paddr> = { start: PAGE_SIZE, end: 2 ** 32 }
 
 /**
- * Builds a PVH guest: everything is placed, and nothing is copied but what is made here.
- * @throws DomainBuilderError when the kernel is no PVH kernel, or the guest cannot be laid out as asked.
+ * Builds a PVH guest: everything is placed, and only generated parts are copied.
+ * @throws DomainBuilderError when the kernel is not a PVH kernel, or the guest cannot be laid out as asked.
  */
 export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
   const pvh = pvhKernel(kernel)
@@ -57,7 +57,8 @@ export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
   })
   const infoBytes = startInfoBytes(contentWith(options.modules.map((module) => placed(0, module))))
   const placeInfo = () => placeStartInfo(placement, kernelEnd, infoBytes, !isXen)
-  // MOD_START_PFN means nothing without page tables; Xen's builder puts the ramdisk of such a kernel last all the same.
+  // MOD_START_PFN has no meaning without page tables; Xen's builder puts the ramdisk of such a kernel last all the
+  // same.
   const first = pvh.params.modStartPfn ? placeInfo() : undefined
   const modules = options.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
   const startInfo = first ?? placeInfo()
@@ -98,8 +99,8 @@ export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
 }
 
 /**
- * Places the image where it is linked, where it is asked for, or, if its PHYS32_RELOC allows, at the lowest address that
- * will do. Returns how far it was moved.
+ * Places the image at its link address, at the address asked for, or, if its PHYS32_RELOC allows, at the lowest free
+ * address. Returns the distance it was moved.
  */
 function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress }: PvhOptions): number {
   const { image, reloc } = pvh
@@ -137,7 +138,7 @@ function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>): void
   })
 }
 
-/** What PHYS32_RELOC would allow instead, or undefined where it allows it. */
+/** Returns a description of what PHYS32_RELOC would allow instead, or undefined where it allows the range. */
 function whatIsAllowed(reloc: PvhKernel['reloc'], link: Paddr, { start, end }: Range<Paddr>): string | undefined {
   if (!reloc) return `${hex(link)}, since it has no PHYS32_RELOC note`
   if (start % reloc.align !== 0) return `a multiple of ${hex(reloc.align)}, by its PHYS32_RELOC note`
@@ -145,7 +146,7 @@ function whatIsAllowed(reloc: PvhKernel['reloc'], link: Paddr, { start, end }: R
   return inside ? undefined : `within ${showRange(reloc.within)}, by its PHYS32_RELOC note`
 }
 
-/** Behind the kernel, as Xen's builder has it; where there is no room, wherever there is. */
+/** Places a part after the kernel, as Xen's builder does; where there is no room, anywhere below 4 GiB. */
 function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes: number): Paddr {
   const where = { align: PAGE_SIZE, from: 'bottom' } as const
   const behind = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
@@ -154,8 +155,8 @@ function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes:
 }
 
 /**
- * Where Xen's builder has it, or below 640 KiB, as all VMMs do. Nearer than a large ramdisk's end it must be in any case:
- * a 32-bit Linux reads it by first tables that map little behind its image.
+ * Places start_info as Xen's builder does, or below 640 KiB, as all VMMs do. It must never follow a large ramdisk: a
+ * 32-bit Linux reads it through first tables that map little after its image.
  */
 function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, low: boolean): Paddr {
   const where = { within: { start: REACHABLE.start, end: LOW_HOLE.start }, align: PAGE_SIZE, from: 'bottom' } as const
@@ -169,7 +170,7 @@ function placeModule(placement: Placement, kernelEnd: Paddr, module: Module, i: 
 
 const placed = (paddr: Paddr, { bytes, cmdline = '' }: Module): PlacedModule => ({ paddr, size: bytes.length, cmdline })
 
-/** Xen's tables lie in its hole; a VMM's guest has them in its own memory, which it is told of. */
+/** Xen's tables lie in its hole; a VMM's guest has them in its memory, in a range it is told of. */
 function placeAcpi(placement: Placement, kernelEnd: Paddr, { acpi, platform }: PvhOptions, vcpus: number) {
   if (acpi === 'none') return undefined
   const length = acpiBytes(acpi, vcpus)

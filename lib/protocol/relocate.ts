@@ -1,11 +1,11 @@
 /**
- * relocate: a vmlinux moved by its relocation table, as its own decompressor would move it. The virtual distance is
- * patched in; the physical one is only where the result is put, and the two need not be the same.
+ * relocate: a vmlinux moved by its relocation table, as its own decompressor would move it. Only the virtual distance
+ * is patched in. The physical distance is where the result is put, and the two may differ.
  *
  * Source: Linux arch/x86/boot/compressed/misc.c (handle_relocations) and arch/x86/tools/relocs.c, read for the meaning
- * of the three lists; confirmed by booting what was relocated.
- * Gotcha: the table names link addresses of the one linear mapping that the kernel is linked at. A segment whose p_vaddr
- * lies elsewhere (per-cpu data at 0) is patched through its place in that mapping, by its p_paddr.
+ * of the three lists; confirmed by booting relocated kernels.
+ * Gotcha: the table holds link addresses of the one linear mapping that the kernel is linked at. A segment with another
+ * p_vaddr (per-cpu data at 0) is patched through its place in that mapping, by its p_paddr.
  */
 import { DomainBuilderError } from '../errors.js'
 import { type ElfImage, loadable, type Segment, segmentBytes } from '../kernel/elf.js'
@@ -15,15 +15,15 @@ import { hex, showRanges } from '../units.js'
 /** A loadable segment and the bytes to load for it. */
 export interface SegmentImage {
   readonly segment: Segment
-  /** A view of the file, or a patched copy where the table named anything in it. */
+  /** A view of the file, or a patched copy where the table refers to it. */
   readonly bytes: Uint8Array
 }
 
-/** The loadable segments as the file has them. */
+/** Returns the loadable segments as the file has them. */
 export const segmentImages = (elf: ElfImage): SegmentImage[] =>
   loadable(elf).map((segment) => ({ segment, bytes: segmentBytes(elf, segment) }))
 
-/** Where addresses of a class end: a patched word must stay a valid one. */
+/** The ends of each class's addresses: a patched word must stay a valid address. */
 const LIMITS = {
   32: { min: 0, max: 0xffffffff },
   // A 32-bit word of a 64-bit kernel is sign-extended: the top two gigabytes.
@@ -37,9 +37,10 @@ interface Target {
 }
 
 /**
- * The segments of a kernel whose virtual addresses are to be `distance` further up. The file's bytes do not change.
- * @throws DomainBuilderError `wrong-layout` when the table names what is no part of the file, `does-not-fit` when an
- * address would leave the range that the kernel's code can express.
+ * Returns the segments of a kernel whose virtual addresses are to be `distance` further up. The file's bytes do not
+ * change.
+ * @throws DomainBuilderError `wrong-layout` when the table refers to bytes outside the file, `does-not-fit` when an
+ *   address would leave the range that the kernel's code can express.
  */
 export function relocate(elf: ElfImage, relocs: Relocs, distance: bigint): SegmentImage[] {
   const images = segmentImages(elf)
@@ -65,7 +66,7 @@ export function relocate(elf: ElfImage, relocs: Relocs, distance: bigint): Segme
   return writer.result()
 }
 
-/** The image as a whole must stay where its 32-bit words can say. */
+/** The whole image must stay in the range of its 32-bit words. */
 function checkRange(elf: ElfImage, base: bigint, distance: bigint): void {
   const { min, max } = LIMITS[elf.class]
   const signed = (value: bigint): bigint => (elf.class === 64 ? BigInt.asIntN(64, value) : value)
@@ -81,7 +82,7 @@ function checkRange(elf: ElfImage, base: bigint, distance: bigint): void {
   }
 }
 
-/** A distance with its sign. */
+/** Returns a distance with its sign. */
 export const showDistance = (distance: bigint): string => (distance < 0n ? `-${hex(-distance)}` : hex(distance))
 
 /** Patches words by link address; copies a segment when the first of its words is patched. */
@@ -107,7 +108,7 @@ class Patcher {
     let start = 0
     let room = 0
     for (const entry of list) {
-      // Within a segment plain numbers do: the distance from its start is small, whatever its address.
+      // Within a segment plain numbers suffice: the distance from its start is small, even if its address is large.
       let at = entry - start
       if (target === undefined || at < 0 || at + size > room) {
         const address = linkAddress(entry, this.#elf.class)

@@ -1,10 +1,11 @@
 /**
- * A kernel that runs at 0x100000 and nowhere else, where that is taken: loaded higher up, with a hook right behind it that
- * is entered in the kernel's stead, moves the image down and goes on there.
+ * A hook for a kernel that runs only at 0x100000, where that range is reserved. The kernel is loaded higher up, with
+ * the hook right after it. The hook is entered in the kernel's place, moves the image down and jumps to it.
  *
- * Source: Linux Documentation/arch/x86/boot.rst, "Advanced Boot Loader Hooks", "code32_start" (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: a kernel reads code32_start to learn where it is (memtest86+ does), so the hook writes the address back before
- * it jumps: the kernel must not find out that there was a hook.
+ * Source: Linux Documentation/arch/x86/boot.rst, "Advanced Boot Loader Hooks", "code32_start"
+ * (https://docs.kernel.org/arch/x86/boot.html).
+ * Gotcha: a kernel reads code32_start to learn its address (memtest86+ does), so the hook writes the address back
+ * before it jumps. The kernel must not notice the hook.
  */
 import { BOOT_DS, LOAD_HIGH_ADDRESS, SETUP_HEADER_OFFSET, SetupHeader } from '../abi/boot-params.js'
 import { mem, registers } from '../asm/assembler.js'
@@ -18,10 +19,10 @@ import type { Placement } from './linux-placement.js'
 
 const { eax, ebx, ecx, edx, esi, edi } = registers
 
-/** Where such an image is loaded at the lowest: what lives at 0x100000 has a megabyte. */
+/** The lowest load address of such an image: the reserved range at 0x100000 has a megabyte. */
 const HOOKED_ADDRESS = 0x200000
 
-/** What a hook moves; `to` is below `from`, and the two may overlap. */
+/** The bytes that a hook moves; `to` is below `from`, and the two may overlap. */
 export interface HookMove {
   readonly from: Paddr
   readonly to: Paddr
@@ -29,8 +30,8 @@ export interface HookMove {
 }
 
 /**
- * The hook's code: 32-bit, flat, for the address it lies at. Keeps %esp, %ebp, %esi and %edi; %ebx is 0 afterwards, as
- * the 32-bit entry has it. Needs no stack.
+ * Returns the hook's code: 32-bit, flat, for the address it lies at. It keeps %esp, %ebp, %esi and %edi; %ebx is 0
+ * afterwards, as at the 32-bit entry. It needs no stack.
  */
 export function hookCode(at: Paddr, { from, to, bytes }: HookMove): Uint8Array {
   const a = new SystemAssembler(at, 32)
@@ -42,7 +43,7 @@ export function hookCode(at: Paddr, { from, to, bytes }: HookMove): Uint8Array {
   a.mov(esi, from)
   a.mov(edi, to)
   a.mov(ecx, bytes)
-  // Downwards, so that what overlaps is read before it is written.
+  // Copies from the low end up: overlapping bytes are read before they are written.
   a.cld()
   a.repMovsb()
   a.mov(esi, ebx)
@@ -54,14 +55,14 @@ export function hookCode(at: Paddr, { from, to, bytes }: HookMove): Uint8Array {
   return a.assemble()
 }
 
-/** Where a hooked image lies, and its hook. */
+/** The places of a hooked image and its hook. */
 export interface Hooked {
   readonly address: Paddr
   readonly hook: Paddr
   readonly code: Uint8Array
 }
 
-/** The reserved range that keeps a kernel which cannot move from being loaded where it runs. */
+/** Returns the reserved range that keeps an immovable kernel from being loaded where it runs. */
 export function takenBy({ reloc, code }: LinuxImage, placement: Placement): Range<Paddr> | undefined {
   if (reloc !== undefined) return undefined
   return placement.map.reserved.find((range) => overlaps(range, destinationOf(code)))
@@ -73,10 +74,10 @@ const destinationOf = (code: Uint8Array): Range<Paddr> => ({
 })
 
 /**
- * Places the image, its hook, and keeps what it will be moved to and run in from everything else. What was reserved where
- * the image will be is overwritten when the guest starts, and not before.
+ * Places the image and its hook, and reserves the memory that the image will be moved to and run in. A reserved range
+ * at the destination is overwritten when the guest starts, and not before.
  * @throws DomainBuilderError `does-not-fit` for a kernel that no hook can stop on its way, or without room; `overlap`
- * where the kernel would run into memory that is reserved for another reason.
+ *   where the kernel would run into memory that is reserved for another reason.
  */
 export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: Placement): Hooked {
   const { code, header, runsAt, initSize = 0 } = image
@@ -88,7 +89,7 @@ export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: P
       { expected: `${showRange(destination)} free`, found: `${showRange(taken)} reserved` },
     )
   }
-  // What it runs in elsewhere comes first: the image itself may go wherever there is room.
+  // A separate run-time range comes first: the image itself may go anywhere with room.
   const running = { start: runsAt, end: runsAt + initSize }
   const apart = running.start > destination.end
   if (apart) placement.at('kernel init_size', running.start, initSize)

@@ -1,8 +1,8 @@
 /**
- * What a PV guest finds at its first instruction: start_info, shared_info, vcpu registers.
+ * The state of a PV guest at its first instruction: start_info, shared_info, vcpu registers.
  *
  * Source: xen/include/public/xen.h (start_info, shared_info), arch-x86/xen-x86_{32,64}.h (selectors, cr3).
- * Gotcha: %rsi holds start_info's virtual address, but everything it says about frames is machine frames.
+ * Gotcha: %rsi holds start_info's virtual address, but the frames in start_info are machine frames.
  */
 import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import {
@@ -45,11 +45,11 @@ export interface PvAssignments {
   readonly sharedInfoMfn: number
   readonly flags: number
   readonly cmdline: string
-  /** The console block of a dom0, empty where there is none to tell of; absent for a domU. */
+  /** The console block of a dom0, empty without a console; absent for a domU. */
   readonly dom0Console?: Uint8Array
 }
 
-/** The bytes of start_info. */
+/** Returns the bytes of start_info. */
 export function pvStartInfo(
   abi: PvAbi,
   layout: PvLayout,
@@ -85,13 +85,13 @@ export function pvStartInfo(
   return withConsole(abi, encode(abi, fields), given.dom0Console)
 }
 
-/** Bytes of a module; whole pages where libxenguest says so, which is where it is not mapped. Xen's dom0 builder does not. */
+/** Returns a module's length in bytes: libxenguest uses whole pages if it is unmapped, Xen's dom0 builder does not. */
 function moduleLength(module: Region | undefined, wholePages: boolean): number {
   if (!module) return 0
   return wholePages ? module.pages * PAGE_SIZE : (module.bytes ?? module.pages * PAGE_SIZE)
 }
 
-/** Puts a dom0's console block behind start_info, on its page, and says where it is. */
+/** Puts a dom0's console block after start_info, on its page, and sets its offset and size. */
 function withConsole(abi: PvAbi, startInfo: Uint8Array, block: Uint8Array | undefined): Uint8Array {
   if (!block?.length) return startInfo
   const page = new Uint8Array(startInfo.length + block.length)
@@ -102,7 +102,7 @@ function withConsole(abi: PvAbi, startInfo: Uint8Array, block: Uint8Array | unde
   return page
 }
 
-/** The console block of a dom0. */
+/** Returns the console block of a dom0. */
 export function dom0ConsoleBlock(console: Dom0Console | undefined): Uint8Array {
   if (console === undefined) return new Uint8Array(0)
   if (console.text_mode_3 !== undefined)
@@ -114,7 +114,7 @@ export function dom0ConsoleBlock(console: Dom0Console | undefined): Uint8Array {
 
 function encode(abi: PvAbi, fields: StartInfo64Fields): Uint8Array {
   if (abi === 'x86_64') return StartInfo64.encode(fields)
-  // A 32-bit start_info keeps the low half of whatever is wider; only shared_info above 4 GiB loses anything.
+  // A 32-bit start_info keeps the low half of wider values; only shared_info above 4 GiB loses bits.
   const narrowed = Object.entries(fields).map(([name, value]) => [
     name,
     typeof value === 'bigint' ? Number(BigInt.asUintN(32, value)) : value,
@@ -122,7 +122,7 @@ function encode(abi: PvAbi, fields: StartInfo64Fields): Uint8Array {
   return StartInfo32.encode(Object.fromEntries(narrowed) as StartInfo32Fields)
 }
 
-/** The page of shared_info: zero, but that no vcpu takes event upcalls until the guest unmasks them. */
+/** Returns the page of shared_info: zero, except that event upcalls of all vcpus are masked; the guest unmasks them. */
 export function sharedInfoPage(abi: PvAbi): Uint8Array {
   const SharedInfo = abi === 'x86_64' ? SharedInfo64 : SharedInfo32
   const zero = SharedInfo.decode(new Uint8Array(SharedInfo.size))
@@ -132,7 +132,7 @@ export function sharedInfoPage(abi: PvAbi): Uint8Array {
   return page
 }
 
-/** Vcpu 0 at its first instruction; the others wait, all zero, until the guest starts them. */
+/** Returns vcpu 0 at its first instruction; the others wait, all zero, until the guest starts them. */
 export function pvVcpus(pv: PvKernel, layout: PvLayout, p2m: P2m, count: number): Vcpu[] {
   const cr3Mfn = mfnOf(p2m, layout.tables.top, 'top page table')
   const is64 = pv.abi === 'x86_64'

@@ -1,9 +1,9 @@
 /**
- * Where a PV guest's parts go: the start-of-day memory layout, step by step.
+ * The places of a PV guest's parts: the start-of-day memory layout, step by step.
  *
  * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the rules for the end of the mapping and for INIT_P2M
  * were confirmed byte for byte against libxenguest.
- * Gotcha: the page tables must map themselves, so how many there are is found by trying; see mapFirst().
+ * Gotcha: the page tables must map themselves, so their number is found by trying; see mapFirst().
  */
 import { DomainBuilderError } from '../errors.js'
 import { Allocator, type LinearRegion, type Region } from '../guest/allocator.js'
@@ -14,20 +14,20 @@ import type { PvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { ModuleRegion } from './modules.js'
 
-/** Room that the initial mapping leaves behind its last page: 512 KiB and the boot stack. */
+/** The room that the initial mapping leaves after its last page: 512 KiB and the boot stack. */
 const SPARE_PAGES = (512 * 1024) / PAGE_SIZE + 1
 /** The initial mapping ends at a multiple of this. */
 const MAPPING_ALIGN = 4n << 20n
 
-/** Where everything went. */
+/** The places of all parts. */
 export interface PvLayout {
   readonly regions: readonly Region[]
   readonly kernel: LinearRegion
-  /** Where each module, or the package of them, lies. start_info tells of the first. */
+  /** The regions of the modules, or of their package. start_info tells of the first. */
   readonly modules: readonly Region[]
-  /** The modules are not mapped: start_info names the first by pfn. */
+  /** Whether the modules are not mapped: start_info then names the first by pfn. */
   readonly modulesUnmapped: boolean
-  /** vaddr is where the initial page tables map the list. */
+  /** vaddr is the address where the initial page tables map the list. */
   readonly p2m: Region
   /** Data and tables at INIT_P2M, where the kernel asks for that. */
   readonly initP2mPages?: number
@@ -93,8 +93,8 @@ export function layOut(
 }
 
 /**
- * Maps everything from virtBase to a 4 MiB boundary that leaves room for the tables themselves and 512 KiB more.
- * More tables may push the end over the next boundary, which may take more tables: tried until it holds.
+ * Maps everything from virtBase to a 4 MiB boundary that leaves room for the tables themselves and 512 KiB more. More
+ * tables may push the end over the next boundary, which may need more tables. The count is raised until it is enough.
  */
 function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr {
   const vpn = vpnOf(pv.virtBase, tables.paging)
@@ -118,7 +118,7 @@ function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr
   }
 }
 
-/** With memory in several ranges, nothing we place may reach into a hole between them. */
+/** With memory in several ranges, no placed region may reach into a hole between them. */
 function requirePresent(memory: GuestMemory, regions: readonly Region[]): void {
   for (const { name, pfn, pages } of regions) {
     const outside = name !== 'pad' && firstAbsent(memory, pfn, pages)

@@ -3,7 +3,7 @@
  *
  * Source: xen/include/public/xen.h, "Start-of-day memory layout"; docs/misc/x86-xenpv-bootloader.pandoc; every rule
  * confirmed byte for byte against libxenguest.
- * Gotcha: a segment lands where its p_paddr says, and nothing looks at p_vaddr: that is p != v.
+ * Gotcha: a segment is loaded at its p_paddr, and p_vaddr is ignored: the two may differ.
  */
 import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
 import {
@@ -30,8 +30,8 @@ import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv
 import { layOut, type PvLayout } from './xen-pv-layout.js'
 
 /**
- * Builds a PV guest: everything is placed, nothing is copied, and what can be computed is made when it is read.
- * @throws DomainBuilderError when the kernel is no PV kernel, or the guest cannot be laid out as asked.
+ * Builds a PV guest: everything is placed, nothing is copied, and computed parts are generated when they are read.
+ * @throws DomainBuilderError when the kernel is not a PV kernel, or the guest cannot be laid out as asked.
  */
 export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   const dom0 = options.dom0 !== undefined
@@ -92,7 +92,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   }
 }
 
-/** A kernel that lists what it supports in a note, and not dom0 among it, cannot be dom0: Xen's rule. */
+/** A kernel with a note of its supported features, without dom0 among them, cannot be dom0: Xen's rule. */
 function requireDom0(kernel: Kernel, pv: PvKernel): void {
   const lists = kernel.notes.some(({ isXen, name }) => isXen && name === 'SUPPORTED_FEATURES')
   if (!lists || (pv.params.supported >>> XENFEAT.dom0) & 1) return
@@ -102,7 +102,7 @@ function requireDom0(kernel: Kernel, pv: PvKernel): void {
   })
 }
 
-/** start_info.flags: the caller's, and what this build makes true. */
+/** Returns start_info.flags: the caller's bits, and those of this build. */
 function startFlags({ flags, dom0, multibootModules }: PvOptions, layout: PvLayout): number {
   const who = dom0 ? SIF_PRIVILEGED | SIF_INITDOMAIN : SIF_VIRT_P2M_4TOOLS
   const modules = (layout.modulesUnmapped ? SIF_MOD_START_PFN : 0) | (multibootModules ? SIF_MULTIBOOT_MOD : 0)
@@ -116,7 +116,7 @@ function grants({ consoleDomid, storeDomid }: PvOptions, layout: PvLayout, p2m: 
   return [...entry(0, layout.console, consoleDomid), ...entry(1, layout.xenstore, storeDomid)]
 }
 
-/** Where a HYPERCALL_PAGE note points must be memory, whether or not it is to be filled. */
+/** A HYPERCALL_PAGE note must point to memory, whether or not the page is to be filled. */
 function hypercallPagePfn(memory: GuestMemory, pv: PvKernel, p2m: P2m): Pfn | undefined {
   const vaddr = pv.params.hypercallPage
   if (vaddr === undefined) return undefined
@@ -130,7 +130,7 @@ function hypercallPagePfn(memory: GuestMemory, pv: PvKernel, p2m: P2m): Pfn | un
   return pfn
 }
 
-/** What is asked for and what the kernel requires: the kernel must support all of it. */
+/** Returns the features asked for and those the kernel requires: the kernel must support all of them. */
 function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   const { supported, required } = pv.params
   const active = asked | required
@@ -147,7 +147,7 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   return names
 }
 
-/** The caller's p2m, with a hole wherever the guest has no memory. */
+/** Returns the caller's p2m, with a hole wherever the guest has no memory. */
 function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
   if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
   return {
@@ -160,7 +160,7 @@ function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
   }
 }
 
-/** What is placed needs machine frames; a hole may only be where nothing is. */
+/** Every placed page needs a machine frame; only unused pages may be holes. */
 function requireFrames(p2m: P2m, regions: readonly Region[]): void {
   if (p2m.distance !== undefined) return
   for (const { name, pfn, pages } of regions) {
@@ -168,7 +168,7 @@ function requireFrames(p2m: P2m, regions: readonly Region[]): void {
   }
 }
 
-/** Gives the top table of a PAE kernel without extended cr3 a frame that its cr3 can name. */
+/** Gives the top table of a PAE kernel without extended cr3 a frame that its cr3 can hold. */
 function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undefined): P2m {
   const { top } = layout.tables
   const mfn = p2m.mfn(top)

@@ -1,15 +1,16 @@
 /**
- * The guest that an xl.cfg describes, as far as a builder builds it.
+ * The guest that an xl.cfg describes, as far as a builder uses it.
  *
  * Source: xl.cfg(5); Xen's tools/xl/xl_parse.c (the meanings, not the code). docs/xl-cfg.md names the differences.
- * Gotcha: a guest without type and builder is a PV guest, as for xl; cmdline, even an empty one, wins over root and extra.
+ * Gotcha: a guest without type and builder is a PV guest, as for xl; cmdline, even an empty one, wins over root and
+ * extra.
  */
 import { closest } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
 import { readSettings, type XlCfgSetting } from './xl-cfg.js'
 import { builderKeys, otherKeys } from './xl-cfg-keys.js'
 
-/** What of a file a builder uses. Paths are as written: xl takes them from the folder it is started in. */
+/** The builder's part of a file. Paths are as written: xl resolves them in the folder it is started in. */
 export interface XlCfgGuest {
   /** Path as the file has it. */
   readonly kernel?: string
@@ -19,26 +20,26 @@ export interface XlCfgGuest {
   readonly config: {
     readonly memory?: number
     readonly maxmem?: number
-    /** Those that the guest may have, maxvcpus. */
+    /** The most vcpus that the guest may have, maxvcpus. */
     readonly vcpus?: number
     readonly cmdline?: string
     readonly name?: string
   } & ({ readonly type: 'pv'; readonly features?: string } | { readonly type: 'pvh' })
   /** Keys that are for xl and not for a builder (disk, vif, on_crash...), sorted. */
   readonly unused: readonly string[]
-  /** Keys that nobody knows, sorted, and the key of xl.cfg that each is close to: xl passes over them in silence. */
+  /** Unknown keys, sorted, each with the closest key of xl.cfg: xl ignores unknown keys silently. */
   readonly unknown: readonly { readonly key: string; readonly meant?: string }[]
-  /** What the file says that comes out otherwise than it looks, a sentence each. */
+  /** Settings whose effect differs from their appearance, one sentence each. */
   readonly warnings: readonly string[]
 }
 
 const MIB = 2 ** 20
 
 /**
- * Reads the text of an xl.cfg into a guest.
+ * Returns the guest that the text of an xl.cfg describes.
  *
- * @throws DomainBuilderError `bad-config` for what `parseXlCfg` refuses, a value of the wrong kind, what xl refuses of these
- *   keys, and guests that start in something else than their kernel: `type = "hvm"`, `pvshim = 1`.
+ * @throws DomainBuilderError `bad-config` for text that `parseXlCfg` refuses, and a value that is of the wrong kind or
+ *   that xl refuses. Also for a guest that does not start in its kernel: `type = "hvm"`, `pvshim = 1`.
  */
 export function readXlCfg(text: string): XlCfgGuest {
   const settings = readSettings(text)
@@ -60,7 +61,7 @@ export function readXlCfg(text: string): XlCfgGuest {
   if (kernel !== undefined && firmware !== undefined) {
     refuse('firmware', 'nothing beside kernel: it names another', `'${firmware}'`)
   }
-  // Looked at even where cmdline wins: a list in its place is refused either way.
+  // Read even where cmdline wins: a list in its place is refused either way.
   const line = rootAndExtra(string('root'), string('extra'))
   const memory = count('memory')
   const maxmem = count('maxmem')
@@ -70,7 +71,7 @@ export function readXlCfg(text: string): XlCfgGuest {
     config: {
       ...(type === 'pv' ? { type, ...defined({ features }) } : { type }),
       ...defined({
-        // As xl has it: what is not said of the one is as much as the other.
+        // As in xl, an absent value of one defaults to the other.
         memory: inBytes(memory ?? maxmem),
         maxmem: inBytes(maxmem),
         vcpus: vcpusOf(count('vcpus'), count('maxvcpus')),
@@ -89,13 +90,13 @@ function rootAndExtra(root: string | undefined, extra: string | undefined): stri
   return root === undefined ? extra : `root=${root}${extra === undefined ? '' : ` ${extra}`}`
 }
 
-/** How many the guest may have; 0 is as good as nothing said. */
+/** Returns the most vcpus that the guest may have; 0 counts as absent. */
 function vcpusOf(vcpus: number | undefined, maxvcpus: number | undefined): number | undefined {
   if (maxvcpus && maxvcpus < (vcpus ?? 0)) refuse('maxvcpus', `at least vcpus, which is ${vcpus}`, `${maxvcpus}`)
   return maxvcpus || vcpus || undefined
 }
 
-/** Unknown keys that get a suggestion: one costs more than reading the key. */
+/** The most unknown keys that get a suggestion: one costs more than reading the key. */
 const SUGGESTED = 100
 
 function sortKeys(keys: readonly string[]): Pick<XlCfgGuest, 'unused' | 'unknown'> {
@@ -158,7 +159,7 @@ function optionalString(settings: ReadonlyMap<string, XlCfgSetting>, key: string
   return value === undefined || typeof value === 'string' ? value : refuse(key, 'one value', 'a list')
 }
 
-/** A number as strtol reads it with base 0: 0x hex, 0 octal, else decimal. */
+/** Returns a number as strtol reads it with base 0: 0x hex, 0 octal, else decimal. */
 function optionalCount(settings: ReadonlyMap<string, XlCfgSetting>, key: string): number | undefined {
   const given = optionalString(settings, key)
   if (given === undefined) return undefined
@@ -170,7 +171,7 @@ function optionalCount(settings: ReadonlyMap<string, XlCfgSetting>, key: string)
 
 type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }
 
-/** Without the keys that have no value. */
+/** Returns the object without the keys that have no value. */
 function defined<T extends object>(values: T): Present<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Present<T>
 }

@@ -1,19 +1,19 @@
 /**
- * The keys of an xl.cfg: those that a builder reads, and those that others read.
+ * The keys of an xl.cfg: those that a builder reads, and those that other programs read.
  *
- * Source: xl.cfg(5); what Xen's tools/xl/xl_parse.c asks a file for (the names, not the code), 4.17 to 4.22.
- * Gotcha: xl passes over a key that it does not know without a word, so a misspelt one is never heard of there.
+ * Source: xl.cfg(5); the keys that Xen's tools/xl/xl_parse.c reads (the names, not the code), 4.17 to 4.22.
+ * Gotcha: xl ignores an unknown key silently, so a misspelt key is never reported there.
  */
 import { lazy } from '../lazy.js'
 
-/** Keys that the guest's first instant is made of, or that say where it is to come from. */
+/** Keys that decide the guest's first instant, or the source of its kernel. */
 export const builderKeys = lazy(() =>
   words(`
   kernel ramdisk cmdline root extra memory maxmem vcpus maxvcpus type builder name features bootloader firmware pvshim
 `),
 )
 
-/** Keys for xl, its device model and the hypervisor: nothing that is in memory or registers at the first instruction. */
+/** Keys for xl, its device model and the hypervisor. None changes memory or registers at the first instruction. */
 export const otherKeys = lazy(() =>
   words(`
   channel disk dtdev gfx_passthru hdtype iomem ioports irqs p9 passthrough pci pci_msitranslate pci_permissive

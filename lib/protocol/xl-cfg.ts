@@ -1,5 +1,5 @@
 /**
- * xl.cfg, the file that xl takes a guest from: its grammar, and what of it a builder can use.
+ * xl.cfg, the file that describes a guest to xl: its grammar, and the part of it that a builder can use.
  *
  * Source: xl.cfg(5); the rules of Xen's tools/libs/util/libxlu_cfg_l.l and libxlu_cfg_y.y (the meanings, not the code).
  * Gotcha: xl refuses every \x escape and drops the characters of octal ones; both are refused here.
@@ -7,17 +7,17 @@
 import { decodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
-/** What a key is set to; xl keeps numbers as the text they were written as. */
+/** The value of a key; xl keeps numbers as the text they were written as. */
 export type XlCfgValue = string | readonly XlCfgValue[]
 
-/** Characters of a file, and lists within lists: far more than any guest needs. */
+/** The most characters of a file, and the most nested lists: far more than any guest needs. */
 const MAX_TEXT = 1 << 20
 const MAX_DEPTH = 16
 
 /** A value that is being read. */
 type Value = string | Value[]
 
-/** One token at a place; a string has lost its quotes. The order is the lexer's: an unclosed quote matches none. */
+/** One token, a string with its quotes. The order is the lexer's: an unclosed quote matches no token. */
 const TOKEN =
   /(?<blank>[ \t]+)|(?<ident>[a-z][_0-9a-z]*)|(?<number>[0-9][0-9a-fx]*)|(?<mark>\+=|[,[\]=;])|(?<newline>\n|#[^\n]*\n)|(?<string>'(?:[^'\\\n]|\\[^\n])*'|"(?:[^"\\\n]|\\[^\n])*")/y
 
@@ -42,23 +42,23 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
 }
 
-/** A key's value, and whether the last word about it was +=, by which no number can be made. */
+/** A key's value, and whether it was last changed by +=, which cannot make a number. */
 export interface XlCfgSetting {
   readonly value: XlCfgValue
   readonly added: boolean
 }
 
 /**
- * Reads the text of an xl.cfg: every key with its last value, += joined to what was there.
+ * Reads the text of an xl.cfg: every key with its last value, += joined to the earlier value.
  *
- * @throws DomainBuilderError `bad-config` with line and column for what xl's own parser refuses, `\x` and octal escapes,
- *   a text of more than 1 MiB, and lists nested more than 16 deep.
+ * @throws DomainBuilderError `bad-config` with line and column for text that xl's own parser refuses, and for `\x` and
+ *   octal escapes. Also for a text of more than 1 MiB, and lists nested more than 16 deep.
  */
 export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
   return new Map([...readSettings(text)].map(([key, { value }]) => [key, value]))
 }
 
-/** The text of an xl.cfg file. @throws DomainBuilderError `bad-config` for a file that is too long. */
+/** Returns the text of an xl.cfg file. @throws DomainBuilderError `bad-config` for a file that is too long. */
 export function decodeXlCfg(bytes: Uint8Array): string {
   // A character has at most 3 bytes for each unit of a string.
   if (bytes.length > 3 * MAX_TEXT) tooLong(`${bytes.length} bytes`)
@@ -72,7 +72,7 @@ function tooLong(found: string): never {
   })
 }
 
-/** The same with what a reader of numbers must know besides. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
+/** Returns the same map, with whether += made each value. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
 export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   if (text.length > MAX_TEXT) tooLong(`${text.length}`)
   const tokens: Tokens = new Tokens(text)
@@ -96,7 +96,7 @@ export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   }
 }
 
-/** What += makes of two values, of which a list grows in place; undefined of a string and a list. */
+/** Joins two values as += does: a list grows in place. Returns undefined for a string and a list. */
 function join(before: Value | undefined, value: Value): Value | undefined {
   if (before === undefined) return value
   if (typeof before === 'string' && typeof value === 'string') return before + value
@@ -123,7 +123,7 @@ function readValue(tokens: Tokens, depth: number): Value {
   return values
 }
 
-/** The text, token by token, one looked at ahead. */
+/** The text, token by token, with one token of lookahead. */
 class Tokens {
   readonly #text: string
   #at = 0
@@ -139,7 +139,7 @@ class Tokens {
     return token
   }
 
-  /** Whether the next token is this mark; it is taken then. */
+  /** Returns whether the next token is this mark, and takes it then. */
   takes(mark: string): boolean {
     this.#ahead ??= this.#read()
     const found = this.#ahead.kind === 'mark' && this.#ahead.text === mark

@@ -1,10 +1,9 @@
 /**
- * A guest that a machine is to run without a hypervisor: whether it can be, and where in its memory there is a page for
- * the code that enters it.
+ * A guest for a machine without a hypervisor: the checks that it can run there, and a free page for the code that
+ * enters it.
  *
- * Source: our own rules; what a guest was told of its memory is in boot_params or hvm_start_info.
- * Gotcha: a page that is free is not yet one to run in: where the guest has paging on, its tables must map the page to
- * itself.
+ * Source: our own rules; boot_params or hvm_start_info describe the guest's memory map.
+ * Gotcha: a free page is not enough to run in: where the guest has paging on, its tables must map the page to itself.
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -17,8 +16,8 @@ import type { Vcpu } from '../guest/vcpu.js'
 import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
 
 /**
- * The vcpu that a machine is to start with.
- * @param who that would run the guest, for the message.
+ * Returns the vcpu that a machine is to start with.
+ * @param who the program that would run the guest, for the message.
  * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen.
  */
 export function requireBareGuest(domain: Domain, who: string): Vcpu {
@@ -40,8 +39,8 @@ export function requireBareGuest(domain: Domain, who: string): Vcpu {
 }
 
 /**
- * The first of these pages that is free, below 4 GiB and, where the guest has paging on, mapped to itself.
- * @throws DomainBuilderError `does-not-fit` when there is none.
+ * Returns the first of these pages that is free, below 4 GiB and, where the guest has paging on, mapped to itself.
+ * @throws DomainBuilderError `does-not-fit` when there is no such page.
  */
 export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
   const taken = takenRanges(domain)
@@ -61,7 +60,7 @@ export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
   })
 }
 
-/** What the guest was told to leave alone, and its regions: sorted, those that touch or overlap as one. */
+/** Returns the guest's reserved ranges and its regions: sorted, adjacent and overlapping ones merged. */
 function takenRanges(domain: Domain): readonly Range<Paddr>[] {
   const reserved = toldMap(domain).filter(({ type }) => type !== E820_TYPE.RAM)
   const all = [
@@ -78,7 +77,7 @@ function takenRanges(domain: Domain): readonly Range<Paddr>[] {
   return merged
 }
 
-/** Whether a page shares a byte with one of the ranges. */
+/** Returns whether a page shares a byte with one of the ranges. */
 function isTaken(ranges: readonly Range<Paddr>[], paddr: Paddr): boolean {
   let low = 0
   let high = ranges.length

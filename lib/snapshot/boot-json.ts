@@ -1,9 +1,9 @@
 /**
- * Boot information in a sidecar, and back, for each kind that a guest can have.
+ * Boot information to and from a sidecar, for each kind that a guest can have.
  *
  * Source: our own format, described in ARCHITECTURE.md ("The raw format").
- * Gotcha: the fields of start_info and boot_params are there for people and scripts; what is read back is only where the
- * structures lie, since the guest's memory has the rest.
+ * Gotcha: the fields of start_info and boot_params are for people and scripts only. Only the addresses of the
+ * structures are read back, since the guest's memory has the rest.
  */
 
 import { BootParams } from '../abi/boot-params.js'
@@ -17,10 +17,10 @@ import { readStartInfo } from '../guest/start-info.js'
 import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf } from '../units.js'
 import type { JsonValue } from './json.js'
 
-/** Far above what any guest has, far below what hurts. */
+/** Far above the count of any guest, far below a harmful one. */
 const MAX_ENTRIES = 1 << 20
 
-/** The members of a sidecar that say where a guest's boot information is, and show what it says. */
+/** Returns the members of a sidecar that locate a guest's boot information, and show its fields. */
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
   if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
@@ -54,7 +54,7 @@ export function bootJson(domain: Domain): Record<string, unknown> {
   }
 }
 
-/** Numbers as hex strings, everything else as it is. */
+/** Returns numbers as hex strings, everything else unchanged. */
 const fields = (values: object) =>
   Object.entries(values).map(([name, value]) => [
     name,
@@ -80,7 +80,7 @@ function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
   }
 }
 
-/** The reverse of bootJson. @throws DomainBuilderError `bad-snapshot`. */
+/** Reads what bootJson() wrote. @throws DomainBuilderError `bad-snapshot`. */
 export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
   if (type === 'pv') return openPv(json, memory)
   if (type === 'pvh') return openPvh(json, memory)
@@ -111,7 +111,7 @@ const openParams = (json: JsonValue): HvmParam[] =>
     .list(MAX_ENTRIES)
     .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() }))
 
-/** The guest's memory has gaps; where what is there reaches into one, whoever reads it says so. */
+/** The guest's memory has gaps; the reader of a structure refuses one that reaches into a gap. */
 function openPaddr(json: JsonValue, memory: GuestMemory): number {
   const paddr = Number(json.hex(32))
   return memory.has(pfnOf(paddr)) ? paddr : json.refuse('an address in the memory')

@@ -12,13 +12,13 @@ import { breathe, Work, type WorkOptions } from '../work.js'
 import { type Scratch, scratchSource } from './scratch.js'
 import type { ByteSource } from './source.js'
 
-/** How a snapshot can be compressed: what is quick enough for a guest's memory. */
+/** The compression of a snapshot: only methods that are fast enough for a guest's memory. */
 export type Compression = 'gzip' | 'zstd'
 
-/** Bytes by which it is known. */
+/** The bytes that compression is detected by. */
 const SNIFFED = 4
 
-/** The compression a file begins with. */
+/** Returns the compression of a file by its first bytes. */
 export function sniffCompression(source: ByteSource): Compression | undefined {
   const start = new Uint8Array(Math.min(source.size, SNIFFED))
   source.readInto(0, start)
@@ -26,10 +26,10 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
   return codec === 'gzip' || codec === 'zstd' ? codec : undefined
 }
 
-/** What a file may decompress to: so many times its size, or so many bytes. A guest holds a kernel, which does not shrink so. */
+/** The most that a file may decompress to: `ratio` times its size, or `bytes`. A guest's kernel compresses less. */
 const PLAUSIBLE = { ratio: 256, bytes: 2 ** 27 }
 
-/** What a file holds, in pieces. */
+/** Returns the decompressed content of a file, in pieces. */
 function pieces(source: ByteSource, compression: Compression, pulled: (bytes: number) => void) {
   let at = 0
   const pull: Pull = (into) => {
@@ -44,7 +44,7 @@ function pieces(source: ByteSource, compression: Compression, pulled: (bytes: nu
 }
 
 /**
- * The first bytes of what a file holds: at least `length`, unless there are fewer.
+ * Returns the first bytes of a file's decompressed content: at least `length`, unless there are fewer.
  * @throws DomainBuilderError `payload-damaged`.
  */
 export async function peekCompressed(
@@ -63,8 +63,8 @@ export async function peekCompressed(
 }
 
 /**
- * All of it, laid down in `scratch`. Progress is told in bytes of the compressed file.
- * @throws DomainBuilderError `payload-damaged`, or `payload-too-large` for what no guest compresses to.
+ * Writes all of the decompressed content to `scratch`. Progress is counted in bytes of the compressed file.
+ * @throws DomainBuilderError `payload-damaged`, or `payload-too-large` for a ratio that no guest reaches.
  */
 export async function decompressInto(
   source: ByteSource,

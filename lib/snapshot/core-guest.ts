@@ -1,8 +1,8 @@
 /**
- * The note that makes a core read back as the guest it was: the sidecar of the raw format, inside the file.
+ * The note that lets a core read back as the same guest: the sidecar of the raw format, inside the file.
  *
- * Source: our own, ./guest-json.ts; readers that do not know its owner pass it over, as the ELF specification asks.
- * Gotcha: it says what memory there is, the file's own tables say which of it has content; both are checked.
+ * Source: our own, ./guest-json.ts; readers that do not know its owner ignore it, as the ELF specification asks.
+ * Gotcha: the note says which memory exists, the file's own tables say which of it has content; both are checked.
  */
 
 import { GUEST_NOTE_OWNER, NT_GUEST_JSON } from '../abi/core-files.js'
@@ -13,7 +13,7 @@ import { type CoreNote, type FoundNote, withinElf } from './elf-file.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
 import { JsonValue } from './json.js'
 
-/** @param more what the format says of memory beside its ranges. */
+/** @param more what the format says of memory in addition to its ranges. */
 export function guestNote(
   domain: Domain,
   type = NT_GUEST_JSON,
@@ -25,9 +25,9 @@ export function guestNote(
 }
 
 /**
- * The guest that such a note describes.
- * @param place puts what the file holds into its memory, of which the note says more in `json`.
- * @throws DomainBuilderError `bad-snapshot` with the offset of the note, or of what contradicts it.
+ * Returns the guest that such a note describes.
+ * @param place puts the file's content into the guest's memory, of which the note says more in `json`.
+ * @throws DomainBuilderError `bad-snapshot` with the offset of the note, or of the part that contradicts it.
  */
 export function coreGuest(note: FoundNote, place: (memory: GuestMemory, json: JsonValue) => GuestMemory): Domain {
   return withinElf(note.offset, () => {

@@ -1,9 +1,10 @@
 /**
  * dataRuns: the pages of a guest whose content matters, which every format must carry.
  *
- * Source: our own rule. Xen gives a restored guest what it likes in a page without data (a DEBUG Xen: 0xc2), so all that
- * somebody placed is data, and so is the zeroed rest of what the layout names: bss, rings.
- * Gotcha: zero is data too. Only what nobody can rely on is left out: free memory, the pad, the unwritten boot stack.
+ * Source: our own rule. Xen gives a restored guest arbitrary bytes in a page without data (a DEBUG Xen: 0xc2). So every
+ * placed page is data, and so is the zeroed rest of the layout's regions: bss, rings.
+ * Gotcha: zero is data too. Only pages that no code can rely on are omitted: free memory, the pad, the unwritten boot
+ * stack.
  */
 import type { Domain } from '../guest/domain.js'
 import type { Run } from '../guest/memory.js'
@@ -13,7 +14,7 @@ import { flowing, type Part } from './snapshot-file.js'
 /** Regions that are memory kept free for the guest to use. */
 const UNWRITTEN = ['pad', 'boot_stack']
 
-/** Sorted, disjoint, each as long as it can be. */
+/** Returns the runs of data pages: sorted, disjoint, each as long as possible. */
 export function dataRuns(domain: Domain): Run[] {
   const named = domain.regions.filter(({ name, pages }) => pages > 0 && !UNWRITTEN.includes(name))
   const all = [...domain.memory.pages(), ...named.map(({ pfn, pages }) => ({ pfn, pages }))]
@@ -31,10 +32,10 @@ export function dataRuns(domain: Domain): Run[] {
   return runs
 }
 
-/** Bytes of the pages of runs. */
+/** Returns the size of the pages of runs, in bytes. */
 export const bytesOf = (runs: readonly Run[]): number => runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0)
 
-/** The memory of the runs, in order. */
+/** Returns the memory of the runs, in order. */
 export const pageContents = ({ memory }: Domain, runs: readonly Run[]): Part =>
   flowing(bytesOf(runs), function* () {
     for (const { pfn, pages } of runs) yield* memory.parts(paddrOf(pfn), pages * PAGE_SIZE)

@@ -2,7 +2,7 @@
  * The configuration of a domain as libxl writes it into a save file: JSON.
  *
  * Source: Xen tools/libs/light/libxl_types.idl (names and units only); files of xl 4.17.
- * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: absent, only the first does.
+ * Gotcha: memory is KiB, and avail_vcpus must list every vcpu that is to come up: without it, only the first does.
  */
 import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
@@ -11,14 +11,14 @@ import { sha256 } from '../sha256.js'
 import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
 import { JsonValue } from './json.js'
 
-/** Vcpus that libxl can describe. */
+/** The most vcpus that libxl can describe. */
 const MAX_VCPUS = 4096
 const MAX_KIB = 2 ** 42
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /**
- * A UUID out of what makes this guest this guest, so that the same guest has the same one: version 8 of RFC 9562, which
- * is for values made as one likes.
+ * Returns a UUID made from the content that identifies the guest, so the same guest always has the same UUID. It is
+ * version 8 of RFC 9562, the version for custom values.
  */
 export function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
   const startInfo = startInfoOf(domain.boot)
@@ -38,8 +38,8 @@ function startInfoOf(boot: BootInfo): Paddr | undefined {
 }
 
 /**
- * What xl needs to make the domain that the stream is restored into.
- * @throws DomainBuilderError `bad-config` for a uuid that is none.
+ * Returns the configuration that xl needs to make the domain that the stream is restored into.
+ * @throws DomainBuilderError `bad-config` for an invalid uuid.
  */
 export function domainConfig(domain: Domain<PvBoot | PvhBoot | HvmBoot>, uuid = domainUuid(domain)): string {
   if (!UUID.test(uuid)) {
@@ -55,7 +55,7 @@ export function domainConfig(domain: Domain<PvBoot | PvhBoot | HvmBoot>, uuid = 
       max_vcpus: domain.vcpus.length,
       avail_vcpus: domain.vcpus.map(({ id }) => id),
       max_memkb: kib(domain.maxmem),
-      // A PVH or HVM guest has special pages beside its memory.
+      // A PVH or HVM guest has special pages in addition to its memory.
       target_memkb: kib(Math.min(domain.maxmem, domain.memory.pageCount * PAGE_SIZE)),
       [`type.${domain.type}`]: {},
     },
@@ -67,11 +67,11 @@ export interface ReadConfig {
   readonly name: string
   readonly type: 'pv' | 'pvh' | 'hvm' | undefined
   readonly vcpus: number | undefined
-  /** Bytes. */
+  /** In bytes. */
   readonly maxmem: number | undefined
 }
 
-/** What a Domain takes from it. @throws DomainBuilderError `bad-snapshot` for JSON that is none, or values that cannot be. */
+/** Returns the settings that a Domain uses. @throws DomainBuilderError `bad-snapshot` for invalid JSON or values. */
 export function readConfig(text: string): ReadConfig {
   const json = JsonValue.parse(text, 'domain configuration')
   const build = json.at('b_info')

@@ -1,10 +1,10 @@
 /**
- * The elf-core format: an ELF core for gdb and crash, its memory by physical address and by what the page tables map.
+ * The elf-core format: an ELF core for gdb and crash, with its memory by physical address and by virtual address.
  *
  * Source: the System V ABI, chapter 5; elf_prstatus as debuggers know it (../abi/core-files.ts); Linux
  * Documentation/admin-guide/kdump/vmcoreinfo.rst.
- * Gotcha: a page that is mapped twice has two program headers and one place in the file. What is mapped nowhere has
- * p_vaddr 0, and comes last, so that a debugger looks into the real page 0 first.
+ * Gotcha: a page that is mapped twice has two program headers and one place in the file. An unmapped page has p_vaddr
+ * 0, and comes last, so that a debugger looks into the real page 0 first.
  */
 import {
   CORE_NOTE_OWNER,
@@ -45,7 +45,7 @@ import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 import { isXenCore } from './xen-core.js'
 
-/** Program headers for pages, at most; a running guest's memory is in more pieces than that. */
+/** The most program headers for pages; a running guest's memory is in more pieces than that. */
 const MAX_RUNS = 1 << 14
 const MAX_MAPPED = 1 << 15
 
@@ -57,7 +57,7 @@ interface Segment {
   readonly at: number
 }
 
-/** A guest as an ELF core. */
+/** Returns a guest as an ELF core. */
 export function writeElfCore(domain: Domain, options: WorkOptions = {}): SnapshotFile {
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
@@ -89,7 +89,7 @@ export function writeElfCore(domain: Domain, options: WorkOptions = {}): Snapsho
   )
 }
 
-/** The runs with the smallest gaps closed, until there are few enough of them. */
+/** Returns the runs with the smallest gaps closed, until there are few enough. */
 function closed(runs: readonly Run[]): Run[] {
   let out = [...runs]
   for (let gap = 1; out.length > MAX_RUNS; gap *= 2) {
@@ -104,7 +104,7 @@ function closed(runs: readonly Run[]): Run[] {
   return out
 }
 
-/** Every mapping's part of every run, then the parts of the runs that no mapping leads to. */
+/** Returns the part of every mapping in every run, then the unmapped parts of the runs. */
 function plan(domain: Domain, runs: readonly Run[]): Segment[] {
   const starts: number[] = []
   let bytes = 0
@@ -150,7 +150,7 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
   unmapped.push({ pfn: covered, pages: Math.max(0, domain.memory.endPfn - covered) })
   for (const { pfn, pages } of unmapped) parts(undefined, pfn, pages)
   if (segments.length >= PN_XNUM - MAX_RUNS) {
-    // Too many pieces for virtual addresses: physical ones alone, of which there are few enough.
+    // Too many pieces for virtual addresses: only the physical ones remain, which are few enough.
     return runs.map(({ pfn, pages }, i) => ({ vaddr: 0n, pfn, pages, at: starts[i] ?? 0 }))
   }
   return segments
@@ -163,7 +163,7 @@ function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
     ...Object.fromEntries(Object.entries(s).map(([name, { selector }]) => [name, BigInt(selector)])),
     fs_base: s.fs.descriptor?.base ?? 0n,
     gs_base: s.gs.descriptor?.base ?? 0n,
-    // No system call is under way.
+    // No system call is in progress.
     orig_rax: BigInt.asUintN(64, -1n),
   }
   const common = { pr_cursig: 0, pr_pid: vcpu.id + 1, pr_fpvalid: 0 }
@@ -173,7 +173,7 @@ function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
   return { owner: CORE_NOTE_OWNER, type: NT_PRSTATUS, desc }
 }
 
-/** What the kernel wrote of itself: a note at the start of a page. A kernel that never ran has none yet. */
+/** Returns the kernel's own vmcoreinfo: a note at the start of a page. A kernel that never ran has no such note yet. */
 function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
   if (!domain.saved) return []
   const owner = encodeUtf8(`${VMCOREINFO_OWNER}\0`)
@@ -196,8 +196,9 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
 }
 
 /**
- * A guest out of an ELF core that we wrote.
- * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our note.
+ * Returns the guest in an ELF core that we wrote.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our
+ *   note.
  */
 export function openElfCore(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
@@ -213,7 +214,7 @@ export function openElfCore(source: ByteSource): Domain {
   return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
 }
 
-/** By physical address. A segment that is in the file once for each of its mappings is there once in memory. */
+/** Places segments by physical address. A segment with one header for each of its mappings is placed once. */
 function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly FileSegment[]): GuestMemory {
   const sorted = [...loads].sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
   const end = BigInt(paddrOf(memory.endPfn))
@@ -237,7 +238,7 @@ function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly 
   return placeFile(memory, source, pieces, (i, expected, found) => refuse(headers[i] as number, expected, found))
 }
 
-/** What gdb and crash open. */
+/** The format that gdb and crash open. */
 export const elfCoreFormat: SnapshotFormat = {
   name: 'elf-core',
   summary: 'an ELF core for gdb and crash',

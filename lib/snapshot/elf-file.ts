@@ -1,5 +1,5 @@
 /**
- * The parts of an ELF file that snapshots are made of: notes, and headers read within bounds.
+ * The parts of an ELF file that snapshots use: notes, and headers read within bounds.
  *
  * Source: the System V ABI, chapters 4 and 5; Linux's convention that notes are padded to 4 bytes.
  * Gotcha: a count or an offset in a header is a claim; each is compared with the file before anything is read for it.
@@ -27,9 +27,9 @@ import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
 
 const NOTE_ALIGN = 4
-/** Bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
+/** The most bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
 const NOTES_MAX = 64 << 20
-/** Notes of one file: each vcpu has a few. */
+/** The most notes of one file: each vcpu has a few. */
 const NOTES_COUNT_MAX = 1 << 15
 const MAX_SECTIONS = 64
 
@@ -39,7 +39,7 @@ export interface CoreNote {
   readonly desc: Uint8Array
 }
 
-/** A note and where it is in the file. */
+/** A note and its place in the file. */
 export interface FoundNote extends CoreNote {
   readonly offset: number
 }
@@ -55,7 +55,7 @@ export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
   return concat([header, padded(name), padded(desc)])
 }
 
-/** The notes in a part of a file. */
+/** Returns the notes in a part of a file. */
 export function readNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
   if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
   const bytes = readBytes(source, offset, length, 'ELF notes')
@@ -78,7 +78,7 @@ export function readNotes(source: ByteSource, offset: number, length: number): F
   return notes
 }
 
-/** Header of a 64-bit little-endian file, a core unless the fields say otherwise. */
+/** Returns the header of a 64-bit little-endian file, a core unless the fields say otherwise. */
 export function elfHeader(machine: number, fields: Partial<ReturnType<typeof Ehdr64.decode>>): Uint8Array {
   return Ehdr64.encode({
     ei_magic: ELF_MAGIC,
@@ -105,7 +105,7 @@ export function elfHeader(machine: number, fields: Partial<ReturnType<typeof Ehd
   })
 }
 
-/** A program header for whole pages of memory that is loaded at `paddr`; `vaddr` where that is not its address. */
+/** Returns a program header for whole pages of memory loaded at `paddr`; `vaddr` where it differs from the address. */
 export function loadHeader(
   segment: { readonly offset: number; readonly filesz: number; readonly paddr: number; readonly memsz: number },
   vaddr = BigInt(segment.paddr),
@@ -122,7 +122,7 @@ export function loadHeader(
   })
 }
 
-/** A program header for notes. */
+/** Returns a program header for notes. */
 export function noteHeader(offset: number, length: number): Uint8Array {
   return Phdr64.encode({
     p_type: PT_NOTE,
@@ -136,7 +136,7 @@ export function noteHeader(offset: number, length: number): Uint8Array {
   })
 }
 
-/** The ELF header of a file that begins as one of ours: 64-bit, little-endian, of that type. */
+/** Returns the ELF header of a file that begins as one of ours: 64-bit, little-endian, of that type. */
 export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehdr64.decode> | undefined {
   if (start.length < Ehdr64.size) return undefined
   const header = Ehdr64.decode(start)
@@ -145,7 +145,7 @@ export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehd
   return ours && equal(ei_magic, ELF_MAGIC) ? header : undefined
 }
 
-/** Whether a file begins as an ELF core that we can read. */
+/** Returns whether a file begins as an ELF core that we can read. */
 export const isCore = (start: Uint8Array): boolean => sniffElf(start, ET_CORE) !== undefined
 
 /** A program header with its part of the file. */
@@ -160,7 +160,7 @@ export interface FileSegment {
   readonly at: number
 }
 
-/** The program headers, and the notes that they lead to. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
+/** Returns the program headers and their notes. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
 export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: FoundNote[] } {
   const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
@@ -182,7 +182,7 @@ export function readSegments(source: ByteSource): { segments: FileSegment[]; not
   return { segments, notes: readAllNotes(source, segments) }
 }
 
-/** The notes of all parts. Parts may show the same bytes, so their sum is what is bounded. */
+/** Returns the notes of all parts. Parts may show the same bytes, so the bound is on their sum. */
 function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): FoundNote[] {
   const parts = segments.filter(({ p_type }) => p_type === PT_NOTE)
   const length = parts.reduce((sum, part) => sum + part.length, 0)
@@ -203,7 +203,7 @@ export function refuseElf(what: string, expected: string, found: string, offset:
   throw new DomainBuilderError('bad-snapshot', `ELF: ${what}`, { expected, found, offset })
 }
 
-/** Runs a part that knows nothing of files; what it refuses is said of what lies at an offset. */
+/** Runs code that knows nothing of files; its errors get the offset. */
 export function withinElf<T>(offset: number, part: () => T): T {
   try {
     return part()
@@ -213,7 +213,7 @@ export function withinElf<T>(offset: number, part: () => T): T {
   }
 }
 
-/** A u64 of a header as an offset or a length within the file. */
+/** Returns a u64 offset and length of a header as a range within the file. */
 export function fileRange(
   source: ByteSource,
   offset: bigint,
@@ -231,13 +231,13 @@ export function fileRange(
   return { offset: Number(offset), length: Number(length) }
 }
 
-/** Where a section lies in the file. */
+/** The place of a section in the file. */
 export interface Section {
   readonly offset: number
   readonly length: number
 }
 
-/** The sections by name. */
+/** Returns the sections by name. */
 export function readSections(source: ByteSource): Map<string, Section> {
   const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {

@@ -1,10 +1,10 @@
 /**
- * The last steps before a guest: code made of a vcpu's state that brings a processor into it. Whatever started us, from
- * flat 32-bit mode without paging on, the way is the same one.
+ * The last steps before a guest: code generated from a vcpu's state that brings a processor into it. The steps from
+ * flat 32-bit mode without paging are the same for every starter.
  *
  * Source: Intel SDM vol. 3, 10.8.5 (initializing IA-32e mode), 6.14 (iret).
- * Gotcha: once paging is on, the next instruction must be mapped: so the code lies in a page of guest memory which belongs
- * to nothing and is mapped to itself, and the guest finds what is left of it there.
+ * Gotcha: once paging is on, the next instruction must be mapped. So the code lies in an unused page of guest memory
+ * that is mapped to itself. Its remains stay in that page.
  */
 import {
   CR0_PE,
@@ -31,7 +31,7 @@ const own = (index: number, attributes: number): SegmentState => ({
   selector: index << 3,
   descriptor: { base: 0n, limit: FLAT_LIMIT, attributes },
 })
-/** The segments that code of ours uses until it has the guest's. */
+/** The segments that our code uses until it has the guest's. */
 export const CODE32 = own(1, FLAT_CODE32)
 export const DATA = own(2, FLAT_DATA)
 const CODE64 = own(3, FLAT_CODE64)
@@ -40,7 +40,7 @@ export const ownGdt = lazy(() => encodeGdt([CODE32, DATA, CODE64]))
 /** The stack of the last steps, at the end of their page. */
 const STACK_BYTES = 256
 
-/** Refuses what cannot be made true from 32-bit code. */
+/** Refuses a state that 32-bit code cannot set up. */
 function checkState({ cr0, cr3, cr4, efer, registers: r, gdtr }: Vcpu): void {
   const refuse = (what: string, expected: string, found: bigint) => {
     throw new DomainBuilderError('does-not-fit', `no code of ours can give a vcpu that ${what}`, {
@@ -63,16 +63,16 @@ export const load = (a: SystemAssembler, segment: Segment, selector: number): vo
   a.toSegment(segment, eax)
 }
 
-/** What lgdt reads: limit and base, long enough for either mode. */
+/** Writes the operand of lgdt: limit and base, long enough for either mode. */
 export function table(a: SystemAssembler, limit: number, base: number | bigint): void {
   a.u16(limit).u64(BigInt(base))
 }
 
 /**
- * Code that goes from flat 32-bit mode without paging to the guest's first instruction, and the tables behind it. Its
- * page must be writable, and mapped to itself where the guest has paging on; the stack is at the page's end.
+ * Assembles code that goes from flat 32-bit mode without paging to the guest's first instruction, and the tables after
+ * it. Its page must be writable, and mapped to itself where the guest has paging on; the stack is at the page's end.
  * @param a assembles the page, from its first byte.
- * @throws DomainBuilderError `does-not-fit` for a state that such code cannot bring about, or more than a page of it.
+ * @throws DomainBuilderError `does-not-fit` for a state that such code cannot set up, or code longer than a page.
  */
 export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   checkState(vcpu)
@@ -85,7 +85,7 @@ export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   a.toControl(3, eax)
   if (vcpu.efer !== 0n) {
     a.mov(ecx, MSR_EFER)
-    a.mov(eax, vcpu.efer & ~BigInt(EFER_LMA)) // the processor sets LMA itself, when paging goes on
+    a.mov(eax, vcpu.efer & ~BigInt(EFER_LMA)) // The processor sets LMA itself when paging goes on.
     a.mov(edx, 0)
     a.wrmsr()
   }
@@ -115,10 +115,10 @@ export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   }
 }
 
-/** Segments, general registers, and away. From the flags on there is only mov, which changes none. */
+/** Loads segments and general registers, and enters the guest. After the flags there is only mov, which keeps them. */
 function enter(a: SystemAssembler, vcpu: Vcpu, long: boolean): void {
   const { registers: r, segments: s } = vcpu
-  // In 64-bit mode, and to an outer level, the stack comes with the jump.
+  // In 64-bit mode, and to an outer level, iret loads the stack too.
   const withStack = long || (s.cs.selector & 3) !== 0
   const push = (value: bigint) => {
     const scratch = long ? rax : eax
@@ -153,7 +153,7 @@ function enter(a: SystemAssembler, vcpu: Vcpu, long: boolean): void {
   a.ljmp(s.cs.selector, Number(r.rip))
 }
 
-/** The registers that the mode has, by their 64-bit names. */
+/** Returns the registers of the mode, by their 64-bit names. */
 function generalRegisters(long: boolean): [(typeof GENERAL_REGISTERS)[number], Register][] {
   if (long) return GENERAL_REGISTERS.map((name) => [name, registers[name]])
   const { ebx, ebp } = registers
@@ -168,7 +168,7 @@ function generalRegisters(long: boolean): [(typeof GENERAL_REGISTERS)[number], R
   ]
 }
 
-/** The GDT for a guest that has none of its own: its segments, under the selectors that they have. */
+/** Returns the GDT for a guest without one: its segments, under their own selectors. */
 function guestGdt(vcpu: Vcpu): Uint8Array {
   const segments = [...SEGMENT_REGISTERS.map((name) => vcpu.segments[name]), ...(vcpu.tr ? [notBusy(vcpu.tr)] : [])]
   const unnamed = segments.find(({ selector, descriptor }) => descriptor !== undefined && selector >>> 3 === 0)
@@ -181,7 +181,7 @@ function guestGdt(vcpu: Vcpu): Uint8Array {
   return encodeGdt(segments.filter(({ descriptor }) => descriptor !== undefined))
 }
 
-/** Loading the task register makes a TSS busy, and refuses one that is. */
+/** Loading the task register marks its TSS busy, and fails for a busy one. */
 function notBusy({ selector, descriptor }: SegmentState): SegmentState {
   if (descriptor === undefined) return { selector }
   return { selector, descriptor: { ...descriptor, attributes: descriptor.attributes & ~TSS_BUSY_BIT } }

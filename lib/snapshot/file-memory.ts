@@ -1,30 +1,30 @@
 /**
- * A guest's memory out of a file: which bytes of the file are seen at which guest-physical address.
+ * A guest's memory from a file: the bytes of the file seen at each guest-physical address.
  *
  * Source: our own rule, for every format alike.
- * Gotcha: a small file could show one block at a million addresses, and all that reads the guest would take as long as the
- * claim is large. So no byte of a file is seen at two addresses: a guest's content never exceeds its file.
+ * Gotcha: a small file could show one block at a million addresses, and every reader of the guest would need time for
+ * all of them. So no byte of a file is seen at two addresses: a guest's content never exceeds its file.
  */
 import type { GuestMemory } from '../guest/memory.js'
 import { hex, PAGE_SIZE, type Paddr, showRange } from '../units.js'
 import { type ByteSource, requireBytes } from './source.js'
 
-/** Whole pages of a file, and where the guest has them. */
+/** Whole pages of a file, and their address in the guest. */
 export interface FilePages {
   readonly paddr: Paddr
-  /** Bytes, from the start of the file. */
+  /** In bytes, from the start of the file. */
   readonly offset: number
-  /** Bytes. */
+  /** In bytes. */
   readonly length: number
 }
 
-/** Says which piece is wrong, such as where in the file it is described. */
+/** Reports which piece is wrong, for example by the file offset of its description. */
 type RefusePiece = (index: number, expected: string, found: string) => never
 
 /**
- * Lays pages of a file into memory, to be read when somebody looks at them.
- * @param pieces in order of address, none in another.
- * @throws DomainBuilderError `truncated`, or what `refuse` throws.
+ * Lays pages of a file into memory; they are read on demand.
+ * @param pieces in order of address, without overlaps.
+ * @throws DomainBuilderError `truncated`, or the error that `refuse` throws.
  */
 export function placeFile(
   memory: GuestMemory,
@@ -48,7 +48,7 @@ export function placeFile(
   return memory
 }
 
-/** Calls `refuse` for a piece whose bytes of the file another piece shows as well. */
+/** Calls `refuse` for a piece that shares bytes of the file with another piece. */
 function requireSeenOnce(pieces: readonly FilePages[], refuse: RefusePiece): void {
   const byOffset = pieces.map((piece, index) => ({ piece, index })).sort((a, b) => a.piece.offset - b.piece.offset)
   let last: FilePages | undefined

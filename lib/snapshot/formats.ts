@@ -1,8 +1,9 @@
 /**
- * The one table of snapshot formats: the library, the command, its completions and its pages read it.
+ * The one table of snapshot formats, read by the library, the command, its completions and its pages.
  *
- * Source: one file for each format next to this one.
- * Gotcha: formats are tried in this order, so those with a sidecar come first: their main file could look like another's.
+ * Source: one file for each format in this directory.
+ * Gotcha: formats are tried in this order, so those with a sidecar come first: their main file could look like another
+ * format.
  */
 import { elfCoreFormat } from './elf-core.js'
 import type { SnapshotFormat } from './format.js'
@@ -32,11 +33,11 @@ const BY_EXTENSION: ReadonlyMap<string, SnapshotFormatName> = new Map(
   SNAPSHOT_FORMAT_NAMES.flatMap((name) => SNAPSHOT_FORMATS[name].extensions.map((extension) => [extension, name])),
 )
 
-/** The extensions that ask for a format, each with its dot. */
+/** The extensions that choose a format, each with its dot. */
 export const KNOWN_EXTENSIONS: readonly string[] = [...BY_EXTENSION.keys()].map((extension) => `.${extension}`)
 
-/** The extension of a file's name, without its dot; a `.gz` at its end is about compression. Empty where it has none. */
+/** Returns the extension of a file's name, without its dot, or an empty string; it skips a `.gz` for compression. */
 export const extensionOf = (name: string): string => /[^./\\]\.([^./\\]+?)(?:\.gz)?$/.exec(name)?.[1] ?? ''
 
-/** The format that an output's name asks for. */
+/** Returns the format that an output's name chooses. */
 export const formatByExtension = (name: string): SnapshotFormatName | undefined => BY_EXTENSION.get(extensionOf(name))

@@ -1,8 +1,8 @@
 /**
- * A guest as JSON but for its memory, and back: what a sidecar says, and what a core file carries in a note.
+ * A guest without its memory to and from JSON: the content of a sidecar, and of a note in a core file.
  *
  * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
- * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is looked at before it is believed.
+ * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is checked before it is used.
  */
 import { toBase64 } from '../bytes.js'
 import type { Region } from '../guest/allocator.js'
@@ -15,15 +15,15 @@ import { bootJson, openBoot } from './boot-json.js'
 import type { JsonValue } from './json.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
 
-/** Bounds on lists: far above what any guest has, far below what hurts. */
+/** Bounds on lists: far above the count of any guest, far below a harmful one. */
 const MAX_REGIONS = 1 << 20
 const MAX_VCPUS = 4096
 const MAX_RECORDS = 1 << 16
 
-/** Of the whole of it, whichever format it is part of. */
+/** The version of all of the JSON, in every format that contains it. */
 export const GUEST_JSON_VERSION = 1
 
-/** @param memory what the format says of memory beside its size. */
+/** @param memory what the format says of memory in addition to its size. */
 export function guestJson(domain: Domain, memory: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const pages = domain.memory.pageCount
   const { saved } = domain
@@ -52,7 +52,7 @@ export function guestJson(domain: Domain, memory: Readonly<Record<string, unknow
 }
 
 /**
- * The reverse of guestJson, around memory that the caller has.
+ * Reads what guestJson() wrote, around memory that the caller has.
  * @throws DomainBuilderError `bad-snapshot`.
  */
 export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
@@ -109,7 +109,7 @@ export function openPair(at: JsonValue): [number, number] {
   return first === undefined || second === undefined ? at.refuse('two numbers') : [first, second]
 }
 
-/** The frames that a guest has, out of the member `memory`. @throws DomainBuilderError `bad-snapshot`. */
+/** Returns the frames that a guest has, from the member `memory`. @throws DomainBuilderError `bad-snapshot`. */
 export function openRanges(json: JsonValue): Range<number>[] {
   const pages = json.at('pages').integer(1, FRAMES_MAX)
   json.at('bytes').oneOf(pages * PAGE_SIZE)
@@ -143,7 +143,7 @@ function openRegion(json: JsonValue): Region {
   }
 }
 
-/** A p2m that is neither identity nor an offset is read where the guest itself finds it: in its list. */
+/** A p2m that is neither identity nor an offset is read from the guest's own list. */
 function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[], entryBytes: 4 | 8): P2m {
   const name = json.string()
   const pages = memory.endPfn
@@ -153,7 +153,7 @@ function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[
   if (name !== 'list') json.refuse('identity, offset:N or list')
   const list = regions.find((region) => region.name === 'p2m')
   if (!list || list.pages * PAGE_SIZE < pages * entryBytes) json.refuse('a region p2m that holds the list')
-  // What a list says is kept for every page, so all of it must be in the file.
+  // An entry of the list is kept for every page, so all of the list must be in the file.
   const listed = Math.ceil((pages * entryBytes) / PAGE_SIZE)
   const isThere = [...memory.pages()].some((run) => run.pfn <= list.pfn && list.pfn + listed <= run.pfn + run.pages)
   if (!isThere) json.refuse('a list that is in the file')

@@ -1,5 +1,5 @@
 /**
- * Checked reading of a sidecar's JSON: every value is looked at before it is believed.
+ * Checked reading of a sidecar's JSON: every value is checked before it is used.
  *
  * Source: https://www.rfc-editor.org/rfc/rfc8259
  * Gotcha: u64 and addresses are hex strings, because a JSON number is a double.
@@ -7,10 +7,10 @@
 import { fromBase64 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
-/** Characters of a value that a message shows. */
+/** The most characters of a value that a message shows. */
 const SHOWN_MOST = 60
 
-/** A cursor into parsed JSON that knows its own path, so that a refusal can name it. */
+/** A cursor into parsed JSON that knows its own path, so that an error can name it. */
 export class JsonValue {
   readonly #value: unknown
   readonly #path: string
@@ -77,7 +77,7 @@ export class JsonValue {
     return BigInt(value)
   }
 
-  /** base64 of any length. */
+  /** Returns the bytes of base64 of any length. */
   bytes(): Uint8Array {
     return fromBase64(this.string()) ?? this.refuse('base64')
   }
@@ -95,7 +95,7 @@ export class JsonValue {
   }
 }
 
-/** A value in a message; a list or an object may be of any depth and length. */
+/** Returns a value for a message; a list or an object may be of any depth and length. */
 function shown(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (Array.isArray(value)) return `a list of ${value.length}`

@@ -1,10 +1,10 @@
 /**
- * The kexec format: an ELF whose PT_LOADs are the segments that kexec_load(2) takes, and whose e_entry is where it goes.
- * A purgatory of our own is one of them; a note before them makes the file read back as the guest it was.
+ * The kexec format: an ELF whose PT_LOADs are the segments that kexec_load(2) takes, and whose e_entry is its entry.
+ * One segment is a purgatory of our own. A note before the segments lets the file read back as the same guest.
  *
  * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); ARCHITECTURE.md, "The kexec format".
- * Gotcha: memory outside the segments is what the old kernel left there, so zeros that a guest counts on are part of a
- * segment, as the memory behind its bytes: memsz is larger than bufsz.
+ * Gotcha: memory outside the segments keeps the old kernel's bytes. So zeros that a guest relies on are part of a
+ * segment, as the memory after its bytes: memsz is larger than bufsz.
  */
 import { GUEST_NOTE_OWNER, NT_KEXEC_JSON } from '../abi/core-files.js'
 import { Ehdr64, EM_X86_64, ET_EXEC, Nhdr, Phdr64, PT_LOAD } from '../abi/elf.js'
@@ -36,10 +36,10 @@ import { purgatory } from './purgatory.js'
 import { SnapshotFile, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 
-/** Bytes of the headers by which a file is known: the note follows the program headers, of which there are few. */
+/** The bytes of the headers that a file is detected by: the note follows the program headers, which are few. */
 const KEXEC_SNIFFED = Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1
 
-/** Zeros in a row that are worth a segment of their own, pages: shorter ones are bytes of the file. */
+/** The number of zero pages in a row that are worth a separate segment: shorter ones are bytes of the file. */
 const WORTH_A_CUT = 256
 const MAX_RUNS = 1 << 20
 
@@ -51,7 +51,7 @@ interface Segment {
 }
 
 /**
- * A guest as kexec segments.
+ * Returns a guest as kexec segments.
  * @throws DomainBuilderError `does-not-fit` for a guest that kexec cannot enter, or one in too many pieces.
  */
 export function writeKexec(domain: Domain, options: WorkOptions = {}): SnapshotFile {
@@ -93,8 +93,8 @@ export function writeKexec(domain: Domain, options: WorkOptions = {}): SnapshotF
 }
 
 /**
- * What the guest counts on, in as many segments as there are pieces; and one more wherever many zeros are in between, as
- * long as there are no more than `room`.
+ * Returns the data of the guest, one segment for each run. Long runs of zeros split it further, largest first, up to
+ * `room` segments.
  */
 function guestSegments(domain: Domain, room: number): Segment[] {
   const runs = dataRuns(domain)
@@ -131,7 +131,7 @@ function guestSegments(domain: Domain, room: number): Segment[] {
   })
 }
 
-/** Beside what the guest has: a crash kernel's reservation may be all that there is, and low memory never is. */
+/** Returns a page next to the guest's segments: a crash kernel may have only its reservation, and no low memory. */
 function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
   const behind = segments.map(({ pfn, pages }) => pfn + pages)
   const before = segments.map(({ pfn }) => pfn - 1)
@@ -142,7 +142,7 @@ function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
   )
 }
 
-/** Whether a file is of this format, by its first KEXEC_SNIFFED bytes. */
+/** Returns whether a file is of this format, by its first KEXEC_SNIFFED bytes. */
 function isKexec(start: Uint8Array): boolean {
   const header = sniffElf(start, ET_EXEC)
   if (header === undefined || header.e_phentsize !== Phdr64.size || header.e_phnum > KEXEC_SEGMENT_MAX + 1) return false
@@ -155,7 +155,7 @@ function isKexec(start: Uint8Array): boolean {
 }
 
 /**
- * A guest out of such a file; pages are read when somebody looks at them. The purgatory is none of the guest's.
+ * Returns the guest in such a file; pages are read on demand. The purgatory is not part of the guest.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with an offset.
  */
 export function openKexec(source: ByteSource): Domain {
@@ -169,7 +169,7 @@ export function openKexec(source: ByteSource): Domain {
   return coreGuest(note, (memory, json) => placeData(source, memory, json, loads))
 }
 
-/** The rules of kexec_load(2): whole pages, no more bytes than memory, few, and none in another. */
+/** Checks the rules of kexec_load(2): whole pages, no more bytes than memory, few segments, no overlaps. */
 function checkLoads(loads: readonly FileSegment[]): void {
   if (loads.length === 0 || loads.length > KEXEC_SEGMENT_MAX) {
     refuseElf('so many segments cannot be', `1 to ${KEXEC_SEGMENT_MAX}`, `${loads.length}`, Ehdr64.offsetOf('e_phnum'))
@@ -192,7 +192,7 @@ function checkLoads(loads: readonly FileSegment[]): void {
   }
 }
 
-/** What was somebody's bytes in the guest is so again; it must be in the file. */
+/** Places the pages that held bytes in the original guest; they must be in the file. */
 function placeData(
   source: ByteSource,
   memory: GuestMemory,
@@ -211,7 +211,7 @@ function placeData(
   return placeFile(memory, source, pieces, (i, expected) => (runs[i] as JsonValue).refuse(expected))
 }
 
-/** What kexec_load(2) takes. */
+/** The format that kexec_load(2) takes. */
 export const kexecFormat: SnapshotFormat = {
   name: 'kexec',
   summary: 'an ELF whose segments kexec_load(2) takes',

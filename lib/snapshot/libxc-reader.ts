@@ -1,8 +1,8 @@
 /**
- * What a libxc stream holds: looked through once, pages indexed and left where they are, everything else kept.
+ * The content of a libxc stream: read through once, pages indexed and left in place, everything else kept.
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc; "Layout" says which record must come before which.
- * Gotcha: records that nothing depends on may come in any order, and tools differ; only the rules are held.
+ * Gotcha: independent records may come in any order, and tools differ; only the specified order is required.
  */
 import {
   DOMAIN_TYPE_X86_HVM,
@@ -30,7 +30,7 @@ import { hasData, isKnownType, PageIndex } from './page-index.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord } from './records.js'
 import type { ByteSource } from './source.js'
 
-/** A record that was kept, and where it was. */
+/** A record that was kept, and its place. */
 export interface KeptRecord extends SavedRecord {
   readonly offset: number
 }
@@ -39,11 +39,11 @@ export interface LibxcStream {
   readonly pv: boolean
   readonly version: number
   readonly pages: PageIndex
-  /** Of a PV guest. */
+  /** For a PV guest. */
   readonly width: 4 | 8
   readonly p2mEnd: Pfn
   readonly p2mFrames: readonly Pfn[]
-  /** Everything but pages and what is above, in order. */
+  /** All records except pages and those above, in order. */
   readonly records: readonly KeptRecord[]
   /** The END record. */
   readonly last: StreamRecord
@@ -56,7 +56,7 @@ type Rule = {
   readonly keep?: true
 }
 
-/** Which records there may be, of which guests, and what must have come before them. */
+/** The allowed records, the guests they belong to, and the records that must come first. */
 const RULES: Readonly<Partial<Record<LibxcRecordName, Rule>>> = {
   END: {},
   PAGE_DATA: {},
@@ -81,7 +81,7 @@ const RULES: Readonly<Partial<Record<LibxcRecordName, Rule>>> = {
 /** Records that may come before STATIC_DATA_END. */
 const STATIC: readonly string[] = ['X86_PV_INFO', 'X86_CPUID_POLICY', 'X86_MSR_POLICY', 'STATIC_DATA_END']
 
-/** The libxc stream that begins at an offset. */
+/** Returns the libxc stream that begins at an offset. */
 export function readLibxcStream(source: ByteSource, start: number): LibxcStream {
   return new Reader(source, start).read()
 }

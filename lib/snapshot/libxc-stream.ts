@@ -2,7 +2,7 @@
  * The libxc stream: a guest as records, in the order in which restoring needs them.
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 PV Guest" and "x86 HVM Guest".
- * Gotcha: only vcpus that run have a context record; Xen starts whichever vcpu it is given one for.
+ * Gotcha: only vcpus that run have a context record; Xen starts every vcpu that has one.
  */
 import {
   DOMAIN_TYPE_X86_HVM,
@@ -31,14 +31,14 @@ import { pageDataRecords } from './page-data.js'
 import { type Part, solid } from './snapshot-file.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
 
-/** The release whose streams these are: what `xen_major` and `xen_minor` say. */
+/** The release of these streams: the values of `xen_major` and `xen_minor`. */
 const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
 
-/** Records that a saved guest carries through us, and where they belong. */
+/** Records of a saved guest that we copy unchanged, and their places. */
 const STATIC_RECORDS: readonly string[] = ['X86_CPUID_POLICY', 'X86_MSR_POLICY']
 const VCPU_RECORDS: readonly string[] = ['X86_PV_VCPU_EXTENDED', 'X86_PV_VCPU_XSAVE', 'X86_PV_VCPU_MSRS']
 
-/** A record with its padding. */
+/** Returns a record with its padding. */
 export function record(type: number, body: Uint8Array): Uint8Array {
   const out = new Uint8Array(RecordHeader.size + alignUp(body.length, RECORD_ALIGN))
   out.set(RecordHeader.encode({ type, body_length: body.length }))
@@ -49,7 +49,7 @@ export function record(type: number, body: Uint8Array): Uint8Array {
 const libxc = (name: LibxcRecordName, body: Uint8Array = new Uint8Array(0)): Uint8Array =>
   record(LIBXC_RECORD[name], body)
 
-/** The records of that name as they were found. */
+/** Returns the saved records of these names, unchanged. */
 function saved(domain: Domain, names: readonly string[]): Uint8Array[] {
   const records: readonly SavedRecord[] = domain.saved?.records ?? []
   return records
@@ -66,7 +66,7 @@ function headers(type: number, version: 2 | 3): Uint8Array {
   return concat([new Uint8Array(image.buffer), domain])
 }
 
-/** The frames of the guest's p2m list, in its order. @throws DomainBuilderError `bad-snapshot` when there are too few. */
+/** Returns the frames of the p2m list, in its order. @throws DomainBuilderError `bad-snapshot` for too few of them. */
 export function p2mFrames(domain: Domain): Pfn[] {
   const perFrame = domain.abi === 'x86_64' ? 512 : 1024
   const needed = Math.ceil(domain.memory.endPfn / perFrame)
@@ -84,7 +84,7 @@ export function p2mFrames(domain: Domain): Pfn[] {
 }
 
 /**
- * The end of what is static: the policies, for whoever reads version 3.
+ * Returns the end of the static part: the policies, for readers of version 3.
  * @throws DomainBuilderError `bad-config` for a guest that has policies, in version 2: they would be lost.
  */
 function policies(domain: Domain, version: 2 | 3): Uint8Array[] {
@@ -99,7 +99,7 @@ function policies(domain: Domain, version: 2 | 3): Uint8Array[] {
   return []
 }
 
-/** The static part and everything before the pages, of a PV guest. */
+/** Returns the static part and everything before the pages, of a PV guest. */
 function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
   const is64 = domain.abi === 'x86_64'
   const info = { guest_width: is64 ? 8 : 4, pt_levels: is64 ? 4 : 3, reserved0: 0, reserved1: 0 }
@@ -113,7 +113,7 @@ function pvIntroduction(domain: Domain, version: 2 | 3): Uint8Array {
   ])
 }
 
-/** A vcpu's context as restoring takes it: %edx holds start_info's pfn, whatever it held before. */
+/** Returns a vcpu's context as restoring takes it: %edx holds start_info's pfn, and its old value is lost. */
 function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
   const abi = domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p'
   const { boot } = domain
@@ -122,12 +122,12 @@ function vcpuRecord(domain: Domain<PvBoot>, vcpu: Vcpu): Uint8Array {
   return libxc('X86_PV_VCPU_BASIC', concat([X86PvVcpu.encode({ vcpu_id: vcpu.id, reserved: 0 }), context]))
 }
 
-/** 16 TiB, as much as Xen supports in a host (SUPPORT.md). A page takes 8 bytes of a stream, whatever it holds. */
+/** 16 TiB, as much as Xen supports in a host (SUPPORT.md). A page takes 8 bytes of a stream, even without content. */
 const MAX_PAGES = 2 ** 32
 
 /**
- * Parts of a stream: what comes before the pages, the pages, and what follows them.
- * @throws DomainBuilderError `does-not-fit` for a guest that no host can have: a few bytes of JSON may claim one.
+ * Returns the parts of a stream: the records before the pages, the pages, and the records after them.
+ * @throws DomainBuilderError `does-not-fit` for a guest larger than any host: a few bytes of JSON may claim one.
  */
 function stream(domain: Domain, before: Uint8Array, after: Uint8Array): Part[] {
   const { pageCount } = domain.memory
@@ -141,8 +141,8 @@ function stream(domain: Domain, before: Uint8Array, after: Uint8Array): Part[] {
 }
 
 /**
- * A PV guest whose frames are pfns (asPfns).
- * @throws DomainBuilderError `bad-range` for a guest that ends beyond what the stream's 32-bit pfns can say; `does-not-fit`.
+ * Returns the stream of a PV guest whose frames are pfns (asPfns).
+ * @throws DomainBuilderError `bad-range` for a guest that ends beyond the stream's 32-bit pfns; `does-not-fit`.
  */
 export function libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Part[] {
   const after = concat([
@@ -155,7 +155,10 @@ export function libxcPvStream(domain: Domain<PvBoot>, version: 2 | 3): Part[] {
   return stream(domain, pvIntroduction(domain, version), after)
 }
 
-/** An HVM or PVH guest. @throws DomainBuilderError `does-not-fit`. HVM_PARAMS comes after the pages it names: restoring clears them when it reads it. */
+/**
+ * Returns the stream of an HVM or PVH guest. @throws DomainBuilderError `does-not-fit`. HVM_PARAMS comes after the
+ * pages it names: restoring clears them when it reads it.
+ */
 export function libxcHvmStream(domain: Domain<PvhBoot | HvmBoot>, version: 2 | 3): Part[] {
   const after = concat([
     ...saved(domain, ['X86_TSC_INFO']),

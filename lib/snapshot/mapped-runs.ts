@@ -1,5 +1,5 @@
 /**
- * Where a guest's pages are mapped, as runs of virtual addresses that lead to consecutive frames.
+ * The mappings of a guest's pages, as runs of virtual addresses that lead to consecutive frames.
  *
  * Source: Intel SDM vol. 3, 4.4 and 4.5, by ../guest/table-reader.ts.
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
@@ -18,7 +18,7 @@ export interface MappedRun {
   readonly pages: number
 }
 
-/** Whether vcpu 0 has page tables that can be walked: one that has run may have others, or a cr3 of no frame of its own. */
+/** Returns whether vcpu 0's tables can be walked: a running guest may use another kind, or a cr3 outside its frames. */
 function hasTables(domain: Domain): boolean {
   try {
     return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
@@ -30,8 +30,8 @@ function hasTables(domain: Domain): boolean {
 }
 
 /**
- * In order of address; none where paging is off, or the tables are none that can be walked. At most `limit` of them: what
- * a core has room for.
+ * Returns the runs in order of address; no runs where paging is off, or the tables are invalid. At most `limit` of
+ * them, as many as a core has room for.
  */
 export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
   const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []

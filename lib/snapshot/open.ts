@@ -1,8 +1,8 @@
 /**
- * openSnapshot: a guest out of a snapshot's files, whichever format they are in.
+ * openSnapshot: the guest in a snapshot's files, in any format.
  *
  * Source: ./formats.ts.
- * Gotcha: guest memory has no magic number, so a raw or qemu snapshot is known by the sidecar next to its main file.
+ * Gotcha: guest memory has no magic number, so a raw or qemu snapshot is detected by the sidecar next to its main file.
  */
 import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
@@ -14,25 +14,25 @@ import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from
 import { memoryScratch, type Scratch } from './scratch.js'
 import { type ByteSource, bytesSource } from './source.js'
 
-/** Bytes of a compressed file's content by which its format is known. */
+/** The bytes of a compressed file's content that its format is detected by. */
 const PEEKED = 1 << 16
 
-/** The files next to a snapshot's main file, by what their names add to its name: `{ '.json': bytesSource(sidecar) }`. */
+/** The files next to a snapshot's main file, by their suffix to its name: `{ '.json': bytesSource(sidecar) }`. */
 export type FilesBeside = Readonly<Record<string, ByteSource>>
 
-/** How the format of a snapshot is found. */
+/** The options for detecting a snapshot's format. */
 export interface SniffOptions {
-  /** For a format of several files. Default: there are none. */
+  /** The other files of a format of several files. Default: none. */
   readonly beside?: FilesBeside
 }
 
-/** How a snapshot is opened; `signal` and `onProgress` are about decompressing it, in bytes of the compressed file. */
+/** The options for opening; `signal` and `onProgress` are for decompressing, in bytes of the compressed file. */
 export interface OpenOptions extends WorkOptions, SniffOptions {
-  /** Where the content of a compressed snapshot is kept. Default: in memory, at most 2 GiB of it. */
+  /** The store for the content of a compressed snapshot. Default: memory, at most 2 GiB of it. */
   readonly scratch?: Scratch
 }
 
-/** @throws DomainBuilderError `bad-config` for anything that is no source, such as the bytes themselves. */
+/** @throws DomainBuilderError `bad-config` for anything except a source, such as the bytes themselves. */
 function requireSource(source: ByteSource): void {
   if (typeof source?.size === 'number' && typeof source.readInto === 'function') return
   throw new DomainBuilderError('bad-config', 'the snapshot is not a ByteSource', {
@@ -53,9 +53,8 @@ function formatOf(files: SnapshotSource): SnapshotFormat | undefined {
 }
 
 /**
- * The name of a snapshot's format, compressed or not; undefined when it is none of the table's, or is damaged where it
- * begins.
- * @throws DomainBuilderError `bad-config` for what is no ByteSource.
+ * Returns the name of a snapshot's format, compressed or not; undefined for an unknown format or a damaged beginning.
+ * @throws DomainBuilderError `bad-config` for anything except a ByteSource.
  */
 export async function sniffSnapshot(
   source: ByteSource,
@@ -75,9 +74,9 @@ export async function sniffSnapshot(
 const startSource = (pieces: readonly Uint8Array[]): ByteSource => bytesSource(concat(pieces))
 
 /**
- * Opens a snapshot of any format, compressed by gzip, by zstd or not at all. Pages are read when somebody looks at them.
- * @throws DomainBuilderError `bad-config` for what is no source, `unknown-format`, `payload-damaged` or `payload-too-large`
- * where it is compressed, and what the format's reader refuses; the signal's reason.
+ * Opens a snapshot of any format, compressed by gzip, by zstd or not at all. Pages are read on demand.
+ * @throws DomainBuilderError `bad-config` for an invalid source, `unknown-format`, `payload-damaged` or
+ *   `payload-too-large` where it is compressed, and the errors of the format's reader; the signal's reason.
  * @example
  * ```ts
  * const guest = await openSnapshot(bytesSource(readFileSync('guest.xl')))
@@ -92,7 +91,7 @@ export async function openSnapshot(source: ByteSource, options: OpenOptions = {}
   return openFiles({ ...files, main: await decompressInto(source, compression, scratch, options) })
 }
 
-/** The guest in files that are not compressed. @throws DomainBuilderError as openSnapshot() does. */
+/** Returns the guest in files that are not compressed. @throws DomainBuilderError as openSnapshot() does. */
 export function openFiles(files: SnapshotSource): Domain {
   const format = formatOf(files)
   if (format !== undefined) return format.open(files)

@@ -1,8 +1,8 @@
 /**
- * PAGE_DATA records: all of a guest's pages, those that hold something with their content.
+ * PAGE_DATA records: all of a guest's pages, with the content of those that have any.
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc, "PAGE_DATA"; xen/include/public/domctl.h (the types).
- * Gotcha: every frame is sent, if only to be allocated: one that is left out is a hole in the restored guest.
+ * Gotcha: every frame is sent, if only to be allocated: an omitted frame is a hole in the restored guest.
  */
 import {
   LIBXC_RECORD,
@@ -25,14 +25,14 @@ import { BLOCK_BYTES, flowing, type Part } from './snapshot-file.js'
 /** Bytes of a record before its page entries. */
 const HEADERS = RecordHeader.size + PageData.size
 
-/** The records. */
+/** Returns the records. */
 export const pageDataRecords = (domain: Domain, data: readonly Run[]): Part =>
   flowing(recordBytes(domain, data), function* () {
     const headers = new Headers()
     let next = 0
     for (const range of domain.memory.ranges) {
       for (let pfn = range.start; pfn < range.end; ) {
-        // Records without content, and one that has some or is the last: what comes before that content is made at once.
+        // Makes the headers of several records at once: records without content, up to one with content or the last.
         const first = pfn
         let pieces: Run[] = []
         let length = 0
@@ -52,7 +52,7 @@ export const pageDataRecords = (domain: Domain, data: readonly Run[]): Part =>
 
 const headBytes = (pages: number): number => HEADERS + pages * ENTRY_BYTES
 
-/** Bytes of all records. */
+/** Returns the size of all records in bytes. */
 function recordBytes({ memory }: Domain, data: readonly Run[]): number {
   const records = memory.ranges.reduce((sum, { start, end }) => sum + Math.ceil((end - start) / PAGES_PER_RECORD), 0)
   return records * HEADERS + memory.pageCount * ENTRY_BYTES + bytesOf(data)
@@ -60,7 +60,7 @@ function recordBytes({ memory }: Domain, data: readonly Run[]): number {
 
 const endOf = (run: Run | undefined): Pfn => (run ? run.pfn + run.pages : 0)
 
-/** The parts of the runs from `next` on that lie in [start, end). */
+/** Returns the parts of the runs from `next` on that lie in [start, end). */
 function piecesOf(data: readonly Run[], next: number, start: Pfn, end: Pfn): Run[] {
   const pieces: Run[] = []
   for (let i = next; i < data.length; i++) {
@@ -90,7 +90,7 @@ class Headers {
   }
 }
 
-/** Headers and page entries of the records of [start, end), the last of which has the pieces. */
+/** Writes headers and page entries of the records of [start, end); the last record has the pieces. */
 function writeHeads(
   domain: Domain,
   headers: Headers,
@@ -111,7 +111,7 @@ function writeHeads(
   }
 }
 
-/** Page entries of [start, end). The pieces, which have content, are in order and lie in there. */
+/** Writes page entries of [start, end). The pieces, which have content, lie in this range in order. */
 function writeEntries(domain: Domain, out: Uint8Array, start: Pfn, end: Pfn, pieces: readonly Run[]): void {
   const write = (from: Pfn, to: Pfn, type: number): void => {
     const entries = out.subarray((from - start) * ENTRY_BYTES, (to - start) * ENTRY_BYTES)

@@ -1,9 +1,9 @@
 /**
- * PageIndex: where a save file holds each page, and of which type it is. Built in one pass, searched by halves.
+ * PageIndex: the place and type of each page in a save file. Built in one pass, searched by binary search.
  *
  * Source: our own design; the types are those of PAGE_DATA in Xen docs/specs/libxc-migration-stream.pandoc.
  * Gotcha: a live migration sends pages more than once, in any order, and the last one counts. Runs are kept in typed
- * arrays that grow with what the file really holds: at most one run for each entry, which is 8 bytes of the file.
+ * arrays that grow with the file's real content. There is at most one run for each entry, which is 8 bytes of the file.
  */
 import { PFINFO_BROKEN, PFINFO_LEVEL_MASK, PFINFO_PINNED, PFINFO_XALLOC, PFINFO_XTAB } from '../abi/save-stream.js'
 import type { PageType } from '../guest/domain.js'
@@ -13,15 +13,15 @@ const INITIAL_RUNS = 1024
 /** Offset of pages without data. */
 const NO_DATA = -1
 
-/** Whether pages of that type come with their content. */
+/** Returns whether pages of that type come with their content. */
 export const hasData = (type: number): boolean => type < PFINFO_BROKEN
-/** Whether that type is one of the specification's. */
+/** Returns whether that type is one of the specification's. */
 export function isKnownType(type: number): boolean {
   const level = type & PFINFO_LEVEL_MASK
   return type >= PFINFO_BROKEN || (level <= 4 && type !== PFINFO_PINNED)
 }
 
-/** Consecutive pages of one type whose content follows one another in the file. */
+/** Consecutive pages of one type whose content is contiguous in the file. */
 export interface PageRun {
   readonly pfn: Pfn
   readonly pages: number
@@ -37,7 +37,7 @@ export class PageIndex {
   #type = new Uint8Array(INITIAL_RUNS)
   #count = 0
 
-  /** Notes pages that follow one another, in the guest and in the file; offset is ignored for a type without data. */
+  /** Adds pages that follow one another, in the guest and in the file; offset is ignored for a type without data. */
   add(pfn: Pfn, pages: number, type: number, offset: number): void {
     const last = this.#count - 1
     const data = hasData(type)
@@ -57,7 +57,7 @@ export class PageIndex {
     this.#offset[at] = data ? offset : NO_DATA
   }
 
-  /** Sorts what was noted, the last word on each page standing. To be called once, before anything is looked up. */
+  /** Sorts the added runs; the last run for each page wins. Must be called once, before any lookup. */
   finish(): void {
     for (let i = 1; i < this.#count; i++) {
       if ((this.#pfn[i] as number) < (this.#pfn[i - 1] as number) + (this.#pages[i - 1] as number)) {
@@ -67,12 +67,12 @@ export class PageIndex {
     }
   }
 
-  /** All runs in order of pfn. */
+  /** Yields all runs in order of pfn. */
   *runs(): Iterable<PageRun> {
     for (let i = 0; i < this.#count; i++) yield this.#run(i)
   }
 
-  /** The run that has this page. */
+  /** Returns the run that has this page. */
   find(pfn: Pfn): PageRun | undefined {
     let low = 0
     let high = this.#count
@@ -114,8 +114,8 @@ export class PageIndex {
 
   /**
    * Paints the runs onto the axis of pfns from the last to the first, each only where nothing is painted yet. Between
-   * two neighbouring ends of runs all pages are alike; `next` leads past what is painted (a union-find), so that the
-   * whole costs little more than sorting the ends.
+   * two neighbouring ends of runs all pages are alike. `next` skips the painted parts (a union-find), so the whole
+   * costs little more than sorting the ends.
    */
   #paint(): void {
     const ends = new Float64Array(2 * this.#count)
@@ -160,10 +160,10 @@ export class PageIndex {
   }
 }
 
-/** Whether a page of that type is part of the guest. */
+/** Returns whether a page of that type is part of the guest. */
 export const isPresent = (type: number): boolean => hasData(type) || type === PFINFO_XALLOC
 
-/** The first index that holds a value, which must be there. */
+/** Returns the first index that holds a value, which must be present. */
 function indexOf(sorted: Float64Array, value: number): number {
   let low = 0
   let high = sorted.length

@@ -1,8 +1,8 @@
 /**
- * The pages of a save file as a guest's memory: each is read from the file when somebody looks at it.
+ * The pages of a save file as a guest's memory: each is read from the file on demand.
  *
- * Source: ./page-index.ts says where they are.
- * Gotcha: a page that is only to be allocated is a hole; a frame that the file does not have is none of the guest's.
+ * Source: ./page-index.ts has their places.
+ * Gotcha: a page that is only allocated is a hole; a frame that is not in the file is not part of the guest.
  */
 import { GuestMemory } from '../guest/memory.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
@@ -31,12 +31,12 @@ export function pagesToMemory(source: ByteSource, index: PageIndex): GuestMemory
   return memory
 }
 
-/** Whole pages from `pfn` on, run by run. */
+/** Reads whole pages from `pfn` on, run by run. */
 function readPages(source: ByteSource, index: PageIndex, pfn: Pfn, out: Uint8Array): void {
   for (let done = 0; done < out.length; ) {
     const page = pfn + done / PAGE_SIZE
     const run = index.find(page)
-    // Every page of a placed range has a run with content; anything else would be a defect of ours.
+    // Every page of a placed range has a run with content; anything else is a bug in our code.
     if (run?.offset === undefined) throw new Error(`page ${page} is not in the file`)
     const skipped = (page - run.pfn) * PAGE_SIZE
     const length = Math.min(out.length - done, run.pages * PAGE_SIZE - skipped)

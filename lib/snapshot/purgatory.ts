@@ -1,11 +1,11 @@
 /**
- * The purgatory: a page of code between kexec and a guest. It finds the processor as kexec leaves it, and brings it into
- * the vcpu's state.
+ * The purgatory: a page of code between kexec and a guest. It starts in the processor state that kexec leaves, and sets
+ * up the vcpu's state.
  *
- * Source: Linux Documentation/admin-guide/kdump and kexec_load(2) for the way; Intel SDM vol. 3, 10.8.5.4 (leaving IA-32e
- * mode).
+ * Source: Linux Documentation/admin-guide/kdump and kexec_load(2) for the procedure; Intel SDM vol. 3, 10.8.5.4
+ * (leaving IA-32e mode).
  * Gotcha: kexec enters in 64-bit mode, everything mapped to itself, interrupts off; there is no stack, and the segments
- * come from a GDT that is not there any more.
+ * come from a GDT that no longer exists.
  */
 import { CR0_ET, CR0_PE, EFLAGS_RESERVED_1, MSR_EFER } from '../abi/x86.js'
 import { registers } from '../asm/assembler.js'
@@ -17,9 +17,9 @@ import { CODE32, DATA, enterState, load } from './enter-state.js'
 const { eax, ecx, edx, rax, rsp } = registers
 
 /**
- * The code for a vcpu, to be entered at its first byte.
- * @param page where it will lie: below 4 GiB, and mapped to itself where the guest has paging on.
- * @throws DomainBuilderError `does-not-fit` for a state that it cannot bring about.
+ * Returns the code for a vcpu, to be entered at its first byte.
+ * @param page the address of the code: below 4 GiB, and mapped to itself where the guest has paging on.
+ * @throws DomainBuilderError `does-not-fit` for a state that it cannot set up.
  */
 export function purgatory(vcpu: Vcpu, page: Paddr): Uint8Array {
   const a = new SystemAssembler(page, 64)
@@ -37,7 +37,8 @@ export function purgatory(vcpu: Vcpu, page: Paddr): Uint8Array {
   a.lea(rax, a.at('compatible'))
   a.push(rax)
   a.iret()
-  // A 32-bit segment within IA-32e mode. Paging goes off first, and the mode with it; then nothing holds on to EFER and cr4.
+  // A 32-bit segment within IA-32e mode. Paging goes off first, which ends the mode; then EFER and cr4 are free to
+  // change.
   a.label('compatible').code(32)
   for (const segment of ['ds', 'es', 'ss'] as const) load(a, segment, DATA.selector)
   a.mov(eax, CR0_PE | CR0_ET)

@@ -1,9 +1,9 @@
 /**
- * An option ROM that starts a guest in real mode: the BIOS initialises the machine, and when it would look for a disk to
- * boot (INT 19h), finds this ROM, which puts the guest's low memory in place and enters it in the vcpu's state.
+ * An option ROM that starts a guest in real mode. The BIOS initialises the machine and calls the ROM when it would look
+ * for a boot disk (INT 19h). The ROM puts the guest's low memory in place and enters it in the vcpu's state.
  *
  * Source: BIOS Boot Specification 1.01, chapter 6 and appendix D; PCI Firmware Specification 3.0, "Option ROM" header.
- * Gotcha: low memory is put in place here and not when QEMU loads the guest: a BIOS works in it until the last moment.
+ * Gotcha: the ROM must put low memory in place, not QEMU's loader: a BIOS uses that memory until the last moment.
  */
 import { OPTION_ROM_BLOCK, OPTION_ROM_MAGIC, REAL_MODE_LIMIT, REAL_MODE_SHIFT } from '../abi/x86.js'
 import { mem, registers as R } from '../asm/assembler.js'
@@ -13,24 +13,24 @@ import { registers32 } from '../guest/pv-context.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, hex, type Paddr } from '../units.js'
 
-/** What of the guest's memory the ROM carries. */
+/** The part of the guest's memory that the ROM carries. */
 export interface LowPiece {
   readonly paddr: Paddr
   readonly bytes: Uint8Array
 }
 
-/** Where real mode's interrupt table has the vector that boots. */
+/** The address of the boot vector in real mode's interrupt table. */
 const BOOT_VECTOR = 0x19 * 4
-/** Behind magic, size and a jump. */
+/** After magic, size and a jump. */
 const PIECES_OFFSET = 0x10
-/** 16-bit code reaches no further; and what of it the code itself may take. */
+/** 16-bit code reaches no further; and the part of it that the code itself may take. */
 const ROM_MAX_BYTES = 0x10000
 const CODE_MAX_BYTES = 0x1000
 
 /**
- * The ROM.
+ * Returns the ROM.
  * @param pieces of memory below 1 MiB, each at most 64 KiB.
- * @throws DomainBuilderError `does-not-fit` for more of it than a ROM can hold, or a state that real mode cannot have.
+ * @throws DomainBuilderError `does-not-fit` for more memory than a ROM can hold, or a state that real mode cannot have.
  */
 export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   checkState(vcpu)
@@ -66,7 +66,7 @@ export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   }
   enter(a, vcpu)
 
-  // Called by the BIOS, which wants every register back.
+  // Called by the BIOS, which needs every register preserved.
   a.label('install')
   a.push(R.eax)
   a.push(R.edi)
@@ -90,7 +90,7 @@ export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   return rom
 }
 
-/** Flags, segments, registers, and away. From the flags on there is only mov, which changes none. */
+/** Loads flags, segments and registers, and enters the guest. After the flags there is only mov, which keeps them. */
 function enter(a: SystemAssembler, { registers, segments }: Vcpu): void {
   a.pushImmediate(Number(registers.rflags))
   a.popf()

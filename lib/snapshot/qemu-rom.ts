@@ -1,11 +1,11 @@
 /**
- * A 64 KiB boot ROM that puts a processor into a vcpu's state and lets it go: no firmware, nothing else runs before the
- * guest.
+ * A 64 KiB boot ROM that puts a processor into a vcpu's state and starts it: without firmware, nothing else runs before
+ * the guest.
  *
  * Source: Intel SDM vol. 3, 10.1.4 (first instruction executed), 10.8.5 (initializing IA-32e mode).
- * Gotcha: it runs below 1 MiB, where a PC shows its ROM too: not every emulator executes code from the place at 4 GiB. And
- * once paging is on, the next instruction must be mapped, and the ROM need not be. So the last steps are a
- * trampoline that the ROM copies to a page of guest memory which belongs to nothing and is mapped to itself.
+ * Gotcha: the ROM runs below 1 MiB, where a PC shows it too: not every emulator executes code at 4 GiB. Once paging is
+ * on, the next instruction must be mapped, and the ROM may be unmapped. So the last steps are a trampoline that the ROM
+ * copies to an unused page of guest memory that is mapped to itself.
  */
 import { CR0_PE, RESET_VECTOR, ROM_BYTES, ROM_START } from '../abi/x86.js'
 import { registers } from '../asm/assembler.js'
@@ -21,13 +21,15 @@ const { ecx, edi, esi } = registers
 const START_OFFSET = 0xff00
 
 /**
- * A boot ROM for a vcpu: put where a PC has its BIOS, it makes the processor's state that of the vcpu, from the first
- * instruction after reset on. QEMU takes it by `-bios`, v86 as `bios`; the guest's memory must be in place already.
- * @param vcpu in protected or long mode; the machine is told of nothing else.
- * @param page where the last steps may lie: the physical address of a page of memory that the guest does not use, below
- * 4 GiB, and mapped to itself by the vcpu's tables where paging is on. It is not zero when the guest begins.
+ * Returns a boot ROM for a vcpu. At the place of a PC's BIOS, it sets the processor's state to that of the vcpu, from
+ * the first instruction after reset on. QEMU takes it by `-bios`, v86 as `bios`; the guest's memory must be in place
+ * already.
+ * @param vcpu in protected or long mode; the machine gets no other input.
+ * @param page the place of the last steps: the physical address of an unused page of guest memory below 4 GiB. Where
+ *   paging is on, the vcpu's tables must map it to itself. It is not zero when the guest begins.
  * @returns 65536 bytes.
- * @throws DomainBuilderError `does-not-fit` for a state that such a ROM cannot bring about; `bad-config` for no page.
+ * @throws DomainBuilderError `does-not-fit` for a state that such a ROM cannot set up; `bad-config` for an invalid
+ *   page.
  */
 export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
   requirePageBelow4G(page)
@@ -51,7 +53,7 @@ export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
   const rom = new Uint8Array(ROM_BYTES)
   rom.set(a.assemble())
   rom.set(start16(gdtr), START_OFFSET)
-  // A near jump back to it, which is all that fits at the reset vector.
+  // A near jump back to the code, which is all that fits at the reset vector.
   const distance = START_OFFSET - (RESET_VECTOR + 3)
   rom.set([0xe9, distance & 0xff, (distance >> 8) & 0xff], RESET_VECTOR)
   return rom
@@ -66,7 +68,7 @@ function requirePageBelow4G(page: Paddr): void {
   })
 }
 
-/** 16-bit code: the ROM's GDT, protected mode, the ROM's first byte. */
+/** Returns 16-bit code: it loads the ROM's GDT, enters protected mode and jumps to the ROM's first byte. */
 function start16(gdtr: number): number[] {
   const word = (value: number, bytes: number) => Array.from({ length: bytes }, (_, i) => (value >>> (8 * i)) & 0xff)
   const cli = [0xfa]

@@ -1,10 +1,10 @@
 /**
- * The qemu format: a guest that QEMU starts as it was built. Its memory as an ELF, a boot ROM made of its vcpu's state
- * (in real mode an option ROM, since a BIOS is behind the guest), and the sidecar that the raw format has, with the command
- * line that puts them together.
+ * The qemu format: a guest that QEMU starts as it was built. It has three files: the memory as an ELF, a ROM made from
+ * the vcpu's state, and the raw format's sidecar with the command line. The ROM is a boot ROM or, in real mode, an
+ * option ROM, since a BIOS runs before the guest.
  *
  * Source: qemu(1), docs/system/generic-loader.rst: an ELF's segments are loaded at their p_paddr; our own ROM.
- * Gotcha: the ROM leaves its trampoline in one page of the guest's memory: free memory, that no region has.
+ * Gotcha: the ROM leaves its trampoline in one page of the guest's memory: a free page outside all regions.
  */
 
 import { Ehdr64, EM_X86_64, ET_EXEC, Phdr64, PN_XNUM } from '../abi/elf.js'
@@ -27,13 +27,13 @@ import { DEFAULT_NAME, type RawSidecar, rawSidecar } from './raw.js'
 import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 
-/** `format` of the qemu format's sidecar, by which it is told from the raw format's. */
+/** `format` of the qemu format's sidecar, which distinguishes it from the raw format's. */
 export const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
-/** What the boot ROM's name adds to the memory file's. */
+/** The suffix of the boot ROM's name to the memory file's. */
 const ROM_SUFFIX = '.rom'
 
-/** A run of the guest's pages, and where in the memory file it lies. */
+/** A run of the guest's pages, and its place in the memory file. */
 interface FileRun {
   readonly offset: number
   readonly pfn: Pfn
@@ -41,9 +41,9 @@ interface FileRun {
 }
 
 /**
- * A guest for QEMU: its memory as an ELF, the boot ROM, and the sidecar. Guests without a hypervisor alone: linux, and pvh
- * of platform pc.
- * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can bring about.
+ * Returns a guest for QEMU: its memory as an ELF, the boot ROM, and the sidecar. It takes only guests without a
+ * hypervisor: linux, and pvh of platform pc.
+ * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can set up.
  */
 function writeQemu(domain: Domain, options: WriteOptions = {}): readonly SnapshotFile[] {
   const { name = DEFAULT_NAME } = options
@@ -56,8 +56,9 @@ function writeQemu(domain: Domain, options: WriteOptions = {}): readonly Snapsho
 }
 
 /**
- * The ROM by which QEMU enters a guest: 65536 bytes, or an option ROM of whole 512 bytes for a guest in real mode.
- * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can bring about.
+ * Returns the ROM that QEMU enters a guest with: 65536 bytes, or an option ROM of whole 512 bytes for a guest in real
+ * mode.
+ * @throws DomainBuilderError `does-not-fit` for a guest that needs a hypervisor, or a state that no ROM can set up.
  */
 export function qemuRom(domain: Domain): Uint8Array {
   const vcpu = requireBareGuest(domain, 'QEMU')
@@ -80,7 +81,7 @@ function fileRuns(domain: Domain): readonly FileRun[] {
   })
 }
 
-/** Bytes of the ELF header and the program headers, in whole pages. */
+/** Returns the size of the ELF header and the program headers in bytes, rounded up to whole pages. */
 const headerBytes = (runs: number): number => alignUp(Ehdr64.size + runs * Phdr64.size, PAGE_SIZE)
 
 function memoryPart(domain: Domain, runs: readonly FileRun[]): Part {
@@ -94,7 +95,7 @@ function memoryPart(domain: Domain, runs: readonly FileRun[]): Part {
       yield { offset: 0, length: headers.length, content: headers }
       let at = 0
       for (const { paddr, length, content } of domain.memory.placed()) {
-        // They come in order, and never reach from one run of pages into another.
+        // The pieces come in order, and never reach from one run of pages into another.
         let run = runs[at]
         while (run && paddr >= paddrOf(run.pfn + run.pages)) run = runs[++at]
         if (run) yield { offset: run.offset + paddr - paddrOf(run.pfn), length, content }
@@ -132,7 +133,7 @@ function elfHeaders(runs: readonly FileRun[], entry: bigint): Uint8Array {
   ])
 }
 
-/** What a BIOS would overwrite before the guest begins. */
+/** Returns the memory that a BIOS would overwrite before the guest begins. */
 function lowPieces({ memory }: Domain): LowPiece[] {
   return [...memory.pages()]
     .map(({ pfn, pages }) => ({ paddr: paddrOf(pfn), end: Math.min(paddrOf(pfn + pages), LOW_HOLE.end) }))
@@ -140,28 +141,28 @@ function lowPieces({ memory }: Domain): LowPiece[] {
     .map(({ paddr, end }) => ({ paddr, bytes: memory.read(paddr, end - paddr) }))
 }
 
-/** The highest free page below 640 KiB, or else the lowest above. */
+/** Returns the highest free page below 640 KiB, or else the lowest above. */
 function trampolinePage(domain: Domain): Paddr {
   const low = Array.from({ length: LOW_PAGES.end - LOW_PAGES.start }, (_, i) => LOW_PAGES.end - 1 - i)
   return freePage(domain, [...low, ...domain.regions.map(({ pfn, pages }) => pfn + pages)])
 }
 
-/** Pages that a PC's firmware would use for this; the last of them an extended BIOS data area. */
+/** Pages that a PC's firmware would use for this; the one after them is an extended BIOS data area. */
 const LOW_PAGES = { start: 1, end: 0x9f } as const
 
 /**
- * The words that follow `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard output; in
- * real mode a PC with its BIOS, whose screen goes there too. Made of the guest each time: what a sidecar has is for people,
- * and is not what `run` would start on a stranger's word.
- * @param file path of the memory file; the ROM is FILE.rom beside it.
+ * Returns the arguments after `qemu-system-x86_64`: the smallest machine, no firmware, the guest's console on standard
+ * output. In real mode it is a PC with its BIOS, whose screen goes there too. They are made from the guest each time.
+ * The command in a sidecar is for people: `run` must not start one from an untrusted file.
+ * @param file path of the memory file; the ROM is FILE.rom next to it.
  */
 export function qemuArguments({ memory, vcpus }: Domain, file: string): string[] {
   const bytes = pcMemoryUpTo(paddrOf(memory.endPfn))
   const [vcpu] = vcpus
   const realMode = vcpu !== undefined && inRealMode(vcpu)
-  // QEMU takes what follows a single comma for another property; -bios alone takes a name as it is.
+  // QEMU takes the text after a single comma for another property; -bios alone takes a name unchanged.
   const value = file.replaceAll(',', ',,')
-  // The PC's hole for devices as ours; without graphics its BIOS writes to the serial port.
+  // The PC's device hole is the same as ours; without graphics its BIOS writes to the serial port.
   const machine = realMode ? `pc,graphics=off,max-ram-below-4g=${DEVICE_HOLE.start}` : 'microvm'
   return [
     ...['-machine', machine, '-accel', 'tcg', '-nodefaults', '-no-user-config', '-no-reboot'],
@@ -183,7 +184,7 @@ export function qemuArguments({ memory, vcpus }: Domain, file: string): string[]
 }
 
 /**
- * A guest out of its sidecar and memory file.
+ * Returns the guest in a sidecar and memory file.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`.
  */
 function openQemu(files: SnapshotSource): Domain {
@@ -203,7 +204,7 @@ function openQemu(files: SnapshotSource): Domain {
   return openGuest(json, memory)
 }
 
-/** What `xdb run` starts in QEMU. */
+/** The format that `xdb run` starts in QEMU. */
 export const qemuFormat: SnapshotFormat = {
   name: 'qemu',
   summary: 'an ELF of the memory, a boot ROM and a JSON sidecar, for QEMU',

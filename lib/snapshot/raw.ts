@@ -1,9 +1,9 @@
 /**
- * The raw format: guest-physical memory in pfn order, sparse, and a sidecar JSON that says what it means.
+ * The raw format: guest-physical memory in pfn order, sparse, and a sidecar JSON that describes it.
  *
  * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
- * Gotcha: a page that nothing was placed in is a hole in the file; `memory.data` lists the others, so that reading a
- * 64 GiB guest back does not mean reading 64 GiB.
+ * Gotcha: an unused page is a hole in the file; `memory.data` lists the others, so that reading a 64 GiB guest back
+ * does not mean reading 64 GiB.
  */
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
@@ -22,21 +22,21 @@ export const RAW_FORMAT = 'xen-domain-builder/raw'
 /** The main file's name in a sidecar, where the caller gives none. */
 export const DEFAULT_NAME = 'guest'
 
-/** Bounds on lists in a sidecar: far above what any guest has, far below what hurts. */
+/** Bounds on lists in a sidecar: far above the count of any guest, far below a harmful one. */
 const MAX_RUNS = 1 << 20
 
-/** The sidecar: what JSON.stringify gets. Addresses and u64 are hex strings, counts are numbers. */
+/** The sidecar: the input of JSON.stringify. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
-  /** By which the file is known. */
+  /** The member that the file is detected by. */
   readonly format: string
-  /** Of the format; docs/formats.md says what each has. */
+  /** The version of the format; docs/formats.md lists the content of each. */
   readonly version: typeof GUEST_JSON_VERSION
   readonly [field: string]: unknown
 }
 
 /**
- * The sidecar of a guest.
- * @param file name of the image beside it.
+ * Returns the sidecar of a guest.
+ * @param file name of the image next to it.
  */
 export function rawSidecar(domain: Domain, file: string): RawSidecar {
   const { memory } = domain
@@ -53,7 +53,7 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
   }
 }
 
-/** Guest-physical memory as part of a file, at its own address. */
+/** Returns guest-physical memory as part of a file, at its own address. */
 const memoryPart = ({ memory }: Domain): Part => ({
   length: memory.endPfn * PAGE_SIZE,
   content: memory.placedBytes,
@@ -68,7 +68,7 @@ function writeRaw(domain: Domain, options: WriteOptions = {}): readonly Snapshot
 }
 
 /**
- * A guest out of its sidecar and image; pages are read when somebody looks at them.
+ * Returns the guest in a sidecar and image; pages are read on demand.
  * @throws DomainBuilderError `bad-snapshot` for a sidecar that contradicts itself, `truncated` for a short image.
  */
 function openRaw(files: SnapshotSource): Domain {

@@ -1,8 +1,9 @@
 /**
- * Records of a stream as they are met: header looked at, body within the file, and refusals that name record and offset.
+ * Checked reading of a stream's records: the header is checked, the body lies within the file, and errors name record
+ * and offset.
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc and libxl-migration-stream.pandoc, "Records".
- * Gotcha: a length is only a claim: nothing is read or allocated for it before it was compared with the file's own.
+ * Gotcha: a length is only a claim: nothing is read or allocated for it before it is compared with the file's size.
  */
 import { RECORD_ALIGN, RECORD_LENGTH_MAX, RecordHeader } from '../abi/save-stream.js'
 import { DomainBuilderError, type ErrorDetail } from '../errors.js'
@@ -17,7 +18,7 @@ export interface StreamRecord {
   /** File offset and bytes of the body. */
   readonly body: number
   readonly length: number
-  /** File offset of what follows. */
+  /** File offset of the next record. */
   readonly end: number
 }
 
@@ -26,7 +27,7 @@ export function refuse(at: Pick<StreamRecord, 'name' | 'offset'>, what: string, 
   throw new DomainBuilderError('bad-snapshot', `${at.name} record: ${what}`, { offset: at.offset, ...detail })
 }
 
-/** Bytes of the file. @throws DomainBuilderError `truncated` naming what they are. */
+/** Returns bytes of the file. @throws DomainBuilderError `truncated` with the name of their purpose. */
 export function readBytes(source: ByteSource, offset: number, length: number, what: string): Uint8Array {
   if (offset + length > source.size) {
     throw new DomainBuilderError('truncated', `${what}: the file ends in it`, {
@@ -41,7 +42,7 @@ export function readBytes(source: ByteSource, offset: number, length: number, wh
 }
 
 type Names = Readonly<Record<string, number>>
-/** Each table of names turned round, once: a large guest has a hundred thousand records. */
+/** Each table of names inverted, once: a large guest has a hundred thousand records. */
 const turned = new WeakMap<Names, ReadonlyMap<number, string>>()
 
 function nameOf(type: number, names: Names): string {
@@ -54,8 +55,8 @@ function nameOf(type: number, names: Names): string {
 }
 
 /**
- * The record at an offset.
- * @param names of the types there are; a name in a message is all they are for.
+ * Returns the record at an offset.
+ * @param names of the known types, used only in messages.
  */
 export function recordAt(source: ByteSource, offset: number, names: Names): StreamRecord {
   const header = RecordHeader.decode(readBytes(source, offset, RecordHeader.size, 'record header'))
@@ -76,12 +77,12 @@ export function recordAt(source: ByteSource, offset: number, names: Names): Stre
   return { type, name, offset, body, length, end }
 }
 
-/** The whole body. */
+/** Returns the whole body. */
 export function bodyOf(source: ByteSource, record: StreamRecord): Uint8Array {
   return readBytes(source, record.body, record.length, `${record.name} record`)
 }
 
-/** Refuses a body that is not exactly, or not at least, so long. */
+/** Refuses a body that is not exactly, or not at least, `length` bytes long. */
 export function requireLength(record: StreamRecord, length: number, least = false): void {
   if (least ? record.length >= length : record.length === length) return
   refuse(record, 'the body has the wrong length', {
@@ -90,7 +91,7 @@ export function requireLength(record: StreamRecord, length: number, least = fals
   })
 }
 
-/** Runs a part that knows nothing of files; what it refuses is said of this record. */
+/** Runs code that knows nothing of files; its errors name this record. */
 export function within<T>(at: Pick<StreamRecord, 'name' | 'offset'>, part: () => T): T {
   try {
     return part()

@@ -1,14 +1,14 @@
 /**
- * Scratch: room for the bytes of a compressed snapshot, which has no random access of its own.
+ * Scratch: room for the bytes of a compressed snapshot, since compressed data has no random access.
  *
- * Source: our own design. The library touches no file system: it has memory; whoever has a disk gives a file.
- * Gotcha: blocks of zeros take no room, so what was never written must read as zero.
+ * Source: our own design. The library touches no file system: it has memory; a caller with a disk provides a file.
+ * Gotcha: blocks of zeros take no room, so bytes that were never written must read as zero.
  */
 import { isZero } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type ByteSource, requireBytes } from './source.js'
 
-/** Bytes that can be written and read at any place; what was never written is zero. */
+/** Bytes that can be written and read at any place; unwritten bytes are zero. */
 export interface Scratch {
   /** Keeps a copy of `bytes` from `offset` (bytes) on. */
   writeAt(bytes: Uint8Array, offset: number): void
@@ -16,7 +16,7 @@ export interface Scratch {
   readInto(offset: number, out: Uint8Array): void
 }
 
-/** What was written there, `size` bytes of it, as a source. */
+/** Returns the written bytes, `size` of them, as a source. */
 export const scratchSource = (scratch: Scratch, size: number): ByteSource => ({
   size,
   readInto(offset, out) {
@@ -25,12 +25,12 @@ export const scratchSource = (scratch: Scratch, size: number): ByteSource => ({
   },
 })
 
-/** Bytes that a compressed snapshot may need in memory. */
+/** The most bytes that a compressed snapshot may take in memory. */
 const MEMORY_MAX = 2 ** 31
-/** Bytes that are kept, or not kept, together. */
+/** The bytes that are kept, or not kept, together. */
 const BLOCK = 2 ** 16
 
-/** In memory, blocks of zeros excepted. @throws DomainBuilderError `payload-too-large` above `limit` bytes. */
+/** Keeps bytes in memory, except blocks of zero. @throws DomainBuilderError `payload-too-large` above `limit` bytes. */
 export function memoryScratch(limit = MEMORY_MAX): Scratch {
   const blocks = new Map<number, Uint8Array>()
   return {
@@ -70,11 +70,11 @@ function filled(part: Uint8Array, at: number): Uint8Array {
 interface InBlock {
   readonly part: Uint8Array
   readonly block: number
-  /** Where in the block `part` begins. */
+  /** The start of `part` in the block. */
   readonly at: number
 }
 
-/** Bytes that lie at `offset`, cut where blocks end. */
+/** Yields the bytes that lie at `offset`, cut where blocks end. */
 export function* inBlocks(bytes: Uint8Array, offset: number): Generator<InBlock> {
   for (let done = 0; done < bytes.length; ) {
     const at = (offset + done) % BLOCK

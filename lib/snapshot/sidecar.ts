@@ -1,9 +1,9 @@
 /**
- * The sidecar of a format whose main file is the guest's memory alone: JSON next to it that says the rest.
+ * The sidecar of a format whose main file is only the guest's memory: JSON next to it with the rest of the guest.
  *
  * Source: our own format, docs/formats.md ("The raw format").
- * Gotcha: a sidecar is known by its member `format`, which our writers put first. A file named FILE.json next to a kernel
- * FILE is not one.
+ * Gotcha: a sidecar is detected by its member `format`, which our writers put first. A file named FILE.json next to a
+ * kernel FILE is not a sidecar.
  */
 import { decodeUtf8, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
@@ -11,22 +11,23 @@ import { type SnapshotSource, startOf } from './format.js'
 import { JsonValue } from './json.js'
 import { readBytes } from './records.js'
 
-/** What the sidecar's name adds to the main file's. */
+/** The suffix of the sidecar's name to the main file's. */
 export const SIDECAR_SUFFIX = '.json'
-/** Bytes in which the member `format` is found. */
+/** The bytes that are searched for the member `format`. */
 const SNIFFED = 4096
-/** Bytes: far above any guest's, and below what a string can hold. */
+/** In bytes: far above any guest's, and below the longest string. */
 const SIDECAR_MAX = 64 << 20
 
-/** Whether the sidecar next to the main file is of that format. */
+/** Returns whether the sidecar next to the main file is of that format. */
 export function hasSidecar(files: SnapshotSource, format: string): boolean {
   const sidecar = files.beside(SIDECAR_SUFFIX)
   return sidecar !== undefined && decodeUtf8(startOf(sidecar, SNIFFED)).includes(`"${format}"`)
 }
 
 /**
- * The sidecar of that format.
- * @throws DomainBuilderError `bad-snapshot` for a sidecar that is too large or of another format, or text that is not JSON.
+ * Returns the sidecar of that format.
+ * @throws DomainBuilderError `bad-snapshot` for a sidecar that is too large or of another format, or text that is not
+ *   JSON.
  */
 export function readSidecar(files: SnapshotSource, format: string): JsonValue {
   const sidecar = files.beside(SIDECAR_SUFFIX)
@@ -46,5 +47,5 @@ export function readSidecar(files: SnapshotSource, format: string): JsonValue {
   return json
 }
 
-/** The bytes of a sidecar. */
+/** Returns the bytes of a sidecar. */
 export const sidecarBytes = (sidecar: unknown): Uint8Array => encodeUtf8(`${JSON.stringify(sidecar, null, 1)}\n`)

@@ -1,5 +1,5 @@
 /**
- * SnapshotFile: one file of a snapshot, whose bytes are made when somebody asks for them.
+ * SnapshotFile: one file of a snapshot, whose bytes are made on demand.
  *
  * Source: our own design. A file is a list of parts, each of a length that is known before any byte exists.
  * Gotcha: the bytes may be views of the guest's memory. A consumer may keep them, but must neither change nor transfer
@@ -9,7 +9,7 @@ import type { Content } from '../guest/memory.js'
 import { alignUp } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
 
-/** Bytes of a file, and where in it they begin. */
+/** Bytes of a file, and their place in it. */
 export interface Piece {
   /** In bytes, from the file's beginning. */
   readonly offset: number
@@ -17,18 +17,18 @@ export interface Piece {
   readonly bytes: Uint8Array
 }
 
-/** Content of a file, and where it begins. */
+/** Content of a file, and its start. */
 export interface Stretch {
   /** In bytes, from the start of the part. */
   readonly offset: number
-  /** Bytes: at most BLOCK_BYTES where they are to be made. */
+  /** In bytes: at most BLOCK_BYTES where they are to be made. */
   readonly length: number
   readonly content: Content
 }
 
-/** A part of a file. What no stretch covers is zero. */
+/** A part of a file. Bytes outside its stretches are zero. */
 export interface Part {
-  /** Bytes that it takes in the file. */
+  /** Its size in the file, in bytes. */
   readonly length: number
   /** Bytes of all its stretches. */
   readonly content: number
@@ -36,17 +36,17 @@ export interface Part {
   stretches(): Iterable<Stretch>
 }
 
-/** A part whose bytes exist. */
+/** Returns a part whose bytes exist. */
 export const solid = (bytes: Uint8Array): Part => ({
   length: bytes.length,
   content: bytes.length,
   stretches: () => [{ offset: 0, length: bytes.length, content: bytes }],
 })
 
-/** A part of zeros: no stretch at all. */
+/** Returns a part of zeros, without stretches. */
 export const zeros = (length: number): Part => ({ length, content: 0, stretches: () => [] })
 
-/** A part that stretches fill without a gap, `length` bytes of them. */
+/** Returns a part of `length` bytes that stretches fill without a gap. */
 export const flowing = (length: number, contents: () => Iterable<Omit<Stretch, 'offset'>>): Part => ({
   length,
   content: length,
@@ -59,19 +59,19 @@ export const flowing = (length: number, contents: () => Iterable<Omit<Stretch, '
   },
 })
 
-/** Bytes of a block that content is made in, and that short content is gathered in. */
+/** The size of a block in bytes: content is made in blocks, and short content is gathered in them. */
 export const BLOCK_BYTES = 1 << 20
-/** Content is made where an array of words may begin. */
+/** The alignment of content that is made, in bytes, so that it can be an array of words. */
 const MADE_ALIGN = 8
-/** Bytes that exist are handed out as they are from this length on. */
+/** Bytes that exist are handed out without a copy from this length on. */
 const HANDED_OUT = 1 << 16
-/** Most zeros that are handed out at a time. */
+/** The most zeros that are handed out at a time. */
 const ZEROS_BYTES = 1 << 20
 
 /**
- * One file of a snapshot. Iterating gives its bytes in order, as often as it is asked for: for `Readable.from(file)`,
- * `writeFile(name, file)`, `ReadableStream.from(file)`, `new Blob([...file])`.
- * Iterating throws the signal's reason, and what the guest's memory refuses.
+ * One file of a snapshot. Iterating yields its bytes in order, any number of times: for `Readable.from(file)`,
+ * `writeFile(name, file)`, `ReadableStream.from(file)`, `new Blob([...file])`. Iterating throws the signal's reason,
+ * and the errors of the guest's memory.
  *
  * @example
  * ```ts
@@ -80,14 +80,14 @@ const ZEROS_BYTES = 1 << 20
  * ```
  */
 export class SnapshotFile implements Iterable<Uint8Array> {
-  /** What follows the snapshot's name in this file's: '' for the first file, such as `.json` for another. */
+  /** The suffix of this file's name to the snapshot's: '' for the first file, such as `.json` for another. */
   readonly suffix: string
-  /** Bytes. */
+  /** In bytes. */
   readonly size: number
   readonly #parts: readonly Part[]
   readonly #options: WorkOptions
 
-  /** @param options are heeded each time that the file is iterated over. */
+  /** @param options apply each time that the file is iterated over. */
   constructor(suffix: string, parts: readonly Part[], options: WorkOptions = {}) {
     this.suffix = suffix
     this.size = parts.reduce((sum, { length }) => sum + length, 0)
@@ -96,9 +96,11 @@ export class SnapshotFile implements Iterable<Uint8Array> {
   }
 
   /**
-   * The bytes that are not zeros alone, in order of offset: for a sparse file. Between them the file is zero.
-   * @param nextBlock gives memory of BLOCK_BYTES to make bytes in. All pieces in the last block were handed out then, so a
-   * writer that is done with them may give it again. Default: fresh memory, so every piece stays valid.
+   * Yields the bytes in order of offset, without stretches of zeros: for a sparse file. Between the pieces the file is
+   * zero.
+   * @param nextBlock returns memory of BLOCK_BYTES to make bytes in. All pieces in the last block were handed out by
+   *   then, so a writer that has finished with them may return it again. Default: fresh memory, so every piece stays
+   *   valid.
    */
   *pieces(nextBlock: () => Uint8Array = freshBlock): Generator<Piece> {
     const work = new Work(
@@ -106,7 +108,7 @@ export class SnapshotFile implements Iterable<Uint8Array> {
       this.#options,
     )
     let block: Uint8Array = new Uint8Array(0)
-    // What is gathered in the block, and where in the file it belongs.
+    // The gathered bytes of the block, and their place in the file.
     let start = 0
     let end = 0
     let at = 0
@@ -142,7 +144,7 @@ export class SnapshotFile implements Iterable<Uint8Array> {
     if (end > start) yield { offset: at, bytes: block.subarray(start, end) }
   }
 
-  /** Those of all parts, their offsets from the beginning of the file. */
+  /** Yields the stretches of all parts, with offsets from the beginning of the file. */
   *#stretches(): Generator<Stretch> {
     let start = 0
     for (const part of this.#parts) {
@@ -151,7 +153,7 @@ export class SnapshotFile implements Iterable<Uint8Array> {
     }
   }
 
-  /** All bytes in order. */
+  /** Yields all bytes in order. */
   *[Symbol.iterator](): Generator<Uint8Array> {
     let at = 0
     for (const { offset, bytes } of this.pieces()) {

@@ -1,20 +1,20 @@
 /**
- * ByteSource: a file to read from, wherever it is.
+ * ByteSource: a file to read from, at any location.
  *
  * Source: our own design. The library touches no file system; the command line gives it sources over file descriptors.
- * Gotcha: reads are synchronous, so that GuestMemory can fetch a page when somebody looks at it.
+ * Gotcha: reads must be synchronous, so that GuestMemory can fetch a page on demand.
  */
 import { DomainBuilderError } from '../errors.js'
 
 /** A file of `size` bytes that can be read at any place. */
 export interface ByteSource {
-  /** Bytes. */
+  /** In bytes. */
   readonly size: number
-  /** Fills all of `out` from `offset` on. @throws DomainBuilderError `truncated` when there are not as many. */
+  /** Fills all of `out` from `offset` on. @throws DomainBuilderError `truncated` when there are fewer bytes. */
   readInto(offset: number, out: Uint8Array): void
 }
 
-/** A source over bytes in memory. */
+/** Returns a source over bytes in memory. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   return {
     size: bytes.length,
@@ -25,10 +25,10 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
   }
 }
 
-/** Bytes that readAhead() fetches at a time. */
+/** The bytes that readAhead() fetches at a time. */
 const AHEAD_BYTES = 128 << 10
 
-/** The same source, for whoever goes through it from front to back in small steps: one read for many of them. */
+/** Returns the same source for a reader that goes from front to back in small steps: one read serves many of them. */
 export function readAhead(source: ByteSource): ByteSource {
   const window = new Uint8Array(AHEAD_BYTES)
   let start = 0

@@ -1,9 +1,9 @@
 /**
- * A vcpu in a sidecar, and back: registers by the names that the guest's mode has, hidden parts of segments beside them.
- * A vcpu that was in 64-bit mode once goes by the 64-bit names while there is more in them.
+ * A vcpu to and from a sidecar: registers by the names of the guest's mode, with the hidden parts of segments. A vcpu
+ * that was once in 64-bit mode keeps the 64-bit names while the 32-bit ones cannot hold its registers.
  *
  * Source: our own format, described in ARCHITECTURE.md ("The raw format").
- * Gotcha: a PV guest's segments have no hidden parts of their own; whatever is absent here is absent in the Vcpu.
+ * Gotcha: a PV guest's segments have no hidden parts; a member that is absent here is absent in the Vcpu.
  */
 import { toBase64 } from '../bytes.js'
 import { pvContextBytes, registers32 } from '../guest/pv-context.js'
@@ -35,11 +35,11 @@ const NAMES_32: Readonly<Record<string, GeneralRegister | 'rip' | 'rflags'>> = {
   eflags: 'rflags',
 }
 
-/** Whether the 32-bit names say all that the registers hold. */
+/** Returns whether the 32-bit names can hold all of the registers. */
 const fits32 = (registers: Registers): boolean =>
   Object.entries(registers).every(([name, value]) => value === 0n || (value >> 32n === 0n && !/^r\d/.test(name)))
 
-/** @param is32 whether the registers go by their 32-bit names. */
+/** @param is32 whether the registers have their 32-bit names. */
 export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
   const general = is32 && fits32(vcpu.registers) ? registers32(vcpu.registers) : vcpu.registers
   const all: [string, number | bigint][] = [
@@ -78,7 +78,7 @@ function descriptorsJson({ segments, tr }: Vcpu): Record<string, unknown> {
   }
 }
 
-/** The reverse of vcpuJson. @throws DomainBuilderError `bad-snapshot`. */
+/** Reads what vcpuJson() wrote. @throws DomainBuilderError `bad-snapshot`. */
 export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
   const from = json.at('registers')
   const narrow = is32 && !from.at('rip').present

@@ -2,7 +2,7 @@
  * writeSnapshot: a guest as the files of any format.
  *
  * Source: ./formats.ts.
- * Gotcha: nothing is written here. The files' bytes are made when somebody iterates over them.
+ * Gotcha: nothing is written here. The files' bytes are made when a caller iterates over them.
  */
 import { didYouMean } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
@@ -11,15 +11,16 @@ import type { SnapshotFormat, WriteOptions } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import type { SnapshotFile } from './snapshot-file.js'
 
-/** What a format can be told when a guest is written in it. */
+/** The options of a format for writing a guest. */
 export type WriteOptionsOf<F extends SnapshotFormatName> = NonNullable<
   Parameters<(typeof SNAPSHOT_FORMATS)[F]['write']>[1]
 >
 
 /**
- * A guest as a snapshot: one file for each of the format's suffixes, the main file first.
+ * Returns a guest as a snapshot: one file for each of the format's suffixes, the main file first.
  * @param options `name`, `signal` and `onProgress`; for `xl` also `version` and `uuid`.
- * @throws DomainBuilderError `bad-config` for an unknown format or invalid options, and what the format refuses.
+ * @throws DomainBuilderError `bad-config` for an unknown format or invalid options, and the errors of the format's
+ *   writer.
  * @example
  * ```ts
  * for (const file of writeSnapshot(guest, 'raw', { name: 'guest.img' })) {
@@ -35,7 +36,7 @@ export function writeSnapshot<F extends SnapshotFormatName>(
   return snapshotFormat(format).write(domain, options)
 }
 
-/** The entry of that name. @throws DomainBuilderError `bad-config` for a name that is not in the table. */
+/** Returns the entry of that name. @throws DomainBuilderError `bad-config` for a name that is not in the table. */
 export function snapshotFormat(name: string): SnapshotFormat<WriteOptions> {
   if (Object.hasOwn(SNAPSHOT_FORMATS, name)) return SNAPSHOT_FORMATS[name as SnapshotFormatName]
   throw new DomainBuilderError(

@@ -1,9 +1,9 @@
 /**
- * A core that xl wrote of an HVM or PVH guest: memory, and of each vcpu what Xen's getvcpucontext says.
+ * A core that xl wrote of an HVM or PVH guest: memory, and each vcpu's state as Xen's getvcpucontext returns it.
  *
- * Source: Xen docs/misc/dump-core-format.txt; arch_get_info_guest() of xen/arch/x86/domctl.c for which fields it fills.
- * Gotcha: neither which of the two kinds the guest is nor EFER is in the file. The devices are not either, so that such a
- * guest is an HVM guest to us, to be looked at and never to be restored; and whether it is in 64-bit mode shows in its registers.
+ * Source: Xen docs/misc/dump-core-format.txt; arch_get_info_guest() of xen/arch/x86/domctl.c for the fields it fills.
+ * Gotcha: the file has neither the kind of the guest, nor EFER, nor the devices. So we read it as an HVM guest, to be
+ * inspected and never restored; 64-bit mode is detected by its registers.
  */
 import { CR0_PG, EFER_LMA, EFER_LME } from '../abi/x86.js'
 import { type Domain, type HvmBoot, pageTypes } from '../guest/domain.js'
@@ -12,7 +12,7 @@ import { identityWhere } from '../guest/pfn-view.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { PAGE_SIZE } from '../units.js'
 
-/** The guest of these contexts, which decodePvContext() has read. */
+/** Returns the guest of these contexts, which decodePvContext() has read. */
 export function hvmGuest(contexts: readonly Vcpu[], memory: GuestMemory): Domain<HvmBoot> {
   const is64 = contexts.some(({ registers: { rip, rsp } }) => rip >> 32n !== 0n || rsp >> 32n !== 0n)
   const boot: HvmBoot = { kind: 'firmware', hvmParams: [] }
@@ -30,7 +30,7 @@ export function hvmGuest(contexts: readonly Vcpu[], memory: GuestMemory): Domain
   }
 }
 
-/** A vcpu without what only a PV guest has; with paging on it is in the mode of the others. */
+/** Returns a vcpu without the state that only a PV guest has; with paging on it is in the mode of the others. */
 function withMode({ pv: _, ...vcpu }: Vcpu, is64: boolean): Vcpu {
   const isLong = is64 && (vcpu.cr0 & BigInt(CR0_PG)) !== 0n
   return { ...vcpu, efer: isLong ? BigInt(EFER_LME | EFER_LMA) : 0n }

@@ -1,9 +1,10 @@
 /**
- * The xen-core format: what `xl dump-core` writes, an ELF of sections without program headers.
+ * The xen-core format: the output of `xl dump-core`, an ELF of sections without program headers.
  *
  * Source: Xen docs/misc/dump-core-format.txt.
- * Gotcha: pages that hold nothing are not in the file, which the format allows; how large the guest is, and all else that
- * it has no words for, stands in a note of our own. Another's file goes without, and is understood by its guest's memory.
+ * Gotcha: pages without content are not in the file, which the format allows. The guest's size, and everything else
+ * that the format cannot express, is in a note of our own. A file of another tool has no such note, and is understood
+ * by its guest's memory.
  */
 
 import {
@@ -55,9 +56,9 @@ import { hvmGuest } from './xen-core-hvm.js'
 
 const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
 const MAX_VCPUS = 4096
-/** The section that holds the names of all. */
+/** The section that holds all section names. */
 const SECTION_NAMES = '.shstrtab'
-/** Entries of the frame list that are made or read at a time. */
+/** The entries of the frame list that are made or read at a time. */
 const ENTRIES_AT_ONCE = 1 << 16
 
 const isPv = (domain: Domain): boolean => domain.type === 'pv'
@@ -72,7 +73,7 @@ interface PlannedSection {
   readonly part: Part
 }
 
-/** A guest as a dump-core file. */
+/** Returns a guest as a dump-core file. */
 export function writeXenCore(domain: Domain, options: WorkOptions = {}): SnapshotFile {
   const planned = plannedSections(domain)
   const names = sectionNames(planned)
@@ -98,7 +99,7 @@ export function writeXenCore(domain: Domain, options: WorkOptions = {}): Snapsho
   return new SnapshotFile('', [solid(concat([header, ...headers])), ...parts], options)
 }
 
-/** All sections except the one of their names. */
+/** Returns all sections except the one with their names. */
 function plannedSections(domain: Domain): PlannedSection[] {
   const runs = dataRuns(domain)
   const pages = bytesOf(runs) / PAGE_SIZE
@@ -174,7 +175,7 @@ function sectionHeader({ type, align, entsize, part }: PlannedSection, sh_name: 
   })
 }
 
-/** .xen_p2m: pairs of pfn and mfn, or .xen_pfn: pfns alone. */
+/** Yields .xen_p2m: pairs of pfn and mfn, or .xen_pfn: pfns alone. */
 function* frameList(domain: Domain, runs: readonly Run[]): Generator<Omit<Stretch, 'offset'>> {
   const entryWords = isPv(domain) ? 4 : 2
   for (const run of runs) {
@@ -194,21 +195,21 @@ function* frameList(domain: Domain, runs: readonly Run[]): Generator<Omit<Stretc
   }
 }
 
-/** A frame as a u64; one that the p2m does not have is all ones. */
+/** Writes a frame as a u64; a frame that is not in the p2m is all ones. */
 function setFrame(words: Uint32Array, at: number, frame = -1): void {
   words[at] = frame
   words[at + 1] = Math.floor(frame / 2 ** 32)
 }
 
-/** Whether a core has the sections of this format. */
+/** Returns whether a core has the sections of this format. */
 export function isXenCore(source: ByteSource): boolean {
   const { e_shnum, e_phnum } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   return e_shnum > 0 && e_phnum === 0
 }
 
 /**
- * A guest out of a dump-core file.
- * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of what contradicts itself.
+ * Returns the guest in a dump-core file.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of the contradiction.
  */
 export function openXenCore(source: ByteSource): Domain {
   const sections = readSections(source)
@@ -266,7 +267,7 @@ export function openXenCore(source: ByteSource): Domain {
   return openForeign(source, sections, contexts, place(new GuestMemory(frames.end)), frames)
 }
 
-/** Which frames there are: a guest that is not PV has holes, and its file has every page. */
+/** Returns the existing frames: a guest that is not PV has holes, and its file has every page. */
 function rangesOf({ runs }: Frames): Range<Pfn>[] {
   const ranges: Range<Pfn>[] = []
   for (const { pfn, count } of runs) {
@@ -280,11 +281,11 @@ function rangesOf({ runs }: Frames): Range<Pfn>[] {
 interface Frames {
   readonly runs: { readonly pfn: Pfn; readonly first: number; count: number }[]
   readonly end: Pfn
-  /** Of a PV guest, by pfn. */
+  /** For a PV guest, by pfn. */
   readonly mfns: Map<Pfn, number>
 }
 
-/** The frame list, in pieces; a file's invalid entries (all ones) are no pages. */
+/** Reads the frame list in pieces; a file's invalid entries (all ones) are not pages. */
 function readFrames(source: ByteSource, list: Section, pages: number, pv: boolean): Frames {
   const words = pv ? 2 : 1
   const runs: { pfn: Pfn; first: number; count: number }[] = []
@@ -315,11 +316,11 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
 interface Contexts {
   readonly abi: 'x86_64' | 'x86_32p'
   readonly vcpus: readonly Vcpu[]
-  /** Where they lie in the file. */
+  /** Their place in the file. */
   readonly offset: number
 }
 
-/** The vcpus' contexts: their length says of which kind they are. */
+/** Returns the vcpus' contexts: their length shows their kind. */
 function readContexts(source: ByteSource, sections: Map<string, Section>, count: number): Contexts {
   const { offset, length } = sections.get(DUMPCORE_SECTION.prstatus) ?? { offset: 0, length: 0 }
   const abi = (['x86_64', 'x86_32p'] as const).find((a) => count * pvContextBytes(a) === length)
@@ -334,7 +335,7 @@ function readContexts(source: ByteSource, sections: Map<string, Section>, count:
   return { abi, vcpus, offset }
 }
 
-/** A file of xl's own: what a PV guest is, it says itself. */
+/** Returns the guest in a file that xl wrote: a PV guest describes itself in its memory. */
 function openForeign(
   source: ByteSource,
   sections: Map<string, Section>,
@@ -345,7 +346,7 @@ function openForeign(
   const shared = sections.get(DUMPCORE_SECTION.sharedInfo)
   const sharedInfo = new Uint8Array(PAGE_SIZE)
   if (shared) sharedInfo.set(readBytes(source, shared.offset, Math.min(shared.length, PAGE_SIZE), 'shared_info'))
-  // Of as many frames as the file has, not as many as it claims.
+  // As many frames as the file has, not as many as it claims.
   const { mfns } = frames
   const pfns = new Map([...mfns].map(([pfn, mfn]) => [mfn, pfn]))
   const p2m: P2m = { name: 'table', mfn: (pfn) => mfns.get(pfn), pfn: (mfn) => pfns.get(mfn) }
@@ -362,8 +363,9 @@ function openForeign(
 }
 
 /**
- * The frame of start_info: where a guest that has not run finds it, or the one that a suspended guest gave to Xen. A guest
- * that runs says it nowhere; it keeps the page, which its magic shows. 0, where nothing is to be found, is refused later.
+ * Returns the frame of start_info: the one that a guest which has not run finds, or that a suspended guest gave to Xen.
+ * A running guest names it nowhere, but keeps the page, which is found by its magic. 0, for not found, is refused
+ * later.
  */
 function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
   const { rsi, rdx } = vcpu?.registers ?? { rsi: 0n, rdx: 0n }
@@ -373,7 +375,7 @@ function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
   return said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn)) ?? found(domain, isThere) ?? 0
 }
 
-/** Whether a page begins as start_info does: the magic, NUL to its field's end, and a number of pages. */
+/** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
 function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
   const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
   const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
@@ -392,7 +394,7 @@ function found({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | unde
   return undefined
 }
 
-/** What `xl dump-core` writes. */
+/** The format that `xl dump-core` writes. */
 export const xenCoreFormat: SnapshotFormat = {
   name: 'xen-core',
   summary: 'the core of xl dump-core',

@@ -1,10 +1,10 @@
 /**
- * The xl format of guests that are not PV, PVH's and HVM's: HVM_PARAMS and HVM_CONTEXT, from a guest and back into one.
+ * The xl format of PVH and HVM guests: HVM_PARAMS and HVM_CONTEXT, to and from a guest.
  *
- * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 HVM Guest"; what restoring needs, tried on Xen 4.17.
- * Gotcha: a restored guest cannot ask Xen for its memory map, so that hvm_start_info must have it; a kernel that asks all
- * the same cannot start from any save file, xl's own included. In the stream both are alike: the configuration, or the
- * state of a device model behind the stream, says that a guest is HVM.
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 HVM Guest"; the needs of restoring, tried on Xen 4.17.
+ * Gotcha: a restored guest cannot ask Xen for its memory map, so hvm_start_info must have it. A kernel that asks all
+ * the same cannot start from any save file, xl's own included. PVH and HVM are alike in the stream: only the
+ * configuration, or a device model's state after the stream, says that a guest is HVM.
  */
 
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
@@ -32,24 +32,24 @@ import { refuse, within } from './records.js'
 import type { ByteSource } from './source.js'
 
 /**
- * What GRUB's i386-xen_pvh says when Xen does not answer (grub-core/kern/i386/xen/pvh.c): it has no note by which to know
- * it. Its own code lies at its start, before whatever modules it was made with.
+ * The message of GRUB's i386-xen_pvh when Xen does not answer (grub-core/kern/i386/xen/pvh.c): it has no note to detect
+ * it by. Its own code lies at its start, before all modules it was made with.
  */
 const ASKS_XEN_FOR_ITS_MAP = 'Could not get memory map from Xen!'
 const GRUBS_OWN_PAGES = 256
 const CONTEXT = 'HVM_CONTEXT'
 
-/** Whether a guest is one that this is about. */
+/** Returns whether a guest is PVH or HVM. */
 export const isHvmOrPvh = (domain: Domain): domain is Domain<PvhBoot | HvmBoot> => 'hvmParams' in domain.boot
 
-/** @throws DomainBuilderError `bad-config` for a guest that would not live through it. */
+/** @throws DomainBuilderError `bad-config` for a guest that would not survive it. */
 export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
   const wrong = (what: string, expected: string, found: string): never => {
     throw new DomainBuilderError('bad-config', what, { expected, found })
   }
   const { boot } = domain
   if (boot.kind === 'firmware') {
-    // Its interrupt controllers and timers are there and nowhere else.
+    // Only this record has its interrupt controllers and timers.
     if (savedContext(domain) === undefined) wrong("the guest's devices are not known", CONTEXT, 'none')
     return
   }
@@ -76,13 +76,13 @@ function asksXenForItsMap({ memory, regions }: Domain): boolean {
   return indexOf(own, encodeLatin1(ASKS_XEN_FOR_ITS_MAP)) >= 0
 }
 
-/** The body of HVM_PARAMS. */
+/** Returns the body of HVM_PARAMS. */
 export function encodeHvmParams(params: readonly Param[]): Uint8Array {
   const entries = params.map(({ index, value }) => HvmParam.encode({ index: BigInt(index), value }))
   return concat([HvmParams.encode({ count: params.length, reserved: 0 }), ...entries])
 }
 
-/** The body of HVM_CONTEXT: as it was found, where the guest has state that a Domain has no word for. */
+/** Returns the body of HVM_CONTEXT: unchanged, where the guest has state that a Domain cannot express. */
 export function hvmContextOf(domain: Domain): Uint8Array {
   return savedContext(domain) ?? encodeHvmContext(domain.vcpus)
 }
@@ -90,7 +90,7 @@ export function hvmContextOf(domain: Domain): Uint8Array {
 const savedContext = ({ saved }: Domain): Uint8Array | undefined =>
   saved?.records.find(({ name }) => name === CONTEXT)?.body
 
-/** An HVM or PVH guest out of its stream. @throws DomainBuilderError `bad-snapshot`. */
+/** Returns the HVM or PVH guest in a stream. @throws DomainBuilderError `bad-snapshot`. */
 export function openHvmOrPvh(
   source: ByteSource,
   stream: LibxcStream,
@@ -105,7 +105,7 @@ export function openHvmOrPvh(
   const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
   const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waiting(id))
-  // A vcpu that waits for its guest to start it may be in real mode meanwhile.
+  // A vcpu that waits for its guest to start it may still be in real mode.
   const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
   const bytes = memory.pageCount * PAGE_SIZE
@@ -134,11 +134,11 @@ export function openHvmOrPvh(
   if (begun === undefined || !equal(encodeHvmContext(vcpus), context.body)) {
     return { ...guest, ...begun, saved }
   }
-  // Our own writer says the same again: nothing needs to be kept of what a Domain says itself.
+  // Our own writer produces the same record again, so the saved one need not be kept.
   return { ...guest, ...begun, ...(records.length > 0 ? { saved: { records } } : {}) }
 }
 
-/** Where %ebx leads to hvm_start_info, the guest has not run: what it points to are its regions. */
+/** Where %ebx leads to hvm_start_info, the guest has not run: the parts that it points to are its regions. */
 function atFirstInstant(guest: Domain<PvhBoot>, first: Vcpu): Pick<Domain<PvhBoot>, 'boot' | 'regions'> | undefined {
   const { rbx } = first.registers
   const paddr = Number(BigInt.asUintN(32, rbx))
@@ -154,7 +154,7 @@ function atFirstInstant(guest: Domain<PvhBoot>, first: Vcpu): Pick<Domain<PvhBoo
       regions: [...regions.filter(({ pages }) => pages > 0), { name: 'start_info', pfn: pfnOf(paddr), pages: 1 }],
     }
   } catch (error) {
-    // Then it is something else that %ebx holds.
+    // Then %ebx holds something else.
     if (error instanceof DomainBuilderError) return undefined
     throw error
   }

@@ -1,9 +1,9 @@
 /**
- * The xl format: a file that `xl restore` takes, of a guest that never met a hypervisor; and any file of `xl save`.
+ * The xl format: a file that `xl restore` takes, of a guest that never ran on a hypervisor; and any file of `xl save`.
  *
  * Source: Xen docs/specs/libxl-migration-stream.pandoc and libxc-migration-stream.pandoc; ../abi/save-stream.ts.
- * Gotcha: frames in the file are pfns, so a guest reads back with the identity p2m whatever p2m it was written with; and
- * restoring zeroes start_info.flags, so a ramdisk that the guest is to find by SIF_MOD_START_PFN would be lost.
+ * Gotcha: frames in the file are pfns, so a guest always reads back with the identity p2m. Restoring zeroes
+ * start_info.flags, so a guest would lose a ramdisk that it finds by SIF_MOD_START_PFN.
  */
 
 import {
@@ -42,27 +42,27 @@ import { SnapshotFile, solid } from './snapshot-file.js'
 import { type ByteSource, readAhead } from './source.js'
 import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
-/** How a save file of xl is written. */
+/** The options for writing a save file of xl. */
 export interface XlOptions extends WriteOptions {
-  /** Of the libxc stream: 3, or 2 for Xen before 4.14. */
+  /** The version of the libxc stream: 3, or 2 for Xen before 4.14. */
   readonly version?: 2 | 3
   /** Default: made from the guest's content. */
   readonly uuid?: string
 }
 
-/** Longest configuration that is read: real ones have a few KB. */
+/** The longest configuration that is read: real ones have a few KB. */
 const CONFIG_MAX = 4 << 20
-/** What SavedState calls libxl's own records. */
+/** The names of libxl's own records in SavedState. */
 const LIBXL_RECORDS = ['EMULATOR_XENSTORE_DATA', 'EMULATOR_CONTEXT'] as const
 
-/** Whether the file begins as one of xl's. */
+/** Returns whether the file begins as one of xl's. */
 export function isXl(start: Uint8Array): boolean {
   return decodeLatin1(start.subarray(0, XL_MAGIC.length)) === XL_MAGIC
 }
 
 /**
- * A guest as a save file that `xl restore` starts.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or options that say nothing.
+ * Returns a guest as a save file that `xl restore` starts.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or invalid options.
  * @example
  * ```ts
  * await writeFile('guest.xl', writeXl(guest))
@@ -93,7 +93,7 @@ export function writeXl(domain: Domain, options: XlOptions = {}): SnapshotFile {
   )
 }
 
-/** The guest with pfns for frames. */
+/** Returns the guest with pfns for frames. */
 function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   if (isHvmOrPvh(domain)) {
     requireRestorable(domain)
@@ -119,7 +119,7 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   return asPfns(withHypercalls({ ...domain, boot }))
 }
 
-/** The guest with its hypercall page filled: nothing fills it when the guest is restored. */
+/** Returns the guest with its hypercall page filled: nothing fills it when the guest is restored. */
 function withHypercalls(domain: Domain<PvBoot>): Domain<PvBoot> {
   const { hypercallPage: pfn } = domain.boot
   if (pfn === undefined) return domain
@@ -128,7 +128,7 @@ function withHypercalls(domain: Domain<PvBoot>): Domain<PvBoot> {
   return { ...domain, memory }
 }
 
-/** Everything in front of the libxc stream. */
+/** Returns everything before the libxc stream. */
 function introduction(config: string): Uint8Array {
   const json = encodeUtf8(`${config}\0`)
   const length = new Uint8Array(Uint32Array.BYTES_PER_ELEMENT)
@@ -153,7 +153,7 @@ function introduction(config: string): Uint8Array {
 }
 
 /**
- * A guest out of a save file. The file is looked through once; pages are read when somebody looks at them.
+ * Returns the guest in a save file. The file is read through once; pages are read on demand.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
  */
 export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot | HvmBoot> {
@@ -164,7 +164,7 @@ export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot | HvmBoot> {
   )
   const { stream, emulators } = readLibxl(ahead, offset)
   if (stream.pv) return openPv(source, stream, emulators, config, settings)
-  // Where xl wrote no configuration, a device model says that there is one.
+  // Where xl wrote no configuration, the state of a device model shows that the guest is HVM.
   const isHvm = settings === undefined ? emulators.length > 0 : settings.type === 'hvm'
   return openHvmOrPvh(source, stream, keptState(stream, emulators), config, settings, isHvm ? 'hvm' : 'pvh')
 }
@@ -252,7 +252,7 @@ function atEnd(source: ByteSource, end: StreamRecord, emulators: SavedRecord[]):
   return refuse(end, 'the file goes on behind it', { expected: `${end.end} bytes`, found: `${source.size}` })
 }
 
-/** One record of those that were kept. It is known to be there. */
+/** Returns the only kept record of this name, which must exist. */
 function only(stream: LibxcStream, name: string): KeptRecord {
   return (
     stream.records.find((kept) => kept.name === name) ??
@@ -306,7 +306,7 @@ function openPv(
     })
     logSnapshot('xl: %s %s, %d pages, %d vcpus', found.name, abi, memory.pageCount, count)
     if (!isFirstInstant(found)) return { ...found, saved: { ...(config === undefined ? {} : { config }), records } }
-    // start_info's frame in %edx is the stream's, not the guest's: it will find its address in %rsi, and nothing else.
+    // %edx holds start_info's frame for the stream, not for the guest, which finds only its address, in %rsi.
     const boot: Vcpu = { ...first.vcpu, registers: { ...first.vcpu.registers, rdx: 0n } }
     return { ...found, vcpus: [boot, ...vcpus.slice(1)], ...(records.length > 0 ? { saved: { records } } : {}) }
   })
@@ -321,7 +321,7 @@ const CARRIED = [
   'X86_PV_VCPU_MSRS',
 ]
 
-/** What a Domain carries without knowing what it means. */
+/** Returns the state that a Domain carries without interpreting it. */
 function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): SavedRecord[] {
   const kept = stream.records.filter(({ name, body }) => CARRIED.includes(name) && body.length > 0)
   return [...kept.map(({ name, body }) => ({ name, body })), ...emulators]
@@ -357,7 +357,7 @@ function waitingVcpu(id: number): Vcpu {
   }
 }
 
-/** What `xl restore` starts, and `xl save` writes. */
+/** The format that `xl restore` starts, and `xl save` writes. */
 export const xlFormat: SnapshotFormat<XlOptions> = {
   name: 'xl',
   summary: 'a save file that xl restore starts',
