@@ -72,7 +72,7 @@ export const SETUP_MAX_BYTES = 0x8000
 export const HEAP_END = 0xe000
 /** The same where setup code, heap and command line share the room below LOW_MEMORY_END. */
 export const OLD_HEAP_END = 0x9000
-/** Bytes below HEAP_END that heap_end_ptr leaves for the stack. */
+/** Bytes before that end which heap_end_ptr leaves for the stack. */
 export const STACK_BYTES = 0x200
 export const heapEndPtr = (heapEnd: number): number => heapEnd - STACK_BYTES
 /** hardware_subarch. */

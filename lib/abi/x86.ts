@@ -72,7 +72,7 @@ export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
 
-/** A 32-bit TSS that is in use, and the last byte of the smallest one. */
+/** A busy 32-bit TSS, and the offset of the last byte of the smallest one. */
 export const TSS32_BUSY = 0x8b
 export const TSS_BUSY_BIT = 1 << 1
 export const TSS32_LIMIT = 0x67
