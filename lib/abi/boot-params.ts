@@ -68,9 +68,9 @@ export const BOOT_CS = 0x10
 export const BOOT_DS = 0x18
 /** The most bytes of setup code, from its segment; its heap and its stack begin there. */
 export const SETUP_MAX_BYTES = 0x8000
-/** Where heap and stack end, from that segment. */
+/** The end of heap and stack, from that segment. */
 export const HEAP_END = 0xe000
-/** The same where setup code, heap and command line share the room below LOW_MEMORY_END. */
+/** The same end if setup code, heap and command line share the room below LOW_MEMORY_END. */
 export const OLD_HEAP_END = 0x9000
 /** Bytes before that end which heap_end_ptr leaves for the stack. */
 export const STACK_BYTES = 0x200

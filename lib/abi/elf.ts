@@ -28,7 +28,7 @@ export const PT_NOTE = 4
 export const PF_X = 1
 export const PF_W = 2
 export const PF_R = 4
-/** A PT_LOAD without any of these is not loaded by Xen. */
+/** Xen does not load a PT_LOAD without any of these. */
 export const PF_RWX = PF_R | PF_W | PF_X
 /** e_phnum of a file that keeps the real count elsewhere; no kernel does. */
 export const PN_XNUM = 0xffff

@@ -42,7 +42,7 @@ export type HvmParamName = keyof typeof HVM_PARAM
 /** The special pages end here, in the order of SPECIAL_PAGES. */
 export const END_SPECIAL_REGION_PFN = 0xff000
 
-/** Names of the special pages, lowest first, and the parameter that says where each is. */
+/** Names of the special pages, lowest first, each with the parameter that holds its place. */
 export const SPECIAL_PAGES: readonly { readonly name: string; readonly param: HvmParamName }[] = [
   { name: 'paging_ring', param: 'PAGING_RING_PFN' },
   { name: 'monitor_ring', param: 'MONITOR_RING_PFN' },

@@ -28,7 +28,7 @@ type Fields = Readonly<Record<string, Field<unknown>>>
 export type Infer<S> = S extends Field<infer T> ? T : never
 type Values<F extends Fields> = { readonly [K in keyof F as K extends `_${string}` ? never : K]: Infer<F[K]> }
 
-/** A struct: encode, decode and where each field lies. Also a Field, so that structs nest. */
+/** A struct: encode, decode and the offset of each field. Also a Field, so that structs nest. */
 export interface Struct<T> extends Field<T> {
   readonly name: string
   /** Bytes. */
@@ -41,7 +41,7 @@ export interface Struct<T> extends Field<T> {
   sizeOf(field: keyof T & string): number
   /** Returns a new buffer of `size` bytes. @throws DomainBuilderError `bad-range` for a value its field cannot hold. */
   encode(value: T): Uint8Array
-  /** Reads at `at`. @throws DomainBuilderError `truncated` when fewer than `size` bytes are left. */
+  /** Reads at `at`. @throws DomainBuilderError `truncated` if fewer than `size` bytes are left. */
   decode(bytes: Uint8Array, at?: number): T
 }
 
