@@ -98,7 +98,7 @@ export function* decodeBzip2(source: Source): Slices<Decoded> {
   return { bytes: output.bytes(), consumed: source.at }
 }
 
-/** 1 to 9 where a stream starts, else 0. */
+/** The level, 1 to 9, if a stream starts here, else 0. */
 function levelAt(source: Source): number {
   const [b, z, h, digit = 0] = source.peek(4)
   return b === 0x42 && z === 0x5a && h === 0x68 && digit >= 0x31 && digit <= 0x39 ? digit - 0x30 : 0
@@ -369,7 +369,7 @@ class Symbols {
   }
 }
 
-/** Where the entries of each byte start in sorted order. */
+/** The first place of each byte's entries in sorted order. */
 function startsOf(block: Uint32Array, length: number): Uint32Array {
   const starts = new Uint32Array(256)
   for (let i = 0; i < length; i++) (starts[block[i] as number] as number)++
@@ -382,9 +382,7 @@ function startsOf(block: Uint32Array, length: number): Uint32Array {
   return starts
 }
 
-/**
- * Stores the links to the entries `from` to `to`: above an entry's byte goes the place of the entry that follows it.
- */
+/** Stores links to the entries `from` to `to`: above an entry's byte goes the place of the entry that follows it. */
 function undoSort(block: Uint32Array, starts: Uint32Array, from: number, to: number): void {
   for (let i = from; i < to; i++) {
     const byte = (block[i] as number) & 0xff

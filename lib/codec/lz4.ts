@@ -21,9 +21,7 @@ const MATCH_MIN = 4
 /** A length of this in the token continues in the next bytes. */
 const LENGTH_GOES_ON = 15
 
-/**
- * The least bytes after literals that are not the last: a distance, the last token and the block's last five literals.
- */
+/** The fewest bytes after any but the last literals: a distance, the last token and the block's last five literals. */
 const AFTER_LITERALS_MIN = 2 + 1 + 5
 
 const compiled = compileLater(() => [blockFunction()])

@@ -5,7 +5,7 @@
  * names are its names. Shared by .lzma and by the LZMA2 chunks in .xz.
  * How it is fast: a kernel's bits are hard to predict, and a wrong guess costs a processor more than ten instructions.
  * So bits that only select the next probability (literals, lengths, distance slots) are decoded without a branch. The
- * sign of `code - bound`, spread over 64 bits, is a mask that selects one of both outcomes. Only bits that select the
+ * sign of `code - bound`, spread over 64 bits, is a mask that selects an outcome. Only bits that select the
  * next step (IsMatch, IsRep...) branch. The output is the dictionary: nothing is copied from it.
  * Gotcha: without spare room, it would leave its buffers: it may overread the input by up to MAX_SYMBOL_BYTES before it
  * notices, and overwrite the output by COPY_SLACK.
@@ -36,9 +36,7 @@ const LEN_PROBS = LEN.high + 256
 const MATCH_MIN = 2
 
 const ALIGN_BITS = 4
-/**
- * Slots from here on have a distance of `direct` bits and an aligned tail; slots from 4 to here have a separate tree.
- */
+/** Slots from here on have `direct` distance bits and an aligned tail; those from 4 to here have a separate tree. */
 const END_POS_MODEL = 14
 const FULL_DISTANCES = 128
 
@@ -262,9 +260,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const matchBit = f.local('i32')
   const offset = f.local('i32')
 
-  /**
-   * After a match, the byte at rep0 selects one of three trees: its bit is 0, its bit is 1, or a bit already differed.
-   */
+  /** After a match, the byte at rep0 selects one of three trees: its bit is 0, its bit is 1, or a bit has differed. */
   const matchedLiteral = (): Code => {
     const bits: Code[] = []
     for (let bit = 0; bit < 8; bit++) {

@@ -123,8 +123,8 @@ export class LzmaMachine {
   /**
    * Decodes from `input`, at most a window long, until the output has `outputLength` bytes in all. Unless `isLast`, it
    * also stops when the input left is shorter than the longest symbol. No match may write past `matchEnd`; reserve room
-   * up to there. Returns the reason of the stop and the input bytes used. If they are more than `input` has, it ends
-   * early.
+   * up to there. Returns the reason of the stop and the number of input bytes used; more than `input` has means that
+   * the input ends early.
    */
   run(input: Uint8Array, isLast: boolean, outputLength: number, matchEnd: number): { stop: number; used: number } {
     const inputEnd = WINDOW_AT + input.length

@@ -156,7 +156,7 @@ export class Source {
     return this.bytes.subarray(this.at - length, this.at)
   }
 
-  /** Ignores the next `length` bytes. */
+  /** Moves on past the next `length` bytes. */
   skip(length: number): void {
     for (let left = length; left > 0; ) {
       this.ensure(left)

@@ -9,7 +9,7 @@
 
 /** Instructions, nested as composed; flattened once, at the end. */
 export type Code = readonly (number | Code)[]
-/** Code that leaves one value on the stack. The marker exists only for the compiler, to distinguish both types. */
+/** Code that leaves one value on the stack. The marker exists only for the compiler, to distinguish the two types. */
 export type I32 = Code & { readonly _type?: 'i32' }
 export type I64 = Code & { readonly _type?: 'i64' }
 

@@ -25,9 +25,7 @@ const round = (lane: I64, input: I64): I64 =>
 
 const lanesOf = (f: Func) => [f.local('i64'), f.local('i64'), f.local('i64'), f.local('i64')] as const
 
-/**
- * The function lanes(state, from, to): hashes whole stripes into the lanes at `state`. Returns the start of the rest.
- */
+/** The function lanes(state, from, to): hashes whole stripes into the lanes at `state`; returns the rest's start. */
 export function lanesFunction(): { func: Func; body: Code } {
   const f = new Func('lanes', ['i32', 'i32', 'i32'], 'i32')
   const state = f.param(0, 'i32')

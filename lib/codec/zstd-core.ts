@@ -2,9 +2,9 @@
  * zstd's two hot loops as WebAssembly functions: Huffman-coded literals, and sequences of literals and matches.
  *
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878, sections 3.1.1.3.1 and 3.1.1.3.2; names are its names.
- * Gotcha: a damaged bit stream may be read some bytes before its start: there must be memory. Bit streams are read from
- * the end towards the start. Bits above the highest byte's marker are not part of one, and it must end exactly at its
- * first bit.
+ * Gotcha: a damaged bit stream may be read some bytes before its start, so there must be memory. Bit streams are read
+ * from the end towards the start. Bits above the highest byte's marker do not count, and a stream must end exactly at
+ * its first bit.
  */
 import { COPY_SLACK, copies } from './copy.js'
 import { type Code, Func, type I32, type I64, i32, i64, type Local } from './wasm.js'
@@ -82,7 +82,7 @@ class BackwardBits {
     ]
   }
 
-  /** The next `count` bits, maybe none. It takes two shifts: one by 64 would do nothing. */
+  /** The next `count` bits, maybe none, by two shifts: one by 64 would do nothing. */
   peek(count: I64): I64 {
     return i64.shrU(i64.shrU(i64.shl(this.#word, this.#used), i64.const(1)), i64.sub(i64.const(63), count))
   }
