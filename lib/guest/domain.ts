@@ -214,7 +214,7 @@ export interface Domain<B extends BootInfo = BootInfo> {
   readonly p2m: P2m
   /** The boot information and its place, by boot convention. */
   readonly boot: B
-  /** Unknown for a guest that another toolstack saved. */
+  /** Absent for a guest that another toolstack saved. */
   readonly kernel?: KernelOrigin
   /** The other content of its save file. */
   readonly saved?: SavedState

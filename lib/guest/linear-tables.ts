@@ -76,7 +76,7 @@ export class LinearTables {
     this.#identityPages = Math.ceil(identityEnd / LARGE_PAGE_SIZE) * (LARGE_PAGE_SIZE / PAGE_SIZE)
     this.#user = user ? PTE_USER : 0
     const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
-    // A mapping within the identity mapping needs no further pages.
+    // A mapping that the identity mapping already contains needs no further pages.
     this.#pages = mappings
       .map((mapping) => pageRun(mapping, bits))
       .filter(({ vpn, pages, pfn }) => vpn !== pfn || vpn + pages > this.#identityPages)
@@ -143,9 +143,7 @@ export class LinearTables {
     }
   }
 
-  /**
-   * Where two mappings overlap, their pages must be the same: segments share the page of one's end and another's start.
-   */
+  /** Refuses overlapping mappings unless their pages are the same: segments may share a page at their ends. */
   #checkOverlaps(): void {
     const identity: PageRun = { vpn: 0, pages: this.#identityPages, pfn: 0 }
     this.#pages.forEach((run, i) => {

@@ -2,7 +2,7 @@
  * vcpu_guest_context of a PV vcpu: converts to the bytes that Xen takes and a save file holds, and back.
  *
  * Source: xen/include/public/arch-x86/xen.h.
- * Gotcha: not ready for a save file: cr3 and the GDT's frames are machine frames here, and a save file needs pfns.
+ * Gotcha: do not write these bytes to a save file: cr3 and the GDT's frames are machine frames here, and it needs pfns.
  */
 
 import type { Infer } from '../abi/struct.js'

@@ -1,5 +1,5 @@
 /**
- * discoverPv: finds the boot information of a PV guest from a file in its memory and registers.
+ * discoverPv: finds the boot information of a PV guest that was read from a file, in its memory and registers.
  *
  * Source: xen/include/public/xen.h (start_info and the parts it names); docs/specs/libxc-migration-stream.pandoc.
  * Gotcha: %rsi holds start_info's address only in a guest that has not run yet; a suspended guest has only its frame.

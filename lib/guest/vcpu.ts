@@ -96,7 +96,7 @@ export interface Vcpu {
   }
 }
 
-/** Whether a vcpu of a guest that is not PV starts in real mode, as after reset and a BIOS. */
+/** Whether a vcpu starts in real mode, as a BIOS leaves it; not for PV guests. */
 export const inRealMode = ({ cr0 }: Pick<Vcpu, 'cr0'>): boolean => (cr0 & BigInt(CR0_PE)) === 0n
 
 /** Registers that are zero except for the given ones. */

@@ -3,7 +3,7 @@
  *
  * Source: https://tc39.es/ecma262/#sec-typedarray-objects; x86 is little-endian, and so is every machine Node runs on.
  * Gotcha: a BigUint64Array would make a bigint of each entry, which costs more than all the rest. A view must begin at
- * a multiple of 4 in its buffer, but a caller's bytes may not.
+ * a multiple of 4 in its buffer, but a caller's bytes need not.
  */
 
 /** Lets `work` change `bytes`, a multiple of 4 of them, as words: in place if they are aligned, else through a copy. */
