@@ -3,7 +3,7 @@
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_BSD_SYMTAB; the layout confirmed against libxenguest.
  * Gotcha: both classes use the header layout of 64-bit structures, but the reserved room is that of the class. So on
- * 32-bit the tables end up to 68 bytes after it, and libxenguest dies if that crosses a page. Here it reserves more.
+ * 32-bit the tables end up to 68 bytes after it, and libxenguest dies if that crosses a page. This code reserves more.
  */
 import { Ehdr32, Ehdr64, EV_CURRENT, SHT_STRTAB, SHT_SYMTAB, Shdr32, Shdr64 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
@@ -66,8 +66,7 @@ export function bsdSymtab(
   const stringsAt = up(symbolsAt + symbols.size)
   const end = stringsAt + strings.size
   const shdrSize = elf.class === 64 ? Shdr64.size : Shdr32.size
-  // The same room that Xen reserves, so that later parts have Xen's places: the size twice, section headers of the
-  // class.
+  // Xen's room, so that later parts have the same places: the size counted twice, section headers of the class.
   const reserved = up(up(up(SIZE_FIELD + HEADERS + SECTIONS * shdrSize) + symbols.size) + strings.size)
 
   const pagesTo = (offset: number) => (pstart + BigInt(offset) - image.pstart + PAGE - 1n) / PAGE

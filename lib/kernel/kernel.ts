@@ -39,10 +39,7 @@ export interface Kernel {
   readonly linux?: BzImage & { readonly bytes: Uint8Array }
 }
 
-/**
- * The progress of readKernel: `done` rises to `total` in each step. A bzImage in a compressed file is decompressed
- * twice.
- */
+/** The progress of readKernel; each step raises `done` to `total`. A compressed bzImage file is decompressed twice. */
 export interface KernelPart extends Part {
   /** Hashing the file with sha256, or decompressing, which takes nearly all of the time. */
   readonly step: 'hash' | 'decompress'

@@ -150,7 +150,7 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
   }
 }
 
-/** Whether a linker's padding lies here instead of a note: zeros that are off the larger alignment. */
+/** Whether a linker's padding lies here instead of a note: zeros that are not at the larger alignment. */
 function isPadding(bytes: Uint8Array, at: number, { end, align }: NoteRange): boolean {
   if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0 || end - at < NOTE_ALIGN) return false
   return bytes.subarray(at, at + NOTE_ALIGN).every((byte) => byte === 0)

@@ -175,8 +175,7 @@ function checkInitP2m(
     throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(image)}`, hex(initP2m))
   }
   if (abi !== 'x86_64' || initP2m % BigInt(PAGE_SIZE) !== 0n || initP2m >= image.virtBase) return undefined
-  // Tables translate only the low 48 bits: addresses that differ above them are the same place. Xen does not check
-  // that.
+  // Tables translate only the low 48 bits, so addresses that differ above them are the same. Xen does not check that.
   const masked = { start: BigInt.asUintN(image.vbits, image.start), end: BigInt.asUintN(image.vbits, image.end) }
   const place = BigInt.asUintN(image.vbits, initP2m)
   if (place >= masked.start && place < masked.end) {

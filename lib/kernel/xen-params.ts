@@ -76,8 +76,7 @@ const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
 const U32_MAX = 0xffffffffn
 
 /**
- * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section; undefined without
- * either.
+ * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section, else undefined.
  * @throws DomainBuilderError `bad-note` for a note whose value is invalid for its type.
  */
 export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams | undefined {
