@@ -15,7 +15,7 @@ import { alignUp, hex } from '../units.js'
  */
 export type NoteDesc = number | bigint | string | Uint8Array | readonly number[]
 
-/** A note to be written. */
+/** A note to write. */
 export interface NoteSpec {
   /** Default: `Xen`. */
   readonly owner?: string
@@ -23,9 +23,7 @@ export interface NoteSpec {
   readonly type: XenNoteName | number
   /** The content of the descriptor; NoteDesc gives its width. */
   readonly desc: NoteDesc
-  /**
-   * Alignment of the note's start and of its padded descriptor, in bytes; default 4. GNU's linker uses 8 for its own.
-   */
+  /** Alignment of the note and of its padded descriptor, in bytes; default 4. GNU's linker uses 8 for its own notes. */
   readonly align?: 4 | 8
   /** Bytes that n_namesz claims; for tests, it may be wrong. */
   readonly namesz?: number
