@@ -74,7 +74,7 @@ function wordsOf(block: Uint8Array): BigUint64Array {
   return new BigUint64Array(buffer, byteOffset, length >>> 3)
 }
 
-/** Where `part` begins in `bytes`, at `from` or after it; -1 where it does not occur. */
+/** The offset of `part` in `bytes`, at `from` or after it; -1 if it does not occur. */
 export function indexOf(bytes: Uint8Array, part: Uint8Array, from = 0): number {
   const [first] = part
   if (first === undefined) return from

@@ -2,7 +2,7 @@
  * SHA-256, in pieces and without waiting.
  *
  * Source: FIPS 180-4; https://github.com/paulmillr/noble-hashes.
- * Gotcha: Web Crypto does not do: it takes all bytes at once, copies them, and is absent from pages loaded over plain
+ * Gotcha: Web Crypto is unsuitable: it takes all bytes at once, copies them, and is absent from pages loaded over plain
  * HTTP. Node's crypto is used where it exists, since it takes a tenth of the time.
  */
 import { sha256 as portable } from '@noble/hashes/sha2'

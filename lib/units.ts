@@ -23,7 +23,7 @@ export const PADDR_MAX = 2 ** 52
 /** The highest frame number such an address can have, plus one. */
 export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
 
-/** Half-open range: start is in it, end is not. */
+/** A half-open range: `start` is in it, `end` is not. */
 export interface Range<T> {
   /** The first element. */
   readonly start: T
