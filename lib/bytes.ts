@@ -1,21 +1,21 @@
 /**
- * Bytes: joined, compared, searched, and as text; all that the core does with a Uint8Array and it has no method for.
+ * Bytes: joined, compared, searched, and as text. All that the core needs and Uint8Array has no method for.
  *
  * Source: https://encoding.spec.whatwg.org/ for UTF-8; RFC 4648 for base64 and base 16.
- * Gotcha: only what every runtime has is used, so there is no Buffer. latin1 is one byte for each character: the
- * Encoding Standard's `latin1` is windows-1252, which is another set of characters.
+ * Gotcha: Buffer would break the runtimes that have none, so only standard parts are used. latin1 is one byte for each
+ * character: the Encoding Standard's `latin1` is windows-1252, another set of characters.
  */
 import { lazy } from './lazy.js'
 
-/** Bytes that are looked at in one go: whole words, and a copy is small where there is need for one. */
+/** Bytes compared in one go: whole words, and small enough that a copy is cheap. */
 const BLOCK = 2 ** 16
-/** Characters that are made in one call: an engine bounds the number of its arguments. */
+/** Characters made in one call: engines limit the number of arguments. */
 const CHARACTERS = 2 ** 13
 
 const encoder = lazy(() => new TextEncoder())
 const decoder = lazy(() => new TextDecoder('utf-8', { ignoreBOM: true }))
 
-/** All parts, one after another, in memory of their own. */
+/** All parts, one after another, in separate memory. */
 export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
   let at = 0
@@ -68,13 +68,13 @@ function isZeroBlock(bytes: Uint8Array): boolean {
   return true
 }
 
-/** The whole words at the start of a block; of a copy, where they are not aligned. A Buffer's slice() is no copy. */
+/** The whole words at the start of a block. An unaligned block is copied first; a Buffer's slice() would not copy. */
 function wordsOf(block: Uint8Array): BigUint64Array {
   const { buffer, byteOffset, length } = block.byteOffset % 8 === 0 ? block : new Uint8Array(block)
   return new BigUint64Array(buffer, byteOffset, length >>> 3)
 }
 
-/** Where `part` begins in `bytes`, at `from` or after it; -1 where it does not occur. */
+/** The offset of `part` in `bytes`, at `from` or after it; -1 if it does not occur. */
 export function indexOf(bytes: Uint8Array, part: Uint8Array, from = 0): number {
   const [first] = part
   if (first === undefined) return from
@@ -90,7 +90,7 @@ export const encodeUtf8 = (text: string): Uint8Array<ArrayBuffer> => encoder().e
 /** The text of UTF-8: U+FFFD for each invalid sequence; a byte order mark is a character. */
 export const decodeUtf8 = (bytes: Uint8Array): string => decoder().decode(bytes)
 
-/** Bytes that a text has in UTF-8. */
+/** The length of a text in UTF-8, in bytes. */
 export const utf8Length = (text: string): number => encodeUtf8(text).length
 
 /** One byte for each UTF-16 unit: its lower eight bits. */
@@ -116,7 +116,7 @@ export const toHex = (bytes: Uint8Array): string =>
 /** base64 of RFC 4648, section 4, padded. */
 export const toBase64 = (bytes: Uint8Array): string => btoa(decodeLatin1(bytes))
 
-/** The bytes of padded or unpadded base64; undefined for text that is none. White space in it is ignored. */
+/** The bytes of padded or unpadded base64; undefined for invalid text. White space is ignored. */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   try {
     return encodeLatin1(atob(text))

@@ -1,16 +1,16 @@
 /**
- * Did you mean: the known word that a mistyped one is closest to.
+ * Did you mean: the known word closest to a mistyped one.
  *
  * Source: the optimal string alignment distance, https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance
- * Gotcha: a third of the letters may be wrong and no more, so that a short word is not taken for just any other.
+ * Gotcha: at most a third of the letters may be wrong. With a fixed limit, a short word would match almost any other.
  */
 
-/** Longer is no misspelt word of ours, and costs nothing to say so. */
+/** The most characters that are compared: no known word is longer, and long text would be slow. */
 const LONGEST = 40
 
 /**
- * The word to suggest for a mistyped one, or undefined where none is close. What it is the beginning of counts as close
- * when there is only one such word.
+ * The word to suggest for a mistyped one, or undefined if none is close. A word that begins with the typed one counts
+ * as close if there is only one such word.
  */
 export function closest(typed: string, known: readonly string[]): string | undefined {
   if (typed === '' || typed.length > LONGEST) return undefined
@@ -18,7 +18,7 @@ export function closest(typed: string, known: readonly string[]): string | undef
   let found: string | undefined
   let least = Math.max(1, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {
-    // Each letter that one has more is an edit.
+    // Each extra letter is an edit.
     if (Math.abs(candidate.length - word.length) >= least) continue
     const edits = distance(word, candidate.toLowerCase())
     if (edits < least) [found, least] = [candidate, edits]
@@ -34,7 +34,7 @@ export function didYouMean(typed: string, known: readonly string[]): string {
   return found === undefined ? '' : `; did you mean ${found}?`
 }
 
-/** Letters to insert, delete, replace or swap with their neighbour. */
+/** The number of letters to insert, delete, replace or swap with their neighbour. */
 function distance(a: string, b: string): number {
   let [before, row]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, i) => i)]
   for (let i = 1; i <= a.length; i++) {

@@ -6,7 +6,7 @@
  */
 import { messagePart } from './printable.js'
 
-/** Every code, with what it means. The command line prints it; docs/errors.md lists cause and cure. */
+/** Every code and its meaning. The command line prints the meaning; docs/errors.md lists cause and cure. */
 export const ERROR_CODES = {
   'not-a-kernel': 'the file is no kernel of any kind we know',
   truncated: 'the file ends before the data that its headers promise',
@@ -38,33 +38,33 @@ export const ERROR_CODES = {
 /** One of the keys of ERROR_CODES. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
-/** What an error carries beside its message. */
+/** The details of an error, in addition to its message. */
 export interface ErrorDetail {
   /** Byte offset in the file that was read, when the cause has one. */
   readonly offset?: number
   /** The value, limit or rule that was expected, ready to print. */
   readonly expected?: string
-  /** What was found instead, ready to print. */
+  /** The value found instead, ready to print. */
   readonly found?: string
-  /** The error that this one comes from. */
+  /** The error that caused this one. */
   readonly cause?: unknown
 }
 
-/** Characters of a message, and of a value in it, so that the line has at most a thousand or so. */
+/** The most characters of a message, and of a value in it. A line has at most about a thousand. */
 const MESSAGE_MAX = 400
 const VALUE_MAX = 300
 
-/** An error as JSON: the members that it has. `offset` counts bytes of the file that was read. */
+/** An error as JSON, without absent members. `offset` counts bytes of the file that was read. */
 export interface ErrorJson {
   readonly code: ErrorCode
-  /** The whole line, as `message` of the error has it. */
+  /** The whole line: the error's `message`. */
   readonly message: string
   readonly expected?: string
   readonly found?: string
   readonly offset?: number
 }
 
-/** Thrown for every input that is refused; nothing else escapes. */
+/** Thrown for every input that is refused; no other error is thrown for input. */
 export class DomainBuilderError extends Error {
   override readonly name = 'DomainBuilderError'
   /** A key of ERROR_CODES; docs/errors.md has cause and cure. */
@@ -73,11 +73,11 @@ export class DomainBuilderError extends Error {
   readonly offset: number | undefined
   /** The value, limit or rule that was expected, on one line. */
   readonly expected: string | undefined
-  /** What was found instead. */
+  /** The value found instead. */
   readonly found: string | undefined
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
-    // Text from an untrusted file may hold anything, at any length.
+    // Text from an untrusted file may have any characters and any length.
     const expected = detail.expected === undefined ? undefined : messagePart(detail.expected, VALUE_MAX)
     const found = detail.found === undefined ? undefined : messagePart(detail.found, VALUE_MAX)
     const values = [
@@ -94,7 +94,7 @@ export class DomainBuilderError extends Error {
     this.found = found
   }
 
-  /** What JSON.stringify takes: the code, the message, and what else is known. */
+  /** The value that JSON.stringify uses: the code, the message and the known details. */
   toJSON(): ErrorJson {
     const { code, message, expected, found, offset } = this
     return {

@@ -1,8 +1,9 @@
 /**
- * The parts of Node that other runtimes have too, and that the core makes use of where they are: it needs none of them.
+ * The parts of Node that other runtimes have too. The core uses them where they exist, and needs none of them.
  *
  * Source: https://nodejs.org/api/process.html#processgetbuiltinmoduleid, in Node 20.16 and later, Bun and Deno.
- * Gotcha: a module that is asked for by getBuiltinModule() is seen by no bundler, and loaded when it is first used.
+ * Gotcha: an import of node:crypto would break bundles for browsers. Bundlers do not see a module that
+ * getBuiltinModule() loads, at its first use.
  */
 interface Host {
   readonly env?: { readonly DEBUG?: string }
@@ -13,10 +14,10 @@ interface Host {
 /** This runtime's `process`, or an empty object. */
 const host = (): Host => (globalThis as { readonly process?: Host }).process ?? {}
 
-/** Node's crypto. */
+/** Node's crypto, or undefined in a runtime without it. */
 export const nodeCrypto = (): typeof import('node:crypto') | undefined => host().getBuiltinModule?.('node:crypto')
 
-/** The DEBUG variable; nothing where the environment may not be read, as under Deno. */
+/** The DEBUG variable; empty if the environment may not be read, as under Deno. */
 export function debugVariable(): string {
   try {
     return host().env?.DEBUG ?? ''

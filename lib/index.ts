@@ -2,7 +2,7 @@
  * The public surface, nothing else: bytes -> Kernel -> Domain -> snapshot.
  *
  * Source: README.md, "The library".
- * Gotcha: what is not exported here may change without notice.
+ * Gotcha: anything not exported here may change without notice.
  *
  * @packageDocumentation
  */

@@ -1,11 +1,12 @@
 /**
- * lazy: a value that is made when it is first used.
+ * lazy: a value made at its first use.
  *
  * Source: our own. Importing the library only declares; the figures are in ARCHITECTURE.md.
- * Gotcha: `make` should not fail for a reason that may go away: it is asked again only after it threw.
+ * Gotcha: a returned value is kept for good, even if it reports a failure that may go away. `make` is called again only
+ * after it threw.
  */
 
-/** A function that makes its value when it is first called, and returns the same one from then on. */
+/** Returns a function that makes its value at the first call and returns the same value from then on. */
 export function lazy<T>(make: () => T): () => T {
   let made: { readonly value: T } | undefined
   return () => {

@@ -1,20 +1,20 @@
 /**
  * The debug namespaces that tell the story of a build.
  *
- * Source: https://github.com/debug-js/debug, whose core is used without its two environments: that of Node loads `tty`
- * and `util`, and that of browsers writes to stdout under Node.
- * Gotcha: DEBUG=xen-domain-builder:* in the environment shows them all on
- * stderr; nothing is formatted while they are off.
+ * Source: https://github.com/debug-js/debug, only its core. Its entry for Node loads `tty` and `util`; its entry for
+ * browsers writes to stdout under Node.
+ * Gotcha: nothing is formatted while a namespace is off. DEBUG=xen-domain-builder:* in the environment shows them all
+ * on stderr.
  */
 import setup from 'debug/src/common.js'
 import { debugVariable, isTerminal } from './host.js'
 import { lazy } from './lazy.js'
 import { messagePart } from './printable.js'
 
-/** Says something, in debug's format: %s, %d, %o. */
+/** Writes a line, in debug's format: %s, %d, %o. */
 export type Log = (format: string, ...values: readonly unknown[]) => void
 
-/** ANSI's colours of the lines on a terminal. */
+/** ANSI colours of the lines on a terminal. */
 const COLORS = [6, 2, 3, 4, 5, 1]
 
 const createDebug = lazy(() => {
@@ -39,10 +39,10 @@ const createDebug = lazy(() => {
   return debug
 })
 
-/** Longest text of a value that is said. */
+/** The most characters of a value that a line shows. */
 const TEXT_MAX = 400
 
-/** A value as it may be said: text out of a file, also in a list or an object, is made printable. */
+/** A value that is safe to log: text from a file, also in a list or an object, is made printable. */
 function shown(value: unknown): unknown {
   if (typeof value === 'string') return messagePart(value, TEXT_MAX)
   if (Array.isArray(value)) return value.map(shown)
@@ -58,7 +58,7 @@ function namespace(name: string): Log {
   }
 }
 
-/** What was found in a kernel file. */
+/** The findings in a kernel file. */
 export const logKernel: Log = namespace('kernel')
 /** Decompression. */
 export const logPayload: Log = namespace('payload')

@@ -1,8 +1,8 @@
 /**
- * Pages, addresses and frames: the numbers everything else counts in.
+ * Pages, addresses and frames: the units of everything else.
  *
  * Source: the vocabulary of Xen's public/xen.h and include/xen/mm.h (pfn: guest frame; mfn: machine frame).
- * Gotcha: virtual addresses are bigint and physical ones number, so that adding the two by accident does not compile.
+ * Gotcha: virtual addresses are bigint and physical ones number. Adding the two by accident does not compile.
  */
 import { DomainBuilderError } from './errors.js'
 
@@ -12,7 +12,7 @@ export type Vaddr = bigint
 export type Paddr = number
 /** Guest page frame number: Paddr / 4096. */
 export type Pfn = number
-/** Machine frame number: what page-table entries and start_info hold. */
+/** Machine frame number, as page-table entries and start_info hold it. */
 export type Mfn = number
 
 export const PAGE_SHIFT = 12
@@ -23,11 +23,11 @@ export const PADDR_MAX = 2 ** 52
 /** The highest frame number such an address can have, plus one. */
 export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
 
-/** Half-open range: start is in it, end is not. */
+/** A half-open range: `start` is in it, `end` is not. */
 export interface Range<T> {
-  /** The first that is in it. */
+  /** The first element. */
   readonly start: T
-  /** The first behind it. */
+  /** The first element after the range. */
   readonly end: T
 }
 
@@ -35,7 +35,7 @@ export interface Range<T> {
 export const alignUp = (value: number, to: number): number => Math.ceil(value / to) * to
 /** Rounds down to a multiple of `to`; exact below 2^53. */
 export const alignDown = (value: number, to: number): number => Math.floor(value / to) * to
-/** Pages that `bytes` bytes need. */
+/** The number of pages for `bytes` bytes. */
 export const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE)
 /** Frame number to byte address. A multiplication: a shift would wrap at 4 GiB. */
 export const paddrOf = (pfn: Pfn): Paddr => pfn * PAGE_SIZE
@@ -55,10 +55,10 @@ export function showRange(range: Range<number | bigint>): string {
   return `[${hex(range.start)}, ${hex(range.end)})`
 }
 
-/** Ranges that an error lists; the rest of them is a number. */
+/** The most ranges that an error lists; the others are counted. */
 const MAX_RANGES_SHOWN = 8
 
-/** A list of ranges as people read it, the first few of a long one. */
+/** A list of ranges as people read it; only the first few of a long one. */
 export function showRanges(ranges: readonly Range<number | bigint>[]): string {
   const first = ranges.slice(0, MAX_RANGES_SHOWN).map(showRange).join(', ')
   return ranges.length > MAX_RANGES_SHOWN ? `${first} and ${ranges.length - MAX_RANGES_SHOWN} more` : first
@@ -86,7 +86,7 @@ export function narrow(value: bigint, what: string, detail: { max?: number; offs
 }
 
 /**
- * A caller's number that must be an integer in [min, max].
+ * Returns a caller's number, an integer in [min, max].
  * @throws DomainBuilderError `bad-config` otherwise.
  */
 export function checkedInteger(value: unknown, what: string, min: number, max: number): number {
@@ -99,13 +99,13 @@ export function checkedInteger(value: unknown, what: string, min: number, max: n
   return value
 }
 
-/** Characters of a caller's text that an error repeats. */
+/** The most characters of a caller's text that an error repeats. */
 const MAX_SHOWN = 64
 
-/** A text that may be of any length, short enough for an error. */
+/** A text, cut to a length that fits an error. */
 export const clip = (text: string): string => (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text)
 
-/** Any value a caller can give, in a few characters, for what an error found. */
+/** Any value of a caller in a few characters, for the `found` of an error. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${clip(value)}'`
   if (typeof value === 'bigint') return BigInt.asIntN(65, value) === value ? `${value}n` : 'a bigint beyond 64 bits'
@@ -116,8 +116,8 @@ export function shown(value: unknown): string {
 const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
 
 /**
- * Bytes in a size as people write it: "256M", "4G", "1.5G"; a bare number is MiB, as in xl.cfg.
- * @throws DomainBuilderError `bad-config` for anything else, or above 2^52 bytes.
+ * The bytes in a size such as "256M", "4G" or "1.5G"; a bare number is MiB, as in xl.cfg.
+ * @throws DomainBuilderError `bad-config` for other text, or above 2^52 bytes.
  */
 export function parseSize(text: string): number {
   const match = /^(\d{1,16}(?:\.\d{1,6})?)\s*([BKMGT]?)(?:i?B)?$/i.exec(String(text).trim())

@@ -1,12 +1,12 @@
 /**
- * Long work: how it is stopped, how it says how far it is, and how it leaves the event loop its turns.
+ * Long work: how it is stopped, reports progress and yields to the event loop.
  *
  * Source: https://dom.spec.whatwg.org/#interface-AbortSignal; https://html.spec.whatwg.org/#message-channels.
- * Gotcha: a signal is looked at between two pieces of work. Unless the event loop has its turn now and then, nobody gets
- * to abort anything but `onProgress` itself.
+ * Gotcha: a signal is checked between two pieces of work. Without yielding to the event loop, only `onProgress` itself
+ * could abort.
  */
 
-/** How far a piece of work is. */
+/** The progress of a piece of work. */
 export interface Part {
   /** Bytes done, at most `total`. */
   readonly done: number
@@ -16,31 +16,31 @@ export interface Part {
 
 /** Cancellation and progress of long work. */
 export interface WorkOptions<P extends Part = Part> {
-  /** Stops the work between two pieces: it throws the signal's reason. */
+  /** Stops the work between two pieces; the work then throws the signal's reason. */
   readonly signal?: AbortSignal
-  /** Told after each piece. What it throws stops the work too. */
+  /** Called after each piece. An error that it throws stops the work too. */
   readonly onProgress?: (part: P) => void
 }
 
-/** Work that is under way. */
+/** Work in progress. */
 export class Work {
   readonly #options: WorkOptions
   readonly #total: number
   #done = 0
 
-  /** @param total bytes in all. @throws the signal's reason, when it is aborted already. */
+  /** @param total bytes in all. @throws the signal's reason if it is already aborted. */
   constructor(total: number, options: WorkOptions = {}) {
     this.#total = total
     this.#options = options
     options.signal?.throwIfAborted()
   }
 
-  /** So many more bytes are done. @throws the signal's reason. */
+  /** Reports that `bytes` more bytes are done. @throws the signal's reason. */
   step(bytes: number): void {
     this.reach(this.#done + bytes)
   }
 
-  /** So many bytes are done in all. @throws the signal's reason. */
+  /** Reports that `done` bytes are done in all. @throws the signal's reason. */
   reach(done: number): void {
     this.#done = Math.min(done, this.#total)
     this.#options.onProgress?.({ done: this.#done, total: this.#total })
@@ -58,8 +58,8 @@ const isDue = (): boolean => performance.now() - lastTurn >= BUDGET
 const waiting: (() => void)[] = []
 
 /**
- * Lets one who waits go on, after a turn of the event loop. There is a channel for each turn: Node empties a channel that
- * is written to meanwhile before it looks at anything else.
+ * Resumes one waiter after a turn of the event loop. Each turn has its own channel: Node would drain a shared channel,
+ * including messages posted meanwhile, before it handles anything else.
  */
 function nextTurn(): void {
   const { port1, port2 } = new MessageChannel()
@@ -72,7 +72,7 @@ function nextTurn(): void {
   port2.postMessage(undefined)
 }
 
-/** Lets the event loop have its turn, when it is time: signals, timers and input are heard then. */
+/** Yields to the event loop when it is due, so that signals, timers and input are handled. */
 export async function breathe(): Promise<void> {
   if (!isDue()) return
   await new Promise<void>((resolve) => {
@@ -83,7 +83,7 @@ export async function breathe(): Promise<void> {
 /** Work that stops after each slice of a few milliseconds. */
 export type Slices<T> = Generator<void, T>
 
-/** Does all slices at once. */
+/** Runs all slices without a pause. */
 export function atOnce<T>(slices: Slices<T>): T {
   for (;;) {
     const next = slices.next()
@@ -92,8 +92,8 @@ export function atOnce<T>(slices: Slices<T>): T {
 }
 
 /**
- * Does all slices; the event loop has its turns in between. Progress is told after each of those, and at the end.
- * @param total bytes in all. @param done how many of them are done. @throws the signal's reason.
+ * Runs all slices and yields to the event loop in between. Reports progress after each yield and at the end.
+ * @param total bytes in all. @param done returns how many of them are done. @throws the signal's reason.
  */
 export async function doSlices<T>(slices: Slices<T>, options: WorkOptions = {}, total = 0, done = () => 0): Promise<T> {
   const work = new Work(total, options)

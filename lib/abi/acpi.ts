@@ -3,13 +3,13 @@
  *
  * Source: ACPI specification 6.5, chapters 5 (tables), 6.4 (resources) and 20 (AML)
  * (https://uefi.org/specs/ACPI/6.5/); the FADT is that of ACPI 5.0, 268 bytes, which every guest we know reads.
- * Gotcha: FADT's registers come twice, as a port and as a generic address; readers disagree on which they believe, so
- * both say the same.
+ * Gotcha: the FADT holds its registers twice, as a port and as a generic address. Readers differ in which one they use,
+ * so both must agree.
  */
 import { bytes, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
 export const RSDP_SIGNATURE = 'RSD PTR '
-/** Bytes of the RSDP that its first checksum covers: all that ACPI 1.0 had. */
+/** Bytes of the RSDP that its first checksum covers: the whole RSDP of ACPI 1.0. */
 export const RSDP_V1_BYTES = 20
 export const Rsdp = struct('RSDP', 36, {
   signature: bytes(8),
@@ -25,7 +25,7 @@ export const Rsdp = struct('RSDP', 36, {
 /** ACPI 2.0 and later: there is an XSDT. */
 export const RSDP_REVISION = 2
 
-/** What every table but the FACS begins with. */
+/** The header of every table except the FACS. */
 export const AcpiHeader = struct('DESCRIPTION_HEADER', 36, {
   signature: bytes(4),
   length: u32,
@@ -54,7 +54,7 @@ export const GenericAddress = struct('GAS', 12, {
 })
 
 export const FADT_REVISION = 5
-/** A FADT behind its header. */
+/** The FADT after its header. */
 export const Fadt = struct('FADT', 232, {
   firmware_ctrl: u32,
   dsdt: u32,
@@ -116,7 +116,7 @@ export const Fadt = struct('FADT', 232, {
 export const FADT_FLAG = {
   WBINVD: 1 << 0,
   PROC_C1: 1 << 2,
-  /** There is no power button among the fixed registers; SLP_BUTTON likewise. */
+  /** The fixed registers have no power button; SLP_BUTTON likewise. */
   PWR_BUTTON: 1 << 4,
   SLP_BUTTON: 1 << 5,
   /** The RTC does not wake through the fixed registers. */
@@ -138,7 +138,7 @@ export const BOOT_ARCH = {
 /** p_lvl2_lat, p_lvl3_lat: beyond 100 and 1000, so that neither state exists. */
 export const NO_C_STATE_LATENCY = 0xfff
 
-/** Where QEMU's pc and q35 have their PM registers once the chipset is told so (PMBASE 0x600), and the reset register. */
+/** The PM registers of QEMU's pc and q35 after PMBASE is set to 0x600, and the reset register. */
 export const PC_PM = { SCI: 9, EVT: 0x600, CNT: 0x604, TMR: 0x608, RESET: 0xcf9, RESET_VALUE: 6 } as const
 
 export const FACS_SIGNATURE = 'FACS'
@@ -157,9 +157,9 @@ export const Facs = struct('FACS', 64, {
 export const FACS_VERSION = 1
 
 export const MADT_REVISION = 2
-/** A MADT behind its header, before its entries. */
+/** The MADT between its header and its entries. */
 export const Madt = struct('MADT', 8, { local_apic_address: u32, flags: u32 })
-/** There are 8259s too. */
+/** The machine has 8259s too. */
 export const MADT_PCAT_COMPAT = 1 << 0
 
 export const MADT_LOCAL_APIC = 0
@@ -215,7 +215,7 @@ export const RESOURCE = {
   /** Small, seven bytes: ports. */
   IO_PORT: 0x47,
   DECODE_16: 1,
-  /** Large: interrupts, 6 bytes behind the length for one. */
+  /** Large: interrupts. For one interrupt, 6 bytes after the length. */
   EXTENDED_INTERRUPT: 0x89,
   INTERRUPT_CONSUMER: 1 << 0,
   INTERRUPT_EDGE: 1 << 1,

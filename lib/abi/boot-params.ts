@@ -1,16 +1,16 @@
 /**
- * The Linux boot protocol on the wire: the setup header that a bzImage has at 0x1f1, and boot_params around it.
+ * The Linux boot protocol in bytes: the setup header that a bzImage has at 0x1f1, and boot_params around it.
  *
- * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "Details of Header Fields";
- * Documentation/arch/x86/zero-page.rst; the uapi headers asm/bootparam.h, linux/screen_info.h, linux/edd.h.
- * Gotcha: older headers end earlier, at 0x202 + the byte at 0x201, and have gaps where later versions put fields: what
- * is there is code or nothing. SETUP_FIELD_SINCE says which version has what.
+ * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "Details of Header
+ * Fields"; Documentation/arch/x86/zero-page.rst; the uapi headers asm/bootparam.h, linux/screen_info.h, linux/edd.h.
+ * Gotcha: in an older header, a newer field reads as code or padding. Older headers end earlier, at 0x202 + the byte at
+ * 0x201, and have gaps. SETUP_FIELD_SINCE says which version has which field.
  */
 import { array, bytes, type Infer, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
-/** Where the header lies, in the file and in boot_params. */
+/** Offset of the header, in the file and in boot_params. */
 export const SETUP_HEADER_OFFSET = 0x1f1
-/** Offset that the byte at 0x201, the operand of the jump at 0x200, counts from: there the header ends. */
+/** The header ends at this offset plus the byte at 0x201, the operand of the jump at 0x200. */
 export const SETUP_JUMP_END = 0x202
 
 export const BOOT_FLAG = 0xaa55
@@ -21,16 +21,16 @@ export const SETUP_JUMP_OPCODE = 0xeb
 export const SECTOR_SIZE = 512
 /** setup_sects 0 means this many. */
 export const DEFAULT_SETUP_SECTS = 4
-/** kernel_version counts from here: the second sector. */
+/** Offset that kernel_version counts from: the second sector. */
 export const KERNEL_VERSION_BASE = 0x200
-/** syssize counts these. */
+/** The unit of syssize, in bytes. */
 export const PARAGRAPH_SIZE = 16
 
-/** Protocol versions that a reader has to tell apart. */
+/** Protocol versions that a reader must distinguish. */
 export const PROTOCOL_OLDEST = 0x200
 /** cmd_line_ptr, anywhere below 4 GiB. */
 export const PROTOCOL_CMD_LINE_PTR = 0x202
-/** Such setup code says where its heap ends. */
+/** The setup code has heap_end_ptr: where its heap ends. */
 export const PROTOCOL_HEAP = 0x201
 /** syssize has 32 bits. */
 export const PROTOCOL_SYSSIZE_32 = 0x204
@@ -63,39 +63,39 @@ export const XLF = {
 } as const
 export const { XLF_KERNEL_64, XLF_CAN_BE_LOADED_ABOVE_4G } = XLF
 
-/** Selectors of the flat segments that the 32-bit and 64-bit entries are made with. */
+/** Selectors of the flat segments at the 32-bit and 64-bit entries. */
 export const BOOT_CS = 0x10
 export const BOOT_DS = 0x18
-/** Bytes that setup code has at most for itself, from its segment; its heap and its stack begin there. */
+/** The most bytes of setup code, from its segment; its heap and its stack begin there. */
 export const SETUP_MAX_BYTES = 0x8000
-/** Where heap and stack end, from that segment. */
+/** The end of heap and stack, from that segment. */
 export const HEAP_END = 0xe000
-/** The same where setup code, heap and command line share the room below LOW_MEMORY_END. */
+/** The same end if setup code, heap and command line share the room below LOW_MEMORY_END. */
 export const OLD_HEAP_END = 0x9000
-/** heap_end_ptr leaves so much of it for the stack. */
+/** Bytes before that end which heap_end_ptr leaves for the stack. */
 export const STACK_BYTES = 0x200
 export const heapEndPtr = (heapEnd: number): number => heapEnd - STACK_BYTES
 /** hardware_subarch. */
 export const HARDWARE_SUBARCH = { PC: 0, LGUEST: 1, XEN: 2, INTEL_MID: 3, CE4100: 4 } as const
 /**
- * Before 2.02 a command line is found by cl_magic and cl_offset in screen_info. The offset counts from this address, where
- * such a kernel's setup code is, or moves itself.
+ * Before 2.02 a kernel finds its command line by cl_magic and cl_offset in screen_info. The offset counts from this
+ * address, where such a kernel's setup code is or moves itself.
  */
 export const OLD_CMDLINE_MAGIC = 0xa33f
 export const OLD_SETUP_ADDRESS = 0x90000
 /** The end of the memory below 640 KiB that a loader may use: a BIOS keeps its own data above. */
 export const LOW_MEMORY_END = 0x9a000
 
-/** Where a bzImage's protected-mode code goes unless it is relocatable, and a zImage's. */
+/** The load address of the protected-mode code: of a bzImage unless it is relocatable, and of a zImage. */
 export const LOAD_HIGH_ADDRESS = 0x100000
 export const LOAD_LOW_ADDRESS = 0x10000
 /** The 64-bit entry, from the load address. */
 export const ENTRY_64_OFFSET = 0x200
 /** The 16-bit entry, from the segment the setup code is loaded to. */
 export const ENTRY_16_OFFSET = 0x200
-/** What a loader of no assigned number writes to type_of_loader; 0 makes Linux ignore the ramdisk. */
+/** type_of_loader of a loader without an assigned number; 0 makes Linux ignore the ramdisk. */
 export const LOADER_TYPE_UNDEFINED = 0xff
-/** initrd_addr_max and cmdline_size where the protocol has no such field yet. */
+/** initrd_addr_max and cmdline_size of protocols without such a field. */
 export const DEFAULT_INITRD_ADDR_MAX = 0x37ffffff
 export const DEFAULT_CMDLINE_SIZE = 255
 
@@ -145,10 +145,10 @@ export const SetupHeader = struct('setup_header', 123, {
 /** The setup header's fields, named as in Linux Documentation/arch/x86/boot.rst. */
 export type SetupHeaderFields = Infer<typeof SetupHeader>
 
-/** Bytes of boot_params that a header newer than ours may still take, up to the next member. */
+/** The most bytes of boot_params that a newer header may take, up to the next member. */
 export const SETUP_HEADER_MAX = 0x290 - SETUP_HEADER_OFFSET
 
-/** The protocol that first has each field; in an older header its bytes are code, or padding. */
+/** The protocol that introduced each field; in an older header its bytes are code or padding. */
 export const SETUP_FIELD_SINCE = {
   setup_sects: 0x200,
   root_flags: 0x200,
@@ -191,13 +191,13 @@ export const SETUP_FIELD_SINCE = {
   kernel_info_offset: 0x20f,
 } as const satisfies Readonly<Record<keyof SetupHeaderFields, number>>
 
-/** Bytes of the header that a protocol version has, from SETUP_HEADER_OFFSET. */
+/** The header's size in bytes in a protocol version, from SETUP_HEADER_OFFSET. */
 export function setupHeaderSize(protocol: number): number {
   const last = SetupHeader.fieldNames.findLast((field) => SETUP_FIELD_SINCE[field] <= protocol)
   return last === undefined ? 0 : SetupHeader.offsetOf(last) + SetupHeader.sizeOf(last)
 }
 
-/** What kernel_info_offset points to, in the protected-mode code: data about the kernel that is no setup header. */
+/** The target of kernel_info_offset, in the protected-mode code: data about the kernel outside the setup header. */
 export const KernelInfo = struct('kernel_info', 16, {
   /** KERNEL_INFO_MAGIC */
   header: u32,

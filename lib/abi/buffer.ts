@@ -1,14 +1,14 @@
 /**
- * BufferView: bytes with those methods of Node's Buffer that elfy and buffer-layout call, in every runtime.
+ * BufferView: bytes with the methods of Node's Buffer that elfy and buffer-layout call, in every runtime.
  *
  * Source: https://nodejs.org/api/buffer.html
- * Gotcha: `slice` copies, as a Uint8Array's does and a Buffer's does not: elfy is only asked for headers, which are small.
- * Only the doors of the two packages make one.
+ * Gotcha: `slice` copies, like a Uint8Array's and unlike a Buffer's: give elfy only headers, which are small. Only the
+ * modules that call the two packages make one.
  */
 export class BufferView extends Uint8Array<ArrayBufferLike> {
   readonly #data = new DataView(this.buffer, this.byteOffset, this.byteLength)
 
-  /** Over the same memory. */
+  /** A view of the same memory. */
   static over(bytes: Uint8Array): BufferView {
     return new BufferView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }

@@ -2,14 +2,14 @@
  * xencons_interface: the page through which a PV guest's console flows.
  *
  * Source: xen/include/public/io/console.h.
- * Gotcha: the indices never wrap at the ring's size; they run through all of u32 and are masked where they are used.
+ * Gotcha: an index is no offset into the ring until it is masked: it runs through all of u32.
  */
 import { bytes, struct, u32 } from './struct.js'
 
 export const CONSOLE_IN_BYTES = 1024
 export const CONSOLE_OUT_BYTES = 2048
 
-/** Newer headers put a u8 `connection` behind it; what is older than Xen 4.20 does not look there. */
+/** Newer headers add a u8 `connection` after it; Xen before 4.20 does not read it. */
 export const XenconsInterface = struct('xencons_interface', 3088, {
   in: bytes(CONSOLE_IN_BYTES),
   out: bytes(CONSOLE_OUT_BYTES),

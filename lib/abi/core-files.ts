@@ -1,9 +1,9 @@
 /**
- * Core files: what `xl dump-core` puts into its ELF notes, and what gdb and crash look for in a core.
+ * Core files: the ELF notes of `xl dump-core`, and the parts of a core that gdb and crash need.
  *
- * Source: Xen docs/misc/dump-core-format.txt; xen/include/public/version.h (the parts of xen_version); elf_prstatus from
- * Linux include/uapi/linux/elfcore.h and the x86 user_regs_struct that debuggers share.
- * Gotcha: a 32-bit guest's dump-core is ELFCLASS64 too, with e_machine EM_386.
+ * Source: Xen docs/misc/dump-core-format.txt; xen/include/public/version.h (the parts of xen_version); elf_prstatus
+ * from Linux include/uapi/linux/elfcore.h and the x86 user_regs_struct that debuggers share.
+ * Gotcha: the ELF class does not tell the guest's width: a 32-bit guest's dump-core is ELFCLASS64, with EM_386.
  */
 import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
 
@@ -47,10 +47,10 @@ export const DUMPCORE_SECTION = {
 /** Notes of a core, owner CORE. */
 export const CORE_NOTE_OWNER = 'CORE'
 export const NT_PRSTATUS = 1
-/** What a Linux kernel says of itself for crash tools: text, key=value. */
+/** A Linux kernel's description of itself for crash tools: text, key=value. */
 export const VMCOREINFO_OWNER = 'VMCOREINFO'
 
-/** elf_prstatus of x86-64: of all that a process has, a vcpu has a number and registers. */
+/** elf_prstatus of x86-64. A vcpu has only a number and registers; the fields of a process are padding. */
 export const Prstatus64 = struct('elf_prstatus', 336, {
   _pr_info: pad(12),
   pr_cursig: u16,
@@ -122,8 +122,8 @@ export const PR_REG32 = [
   'ss',
 ] as const
 
-/** A note of ours: the guest as JSON, so that a core reads back as the guest it was. */
+/** Our own note: the guest as JSON, so that a core reads back as the same guest. */
 export const GUEST_NOTE_OWNER = 'xen-domain-builder'
 export const NT_GUEST_JSON = 1
-/** The same of a kexec file: what its segments are. */
+/** The same for a kexec file: a description of its segments. */
 export const NT_KEXEC_JSON = 2

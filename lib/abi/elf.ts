@@ -2,7 +2,7 @@
  * The ELF numbers a bootloader needs.
  *
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html), <elf.h>.
- * Gotcha: program headers order their fields differently in the two classes; p_flags moves.
+ * Gotcha: one layout does not serve both classes: program headers order their fields differently; p_flags moves.
  */
 import { bytes, struct, u8, u16, u32, u64 } from './struct.js'
 
@@ -28,7 +28,7 @@ export const PT_NOTE = 4
 export const PF_X = 1
 export const PF_W = 2
 export const PF_R = 4
-/** A PT_LOAD without any of these is not loaded by Xen. */
+/** Xen does not load a PT_LOAD without any of these. */
 export const PF_RWX = PF_R | PF_W | PF_X
 /** e_phnum of a file that keeps the real count elsewhere; no kernel does. */
 export const PN_XNUM = 0xffff
@@ -153,7 +153,7 @@ export const Sym64 = struct('Elf64_Sym', 24, {
   st_size: u64,
 })
 
-/** What goes before each note's owner and descriptor, the same in both classes. */
+/** The header before each note's owner and descriptor, the same in both classes. */
 export const Nhdr = struct('Elf_Nhdr', 12, { n_namesz: u32, n_descsz: u32, n_type: u32 })
 
 /** A GNU property note, which linkers merge into the same segment as Xen's and pad to 8 on x86-64. */

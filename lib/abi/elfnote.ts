@@ -1,25 +1,26 @@
 /**
  * Xen's ELF notes: the number, name and value of each.
  *
- * Source: xen/include/public/elfnote.h (https://xenbits.xen.org/docs/unstable/hypercall/x86_64/include,public,elfnote.h.html).
+ * Source: xen/include/public/elfnote.h
+ * (https://xenbits.xen.org/docs/unstable/hypercall/x86_64/include,public,elfnote.h.html).
  * Gotcha: a note's owner is exactly "Xen"; the type numbers of other owners mean other things.
  */
 export const XEN_NOTE_OWNER = 'Xen'
 
-/** What LOADER, GUEST_OS and XEN_VERSION have to begin with for Xen to load a PV kernel. */
+/** The beginnings of LOADER, GUEST_OS and XEN_VERSION that Xen requires to load a PV kernel. */
 export const GENERIC_LOADER = 'generic'
 export const LINUX_GUEST_OS = 'linux'
 export const XEN_VERSION_3 = 'xen-3.0'
 
-/** PHYS32_RELOC's alignment where neither it nor a segment of at least a page's alignment gives one. */
+/** PHYS32_RELOC's alignment if neither the note nor a segment with at least a page's alignment gives one. */
 export const PHYS_RELOC_DEFAULT_ALIGN = 0x200000
 
-/** The section that older kernels have instead of notes, and how many bytes of a key and of a value Xen reads. */
+/** The section that older kernels have instead of notes, and the most bytes of a key and of a value that Xen reads. */
 export const XEN_GUEST_SECTION = '__xen_guest'
 export const XEN_GUEST_KEY_MAX = 31
 export const XEN_GUEST_VALUE_MAX = 127
 
-/** How the descriptor is to be read: a number of its own size, text, a few u32, or bytes nobody decodes. */
+/** The kind of descriptor: a number as wide as the descriptor, text, a few u32, or bytes that are not decoded. */
 export type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
 
 export const XEN_ELFNOTE = {

@@ -1,8 +1,9 @@
 /**
- * XENFEAT_*: what a kernel requires of, or supports in, its hypervisor.
+ * XENFEAT_*: features of a hypervisor that a kernel requires or supports.
  *
- * Source: xen/include/public/features.h; the names that a FEATURES string may use are those of public/elfnote.h's example.
- * Gotcha: not every bit has a name in the string table. SUPPORTED_FEATURES may set any bit; only names are ever refused.
+ * Source: xen/include/public/features.h; the names that a FEATURES string may use are those of public/elfnote.h's
+ * example.
+ * Gotcha: not every bit has a name in the string table. SUPPORTED_FEATURES may set any bit; only names are refused.
  */
 export const XENFEAT = {
   writable_page_tables: 0,
@@ -30,7 +31,7 @@ export const XENFEAT = {
 /** A feature of Xen, named without XENFEAT_: a key of XENFEAT. */
 export type FeatureName = keyof typeof XENFEAT
 
-/** Names that a FEATURES string can hold: libelf's table, no more. */
+/** The names that a FEATURES string can hold: exactly libelf's table. */
 export const STRING_FEATURES: readonly FeatureName[] = [
   'writable_page_tables',
   'writable_descriptor_tables',

@@ -1,13 +1,13 @@
 /**
- * HVM parameters: what Xen and a toolstack tell each other of an HVM or PVH guest, by number; and the special pages that
- * most of them name.
+ * HVM parameters: numbered values that Xen and a toolstack exchange about an HVM or PVH guest. Most of them name
+ * special pages.
  *
  * Source: xen/include/public/hvm/params.h; the pages' places, tools/libs/guest/xg_dom_x86.c (X86_HVM_*_SPECIAL_*), and
  * xen/include/public/hvm/e820.h and libxl's ACPI_INFO_PHYSICAL_ADDRESS for the hole below 4 GiB.
- * Gotcha: what ends in PFN is a frame number; IDENT_PT and VM_GENERATION_ID_ADDR are addresses.
+ * Gotcha: IDENT_PT and VM_GENERATION_ID_ADDR are addresses; only names that end in PFN are frame numbers.
  */
 
-/** HVM_PARAM_*, by name: those that a builder sets. All values are frame numbers but IDENT_PT's, an address, and ports. */
+/** HVM_PARAM_* that a builder sets, by name. Values are frame numbers, except ports and IDENT_PT, an address. */
 export const HVM_PARAM = {
   CALLBACK_IRQ: 0,
   STORE_PFN: 1,
@@ -42,7 +42,7 @@ export type HvmParamName = keyof typeof HVM_PARAM
 /** The special pages end here, in the order of SPECIAL_PAGES. */
 export const END_SPECIAL_REGION_PFN = 0xff000
 
-/** Names of the special pages, lowest first, and the parameter that says where each is. */
+/** Names of the special pages, lowest first, each with the parameter that holds its place. */
 export const SPECIAL_PAGES: readonly { readonly name: string; readonly param: HvmParamName }[] = [
   { name: 'paging_ring', param: 'PAGING_RING_PFN' },
   { name: 'monitor_ring', param: 'MONITOR_RING_PFN' },
@@ -54,7 +54,7 @@ export const SPECIAL_PAGES: readonly { readonly name: string; readonly param: Hv
   { name: 'console', param: 'CONSOLE_PFN' },
 ]
 
-/** Low RAM of a PVH guest of Xen's ends here; the rest of its memory starts at 4 GiB. */
+/** The end of a Xen PVH guest's low RAM; the rest of its memory starts at 4 GiB. */
 export const PVH_LOW_RAM_END = 0xfc000000
-/** Where its ACPI tables begin: a page for what AML asks the toolstack lies before them. */
+/** The start of its ACPI tables. The page before them holds what AML asks the toolstack for. */
 export const PVH_ACPI_TABLES = 0xfc001000

@@ -1,9 +1,9 @@
 /**
- * The HVM context of a save file: records of a vcpu's state, and of the platform's, as Xen writes and takes them.
+ * The HVM context of a save file: records of vcpu and platform state, as Xen writes and reads them.
  *
  * Source: xen/include/public/arch-x86/hvm/save.h and xen/include/public/hvm/save.h.
- * Gotcha: attributes are a descriptor's access byte with G, D/B, L, AVL in bits 8 to 11, as in a vcpu of ours; cr0.ET
- * must be set, and Xen puts down every vcpu that has no CPU record.
+ * Gotcha: cr0.ET must be set, and Xen puts down every vcpu without a CPU record. Attributes are a descriptor's access
+ * byte with G, D/B, L, AVL in bits 8 to 11, as in our own vcpus.
  */
 import { bytes, pad, struct, u16, u32, u64 } from './struct.js'
 
@@ -127,29 +127,29 @@ export const HvmHwCpu = struct('hvm_hw_cpu', 1032, {
   _pad0: pad(4),
 })
 
-/** What a local APIC has beside its registers, which are a record of their own. */
+/** A local APIC's state without its registers, which have a separate record. */
 export const HvmHwLapic = struct('hvm_hw_lapic', 24, {
   apic_base_msr: u64,
   disabled: u32,
   timer_divisor: u32,
   tdt_msr: u64,
 })
-/** The IA32_APIC_BASE of every vcpu, which has its APIC on, and the bit of the one that boots (Intel SDM vol. 3, 11.4.4). */
+/** IA32_APIC_BASE of every vcpu, its APIC enabled; and the bit of the boot vcpu (Intel SDM vol. 3, 11.4.4). */
 export const APIC_BASE_ENABLED = 0xfee00800n
 export const APIC_BASE_BSP = 0x100n
 /** `disabled`: the guest has not yet set the bit in the spurious-interrupt register (VLAPIC_SW_DISABLED). */
 export const LAPIC_SW_DISABLED = 2
-/** The divisor that a zero in the divide configuration register means. */
+/** The divisor for a zero in the divide configuration register. */
 export const LAPIC_TIMER_DIVISOR_RESET = 2
 
-/** 16 variable ranges of two registers and 11 fixed ones lie between; all are off. */
+/** `ranges` holds 16 variable ranges of two registers and 11 fixed ones; all are off. */
 export const HvmHwMtrr = struct('hvm_hw_mtrr', 240, {
   msr_pat_cr: u64,
   ranges: bytes(216),
   msr_mtrr_cap: u64,
   msr_mtrr_def_type: u64,
 })
-/** The PAT as every processor starts, the ranges that Xen offers, and all memory write-back, which is what PVH promises. */
+/** The reset value of the PAT, the ranges that Xen offers, and all memory write-back, as PVH promises. */
 export const PAT_RESET = 0x0007040600070406n
 export const MTRR_CAP = 0x508n
 export const MTRR_WRITE_BACK = 0x806n

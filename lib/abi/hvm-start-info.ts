@@ -1,8 +1,8 @@
 /**
- * hvm_start_info: what a PVH guest finds through %ebx at its first instruction, and the lists it points to.
+ * hvm_start_info: the structure a PVH guest finds through %ebx at its first instruction, and the lists it points to.
  *
  * Source: xen/include/public/arch-x86/hvm/start_info.h.
- * Gotcha: version 0 ends before memmap_paddr, at 40 bytes; whoever reads it must not look further.
+ * Gotcha: version 0 ends before memmap_paddr, at 40 bytes; a reader must not read further.
  */
 import { type Infer, struct, u32, u64 } from './struct.js'
 
@@ -24,7 +24,7 @@ export const HvmStartInfo = struct('hvm_start_info', 56, {
   reserved: u32,
 })
 
-/** Bytes of it in version 0. */
+/** The size of version 0, in bytes. */
 export const HVM_START_INFO_V0_SIZE = HvmStartInfo.offsetOf('memmap_paddr')
 
 export const HvmModlistEntry = struct('hvm_modlist_entry', 32, {

@@ -1,9 +1,9 @@
 /**
- * The few hypercalls that a guest needs to say something and go: numbers, commands, reasons.
+ * The few hypercalls that a guest needs to print something and stop: numbers, commands, reasons.
  *
  * Source: xen/include/public/{xen,event_channel,sched}.h; the calling convention is arch-x86/xen-x86_64.h's.
- * Gotcha: a 64-bit guest's `syscall` is the hypercall: number in rax, arguments in rdi, rsi, rdx, r10, r8; rcx and r11
- * are lost to the instruction itself. HYPERCALL_PAGE is a convenience of older kernels, not a need.
+ * Gotcha: a 64-bit guest's `syscall` is the hypercall, and it overwrites rcx and r11. The number is in rax, the
+ * arguments in rdi, rsi, rdx, r10, r8. HYPERCALL_PAGE is a convenience of older kernels, not a need.
  */
 export const HYPERCALL = { console_io: 18, iret: 23, sched_op: 29, event_channel_op: 32 } as const
 
@@ -20,5 +20,5 @@ export const SHUTDOWN = { poweroff: 0, reboot: 1, suspend: 2, crash: 3 } as cons
 
 /** A hypercall page has one slot a hypercall (arch-x86/xen-x86_64.h: call hypercall_page + nr * 32). */
 export const HYPERCALL_SLOT_BYTES = 32
-/** The interrupt that is a 32-bit PV guest's hypercall (arch-x86/xen-x86_32.h). */
+/** The interrupt of a 32-bit PV guest's hypercalls (arch-x86/xen-x86_32.h). */
 export const HYPERCALL_VECTOR = 0x82

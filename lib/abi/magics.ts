@@ -1,8 +1,9 @@
 /**
- * What files that are taken for kernels begin with, so that a refusal can say what was given instead.
+ * The first bytes of files that are mistaken for kernels, so that a refusal can name the kind of file.
  *
- * Source: each format's own specification, as file(1) collects them (https://github.com/file/file/tree/master/magic/Magdir).
- * Gotcha: only for messages. What a file is taken for is never decided here.
+ * Source: each format's own specification, as file(1) collects them
+ * (https://github.com/file/file/tree/master/magic/Magdir).
+ * Gotcha: only for messages. These bytes never decide how a file is read.
  */
 
 export interface Magic {

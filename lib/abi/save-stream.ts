@@ -1,9 +1,10 @@
 /**
  * The save file of xl: its header, libxl's stream in it, and the libxc stream in that.
  *
- * Source: Xen docs/specs/libxc-migration-stream.pandoc (version 3) and libxl-migration-stream.pandoc (version 2); xl's own
- * header is described nowhere and was read off files of Xen 4.17; XEN_DOMCTL_PFINFO_* from xen/include/public/domctl.h.
- * Gotcha: the two image headers are big-endian whatever the stream is; everything behind them is little-endian.
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc (version 3) and libxl-migration-stream.pandoc (version 2); xl's
+ * own header is undocumented and was taken from files of Xen 4.17; XEN_DOMCTL_PFINFO_* from
+ * xen/include/public/domctl.h.
+ * Gotcha: the two image headers are always big-endian; everything after them is little-endian.
  */
 import { struct, u8, u16, u32, u64 } from './struct.js'
 
@@ -18,7 +19,7 @@ export const XlHeader = struct('xl header', 16, {
 export const XL_BYTEORDER = 0x01020304
 /** The configuration is JSON. */
 export const XL_MANDATORY_JSON = 1 << 0
-/** What follows is libxl's stream, not libxc's alone. */
+/** libxl's stream follows, not libxc's alone. */
 export const XL_MANDATORY_STREAM_V2 = 1 << 1
 
 /** libxl's image header, big-endian: ident, version, options. */
@@ -52,15 +53,15 @@ export const DomainHeader = struct('libxc domain header', 16, {
   xen_minor: u32,
 })
 export const DOMAIN_TYPE_X86_PV = 1
-/** HVM and PVH alike: only the configuration tells them apart. */
+/** Both HVM and PVH: only the configuration tells them apart. */
 export const DOMAIN_TYPE_X86_HVM = 2
 
-/** Of both streams. The body is padded to a multiple of 8 bytes. */
+/** The record header of both streams. The body is padded to a multiple of 8 bytes. */
 export const RecordHeader = struct('record header', 8, { type: u32, body_length: u32 })
 export const RECORD_ALIGN = 8
-/** Records with this bit may be left out by a reader that does not know them. */
+/** A reader may ignore an unknown record with this bit. */
 export const RECORD_OPTIONAL = 0x80000000
-/** The longest body that libxc takes (REC_LENGTH_MAX). */
+/** The longest body that libxc accepts, in bytes (REC_LENGTH_MAX). */
 export const RECORD_LENGTH_MAX = 128 << 20
 
 export const LIBXC_RECORD = {
@@ -89,14 +90,14 @@ export type LibxcRecordName = keyof typeof LIBXC_RECORD
 export const X86PvInfo = struct('X86_PV_INFO', 8, { guest_width: u8, pt_levels: u8, reserved0: u16, reserved1: u32 })
 /** Followed by one u64 for each frame of the p2m list. end is inclusive. */
 export const X86PvP2mFrames = struct('X86_PV_P2M_FRAMES', 8, { p2m_start_pfn: u32, p2m_end_pfn: u32 })
-/** Of all records of a vcpu; its state follows. */
+/** The start of all records of a vcpu; its state follows. */
 export const X86PvVcpu = struct('X86_PV_VCPU', 8, { vcpu_id: u32, reserved: u32 })
 /** Followed by `count` u64 of type and pfn, then 4096 bytes for each page whose type has data. */
 export const PageData = struct('PAGE_DATA', 8, { count: u32, reserved: u32 })
 export const HvmParams = struct('HVM_PARAMS', 8, { count: u32, reserved: u32 })
 export const HvmParam = struct('HVM_PARAMS entry', 16, { index: u64, value: u64 })
 
-/** Pages that libxc puts into a record at most. */
+/** The most pages that libxc puts into a record. */
 export const PAGES_PER_RECORD = 1024
 
 /** Bits 60 to 63 of an entry of PAGE_DATA; 1 to 4 are page tables of that level. */
@@ -104,10 +105,10 @@ export const PFINFO_NOTAB = 0x0
 export const PFINFO_LEVEL_MASK = 0x7
 export const PFINFO_PINNED = 0x8
 export const PFINFO_BROKEN = 0xd
-/** Allocate, without data. */
+/** Allocated, without data. */
 export const PFINFO_XALLOC = 0xe
-/** Not there. */
+/** Absent. */
 export const PFINFO_XTAB = 0xf
-/** Where the type begins in the high word of an entry, and the pfn's part of that word (bits 32 to 51). */
+/** The type's first bit in the high word of an entry, and the pfn's part of that word (bits 32 to 51). */
 export const PFINFO_SHIFT_HIGH = 28
 export const PFINFO_PFN_MASK_HIGH = 0x000fffff

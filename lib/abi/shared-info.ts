@@ -2,7 +2,7 @@
  * shared_info: the page that a domain and Xen share, vcpu_info[32] first.
  *
  * Source: xen/include/public/xen.h, struct shared_info, and arch-x86/xen.h; sizes from xen-foreign/reference.size.
- * Gotcha: vcpu_info is 64 bytes in both ABIs, but its fields are not in the same places.
+ * Gotcha: vcpu_info is 64 bytes in both ABIs, but its fields have different offsets.
  */
 import { array, type Infer, pad, struct, u8, u32, u64 } from './struct.js'
 

@@ -2,11 +2,11 @@
  * start_info: the page a PV guest finds through %rsi (%esi) at its first instruction.
  *
  * Source: xen/include/public/xen.h, struct start_info; sizes from tools/include/xen-foreign/reference.size.
- * Gotcha: the two ABIs differ in more than field size: u32 fields are followed by padding on x86_64 alone.
+ * Gotcha: the two ABIs differ in more than field size: only on x86_64 does padding follow the u32 fields.
  */
 import { cstring, type Infer, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
-/** What `magic` starts with; Xen appends the platform. */
+/** The start of `magic`; Xen appends the platform. */
 export const START_INFO_MAGIC = { x86_64: 'xen-3.0-x86_64', x86_32p: 'xen-3.0-x86_32p' } as const
 
 /** Bytes of cmd_line with its NUL (MAX_GUEST_CMDLINE). */
@@ -62,10 +62,10 @@ export const StartInfo32 = struct('start_info', 1112, {
   nr_p2m_frames: u32,
 })
 
-/** console.dom0 lies over console.domU: info_off over the low half of mfn, info_size right behind it, u32 both. */
+/** console.dom0 shares console.domU's bytes: info_off the low half of mfn, info_size right after it, both u32. */
 export const StartInfoDom0Console = struct('start_info.console.dom0', 8, { info_off: u32, info_size: u32 })
 
-/** What a dom0's kernel is told of the screen: VGA text... (dom0_vga_console_info, u.text_mode_3) */
+/** The description of the screen for a dom0's kernel: VGA text (dom0_vga_console_info, u.text_mode_3)... */
 export const XEN_VGATYPE_TEXT_MODE_3 = 0x03
 export const Dom0TextConsole = struct('dom0_vga_console_info', 40, {
   video_type: u8,
@@ -104,7 +104,7 @@ export const Dom0VesaConsole = struct('dom0_vga_console_info', 40, {
   ext_lfb_base: u32,
 })
 
-/** A module of a SIF_MULTIBOOT_MOD package: offsets into the package, mod_end the last byte; mod_start 0 ends the list. */
+/** A module of a SIF_MULTIBOOT_MOD package: offsets into it, mod_end the last byte. mod_start 0 ends the list. */
 export const XenMultibootModList = struct('xen_multiboot_mod_list', 16, {
   mod_start: u32,
   mod_end: u32,

@@ -1,10 +1,10 @@
 /**
- * Typed C structs over buffer-layout: declared once, their TypeScript type inferred, their size asserted at load.
+ * Typed C structs over buffer-layout: declared once, TypeScript type inferred, size asserted when loaded.
  *
  * Source: the x86 psABI's layout rules; paddings are written out, never implied. Little-endian only.
- * Gotcha: buffer-layout leaves missing fields as they were, takes '7' for a number and rounds u64 through a double.
- * Every value is therefore checked before it is written, a target is zeroed first, and u64 is a Layout of our own.
- * A struct's layout is made when it is first encoded or decoded: declaring one costs next to nothing.
+ * Gotcha: buffer-layout keeps old bytes in missing fields, accepts '7' as a number and rounds u64 through a double. So
+ * every value is checked before it is written, the target is zeroed first, and u64 has our own Layout.
+ * A struct's layout is made at its first encode or decode: a declaration costs almost nothing.
  */
 import library, { type Layout, type Structure } from 'buffer-layout'
 import { decodeUtf8, encodeUtf8, utf8Length } from '../bytes.js'
@@ -16,7 +16,7 @@ import { BufferView } from './buffer.js'
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
 export interface Field<T> {
   readonly span: number
-  /** A Layout of buffer-layout, which has no types of its own that a user of these could find. */
+  /** A Layout of buffer-layout, a package without published types. */
   readonly layout: (property?: string) => { readonly span: number }
   readonly check: (value: unknown, path: string) => void
   /** Only for inference: no value is ever stored here. */
@@ -28,20 +28,20 @@ type Fields = Readonly<Record<string, Field<unknown>>>
 export type Infer<S> = S extends Field<infer T> ? T : never
 type Values<F extends Fields> = { readonly [K in keyof F as K extends `_${string}` ? never : K]: Infer<F[K]> }
 
-/** A struct: encode, decode and where each field lies. Also a Field, so that structs nest. */
+/** A struct: encode, decode and the offset of each field. Also a Field, so that structs nest. */
 export interface Struct<T> extends Field<T> {
   readonly name: string
   /** Bytes. */
   readonly size: number
-  /** Field names in order, paddings left out. */
+  /** Field names in order, padding omitted. */
   readonly fieldNames: readonly (keyof T & string)[]
   /** Byte offset of a field; `a.b` reaches into nested structs. */
   offsetOf(field: string): number
   /** Bytes of a top-level field. */
   sizeOf(field: keyof T & string): number
-  /** A fresh buffer of `size` bytes. @throws DomainBuilderError `bad-range` for a value its field cannot hold. */
+  /** Returns a new buffer of `size` bytes. @throws DomainBuilderError `bad-range` for a value its field cannot hold. */
   encode(value: T): Uint8Array
-  /** Reads at `at`. @throws DomainBuilderError `truncated` when fewer than `size` bytes are left. */
+  /** Reads at `at`. @throws DomainBuilderError `truncated` if fewer than `size` bytes are left. */
   decode(bytes: Uint8Array, at?: number): T
 }
 
@@ -130,7 +130,7 @@ export function bytes(span: number): Field<Uint8Array> {
   }
 }
 
-/** Padding: zero when written, ignored when read. Its name starts with `_` and it is no part of the type. */
+/** Padding: zero when written, ignored when read. Its name starts with `_`; the type omits it. */
 export function pad(span: number): Field<undefined> {
   return { span, layout: (property) => new PadLayout(span, property), check() {} }
 }
@@ -167,7 +167,7 @@ export function array<T>(element: Field<T>, count: number): Field<readonly T[]> 
 
 /**
  * Declares a struct.
- * @param size bytes the C compiler gives it; asserted here, so that a wrong field is found when the module loads.
+ * @param size its size in C, in bytes; asserted here, so that a wrong field fails when the module loads.
  */
 export function struct<const F extends Fields>(name: string, size: number, fields: F): Struct<Values<F>> {
   type T = Values<F>
@@ -178,7 +178,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
       property,
     )
   const layout = lazy(() => make())
-  // One for all calls: making a view costs more than all fields of a small struct.
+  // Shared by all calls: a new view costs more than all fields of a small struct.
   const room = lazy(() => BufferView.over(new Uint8Array(size)))
   const fieldNames = entries.map(([key]) => key).filter((key) => !key.startsWith('_')) as (keyof T & string)[]
   const check = (value: unknown, path: string): void => {

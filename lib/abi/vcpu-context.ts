@@ -1,8 +1,8 @@
 /**
- * vcpu_guest_context: a PV vcpu's state as Xen takes it (XEN_DOMCTL_setvcpucontext) and as save files carry it.
+ * vcpu_guest_context: a PV vcpu's state, as Xen takes it (XEN_DOMCTL_setvcpucontext) and save files hold it.
  *
  * Source: xen/include/public/arch-x86/xen.h and xen-x86_{32,64}.h; sizes from xen-foreign/reference.size.
- * Gotcha: the register order is the order Xen pushes them in, and differs between the ABIs.
+ * Gotcha: the registers are in the order in which Xen pushes them, which differs between the ABIs.
  */
 import { array, bytes, pad, struct, u8, u16, u32, u64 } from './struct.js'
 

@@ -19,11 +19,11 @@ export const PTE_GLOBAL = 1 << 8
 export const PTE_NX = 1n << 63n
 /** Bits 12 to 51 hold the frame. */
 export const PTE_ADDR_MASK = 0x000ffffffffff000n
-/** Entries of a table, and how many bits of the address each level consumes. */
+/** Entries of a table, and the bits of the address that each level translates. */
 export const PT_ENTRIES = 512
 export const PT_LEVEL_BITS = 9
 
-/** Bits of a virtual address that four-level and PAE tables translate; those above are not looked at. */
+/** Bits of a virtual address that four-level and PAE tables translate; higher bits are ignored. */
 export const X86_64_VADDR_BITS = 48
 export const X86_32_VADDR_BITS = 32
 
@@ -38,22 +38,22 @@ export const CR0_PE = 1 << 0
 export const CR0_ET = 1 << 4
 export const CR0_PG = 0x80000000
 /**
- * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The accessed
- * bit is set, so that loading them does not write to the table.
+ * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The
+ * accessed bit is set, so that a load does not write to the table.
  */
 export const FLAT_CODE32 = 0xc9b
 export const FLAT_CODE64 = 0xa9b
 export const FLAT_DATA = 0xc93
 export const FLAT_LIMIT = 0xffffffff
-/** Segments as real mode has them: 64 KiB, the base sixteen times the selector. */
+/** Real mode segments: 64 KiB, the base sixteen times the selector. */
 export const REAL_MODE_CODE = 0x9b
 export const REAL_MODE_DATA = 0x93
 export const REAL_MODE_LIMIT = 0xffff
 export const REAL_MODE_SHIFT = 4
-/** In those attributes. */
+/** Bits of those attributes. */
 export const DESCRIPTOR_DPL_SHIFT = 5
 export const DESCRIPTOR_G = 1 << 11
-/** Bytes of a descriptor of code or data, and of one of a TSS in long mode. */
+/** Bytes of a code or data descriptor. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
 /** Page tables of five levels. */
@@ -72,22 +72,22 @@ export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
 
-/** A 32-bit TSS that is in use, and the last byte of the smallest one. */
+/** A busy 32-bit TSS, and the offset of the last byte of the smallest one. */
 export const TSS32_BUSY = 0x8b
 export const TSS_BUSY_BIT = 1 << 1
 export const TSS32_LIMIT = 0x67
 
-/** A page directory entry of a guest without PAE that maps 4 MiB. */
+/** Page directory entries without PAE that map 4 MiB each. */
 export const PDE_4M_SHIFT = 22
 export const PDE_4M_ENTRIES = 1024
 
-/** What an option ROM begins with, and the unit that its third byte counts its size in. */
+/** The first two bytes of an option ROM, and the unit of the size in its third byte. */
 export const OPTION_ROM_MAGIC = 0xaa55
 export const OPTION_ROM_BLOCK = 512
 
 /**
- * Where the last 64 KiB of a PC's ROM are seen below 1 MiB. The processor's first instruction, RESET_VECTOR bytes into them
- * and in 16-bit mode, comes from where they end at 4 GiB.
+ * The last 64 KiB of a PC's ROM are mapped here below 1 MiB, and also end at 4 GiB. The processor fetches its first
+ * instruction from the upper copy, RESET_VECTOR bytes into it, in 16-bit mode.
  */
 export const ROM_START = 0xf0000
 export const ROM_BYTES = 0x10000

@@ -1,8 +1,8 @@
 /**
- * What Xen keeps for itself in a 64-bit PV guest's address space, and what it shows there.
+ * Xen's own part of a 64-bit PV guest's address space, and the table it shows there.
  *
  * Source: xen/include/public/arch-x86/xen-x86_64.h.
- * Gotcha: a guest's own page tables do not have this range; Xen adds its L4 slots to whatever table cr3 names.
+ * Gotcha: a guest's own page tables do not have this range; Xen adds its L4 slots to the table that cr3 names.
  */
 
 /** Half-open: no guest mapping may lie in [start, end). */
@@ -11,5 +11,5 @@ export const HYPERVISOR_VIRT_END = 0xffff880000000000n
 /** The same as slots of the top table, half-open. */
 export const HYPERVISOR_L4_SLOTS = { start: 256, end: 272 } as const
 
-/** machine_to_phys_mapping: one u64 for each machine frame, the pfn its guest knows it by. Guests may read it. */
+/** machine_to_phys_mapping: one u64 for each machine frame, its pfn in its guest. Guests may read it. */
 export const MACH2PHYS_VIRT_START = HYPERVISOR_VIRT_START

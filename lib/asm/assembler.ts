@@ -1,11 +1,11 @@
 /**
- * Assembler: just enough x86, 64-bit, 32-bit and 16-bit, to write a tiny kernel or a boot ROM whose source reads as
- * assembly.
+ * Assembler: just enough 64-bit, 32-bit and 16-bit x86 to write a tiny kernel or a boot ROM as readable assembly.
  *
- * Source: Intel SDM vol. 2, chapter 2 (prefixes, ModRM, SIB) and the instructions' own pages (https://www.intel.com/sdm).
- * Gotcha: jumps and calls always take four bytes of distance (`loop` has only one); nothing is ever shortened. In 32-bit
- * code a label's memory is named by its address, in 64-bit code by its distance. 16-bit code is 32-bit code with a prefix
- * on whatever has 32 bits: what it cannot say, it has no name for (there is no `ax`).
+ * Source: Intel SDM vol. 2, chapter 2 (prefixes, ModRM, SIB) and the instructions' own pages
+ * (https://www.intel.com/sdm).
+ * Gotcha: `loop` reaches only 128 bytes; all other jumps and calls take four bytes of distance and are never shortened.
+ * 32-bit code refers to a label's memory by address, 64-bit code by distance. 16-bit code is 32-bit code with prefixes:
+ * it has no 16-bit registers, such as `ax`.
  *
  * ```ts
  * const a = new Assembler(0x1000n)
@@ -20,9 +20,9 @@
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
-/** A general register, by its number and the bytes of it that are meant. */
+/** A general register: its number and the size of the part in use. */
 export interface Register {
-  /** Intel's. */
+  /** Intel's name. */
   readonly name: string
   /** Its number in ModRM and REX, 0 to 15. */
   readonly code: number
@@ -30,13 +30,13 @@ export interface Register {
   readonly size: 1 | 4 | 8
 }
 
-/** A memory operand: [base + index * scale + disp], or the place of a label. */
+/** A memory operand: [base + index * scale + disp], or the memory at a label. */
 export interface Memory {
-  /** Register. */
+  /** The base register. */
   readonly base?: Register
-  /** Register; not esp or rsp. */
+  /** The index register; not esp or rsp. */
   readonly index?: Register
-  /** Of the index; default 1. */
+  /** Factor of the index; default 1. */
   readonly scale?: 1 | 2 | 4 | 8
   /** Bytes. */
   readonly disp?: number
@@ -82,7 +82,7 @@ const ARITHMETIC = { add: 0, or: 1, and: 4, sub: 5, xor: 6, cmp: 7 } as const
 const SHIFT = { shl: 4, shr: 5 } as const
 /** Condition codes: the low half of the opcode 0f 8x. */
 const CONDITIONS = { b: 2, ae: 3, e: 4, ne: 5, be: 6, a: 7 } as const
-/** A condition of jcc, by Intel's suffix. */
+/** A condition of jcc, as Intel's suffix. */
 export type Condition = keyof typeof CONDITIONS
 
 const isRegister = (operand: Register | Memory): operand is Register => 'code' in operand
@@ -96,19 +96,19 @@ interface Fixup {
   readonly size: 1 | 4
   readonly label: string
   readonly addend: number
-  /** The label's address itself, and not the distance to it. */
+  /** The label's address instead of the distance to it. */
   readonly absolute?: boolean
 }
 
-/** The mode that code runs in, by the width of its operands and addresses. */
+/** The mode of code: the width of its operands and addresses. */
 export type CodeBits = 16 | 32 | 64
-/** In 16-bit code: the operand, or the address, of this one instruction has 32 bits. */
+/** Prefixes in 16-bit code: this instruction's operand, or its address, has 32 bits. */
 const OPERAND_32 = 0x66
 const ADDRESS_32 = 0x67
 
 /**
- * An assembler for 16, 32 and 64-bit code: one method an instruction, by Intel's mnemonic and order of operands; labels
- * by name.
+ * An assembler for 16, 32 and 64-bit code, with one method for each instruction. Methods have Intel's mnemonics and
+ * order of operands; labels are names.
  */
 export class Assembler {
   /** Virtual address of the first byte. */
@@ -123,7 +123,7 @@ export class Assembler {
     this.#bits = bits
   }
 
-  /** The mode that the code from here on runs in. */
+  /** Sets the mode of the code that follows. */
   code(bits: CodeBits): this {
     this.#bits = bits
     return this
@@ -133,7 +133,7 @@ export class Assembler {
     return this.#bits
   }
 
-  /** Names this place. */
+  /** Defines a label at this address. */
   label(name: string): this {
     if (this.#labels.has(name)) refuse('a label is defined twice', `'${name}'`)
     this.#labels.set(name, this.#bytes.length)
@@ -147,7 +147,7 @@ export class Assembler {
     return this.origin + BigInt(at)
   }
 
-  /** Memory at a label; in 64-bit code relative to rip, the same wherever the code lies. */
+  /** Memory at a label. In 64-bit code it is relative to rip, so the code works at any address. */
   at(label: string, disp = 0): Memory {
     return { label, disp }
   }
@@ -156,12 +156,12 @@ export class Assembler {
     return this.#put(...new TextEncoder().encode(text))
   }
 
-  /** As they are: an instruction that has no name here, or data. */
+  /** Appends bytes: an instruction without a method, or data. */
   bytes(...values: readonly number[]): this {
     return this.#put(...values)
   }
 
-  /** Bytes so far. */
+  /** The number of bytes so far. */
   get length(): number {
     return this.#bytes.length
   }
@@ -174,13 +174,13 @@ export class Assembler {
     return this.#word(value, 8)
   }
 
-  /** The address of a label, as a u32. */
+  /** Appends the address of a label as a u32. */
   address(label: string): this {
     this.#fixups.push({ at: this.#bytes.length, size: 4, label, addend: 0, absolute: true })
     return this.zeros(4)
   }
 
-  /** An instruction by its opcode, the register field of its ModRM, and an operand. */
+  /** Appends an instruction: opcode, register field of ModRM, and an operand. */
   operation(opcode: readonly number[], field: number, rm: Register | Memory): this {
     return this.#modrm(opcode, field, rm, 4)
   }
@@ -195,7 +195,7 @@ export class Assembler {
     return this
   }
 
-  /** Zeros up to the next multiple of `to`. */
+  /** Appends zeros up to the next multiple of `to`. */
   align(to: number): this {
     return this.zeros((to - (this.#bytes.length % to)) % to)
   }
@@ -234,16 +234,16 @@ export class Assembler {
     this.operand32()
       .#put(0x0f, 0x80 | CONDITIONS[condition])
       .#relative(label, 4)
-  /** Counts rcx down and jumps while it is not zero; at most 128 bytes away. */
+  /** Decrements rcx and jumps unless it is zero; at most 128 bytes away. */
   loop = (label: string): this => this.#put(0xe2).#relative(label, 1)
 
   syscall = (): this => this.#put(0x0f, 0x05)
   /** Copies rcx bytes from [rsi] to [rdi]. */
   repMovsb = (): this => this.#put(0xf3, 0xa4)
-  /** Compares up to rcx bytes of [rsi] and [rdi], and stops behind the first that differ. */
+  /** Compares up to rcx bytes of [rsi] and [rdi], and stops after the first difference. */
   repeCmpsb = (): this => this.#put(0xf3, 0xa6)
 
-  /** The code, every label resolved. @throws DomainBuilderError `bad-config` for a label that is missing or too far. */
+  /** The code, all labels resolved. @throws DomainBuilderError `bad-config` for a label that is missing or too far. */
   assemble(): Uint8Array {
     const out = Uint8Array.from(this.#bytes)
     const view = new DataView(out.buffer)
@@ -262,7 +262,7 @@ export class Assembler {
     return out
   }
 
-  /** What every instruction of 32 bits begins with in 16-bit code; nothing in any other. */
+  /** Appends the prefix that 16-bit code needs before a 32-bit instruction; nothing in other modes. */
   protected operand32(): this {
     return this.#bits === 16 ? this.#put(OPERAND_32) : this
   }
@@ -277,7 +277,7 @@ export class Assembler {
     return this
   }
 
-  /** Distances count from the end of the instruction, which is `behind` bytes after the distance itself. */
+  /** Appends a distance. It counts from the instruction's end, which is `behind` bytes after the distance. */
   #relative(label: string, size: 1 | 4, disp = 0, behind = 0): this {
     this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - behind })
     return this.zeros(size)
@@ -287,12 +287,12 @@ export class Assembler {
     if (BigInt.asUintN(to.size * 8, value) !== value && BigInt.asIntN(to.size * 8, value) !== value) {
       refuse(`${to.name} cannot hold that value`, hex(value))
     }
-    // Writing the low half of a register clears the upper one: five bytes instead of ten.
+    // A write to a register's low half clears the upper one: five bytes instead of ten.
     const size = to.size === 8 && value >= 0n && value <= 0xffffffffn ? 4 : to.size
     return this.#plusRegister(size === 1 ? 0xb0 : 0xb8, { ...to, size }, size === 8).#word(value, size)
   }
 
-  /** `opcode` is the byte form's r/m, r; +1 is the wide form, +2 turns the direction. */
+  /** `opcode` is the byte form's r/m, r; +1 is the wide form, +2 reverses the direction. */
   #move(opcode: number, to: Register | Memory, from: Register | Memory): this {
     if (isRegister(from)) {
       if (isRegister(to) && to.size !== from.size) refuse('registers of different sizes', `${to.name}, ${from.name}`)
@@ -315,7 +315,7 @@ export class Assembler {
   #plusRegister(opcode: number, register: Register, wide = false): this {
     if (register.size === 4) this.operand32()
     const rex = (wide ? 8 : 0) | (register.code >> 3)
-    // Without any REX, byte registers 4 to 7 would be ah, ch, dh and bh.
+    // Without a REX prefix, byte registers 4 to 7 would be ah, ch, dh and bh.
     if (rex !== 0 || (register.size === 1 && register.code >= 4)) this.#rex(rex)
     return this.#put(opcode | (register.code & 7))
   }
@@ -328,8 +328,8 @@ export class Assembler {
   }
 
   /**
-   * Prefix, opcode, ModRM, SIB and displacement.
-   * @param behind bytes of immediate that follow: a rip-relative distance counts from their end.
+   * Appends prefix, opcode, ModRM, SIB and displacement.
+   * @param behind bytes of immediate that follow; a rip-relative distance counts from their end.
    */
   #modrm(
     opcode: readonly number[],
@@ -357,7 +357,7 @@ export class Assembler {
     }
     if (base === undefined) refuse('a memory operand needs a base register or a label', 'neither')
     if (index?.code === 4) refuse('rsp cannot be an index', index.name)
-    // rbp and r13 as base have no form without displacement: that one means rip.
+    // rbp and r13 as base have no form without displacement: that encoding means rip.
     const short = disp >= -128 && disp < 128
     const mode = disp === 0 && (base.code & 7) !== 5 ? 0 : short ? 0x40 : 0x80
     const sib = index !== undefined || (base.code & 7) === 4

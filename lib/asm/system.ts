@@ -1,8 +1,8 @@
 /**
- * SystemAssembler: the instructions by which a kernel or a boot ROM sets up the processor, and by which it asks it back.
+ * SystemAssembler: the instructions by which a kernel or a boot ROM sets up and queries the processor.
  *
  * Source: Intel SDM vol. 2, the instructions' own pages (https://www.intel.com/sdm).
- * Gotcha: what a segment register's number is: es 0, cs 1, ss 2, ds 3, fs 4, gs 5.
+ * Gotcha: segment registers are not numbered in the usual order: es 0, cs 1, ss 2, ds 3, fs 4, gs 5.
  */
 import { Assembler, type Memory, type Register } from './assembler.js'
 
@@ -11,7 +11,7 @@ export type Segment = keyof typeof SEGMENTS
 
 /** The Assembler with the instructions that only a kernel uses. */
 export class SystemAssembler extends Assembler {
-  /** Writes a control register; the general register has the size of the mode. */
+  /** Writes a control register from a general register of the mode's size. */
   toControl = (control: 0 | 3 | 4, from: Register): this => this.bytes(0x0f, 0x22, 0xc0 | (control << 3) | from.code)
   fromControl = (to: Register, control: 0 | 2 | 3 | 4): this => this.bytes(0x0f, 0x20, 0xc0 | (control << 3) | to.code)
   rdmsr = (): this => this.bytes(0x0f, 0x32)
@@ -21,11 +21,11 @@ export class SystemAssembler extends Assembler {
   lidt = (from: Memory): this => this.operation([0x0f, 0x01], 3, from)
   sgdt = (to: Memory): this => this.operation([0x0f, 0x01], 0, to)
   sidt = (to: Memory): this => this.operation([0x0f, 0x01], 1, to)
-  /** Machine status: the low half of cr0, which any level may read. */
+  /** Reads the machine status, the low half of cr0; allowed at any privilege level. */
   smsw = (to: Register): this => this.operation([0x0f, 0x01], 4, to)
   ltr = (from: Register): this => this.operation([0x0f, 0x00], 3, from)
   str = (to: Register): this => this.operation([0x0f, 0x00], 1, to)
-  /** Access rights and limit of the descriptor that a selector means; ZF is clear where there is none. */
+  /** Reads the access rights of a selector's descriptor; lsl reads its limit. Without a descriptor, ZF is clear. */
   lar = (to: Register, from: Register): this => this.operation([0x0f, 0x02], to.code, from)
   lsl = (to: Register, from: Register): this => this.operation([0x0f, 0x03], to.code, from)
 
@@ -40,27 +40,27 @@ export class SystemAssembler extends Assembler {
       .u32(value >>> 0)
   pushf = (): this => this.operand32().bytes(0x9c)
   popf = (): this => this.operand32().bytes(0x9d)
-  /** Far jump; there is none in 64-bit code. */
+  /** Far jump; not in 64-bit code. */
   ljmp = (selector: number, target: string | number): this => {
     this.operand32().bytes(0xea)
     if (typeof target === 'string') this.address(target)
     else this.u32(target)
     return this.u16(selector)
   }
-  /** Pops where to go on: instruction pointer, code segment, flags; in 64-bit mode or to an outer level the stack too. */
+  /** Pops instruction pointer, code segment and flags; in 64-bit mode or to an outer level the stack too. */
   iret = (): this => (this.bits === 64 ? this.bytes(0x48, 0xcf) : this.bytes(0xcf))
-  /** eax or edi, and so on, gets the address of a label. */
+  /** Loads a label's address into a 32-bit register. */
   movAddress = (to: Register, label: string): this => this.bytes(0xb8 | to.code).address(label)
 
-  /** Jumps to the address that a register has. */
+  /** Jumps to the address in a register. */
   jmpTo = (target: Register): this => this.operation([0xff], 4, target)
-  /** Far return, to a caller whose far call had no prefix. */
+  /** Far return to a caller whose far call had no prefix. */
   retf = (): this => this.bytes(0xcb)
   cli = (): this => this.bytes(0xfa)
-  /** String instructions count upwards. */
+  /** Makes string instructions count upwards. */
   cld = (): this => this.bytes(0xfc)
   hlt = (): this => this.bytes(0xf4)
-  /** The byte in al to the port in dx; and the other way. */
+  /** Writes the byte in al to the port in dx; inb reads it. */
   outb = (): this => this.bytes(0xee)
   inb = (): this => this.bytes(0xec)
 }

@@ -2,8 +2,8 @@
  * The WebAssembly instance that runs a decoder of independent blocks (lz4, lzo): an input window, then the output.
  *
  * Source: our own layout. Every such decoder is one function, block(inEnd, outEnd, start, pause), that returns one of
- * STOP. It goes on from FIELDS and leaves there how far it came, so that it can pause.
- * Gotcha: a distance may reach back to the start of its own block's output, no further: blocks stand alone.
+ * STOP. It reads its position from FIELDS and saves it there, so that it can pause.
+ * Gotcha: a distance that reaches before its own block's output is an error: blocks are independent.
  */
 
 import type { Slices } from '../work.js'
@@ -12,7 +12,7 @@ import { GrowingBytes } from './growing-bytes.js'
 import { type Source, sliceEnds } from './source.js'
 import { assemble, type Code, Func, i32 } from './wasm.js'
 
-/** Why a block function returned: done and paused are no failures. */
+/** The reasons why a block function returns; done and paused are not failures. */
 export const STOP = { done: 0, paused: 1, endsEarly: 2, badDistance: 3, pastEnd: 4, goesOn: 5 } as const
 const MEANING: Readonly<Record<number, string>> = {
   [STOP.endsEarly]: 'the block ends early',
@@ -21,13 +21,13 @@ const MEANING: Readonly<Record<number, string>> = {
   [STOP.goesOn]: 'the block goes on after its end',
 }
 
-/** What survives from one call to the next: u32 each, at these addresses. */
+/** The state kept between calls: u32 each, at these addresses. */
 const FIELDS = {
   /** Next input byte. */
   in: 16,
   /** Next output byte. */
   out: 20,
-  /** What the format itself carries from one instruction to the next; 0 at the start. */
+  /** The format's own state between instructions; 0 at the start. */
   state: 24,
 } as const
 const WINDOW_AT = 64
@@ -39,7 +39,7 @@ export interface BlockFunction {
   readonly body: Code
 }
 
-/** What every block function begins with: its variables, and the code that restores and saves them. */
+/** The start of every block function: its variables, and the code that restores and saves them. */
 export function blockStart() {
   const f = new Func('block', ['i32', 'i32', 'i32', 'i32'], 'i32')
   const [input, out, state] = [f.local('i32'), f.local('i32'), f.local('i32')]
@@ -54,7 +54,7 @@ export function blockStart() {
     input,
     out,
     state,
-    /** Input ends here. */
+    /** The end of the input. */
     inputEnd: f.param(0, 'i32'),
     /** No byte may be written here or after it. */
     outEnd: f.param(1, 'i32'),
@@ -73,7 +73,7 @@ export class BlockMachine {
   readonly #outputAt: number
   readonly #block: Block
 
-  /** @param blockBytes the most compressed bytes of one block; the window needs no more than all the input. */
+  /** @param blockBytes the most compressed bytes of one block; the window is never larger than the whole input. */
   constructor(source: Source, module: WebAssembly.Module, blockBytes: number) {
     this.#source = source
     const window = Math.min(blockBytes, source.bytes.length) + COPY_SLACK
@@ -100,9 +100,9 @@ export class BlockMachine {
     }
   }
 
-  /** Appends a block that decodes to at most `most` bytes; `at` is where it lies in the source. */
+  /** Appends a block that decodes to at most `most` bytes; `at` is its offset in the source. */
   *run(input: Uint8Array, most: number, at: number): Slices<void> {
-    // Room is made for what the block may hold, within the ceiling: one that passes it is cut there, and refused.
+    // Makes room for the largest block within the ceiling: a block that passes the ceiling is cut there and refused.
     const room = Math.min(most, this.#source.ceiling - this.length)
     this.#output.reserve(room)
     const { all } = this.#output
@@ -131,7 +131,7 @@ export class BlockMachine {
   }
 }
 
-/** A module compiled when it is first wanted. */
+/** A module that is compiled at its first use. */
 export function compileLater(build: () => readonly BlockFunction[]): () => WebAssembly.Module {
   let module: WebAssembly.Module | undefined
   return () => {

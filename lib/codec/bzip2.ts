@@ -1,9 +1,9 @@
 /**
- * bzip2: blocks sorted by what follows each byte (Burrows-Wheeler), moved to front, run-length and Huffman coded.
+ * bzip2: blocks sorted by the bytes that follow (Burrows-Wheeler), moved to front, run-length and Huffman coded.
  *
- * Source: there is no official one; the format is that of bzip2 1.0, described by Joe Tsai, "BZIP2: Format Specification",
- * https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf.
- * Gotcha: streams follow each other (pbzip2 writes one for each block): a decoder that stops after the first cuts the file.
+ * Source: no official specification; the format is that of bzip2 1.0, described by Joe Tsai, "BZIP2: Format
+ * Specification", https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf.
+ * Gotcha: a decoder that stops after the first stream truncates the file: pbzip2 writes one stream for each block.
  */
 
 import { hex } from '../units.js'
@@ -14,26 +14,26 @@ import { type Decoded, type Source, sliceEnds } from './source.js'
 /** Pi and its square root: 48 bits each, in two halves. */
 const BLOCK_MAGIC = [0x314159, 0x265359] as const
 const END_MAGIC = [0x177245, 0x385090] as const
-/** A block of level n holds n times this, after the first run-length coding. */
+/** A block of level n holds n times this many bytes after the first run-length coding. */
 const LEVEL_BYTES = 100_000
 /** Symbols that share one Huffman table. */
 const GROUP_SYMBOLS = 50
-/** Codes are at most this long; the first bits of most are looked up at once. */
+/** The longest code, in bits, and the number of first bits that are looked up at once. */
 const CODE_MAX = 20
 const LOOKUP_BITS = 10
-/** What is done in one slice: groups of symbols read, entries of a block followed. */
+/** The work of one slice: groups of symbols read, entries of a block followed. */
 const GROUPS_IN_SLICE = 2 ** 10
 const ENTRIES_IN_SLICE = 2 ** 16
 /** The two symbols that count a run of the front byte, in bijective base 2. */
 const RUN_A = 0
 const RUN_B = 1
-/** So many equal bytes are followed by a count of further ones. */
+/** After this many equal bytes comes a count of further ones. */
 const RUN_BYTES = 4
 
-/** Bits from the highest down; zeros after the end, which `check` notices. */
+/** Reads bits from the highest down. After the end it reads zeros, and `check` refuses them. */
 class Bits {
   readonly source: Source
-  /** The lowest `count` bits are still to be read. */
+  /** Its lowest `count` bits are still unread. */
   buffer = 0
   count = 0
 
@@ -41,7 +41,7 @@ class Bits {
     this.source = source
   }
 
-  /** At most 24 at once. */
+  /** Reads at most 24 bits. */
   read(count: number): number {
     while (this.count < count) {
       this.buffer = (this.buffer << 8) | (this.source.bytes[this.source.at++] ?? 0)
@@ -55,12 +55,12 @@ class Bits {
     return this.read(16) * 0x10000 + this.read(16)
   }
 
-  /** The first byte not yet touched. */
+  /** The first untouched byte. */
   get at(): number {
     return this.source.at - (this.count >> 3)
   }
 
-  /** Refuses to have read past the end. */
+  /** Refuses the stream if reads have passed its end. */
   check(): void {
     const { source } = this
     if (this.at > source.bytes.length) {
@@ -72,7 +72,7 @@ class Bits {
     }
   }
 
-  /** Goes to the next whole byte. */
+  /** Moves to the next whole byte. */
   align(): void {
     this.source.at = this.at
     this.count = 0
@@ -81,11 +81,11 @@ class Bits {
 
 /** A canonical Huffman code. */
 interface Codes {
-  /** By the next LOOKUP_BITS bits: symbol * 32 + length, or 0 for a code that is longer. */
+  /** By the next LOOKUP_BITS bits: symbol * 32 + length, or 0 for a longer code. */
   readonly lookup: Uint16Array
-  /** By length: the first code of CODE_MAX bits that is longer. */
+  /** By length: the first longer code, extended to CODE_MAX bits. */
   readonly limit: Int32Array
-  /** By length: what to subtract from a code of that length, to find its place in `symbols`. */
+  /** By length: the difference between a code of that length and its index in `symbols`. */
   readonly base: Int32Array
   readonly symbols: Uint16Array
 }
@@ -98,13 +98,13 @@ export function* decodeBzip2(source: Source): Slices<Decoded> {
   return { bytes: output.bytes(), consumed: source.at }
 }
 
-/** 1 to 9 where a stream starts, else 0. */
+/** The level, 1 to 9, if a stream starts here, else 0. */
 function levelAt(source: Source): number {
   const [b, z, h, digit = 0] = source.peek(4)
   return b === 0x42 && z === 0x5a && h === 0x68 && digit >= 0x31 && digit <= 0x39 ? digit - 0x30 : 0
 }
 
-/** A block's room, for all streams: a file may have one every 14 bytes, and nothing in them. */
+/** One block's memory, shared by all streams: a file may have an empty stream every 14 bytes. */
 class Room {
   #block = new Uint32Array(0)
 
@@ -162,7 +162,7 @@ function* decodeBlock(bits: Bits, block: Uint32Array, output: GrowingBytes): Sli
   const first = bits.read(24)
   const bytes = readBytesInUse(bits)
   if (bytes.length === 0) source.damaged('a block uses no bytes', {}, bits.at)
-  /** A run's two symbols, all bytes but the one in front, and the end of the block. */
+  /** A run's two symbols, all bytes except the front one, and the end of the block. */
   const symbolCount = bytes.length + 2
 
   const tableCount = bits.read(3)
@@ -192,7 +192,7 @@ function* decodeBlock(bits: Bits, block: Uint32Array, output: GrowingBytes): Sli
   }
 }
 
-/** Which bytes occur at all: 16 bits tell which sixteenths do, then 16 for each of those. */
+/** The bytes in use: 16 bits say which sixteenths of them occur, then 16 bits follow for each of those. */
 function readBytesInUse(bits: Bits): Uint8Array {
   const sixteenths = bits.read(16)
   const used: number[] = []
@@ -204,7 +204,7 @@ function readBytesInUse(bits: Bits): Uint8Array {
   return Uint8Array.from(used)
 }
 
-/** The table of each group: its place among the recent ones, as so many ones and a zero. */
+/** The table of each group, coded as its place among the recent ones: that many ones and a zero. */
 function readSelectors(bits: Bits, tableCount: number, count: number): Uint8Array {
   const recent = Array.from({ length: tableCount }, (_, index) => index)
   const selectors = new Uint8Array(count)
@@ -220,7 +220,7 @@ function readSelectors(bits: Bits, tableCount: number, count: number): Uint8Arra
   return selectors
 }
 
-/** Code lengths, each as steps up or down from the one before. */
+/** Reads code lengths, each coded as steps up or down from the one before. */
 function readCodes(bits: Bits, symbolCount: number): Codes {
   const lengths = new Uint8Array(symbolCount)
   let length = bits.read(5)
@@ -251,7 +251,7 @@ function readCodes(bits: Bits, symbolCount: number): Codes {
       }
       code++
     }
-    // More codes than there are would make two of them the same.
+    // With more symbols than codes, two codes would be the same.
     if (code > 1 << size) bits.source.damaged('a code has too many symbols', {}, bits.at)
     limit[size] = code << (CODE_MAX - size)
     code <<= 1
@@ -260,8 +260,8 @@ function readCodes(bits: Bits, symbolCount: number): Codes {
 }
 
 /**
- * Reads the symbols of a block: fills it with the bytes in sorted order. This, undoing the sort and undoing the runs go on
- * from where they stopped, since each takes too long for one slice; a generator would be slower by a quarter.
+ * Reads the symbols of a block and fills it with the bytes in sorted order. This, undoing the sort and undoing the runs
+ * each take too long for one slice, so they can stop and continue. A generator would be slower by a quarter.
  */
 class Symbols {
   readonly #bits: Bits
@@ -273,7 +273,7 @@ class Symbols {
   #group = 0
   #run = 0
   #runWeight = 1
-  /** Bytes so far. */
+  /** The number of bytes so far. */
   length = 0
 
   constructor(bits: Bits, selectors: Uint8Array, tables: readonly Codes[], bytesInUse: Uint8Array, block: Uint32Array) {
@@ -285,7 +285,7 @@ class Symbols {
     this.#front = bytesInUse
   }
 
-  /** Reads so many groups; true at the end of the block. */
+  /** Reads `groups` groups. Returns true at the end of the block. */
   read(groups: number): boolean {
     const bits = this.#bits
     const { source } = bits
@@ -294,7 +294,7 @@ class Symbols {
     const block = this.#block
     const endOfBlock = this.#endOfBlock
     const front = this.#front
-    // The state, in variables of this loop: it is where the time goes.
+    // The state is in local variables: this loop takes most of the time.
     let { length } = this
     let run = this.#run
     let runWeight = this.#runWeight
@@ -369,7 +369,7 @@ class Symbols {
   }
 }
 
-/** Where the entries of each byte start, once they are sorted. */
+/** The first place of each byte's entries in sorted order. */
 function startsOf(block: Uint32Array, length: number): Uint32Array {
   const starts = new Uint32Array(256)
   for (let i = 0; i < length; i++) (starts[block[i] as number] as number)++
@@ -382,7 +382,7 @@ function startsOf(block: Uint32Array, length: number): Uint32Array {
   return starts
 }
 
-/** Each entry holds a byte; above it goes the place of the entry that follows: of the entries `from` to `to`. */
+/** Stores links to the entries `from` to `to`: above an entry's byte goes the place of the entry that follows it. */
 function undoSort(block: Uint32Array, starts: Uint32Array, from: number, to: number): void {
   for (let i = from; i < to; i++) {
     const byte = (block[i] as number) & 0xff
@@ -392,7 +392,7 @@ function undoSort(block: Uint32Array, starts: Uint32Array, from: number, to: num
   }
 }
 
-/** Follows the entries from the first byte on: after four equal bytes comes a count of more. */
+/** Follows the entries from the first byte on. After four equal bytes comes a count of more. */
 class Runs {
   readonly #block: Uint32Array
   readonly #output: GrowingBytes
@@ -406,7 +406,7 @@ class Runs {
     this.#entry = block[first] as number
   }
 
-  /** Undoes the runs of so many entries. */
+  /** Undoes the runs of the next `entries` entries. */
   undo(entries: number): void {
     const block = this.#block
     const output = this.#output
@@ -444,8 +444,8 @@ class Runs {
 }
 
 /**
- * CRC-32 with the bits of each byte the other way round than everybody else's; four bytes at a time.
- * @param before that of the bytes before them.
+ * CRC-32 with the bits of each byte in the opposite of the usual order; four bytes at a time.
+ * @param before the CRC of the bytes before them.
  */
 function crcOf(bytes: Uint8Array, before: number): number {
   crcTables ??= makeCrcTables()

@@ -1,21 +1,21 @@
 /**
  * Copies inside a WebAssembly decoder: literals, and matches that may overlap themselves.
  *
- * Source: what every LZ77 format means by a match (RFC 1951, section 3.2.3: a length may exceed its distance).
- * Gotcha: whole words are copied, so up to COPY_SLACK bytes past both ends are read and written: leave room for them. A
- * match that is nearer than a word repeats a pattern: a whole number of patterns, which is no less than a word, does too.
+ * Source: the definition of a match in every LZ77 format (RFC 1951, section 3.2.3: a length may exceed its distance).
+ * Gotcha: copies are whole words: they read and write up to COPY_SLACK bytes past both ends, so leave room for them. A
+ * match nearer than a word repeats a pattern. It is copied from a whole number of patterns back, at least a word away.
  */
 import { type Code, type Func, type I32, i32, i64, type Local } from './wasm.js'
 
 const WORD = 8
-/** By distance below a word, four bits each: the least multiple of it that is no less than a word. */
+/** By distance below a word, four bits each: the least multiple of the distance that is at least a word. */
 const PATTERNS = [0, 8, 8, 9, 8, 10, 12, 14].reduce((all, bytes, distance) => all | (bytes << (4 * distance)), 0)
 export const COPY_SLACK = WORD
 
 export interface Copies {
-  /** Copies `length` bytes, at least one, from `from`, which lies apart from the output. Moves `out` past them. */
+  /** Copies `length` bytes, at least one, from `from`, which lies outside the output. Moves `out` past them. */
   readonly literals: (out: Local<'i32'>, from: I32, length: I32) => Code
-  /** Repeats what was written `distance` bytes before `out`: `length` bytes, at least one. Moves `out` past them. */
+  /** Repeats `length` bytes, at least one, from `distance` bytes before `out`. Moves `out` past them. */
   readonly match: (out: Local<'i32'>, distance: I32, length: I32) => Code
 }
 
@@ -34,7 +34,7 @@ export function copies(f: Func): Copies {
     ]),
     out.set(end),
   ]
-  /** Byte by byte up to a word or the end, and then by words, from so far back that nothing is missing. */
+  /** Copies byte by byte up to a word or the end, then by words from a whole number of patterns back. */
   const pattern = (out: Local<'i32'>, distance: I32, length: I32): Code => [
     wordEnd.set(i32.select(i32.ltU(length, i32.const(WORD)), end, i32.add(out, i32.const(WORD)))),
     f.loop((again) => [

@@ -1,9 +1,11 @@
 /**
  * CRC-32 and CRC-64 as xz, gzip and lzop use them, eight bytes at a time.
  *
- * Source: the .xz file format, section 6, https://tukaani.org/xz/xz-file-format.txt (both reflected, inverted in and out);
- * "slicing-by-8" is Kounavis and Berry, "A Systematic Approach to Building High Performance Software-based CRC Generators".
- * Gotcha: a CRC-32 in a 64-bit register needs no code of its own: its upper half is zero, and the tables say the rest.
+ * Source: the .xz file format, section 6, https://tukaani.org/xz/xz-file-format.txt (both reflected, inverted in and
+ * out); "slicing-by-8" is Kounavis and Berry, "A Systematic Approach to Building High Performance Software-based CRC
+ * Generators".
+ * Gotcha: CRC-32 and CRC-64 share the code: a CRC-32 in a 64-bit register has a zero upper half; only the tables
+ * differ.
  */
 import { type Code, Func, type I32, type I64, i32, i64 } from './wasm.js'
 
@@ -34,7 +36,7 @@ export function crcTable(name: CrcName): BigUint64Array {
 
 let table32: Uint32Array | undefined
 
-/** CRC-32 of a few bytes, a header or a slice. @param before the CRC-32 of the bytes before them. */
+/** CRC-32 of a header or a slice. @param before the CRC-32 of the bytes before them. */
 export function crc32(bytes: Uint8Array, before = 0): number {
   table32 ??= Uint32Array.from(crcTable('CRC32').subarray(0, ENTRIES), Number)
   let crc = ~before
@@ -42,15 +44,15 @@ export function crc32(bytes: Uint8Array, before = 0): number {
   return ~crc >>> 0
 }
 
-/** crc(from, to, register): the register after those bytes of memory, with crcTable() at `tableAt`. */
+/** The function crc(from, to, register): the register after those bytes of memory. crcTable() is at `tableAt`. */
 export function crcFunction(tableAt: number): { func: Func; body: Code } {
   const f = new Func('crc', ['i32', 'i32', 'i64'], 'i64')
   const at = f.param(0, 'i32')
   const end = f.param(1, 'i32')
   const crc = f.param(2, 'i64')
-  /** The entry for the register's byte `index`, in table `slice`. */
+  /** The entry for byte `index` of the register in table `slice`. */
   const entry = (index: number, slice: number): I64 => {
-    // Times 8, the size of an entry: the byte is moved to bit 3, not to bit 0.
+    // Times 8, the size of an entry: the byte moves to bit 3, not to bit 0.
     const shifted = index === 0 ? i64.shl(crc, i64.const(3)) : i64.shrU(crc, i64.const(8 * index - 3))
     const byte: I32 = i32.and(i32.wrap(shifted), i32.const(0xff << 3))
     return i64.load(byte, tableAt + slice * ENTRIES * 8)

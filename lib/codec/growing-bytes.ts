@@ -1,16 +1,16 @@
 /**
- * Output that grows in place, up to the source's ceiling, and is handed out without a copy.
+ * Output that grows in place, up to the source's ceiling, and is returned without a copy.
  *
- * Source: WebAssembly.Memory, https://www.w3.org/TR/wasm-js-api-1/#memories, which is the one buffer on Node 20 that can
- * grow without being copied: its addresses are set aside beforehand, and a page costs nothing until it is touched.
- * Gotcha: growing detaches every earlier view. Take `all` anew after each reserve().
+ * Source: WebAssembly.Memory, https://www.w3.org/TR/wasm-js-api-1/#memories, the only buffer on Node 20 that can grow
+ * without a copy: its addresses are reserved beforehand, and a page costs nothing until it is touched.
+ * Gotcha: growth detaches every earlier view. Read `all` again after each reserve().
  */
 import type { Source } from './source.js'
 
 const PAGE = 65536
 /** WebAssembly memory ends at 4 GiB. */
 const PAGES_MAX = 65536
-/** Grow by this much at least: it is rare then. */
+/** The least growth in bytes, so that growth is rare. */
 const STEP = 2 ** 24
 
 export class GrowingBytes {
@@ -18,16 +18,16 @@ export class GrowingBytes {
   readonly #start: number
   readonly #slack: number
   readonly memory: WebAssembly.Memory
-  /** All of the memory, by address. */
+  /** The whole memory, indexed by address. */
   all: Uint8Array<ArrayBuffer>
-  /** Bytes of output so far, but for those that were discarded. */
+  /** Bytes of output so far, without the discarded ones. */
   length = 0
-  /** Bytes of output that were discarded. */
+  /** Discarded bytes of output. */
   discarded = 0
   /** Bytes of output that fit before the next growth. */
   room = 0
 
-  /** @param start addresses set aside before the output. @param slack bytes that may be overwritten after it. */
+  /** @param start bytes reserved before the output. @param slack bytes that may be overwritten after it. */
   constructor(source: Source, start = 0, slack = 0) {
     this.#source = source
     this.#start = start
@@ -41,7 +41,7 @@ export class GrowingBytes {
     this.all = new Uint8Array(this.memory.buffer)
   }
 
-  /** Makes room for `length` more bytes. @throws DomainBuilderError when that passes the ceiling. */
+  /** Makes room for `length` more bytes. @throws DomainBuilderError if that passes the ceiling. */
   reserve(length: number): void {
     const wanted = this.length + length
     const ceiling = this.#source.ceiling - this.discarded
@@ -59,12 +59,12 @@ export class GrowingBytes {
     this.room = room
   }
 
-  /** Bytes of output that the ceiling allows still. */
+  /** Bytes of output that the ceiling still allows. */
   get left(): number {
     return this.#source.ceiling - this.discarded - this.length
   }
 
-  /** Forgets the first `length` bytes of what is there. */
+  /** Discards the first `length` bytes of the output. */
   discard(length: number): void {
     this.all.copyWithin(this.#start, this.#start + length, this.#start + this.length)
     this.length -= length
@@ -83,7 +83,7 @@ export class GrowingBytes {
     this.length += length
   }
 
-  /** The output from byte `from` on: a view that lives until the next growth. */
+  /** The output from byte `from` on: a view that is valid until the next growth. */
   bytes(from = 0): Uint8Array<ArrayBuffer> {
     return this.all.subarray(this.#start + from, this.#start + this.length)
   }

@@ -1,20 +1,20 @@
 /**
- * gzip, by pako's zlib: every member, as one.
+ * gzip, by pako's zlib: all members, as one output.
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://github.com/nodeca/pako, a port of https://zlib.net.
- * Gotcha: zlib decompresses straight into memory that grows in place. One call takes so little input that it ends soon
- * whatever that is: a block of codes that decodes to nothing costs more than any other byte.
+ * Gotcha: a limit on the output alone does not bound the time of a call: a block of codes may decode to nothing. So one
+ * call takes little input too. zlib decompresses directly into memory that grows in place.
  */
 import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source } from './source.js'
 
-/** Bytes that one call takes and gives at most: one to three milliseconds. */
+/** The most bytes that one call takes and returns: one to three milliseconds. */
 const INPUT_MAX = 2 ** 15
 const OUTPUT_MAX = 2 ** 19
 
-/** zlib's window of 32 KiB, and that the stream is gzip's. */
+/** zlib's window of 32 KiB, plus 16 for a gzip stream. */
 const WINDOW_BITS = 15 + 16
 /** zlib's own codes. */
 const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
@@ -23,9 +23,9 @@ const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
 class Members {
   readonly #source: Source
   readonly #zlib = new ZStream()
-  /** The last member has ended: nothing follows it, or zeros, which are padding. */
+  /** Whether the last member has ended: nothing or a zero, which is padding, follows it. */
   ended = false
-  /** Bytes of all. */
+  /** Bytes of all members so far. */
   #length = 0
 
   constructor(source: Source) {
@@ -33,7 +33,7 @@ class Members {
     zlibInflateInit2(this.#zlib, WINDOW_BITS)
   }
 
-  /** Decompresses into `room` bytes of `output` from `at` on: how many there are now, none where more input comes first. */
+  /** Decompresses into `room` bytes of `output` from `at` on. Returns their number; 0 if it needs more input first. */
   next(output: Uint8Array<ArrayBuffer>, at: number, room: number): number {
     const source = this.#source
     const zlib = this.#zlib
@@ -62,7 +62,7 @@ class Members {
 }
 
 export function* decodeGzip(source: Source): Slices<Decoded> {
-  // One byte more than there may be tells that there is more.
+  // One byte above the limit shows that there is more.
   const output = new GrowingBytes(source, 0, 1)
   const members = new Members(source)
   while (!members.ended) {
@@ -77,7 +77,7 @@ export function* decodeGzip(source: Source): Slices<Decoded> {
 }
 
 /**
- * A stream as it comes, in pieces that belong to whoever gets them; some are empty.
+ * Decodes a stream as it arrives. Yields pieces that belong to the caller; some are empty.
  * @throws DomainBuilderError as decodeGzip() does.
  */
 export function* gzipPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<ArrayBuffer>> {

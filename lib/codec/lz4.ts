@@ -1,8 +1,9 @@
 /**
- * LZ4 in its legacy frame, which is what Linux kernels use: blocks of 8 MiB, no checksums, no end mark.
+ * LZ4 in its legacy frame, which Linux kernels use: blocks of 8 MiB, no checksums, no end mark.
  *
  * Source: lz4_Frame_format.md, "Legacy frame", and lz4_Block_format.md, https://github.com/lz4/lz4/tree/dev/doc.
- * Gotcha: the frame ends where the input does. Frames may follow each other: a magic number where a block's size would be.
+ * Gotcha: a frame has no end mark: it ends with the input. Another frame may follow: a magic number in place of a
+ * block's size.
  */
 import type { Slices } from '../work.js'
 import { type BlockFunction, BlockMachine, blockStart, compileLater, STOP } from './block-machine.js'
@@ -11,16 +12,16 @@ import type { Decoded, Source } from './source.js'
 import { type Code, i32, type Label, type Local } from './wasm.js'
 
 const MAGIC = 0x184c2102
-/** What a block decompresses to, at most. */
+/** The most bytes of a decompressed block. */
 const BLOCK_BYTES = 8 * 2 ** 20
-/** What it may take when it does not compress at all (LZ4_compressBound). */
+/** The most bytes of a block that does not compress at all (LZ4_compressBound). */
 const COMPRESSED_MAX = BLOCK_BYTES + Math.floor(BLOCK_BYTES / 255) + 16
 
 const MATCH_MIN = 4
-/** A length of this in the token goes on in the bytes that follow. */
+/** A length of this in the token continues in the next bytes. */
 const LENGTH_GOES_ON = 15
 
-/** What follows literals that are not the last: a distance, the last token, and the five literals that end every block. */
+/** The fewest bytes after any but the last literals: a distance, the last token and the block's last five literals. */
 const AFTER_LITERALS_MIN = 2 + 1 + 5
 
 const compiled = compileLater(() => [blockFunction()])
@@ -33,7 +34,7 @@ export function* decodeLz4(source: Source): Slices<Decoded> {
     const size = source.u32le()
     if (size === MAGIC) continue
     if (size === 0 || size > COMPRESSED_MAX) {
-      // No block: something else begins here.
+      // Not a block: other data begins here.
       source.at = at
       break
     }
@@ -98,7 +99,7 @@ function blockFunction(): BlockFunction {
         nextByte(byte, stop),
         distance.set(i32.or(distance, i32.shl(byte, c(8)))),
         status.set(c(STOP.badDistance)),
-        // Zero is no distance: less one, it is the largest number there is.
+        // Zero is an invalid distance: less one, it is the largest number.
         stop.jumpIf(i32.geU(i32.sub(distance, c(1)), i32.sub(out, start))),
         length.set(i32.and(token, c(15))),
         extendLength(stop),

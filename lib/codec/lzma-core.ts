@@ -4,43 +4,43 @@
  * Source: "LZMA specification" (lzma-specification.txt, public domain) in the LZMA SDK, https://www.7-zip.org/sdk.html;
  * names are its names. Shared by .lzma and by the LZMA2 chunks in .xz.
  * How it is fast: a kernel's bits are hard to predict, and a wrong guess costs a processor more than ten instructions.
- * So bits that only select the next probability (literals, lengths, distance slots) are decoded without a branch: the
- * sign of `code - bound`, spread over 64 bits, is a mask that picks both outcomes. Only bits that decide what is decoded
- * next (IsMatch, IsRep...) branch. The output is the dictionary: nothing is copied out of it.
- * Gotcha: the input may be overread by up to MAX_SYMBOL_BYTES before that is noticed, and the output overwritten by
- * COPY_SLACK: both buffers need room for that.
+ * So bits that only select the next probability (literals, lengths, distance slots) are decoded without a branch. The
+ * sign of `code - bound`, spread over 64 bits, is a mask that selects an outcome. Only bits that select the
+ * next step (IsMatch, IsRep...) branch. The output is the dictionary: nothing is copied from it.
+ * Gotcha: without spare room, it would leave its buffers: it may overread the input by up to MAX_SYMBOL_BYTES before it
+ * notices, and overwrite the output by COPY_SLACK.
  */
 import { copies } from './copy.js'
 import { type Code, Func, type I32, i32, i64, type Label } from './wasm.js'
 
-/** Probabilities are 11-bit fractions that move by 1/32 of the way at each bit. */
+/** Probabilities are 11-bit fractions; each bit moves one by 1/32 of the way. */
 const PROB_BITS = 11
 const PROB_ONE = 1 << PROB_BITS
 const PROB_MOVE = 5
-/** What every probability starts as: one half. */
+/** The first value of every probability: one half. */
 export const PROB_INIT = PROB_ONE / 2
-/** The range is kept at or above this by reading input bytes. */
+/** Reading input bytes keeps the range at or above this. */
 const RANGE_TOP = 1 << 24
 
 const STATES = 12
 const POS_STATES = 16
 /** States below this follow a literal. */
 const LITERAL_STATES = 7
-/** lc + lp of LZMA2, and of every .lzma encoder in use. */
+/** The most lc + lp of LZMA2 and of every .lzma encoder in use. */
 export const MAX_LC_LP = 4
 const LITERAL_PROBS = 0x300
 
-/** LenDecoder: two choices, then trees of 3, 3 and 8 bits; the first two exist once for each posState. */
+/** LenDecoder: two choices, then trees of 3, 3 and 8 bits; each posState has its own first two. */
 const LEN = { choice: 0, choice2: 1, low: 2, mid: 2 + POS_STATES * 8, high: 2 + POS_STATES * 16 }
 const LEN_PROBS = LEN.high + 256
 const MATCH_MIN = 2
 
 const ALIGN_BITS = 4
-/** Slots from here on have a distance of `direct` bits and an aligned tail; from 4 to here, a tree of their own. */
+/** Slots from here on have `direct` distance bits and an aligned tail; those from 4 to here have a separate tree. */
 const END_POS_MODEL = 14
 const FULL_DISTANCES = 128
 
-/** Where each group of probabilities starts, counted in probabilities. */
+/** The number of probabilities in each group. */
 const groups = {
   isMatch: STATES * POS_STATES,
   isRep: STATES,
@@ -55,7 +55,7 @@ const groups = {
   repLen: LEN_PROBS,
   literal: LITERAL_PROBS << MAX_LC_LP,
 }
-/** Where the probabilities lie in memory: u16 each. */
+/** The address of the probabilities in memory: u16 each. */
 export const PROBS_AT = 1024
 let next = 0
 const PROB = Object.fromEntries(
@@ -67,7 +67,7 @@ const PROB = Object.fromEntries(
 ) as Record<keyof typeof groups, number>
 export const PROB_COUNT = next
 
-/** What survives from one call to the next, and how the caller steers: u32 each, at these addresses. */
+/** The state kept between calls, and the caller's limits: u32 each, at these addresses. */
 export const FIELDS = {
   /** Next input byte. */
   in: 16,
@@ -88,7 +88,7 @@ export const FIELDS = {
   rep1: 52,
   rep2: 56,
   rep3: 60,
-  /** 8 - lc: how far to shift the previous byte. */
+  /** 8 - lc: the shift of the previous byte. */
   lcShift: 64,
   lpMask: 68,
   pbMask: 72,
@@ -96,12 +96,12 @@ export const FIELDS = {
   code: 80,
 } as const
 
-/** Why `lzma` returned. */
+/** The reasons why `lzma` returns. */
 export const STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
-/** Input bytes that one symbol can take: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
+/** The most input bytes of a symbol: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
 export const MAX_SYMBOL_BYTES = 32
 
-/** lzma(): STOP. Decodes whole symbols until one of the limits in FIELDS is reached. */
+/** The function lzma(): STOP. It decodes whole symbols until it reaches one of the limits in FIELDS. */
 export function lzmaFunction(): { func: Func; body: Code } {
   const f = new Func('lzma', [], 'i32')
   const c = i32.const
@@ -122,7 +122,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const lcShift = f.local('i32')
   const lpMask = f.local('i32')
   const pbMask = f.local('i32')
-  // 64 bits wide, so that code - bound has a sign of its own: both are u32.
+  // 64 bits wide, so that code - bound, both u32, has a sign.
   const range = f.local('i64')
   const code = f.local('i64')
 
@@ -168,7 +168,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const bound = f.local('i64')
   const splitRange = (): Code => bound.set(i64.mul(i64.shrU(range, small(PROB_BITS)), prob))
 
-  /** A bit that decides what comes next: `zero` or `one` runs. `index` counts bytes from `group`. */
+  /** Decodes a bit and runs `zero` or `one`. `index` counts bytes from `group`. */
   const branchOnBit = (index: I32, group: number, zero: () => Code, one: () => Code): Code => [
     normalize(),
     at.set(index),
@@ -190,14 +190,15 @@ export function lzmaFunction(): { func: Func; body: Code } {
     ),
   ]
 
-  /** All ones when the last bit was 0, all zeros when it was 1. */
+  /** All ones if the last bit was 0, all zeros if it was 1. */
   const zeroMask = f.local('i64')
   const bitMinusOne = (): I32 => i32.wrap(zeroMask)
   const bitMask = (): I32 => i32.xor(i32.wrap(zeroMask), c(-1))
 
   /**
-   * A bit without a branch: sets zeroMask. `prob` is loaded already and goes back to `at`. The new probability of a zero,
-   * p + (2048 - p >> 5), is p - (p - 2048 + 31 >> 5) when the shift keeps the sign: one formula serves both outcomes.
+   * Decodes a bit without a branch and sets zeroMask. `prob` is already loaded and is stored back to `at`. The new
+   * probability after a zero, p + (2048 - p >> 5), is p - (p - 2048 + 31 >> 5) if the shift keeps the sign. So one
+   * formula serves both outcomes.
    */
   const maskFromBit = (group: number): Code => [
     splitRange(),
@@ -218,14 +219,14 @@ export function lzmaFunction(): { func: Func; body: Code } {
 
   // --- Bit trees ---
 
-  /** Twice the node's index: a leading 1, then the bits so far. Doubled because a probability has two bytes. */
+  /** Twice the node's index, which is a leading 1 and the bits so far. A probability has two bytes. */
   const node = f.local('i32')
   const descend = (): Code => node.set(i32.shl(i32.add(i32.add(node, c(1)), bitMinusOne()), c(1)))
   const symbol = (): I32 => i32.shrU(node, c(1))
   const left = f.local('i64')
   const right = f.local('i64')
 
-  /** BitTreeDecoder, unrolled. Both children are loaded while their parent's bit is still being decoded. */
+  /** BitTreeDecoder, unrolled. Both children are loaded while their parent's bit is being decoded. */
   const bitTree = (tree: I32, group: number, bits: number): Code => {
     const code: Code[] = [node.set(c(2)), prob.set(i64.load16(tree, group + 2))]
     for (let bit = 0; bit < bits; bit++) {
@@ -242,7 +243,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
     return code
   }
 
-  /** One bit of a tree that starts with its lowest bit: adds `weight` to `sum` for a one. */
+  /** Decodes a bit of a tree that starts with the lowest bit. Adds `weight` to `sum` for a one. */
   const reverseBit = (tree: I32, group: number, sum: typeof rep0, weight: I32): Code => [
     normalize(),
     at.set(i32.add(tree, node)),
@@ -259,7 +260,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const matchBit = f.local('i32')
   const offset = f.local('i32')
 
-  /** After a match, the byte at rep0 tells which of three trees: what it would be, what it is not, or neither any more. */
+  /** After a match, the byte at rep0 selects one of three trees: its bit is 0, its bit is 1, or a bit has differed. */
   const matchedLiteral = (): Code => {
     const bits: Code[] = []
     for (let bit = 0; bit < 8; bit++) {
@@ -387,7 +388,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   ]
 
   const distance = f.local('i32')
-  /** A distance used before, moved to the front; `copy` is where a match of one byte goes at once. */
+  /** Moves an earlier distance to the front. A match of one byte jumps to `copy` at once. */
   const repeatedMatch = (copy: Label): Code => [
     branchOnBit(
       stateIndex(),

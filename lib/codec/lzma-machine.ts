@@ -1,9 +1,9 @@
 /**
  * The WebAssembly instance that runs lzma-core, and its memory: input window, probabilities, output.
  *
- * Source: our own layout. The compressed input passes through a window of 64 KiB; the output grows at the end of the
- * memory, is the dictionary at the same time, and is handed out as a view: it is never copied.
- * Gotcha: growing the memory detaches every view of it: take bytes() anew after each call that may grow.
+ * Source: our own layout. The compressed input passes through a window of 64 KiB. The output grows at the end of the
+ * memory, serves as the dictionary, and is returned as a view: it is never copied.
+ * Gotcha: growth of the memory detaches every view of it: call bytes() again after each call that may grow it.
  */
 import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
@@ -15,7 +15,7 @@ import { assemble } from './wasm.js'
 const PAGE = 65536
 const CRC_TABLE_AT = 32768
 const WINDOW_AT = PAGE
-/** An LZMA2 chunk fits: it has at most 64 KiB. */
+/** The window's size in bytes: an LZMA2 chunk, at most 64 KiB, fits. */
 export const WINDOW_BYTES = PAGE
 const OUTPUT_AT = WINDOW_AT + WINDOW_BYTES + PAGE
 
@@ -37,7 +37,7 @@ export interface Properties {
   readonly pb: number
 }
 
-/** Splits the byte; undefined when it is out of range. */
+/** The three numbers in the byte; undefined if it is out of range. */
 export function parseProperties(byte: number): Properties | undefined {
   if (byte >= 9 * 5 * 5) return undefined
   return { lc: byte % 9, lp: Math.floor(byte / 9) % 5, pb: Math.floor(byte / 45) }
@@ -74,18 +74,18 @@ export class LzmaMachine {
     return this.#output.length
   }
 
-  /** The output from byte `from` on: a view that lives until the memory grows. */
+  /** The output from byte `from` on: a view that is valid until the memory grows. */
   bytes(from = 0): Uint8Array<ArrayBuffer> {
     return this.#output.bytes(from)
   }
 
-  /** Makes room for `length` more bytes. @throws DomainBuilderError when that passes the ceiling. */
+  /** Makes room for `length` more bytes. @throws DomainBuilderError if that passes the ceiling. */
   reserve(length: number): void {
     this.#output.reserve(length)
     this.#fields = new DataView(this.#output.memory.buffer)
   }
 
-  /** Appends bytes as they are. */
+  /** Appends bytes unchanged. */
   append(bytes: Uint8Array): void {
     this.reserve(bytes.length)
     this.#output.append(bytes)
@@ -93,7 +93,7 @@ export class LzmaMachine {
     this.#set('previous', bytes.at(-1) ?? 0)
   }
 
-  /** Forgets what was written: no distance may reach before this byte. */
+  /** Starts a new dictionary: no distance may reach before this byte. */
   resetDictionary(): void {
     this.#set('dictStart', OUTPUT_AT + this.length)
     this.#set('previous', 0)
@@ -115,15 +115,16 @@ export class LzmaMachine {
     this.#set('code', code)
   }
 
-  /** Whether the range coder ended as an encoder ends it. */
+  /** Whether the range coder is in an encoder's final state. */
   get rangeIsFinished(): boolean {
     return this.#get('code') === 0
   }
 
   /**
-   * Decodes from `input`, at most a window long, until `outputLength` bytes are there in all, or until fewer bytes than
-   * one symbol may take are left, unless it `isLast`. No match may write past `matchEnd`; room must be there.
-   * Returns the reason of the stop and the input bytes used, which may be more than there were: then they end early.
+   * Decodes from `input`, at most a window long, until the output has `outputLength` bytes in all. Unless `isLast`, it
+   * also stops when the input left is shorter than the longest symbol. No match may write past `matchEnd`; reserve room
+   * up to there. Returns the reason of the stop and the number of input bytes used; more than `input` has means that
+   * the input ends early.
    */
   run(input: Uint8Array, isLast: boolean, outputLength: number, matchEnd: number): { stop: number; used: number } {
     const inputEnd = WINDOW_AT + input.length

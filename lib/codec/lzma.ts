@@ -2,8 +2,8 @@
  * The .lzma container ("LZMA alone"): 13 bytes of header and one LZMA stream.
  *
  * Source: "LZMA specification" (lzma-specification.txt) in the LZMA SDK, https://www.7-zip.org/sdk.html.
- * Gotcha: there is no checksum. The size may be unknown (all ones): then an end marker ends the stream; and it may be
- * known and an end marker be there all the same.
+ * Gotcha: there is no checksum, and an end marker may follow even if the size is known. If the size is unknown (all
+ * ones), the end marker ends the stream.
  */
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
@@ -11,11 +11,11 @@ import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { LzmaMachine, parseProperties, WINDOW_BYTES } from './lzma-machine.js'
 import { type Decoded, SLICE_BYTES, type Source } from './source.js'
 
-/** A match has at most this length: it may pass a pause by so much. */
+/** The longest match, and so the most bytes by which one passes a pause. */
 const MATCH_MAX = 273
 /**
- * Output bytes between two pauses. Each is a chance for the engine to go on in optimised code, which it does only where
- * a function is entered, so the first ones come early.
+ * Output bytes between two pauses. The engine switches to optimised code only when a function is called, so the first
+ * pauses come early.
  */
 const PAUSE_MIN = 2 ** 16
 const PAUSE_MAX = SLICE_BYTES
@@ -26,7 +26,7 @@ export function* decodeLzma(source: Source): Slices<Decoded> {
   if (properties === undefined || properties.lc + properties.lp > MAX_LC_LP) {
     source.unsupported('this byte of properties', { expected: 'lc + lp of at most 4', found: hex(byte) }, 0)
   }
-  // The dictionary's size only matters to those who allocate one.
+  // The dictionary's size only matters to a decoder that allocates one.
   source.take(4)
   const low = source.u32le()
   const high = source.u32le()
@@ -61,8 +61,8 @@ export function* decodeLzma(source: Source): Slices<Decoded> {
     pause = Math.min(2 * pause, PAUSE_MAX)
     yield
   }
-  // The size is reached: what may still come is an end marker. It is there if the range coder has not ended,
-  // and must be there if the size was unknown.
+  // The size is reached: only an end marker may follow. It follows if the range coder has not ended, and must follow if
+  // the size was unknown.
   if (!isMarked && (size === undefined || !machine.rangeIsFinished)) {
     const before = machine.length
     isMarked = run(before + 1, before)

@@ -1,9 +1,9 @@
 /**
- * LZMA2: LZMA cut into chunks of at most 64 KiB compressed and 2 MiB plain, each of which says what it resets.
+ * LZMA2: LZMA in chunks of at most 64 KiB compressed and 2 MiB plain. Each chunk says what it resets.
  *
  * Source: the chunk headers are described in the LZMA SDK (Lzma2Dec) and, in prose, at
  * https://en.wikipedia.org/wiki/Lempel-Ziv-Markov_chain_algorithm#LZMA2_format.
- * Gotcha: LZMA's state and probabilities live on through uncompressed chunks; only the control byte resets them.
+ * Gotcha: an uncompressed chunk does not reset LZMA's state and probabilities; only the control byte does.
  */
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
@@ -11,18 +11,18 @@ import { MAX_LC_LP, STOP } from './lzma-core.js'
 import { type LzmaMachine, type Properties, parseProperties } from './lzma-machine.js'
 import { type Source, sliceEnds } from './source.js'
 
-/** Control bytes of chunks that hold plain bytes; 0 ends the stream, and those from LZMA on hold LZMA. */
+/** Control bytes of chunks with plain bytes; 0 ends the stream, and from LZMA on chunks hold LZMA. */
 const PLAIN_AFTER_RESET = 1
 const PLAIN = 2
 const LZMA = 0x80
-/** What bits 5 and 6 of an LZMA chunk's control byte reset; each includes those before it. */
+/** Values of bits 5 and 6 of an LZMA chunk's control byte; each resets all that those before it do. */
 const RESET_STATE = 1
 const RESET_PROPERTIES = 2
 const RESET_DICTIONARY = 3
 
 /** Appends one LZMA2 stream's output, a chunk in each slice, and leaves the source after its end mark. */
 export function* decodeLzma2(source: Source, machine: LzmaMachine): Slices<void> {
-  // What the next chunk must reset, until one did.
+  // The least that the next chunk must reset.
   let owes = RESET_DICTIONARY
   let properties: Properties | undefined
   for (;;) {

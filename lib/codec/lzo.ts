@@ -1,9 +1,9 @@
 /**
- * The lzop container: a header like a file's, then blocks of LZO1X, each with checksums.
+ * The lzop container: a file header, then blocks of LZO1X, each with checksums.
  *
  * Source: lzop 1.04's format as Linux reads it, lib/decompress_unlzo.c, and lzop's manual, https://www.lzop.org.
  * All numbers are big-endian.
- * Gotcha: a block that would not shrink is stored as it is, and then has no checksum of its compressed bytes.
+ * Gotcha: a stored block, one that would not shrink, has no checksum of its compressed bytes.
  */
 
 import { hex } from '../units.js'
@@ -17,7 +17,7 @@ const MAGIC_BYTES = 9
 /** lzop itself refuses larger blocks; it writes 256 KiB. */
 const BLOCK_MAX = 64 * 2 ** 20
 
-/** Since this version a header has a level, the version it needs and a second word of time. */
+/** Since this version a header has a level, the version required to read it and a second word of time. */
 const VERSION_WITH_LEVEL = 0x0940
 /** LZO1X-1, LZO1X-1(15) and LZO1X-999 are compressors of one format. */
 const METHODS_LZO1X = [1, 2, 3]
@@ -71,7 +71,7 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
   return { bytes: machine.bytes(), consumed: source.at }
 }
 
-/** A checksum in slices. */
+/** Computes a checksum in slices. */
 function* sum(checksum: (bytes: Uint8Array, before?: number) => number, bytes: Uint8Array): Slices<number> {
   let value: number | undefined
   let at = 0

@@ -1,19 +1,19 @@
 /**
  * LZO1X blocks, as a WebAssembly function.
  *
- * Source: Linux Documentation/staging/lzo.rst, https://docs.kernel.org/staging/lzo.html, which describes the byte codes;
- * "state" is its word for what the last instruction left: literals copied (0 to 3), or 4 after a run of them.
- * Gotcha: a code below 16 means three things, by the state. Each length that does not fit its code goes on in zero bytes,
- * each worth 255, and a last byte that is not zero.
+ * Source: Linux Documentation/staging/lzo.rst, https://docs.kernel.org/staging/lzo.html, which describes the byte
+ * codes; "state" is its word for the literals of the last instruction: 0 to 3 copied, or 4 after a run of them.
+ * Gotcha: a code below 16 has three meanings, by the state. A length that does not fit its code continues in zero
+ * bytes, each worth 255, and a last byte that is not zero.
  */
 import { type BlockFunction, blockStart, STOP } from './block-machine.js'
 import { copies } from './copy.js'
 import { type Code, type I32, i32, type Label, type Local } from './wasm.js'
 
-/** A first byte above this is a run of literals, of its difference. */
+/** A first byte above this is a run of literals; the difference is their number. */
 const FIRST_RUN = 17
 const AFTER_RUN = 4
-/** The distance, beyond all others, that ends the block. */
+/** The distance that ends the block. */
 const END_DISTANCE = 16384
 
 export function lzo1xFunction(): BlockFunction {
@@ -33,7 +33,7 @@ export function lzo1xFunction(): BlockFunction {
     into.set(i32.load8(input)),
     input.set(i32.add(input, c(1))),
   ]
-  /** `bits` of the code, or when they are zero, what the bytes that follow add to the most that they can say. */
+  /** Sets `length` to `least` plus `bits` of the code. If they are zero, to `bits` plus the bytes that follow. */
   const readLength = (bits: number, least: number, stop: Label): Code => [
     length.set(i32.and(op, c(bits))),
     f.if(i32.eq(length, c(0)), () => [
@@ -51,13 +51,13 @@ export function lzo1xFunction(): BlockFunction {
     ]),
     length.set(i32.add(length, c(least))),
   ]
-  /** Two bytes, little-endian: a distance's low 14 bits above two bits of state. */
+  /** Reads two bytes, little-endian: a distance's low 14 bits above two bits of state. */
   const readDistance16 = (base: I32, stop: Label): Code => [
     nextByte(low, stop),
     nextByte(byte, stop),
     distance.set(i32.add(base, i32.or(i32.shrU(low, c(2)), i32.shl(byte, c(6))))),
   ]
-  /** One byte above the bits of the distance in the code; the state is in the code too. */
+  /** Reads one byte, the distance's bits above those in the code. The code also holds the state. */
   const readDistance8 = (bits: number, base: number, stop: Label): Code => [
     nextByte(byte, stop),
     low.set(op),

@@ -1,12 +1,12 @@
 /**
- * What each compression begins with.
+ * The first bytes of each compression format.
  *
  * Source: Linux lib/decompress.c; each decoder names its own format's specification.
- * Gotcha: .lzma has no magic number: it is the byte of properties that every encoder writes (lc 3, lp 0, pb 2), and a
- * dictionary of at least 64 KiB.
+ * Gotcha: .lzma has no magic number and is only guessed: by the properties byte that every encoder writes (lc 3, lp 0,
+ * pb 2), and a dictionary of at least 64 KiB.
  */
 
-/** By name; the names are those that Linux gives its options. */
+/** By name, as Linux names its options. */
 export const CODEC_MAGIC = {
   gzip: [0x1f, 0x8b],
   bzip2: [0x42, 0x5a, 0x68],
@@ -17,11 +17,11 @@ export const CODEC_MAGIC = {
   zstd: [0x28, 0xb5, 0x2f, 0xfd],
 } as const satisfies Readonly<Record<string, readonly number[]>>
 
-/** The compression formats that Linux kernels come in. */
+/** The compression formats of Linux kernels. */
 export type CodecName = keyof typeof CODEC_MAGIC
 export const CODEC_NAMES = Object.keys(CODEC_MAGIC) as readonly CodecName[]
 
-/** The format whose magic number the bytes start with. */
+/** The format whose magic number the bytes start with, or undefined. */
 export function sniffCodec(bytes: Uint8Array): CodecName | undefined {
   return CODEC_NAMES.find((name) => CODEC_MAGIC[name].every((byte, index) => bytes[index] === byte))
 }

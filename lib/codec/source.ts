@@ -1,35 +1,35 @@
 /**
- * The compressed bytes a decoder reads, and the bounds it must keep: shared by every decoder of our own.
+ * The compressed bytes that a decoder reads, and the bounds it must keep. All our own decoders share it.
  *
  * Source: our own rule, lib/errors.ts: each refusal names what was expected, what was found, and the file offset.
- * Gotcha: `size` comes from the file and is only ever checked. It may lower the ceiling, never cause an allocation.
+ * Gotcha: never allocate by `size`: it comes from an untrusted file. It may only lower the ceiling, and is checked.
  */
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
 export interface Bounds {
-  /** Bytes the output may have. */
+  /** The most bytes of the output. */
   readonly limit: number
-  /** Bytes the output must have, where the file says so. */
+  /** The exact bytes of the output, if the file gives them. */
   readonly size?: number
   /** File offset of the first compressed byte, for messages. */
   readonly offset?: number
 }
 
 export interface Decoded {
-  /** The decompressed bytes. A view: its buffer may be larger, and belongs to nobody else. */
+  /** The decompressed bytes. A view: its buffer may be larger, and the caller owns it. */
   readonly bytes: Uint8Array
-  /** Compressed bytes used, from the start of the stream. */
+  /** Compressed bytes used from the start of the stream. */
   readonly consumed: number
 }
 
-/** Bytes that a pass over what is there looks at in one slice of the work: two milliseconds at most. */
+/** The bytes that a pass over data reads in one slice of the work: two milliseconds at most. */
 export const SLICE_BYTES = 2 ** 19
 
-/** Streams in a file, whatever they hold; more of them must hold so many bytes each. Beginning one costs 30 microseconds. */
+/** More streams than `most` must hold `bytes` bytes each on average: starting one costs 30 microseconds. */
 const SMALL_STREAMS = { most: 4096, bytes: 64 }
 
-/** The ends of the slices of `from` to `to`: at least one. */
+/** Yields the ends of the slices from `from` to `to`; at least one. */
 export function* sliceEnds(from: number, to: number): Generator<number> {
   for (let end = from + SLICE_BYTES; end < to; end += SLICE_BYTES) yield end
   yield to
@@ -38,14 +38,14 @@ export function* sliceEnds(from: number, to: number): Generator<number> {
 /** A cursor over compressed bytes that refuses to read past their end. */
 export class Source {
   readonly codec: string
-  /** All of the stream; or what is at hand of one that comes in pieces. */
+  /** The whole stream, or the loaded part of a stream that comes in pieces. */
   bytes: Uint8Array
   readonly bounds: Bounds
   /** Next byte to read, in `bytes`. */
   at = 0
   /** Bytes of the stream before `bytes`. */
   protected passed = 0
-  /** Streams that have ended. */
+  /** The number of streams that have ended. */
   #streams = 0
 
   constructor(codec: string, bytes: Uint8Array, bounds: Bounds) {
@@ -54,7 +54,7 @@ export class Source {
     this.bounds = bounds
   }
 
-  /** The most bytes that are worth decoding: one more and the stream is refused. */
+  /** The most bytes worth decoding: with one more, the stream is refused. */
   get ceiling(): number {
     return Math.min(this.bounds.limit, this.bounds.size ?? this.bounds.limit)
   }
@@ -64,8 +64,8 @@ export class Source {
   }
 
   /**
-   * One of the streams that a file may have has ended.
-   * @param output bytes of all so far. @throws DomainBuilderError `payload-damaged` for too many that hold next to nothing.
+   * Counts a stream that has ended.
+   * @param output bytes of all streams so far. @throws DomainBuilderError `payload-damaged` for too many tiny streams.
    */
   endStream(output: number): void {
     const { most, bytes } = SMALL_STREAMS
@@ -76,7 +76,7 @@ export class Source {
     })
   }
 
-  /** @throws DomainBuilderError `payload-damaged`, at `at` unless told otherwise. */
+  /** @throws DomainBuilderError `payload-damaged`, with the file offset of `at`. */
   damaged(what: string, found: { expected?: string; found?: string } = {}, at = this.at): never {
     throw new DomainBuilderError('payload-damaged', `${this.codec}: ${what}`, {
       ...found,
@@ -107,7 +107,7 @@ export class Source {
     })
   }
 
-  /** @throws DomainBuilderError `payload-too-large`: within the limit, but this process cannot have so much. */
+  /** @throws DomainBuilderError `payload-too-large`: within the limit, but more than this process can allocate. */
   outOfMemory(wanted: number): never {
     throw new DomainBuilderError('payload-too-large', `${this.codec}: this process has no memory for the output`, {
       expected: `room for ${wanted} bytes`,
@@ -116,7 +116,7 @@ export class Source {
     })
   }
 
-  /** Passes on what another library threw, as one of our own. */
+  /** Throws another library's error as a DomainBuilderError. */
   failed(error: unknown, at = this.at): never {
     if (error instanceof DomainBuilderError) throw error
     throw new DomainBuilderError('payload-damaged', `${this.codec}: the stream does not decompress`, {
@@ -126,13 +126,13 @@ export class Source {
     })
   }
 
-  /** Refuses a checksum that is not the stored one. */
+  /** Refuses a checksum that differs from the stored one. */
   check(what: string, name: string, computed: number | bigint, stored: number | bigint, at: number): void {
     if (computed === stored) return
     this.damaged(`${what}: ${name} is not the stored one`, { expected: hex(stored), found: hex(computed) }, at)
   }
 
-  /** Has at least `length` bytes at hand, or all that there are. It may move `bytes` and `at`. */
+  /** Loads at least `length` bytes, or all that are left. It may change `bytes` and `at`. */
   ensure(_length: number): void {}
 
   need(length: number): void {
@@ -145,7 +145,7 @@ export class Source {
     }
   }
 
-  /** The next bytes, fewer at the end, without moving on. */
+  /** The next bytes, fewer at the end. Does not move on. */
   peek(length: number): Uint8Array {
     return this.bytes.subarray(this.at, this.at + length)
   }
@@ -156,7 +156,7 @@ export class Source {
     return this.bytes.subarray(this.at - length, this.at)
   }
 
-  /** Moves on, over bytes that nobody wants. */
+  /** Moves on past the next `length` bytes. */
   skip(length: number): void {
     for (let left = length; left > 0; ) {
       this.ensure(left)
@@ -194,13 +194,13 @@ export class Source {
   }
 }
 
-/** Fills the start of `into` with what comes next, and says how many bytes that is; 0 at the end. */
+/** Fills the start of `into` with the next bytes and returns their number; 0 at the end. */
 export type Pull = (into: Uint8Array) => number
 
-/** Bytes at hand of a stream that comes in pieces: more than any step of a decoder asks for. */
+/** The most loaded bytes of a stream that comes in pieces: more than any step of a decoder needs. */
 const AT_HAND = 2 ** 20
 
-/** A stream that is longer than what should be in memory. */
+/** A stream that should not be in memory as a whole. */
 export class PulledSource extends Source {
   readonly #pull: Pull
   readonly #window = new Uint8Array(AT_HAND)

@@ -2,20 +2,20 @@
  * A macro assembler for WebAssembly: just enough to write a decoder's hot loop as expressions.
  *
  * Source: WebAssembly Core Specification 1.0, section 5 "Binary Format", https://www.w3.org/TR/wasm-core-1/
- * Why not AssemblyScript or WAT: a decoder repeats one step (decode a bit) in twenty places, each of which must work on
- * the same machine registers. Neither has macros; here a TypeScript function is one, and there is nothing to install.
- * Gotcha: a Code is a list of instruction bytes, not a value: using one twice runs it twice. Keep results in locals.
+ * Why not AssemblyScript or WAT: a decoder repeats one step (decode a bit) in twenty places, all on the same machine
+ * registers. Neither has macros; here a TypeScript function is a macro, and there is nothing to install.
+ * Gotcha: a Code is a list of instruction bytes, not a value: used twice, it runs twice. Keep results in locals.
  */
 
-/** Instructions, nested as they were composed; flattened once, at the end. */
+/** Instructions, nested as composed; flattened once, at the end. */
 export type Code = readonly (number | Code)[]
-/** Code that leaves one value on the stack. The marker exists only for the compiler: it keeps the two apart. */
+/** Code that leaves one value on the stack. The marker exists only for the compiler, to distinguish the two types. */
 export type I32 = Code & { readonly _type?: 'i32' }
 export type I64 = Code & { readonly _type?: 'i64' }
 
 export type ValueType = 'i32' | 'i64'
 type Value<T extends ValueType> = T extends 'i32' ? I32 : I64
-/** A local variable: reading it is the Code itself. */
+/** A local variable; the Code itself reads it. */
 export type Local<T extends ValueType> = Value<T> & { readonly set: (value: Value<T>) => Code }
 
 const TYPE_CODE: Readonly<Record<ValueType, number>> = { i32: 0x7f, i64: 0x7e }
@@ -70,7 +70,7 @@ export const i32 = {
   xor: binary<I32>(0x73),
   shl: binary<I32>(0x74),
   shrU: binary<I32>(0x76),
-  /** `yes` where the condition is not zero, else `no`; both are computed, nothing branches. */
+  /** `yes` if the condition is not zero, else `no`. Both are computed; nothing branches. */
   select: (condition: I32, yes: I32, no: I32): I32 => [yes, no, condition, 0x1b],
   /** The low 32 bits of an i64. */
   wrap: (value: I64): I32 => [value, 0xa7],
@@ -92,11 +92,11 @@ export const i64 = {
   or: binary<I64>(0x84),
   xor: binary<I64>(0x85),
   shl: binary<I64>(0x86),
-  /** Copies the sign downwards: shifting by 63 makes a mask, all ones for a negative number. */
+  /** Copies the sign downwards: a shift by 63 makes a mask, all ones for a negative number. */
   shrS: binary<I64>(0x87),
   shrU: binary<I64>(0x88),
   rotl: binary<I64>(0x89),
-  /** An i32 without a sign, widened. */
+  /** An unsigned i32, widened. */
   extend: (value: I32): I64 => [value, 0xad],
   load: load<I64>(0x29),
   load8: load<I64>(0x31),
@@ -118,7 +118,7 @@ export class Func {
   readonly params: readonly ValueType[]
   readonly result: ValueType | undefined
   readonly #locals: ValueType[] = []
-  /** How many blocks are open: a jump names its target by the number of blocks between. */
+  /** The number of open blocks. A jump names its target by the number of blocks between. */
   #depth = 0
 
   constructor(name: string, params: readonly ValueType[], result?: ValueType) {
@@ -175,7 +175,7 @@ export class Func {
     return [value, 0x0f]
   }
 
-  /** The function as the code section holds it; `body` ends with its result on the stack. */
+  /** The function for the code section; `body` ends with its result on the stack. */
   encode(body: Code): Uint8Array {
     return flatten([list(this.#locals.map((type) => [1, TYPE_CODE[type]])), body, 0x0b])
   }

@@ -2,27 +2,27 @@
  * The x86 branch filter (BCJ): turns the absolute targets of CALL and JMP back into relative ones, in place.
  *
  * Source: the .xz file format, section 5.3.2, https://tukaani.org/xz/xz-file-format.txt, which refers to the LZMA SDK
- * for what it does: https://www.7-zip.org/sdk.html. Encoders turned e8/e9 operands into absolute addresses, because a
- * function called often then looks the same at each call.
- * Gotcha: an operand is only converted when its top byte is 00 or ff, and an e8/e9 inside the four bytes before makes it
- * doubtful: the rules for that are quirks of the first encoder and must be kept to the bit.
+ * for the details: https://www.7-zip.org/sdk.html. Encoders turn e8/e9 operands into absolute addresses, because all
+ * calls of one function then look the same.
+ * Gotcha: not every operand is converted: its top byte must be 00 or ff, and an e8/e9 in the four bytes before makes it
+ * doubtful. The rules for that are quirks of the first encoder and must be kept to the bit.
  */
 import { sliceEnds } from './source.js'
 
-/** A bit for each of the three bytes before this opcode that was an unconverted opcode: may this one be converted? */
+/** Whether an opcode may be converted. The index has a bit for each unconverted opcode among the three bytes before. */
 const MAY_CONVERT = [true, true, true, false, true, false, false, false]
-/** The same bits: how many bytes below its top does the operand overlap the suspect. */
+/** By the same bits: the number of bytes below its top at which the operand overlaps the suspect. */
 const OVERLAP = [0, 1, 2, 2, 3, 3, 3, 3]
 
 const isSignByte = (byte: number): boolean => byte === 0 || byte === 0xff
 
-/** Whether one of four bytes is e8 or e9: the classic test for a zero byte, after making those zero. */
+/** Whether one of four bytes is e8 or e9: turns those into zero, then does the classic test for a zero byte. */
 function holdsOpcode(word: number): boolean {
   const zeroed = (word & 0xfefefefe) ^ 0xe8e8e8e8
   return ((zeroed - 0x01010101) & ~zeroed & 0x80808080) !== 0
 }
 
-/** @param start address of the first byte, as the filter's properties give it: 0 unless told otherwise. */
+/** @param start address of the first byte, from the filter's properties; default 0. */
 export function* unfilterX86(bytes: Uint8Array, start = 0): Generator<void> {
   const filter = new X86Filter(bytes, start)
   for (const end of sliceEnds(0, bytes.length)) {
@@ -43,12 +43,12 @@ class X86Filter {
   constructor(bytes: Uint8Array, start: number) {
     this.#bytes = bytes
     this.#start = start
-    // Most words hold no opcode: whole ones are skipped. The view starts at the aligned address at or below the first byte.
+    // Most words hold no opcode and are skipped as a whole. The view starts at or before the first byte, aligned.
     this.#skew = bytes.byteOffset & 3
     this.#words = new Int32Array(bytes.buffer, bytes.byteOffset - this.#skew, (bytes.length + this.#skew) >> 2)
   }
 
-  /** Goes on, over all opcodes before `until`. */
+  /** Converts the opcodes before `until`. */
   undo(until: number): void {
     const bytes = this.#bytes
     const start = this.#start
@@ -57,7 +57,7 @@ class X86Filter {
     let suspects = this.#suspects
     let last = this.#last
     let at = this.#at
-    /** Operands begin one after the opcode and have four bytes. */
+    /** Operands begin one byte after the opcode and have four bytes. */
     const end = Math.min(until, bytes.length - 4)
     const wordsEnd = Math.min(words.length, (end + skew + 3) >> 2)
     for (; at < end; at++) {
@@ -86,13 +86,13 @@ class X86Filter {
       const next = (start + at + 5) | 0
       value = (value - next) | 0
       if (suspects !== 0 && isSignByte((value >>> (24 - 8 * overlap)) & 0xff)) {
-        // That result would have been doubtful to the encoder, which therefore went on from its complement.
+        // The encoder would find that result doubtful, so it continued from its complement.
         value = ((value ^ ((1 << (32 - 8 * overlap)) - 1)) - next) | 0
       }
       bytes[at + 1] = value
       bytes[at + 2] = value >> 8
       bytes[at + 3] = value >> 16
-      // Targets have 25 bits: the top byte is the sign again.
+      // Targets have 25 bits: the top byte is the sign.
       bytes[at + 4] = value & 0x01000000 ? 0xff : 0
       at += 4
     }

@@ -2,7 +2,7 @@
  * XXH64 of bytes in memory, as two WebAssembly functions: zstd's checksum is its low half.
  *
  * Source: xxHash fast digest algorithm, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; seed 0.
- * Gotcha: every sum and product is 64 bits and wraps, which is why this is not TypeScript.
+ * Gotcha: every sum and product has 64 bits and wraps: TypeScript would need bigint, so this is WebAssembly.
  */
 import { type Code, Func, type I64, i32, i64, type Local } from './wasm.js'
 
@@ -15,9 +15,9 @@ const PRIME_4 = i64.const(0x85ebca77c2b2ae63n)
 const PRIME_5 = i64.const(0x27d4eb2f165667c5n)
 const ZERO = i64.const(0)
 
-/** Bytes that are taken at a time; lanes() takes nothing less. */
+/** The bytes of one step; lanes() takes only whole stripes. */
 export const STRIPE = 32
-/** What the four lanes are before the first stripe: u64. */
+/** The four lanes before the first stripe: u64. */
 export const LANES = [P1 + P2, P2, 0n, -P1].map((lane) => BigInt.asUintN(64, lane))
 
 const round = (lane: I64, input: I64): I64 =>
@@ -25,7 +25,7 @@ const round = (lane: I64, input: I64): I64 =>
 
 const lanesOf = (f: Func) => [f.local('i64'), f.local('i64'), f.local('i64'), f.local('i64')] as const
 
-/** lanes(state, from, to): the lanes at `state` after the whole stripes of those bytes; returns where the rest begins. */
+/** The function lanes(state, from, to): hashes whole stripes into the lanes at `state`; returns the rest's start. */
 export function lanesFunction(): { func: Func; body: Code } {
   const f = new Func('lanes', ['i32', 'i32', 'i32'], 'i32')
   const state = f.param(0, 'i32')
@@ -48,7 +48,7 @@ export function lanesFunction(): { func: Func; body: Code } {
   return { func: f, body }
 }
 
-/** digest(state, from, to, length): the hash of `length` bytes, those the lanes have seen and the rest. */
+/** The function digest(state, from, to, length): the hash of `length` bytes, those in the lanes and the rest. */
 export function digestFunction(): { func: Func; body: Code } {
   const f = new Func('digest', ['i32', 'i32', 'i32', 'i64'], 'i64')
   const state = f.param(0, 'i32')

@@ -2,8 +2,8 @@
  * The .xz container: streams of blocks, each filtered and checked, and an index that repeats their sizes.
  *
  * Source: "The .xz File Format" 1.2.1, https://tukaani.org/xz/xz-file-format.txt; names are its names.
- * Filters: LZMA2, alone or after the x86 one, which is what Linux's scripts/xz_wrap.sh uses on x86.
- * Gotcha: the x86 filter changes bytes that later matches refer to, so it runs over a block only when all of it is there.
+ * Filters: LZMA2, alone or after the x86 filter, as Linux's scripts/xz_wrap.sh uses on x86.
+ * Gotcha: the x86 filter changes bytes that later matches refer to, so it must not run before a block is complete.
  */
 import { equal, isZero, toHex } from '../bytes.js'
 import { newSha256 } from '../sha256.js'
@@ -28,7 +28,7 @@ const CHECKS: Readonly<
 }
 type Check = (typeof CHECKS)[number]
 
-/** Records of an index that are read in one slice. */
+/** The records of an index that one slice reads. */
 const RECORDS_IN_SLICE = 2 ** 13
 
 const FILTER_X86 = 0x04
@@ -44,7 +44,7 @@ const FILTER_NAMES: Readonly<Record<number, string>> = {
   11: 'RISC-V',
 }
 
-/** What the index repeats for each block. */
+/** The sizes that the index repeats for each block. */
 interface BlockRecord {
   readonly unpaddedSize: number
   readonly uncompressedSize: number
@@ -54,7 +54,7 @@ export function* decodeXz(source: Source): Slices<Decoded> {
   const machine = new LzmaMachine(source)
   yield* decodeStream(source, machine)
   let consumed = source.at
-  // Streams may follow each other, with zeros in between. What else follows is not ours.
+  // Further streams may follow, with zeros in between. Other data after them is ignored.
   for (;;) {
     yield* skipPadding(source)
     if (!equal(source.peek(HEADER_MAGIC.length), HEADER_MAGIC)) break
@@ -64,7 +64,7 @@ export function* decodeXz(source: Source): Slices<Decoded> {
   return { bytes: machine.bytes(), consumed }
 }
 
-/** Zeros, by four. */
+/** Moves past zeros, four at a time. */
 function* skipPadding(source: Source): Slices<void> {
   while (source.left >= 4 && isZero(source.peek(4))) {
     while (source.left >= SLICE_BYTES && isZero(source.peek(SLICE_BYTES))) {
@@ -85,7 +85,7 @@ function* decodeStream(source: Source, machine: LzmaMachine): Slices<void> {
   source.check('stream header', 'CRC32', crc32(flagBytes), source.u32le(), source.at - 4)
 
   const records: BlockRecord[] = []
-  // Where a block would have its header size, the index has 0.
+  // The index has 0 in place of a block's header size.
   while (source.peek(1)[0] !== 0) records.push(yield* decodeBlock(source, machine, flags, records.length))
   const indexSize = yield* readIndex(source, records)
 
@@ -198,7 +198,7 @@ function readBlockHeader(source: Source, block: string): BlockHeader {
   return { compressedSize, uncompressedSize, x86Start }
 }
 
-/** Returns the index's size. */
+/** Returns the index's size in bytes. */
 function* readIndex(source: Source, records: readonly BlockRecord[]): Slices<number> {
   const start = source.at
   source.u8()
@@ -228,14 +228,14 @@ function* readIndex(source: Source, records: readonly BlockRecord[]): Slices<num
   return source.at - start
 }
 
-/** Zeros up to a multiple of four bytes from `start`. */
+/** Reads zeros up to a multiple of four bytes from `start`. */
 function readPadding(source: Source, start: number): void {
   while ((source.at - start) % 4 !== 0) {
     if (source.u8() !== 0) source.damaged('padding is not zero', {}, source.at - 1)
   }
 }
 
-/** A "multibyte integer": seven bits a byte, the lowest first. */
+/** Reads a "multibyte integer": seven bits a byte, the lowest first. */
 function readInteger(source: Source): number {
   const at = source.at
   let value = 0
@@ -244,7 +244,7 @@ function readInteger(source: Source): number {
     value += (byte & 0x7f) * weight
     if (!Number.isSafeInteger(value)) source.damaged('a multibyte integer is too large', { expected: 'below 2^53' }, at)
     if (byte < 0x80) return value
-    // A number never ends in a byte of zero, nor has more than nine bytes.
+    // A number never ends in a zero byte and has at most nine bytes.
     if (weight >= 2 ** 56) source.damaged('a multibyte integer does not end', {}, at)
   }
 }

@@ -2,22 +2,22 @@
  * zstd's two hot loops as WebAssembly functions: Huffman-coded literals, and sequences of literals and matches.
  *
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878, sections 3.1.1.3.1 and 3.1.1.3.2; names are its names.
- * Gotcha: its bit streams are read from the end towards the start; a bit above the highest byte's marker is not part of
- * it, and a stream must end exactly at its first bit. A damaged one may be read some bytes before its start: those must
- * be memory.
+ * Gotcha: a damaged bit stream may be read some bytes before its start, so there must be memory. Bit streams are read
+ * from the end towards the start. Bits above the highest byte's marker do not count, and a stream must end exactly at
+ * its first bit.
  */
 import { COPY_SLACK, copies } from './copy.js'
 import { type Code, Func, type I32, type I64, i32, i64, type Local } from './wasm.js'
 
 /** Literals have codes of at most 11 bits. */
 export const HUFFMAN_BITS_MAX = 11
-/** A block holds at most this, compressed or not. */
+/** The most bytes of a block, compressed or not. */
 export const BLOCK_MAX = 2 ** 17
 const SYMBOL_TABLE_MAX = 512
 
-/** The lanes of a frame's checksum: four u64, behind FIELDS. */
+/** The lanes of a frame's checksum: four u64, after FIELDS. */
 export const HASH_AT = 64
-/** Where everything lies. The block has room before it, for streams that are read past their start. */
+/** The addresses of everything. There is room before the block for reads before a stream's start. */
 export const HUFFMAN_AT = 1024
 export const TABLE_AT = {
   literalLength: 8192,
@@ -29,9 +29,9 @@ export const LITERALS_AT = BLOCK_AT + BLOCK_MAX + 2 ** 12
 export const OUTPUT_AT = LITERALS_AT + BLOCK_MAX + 2 ** 12
 export const OUTPUT_SLACK = COPY_SLACK
 
-/** What sequences() starts from and leaves: u32 each, at these addresses. */
+/** The state that sequences() reads and writes: u32 each, at these addresses. */
 export const FIELDS = {
-  /** The output byte that offsets must not reach before: where the frame starts. */
+  /** The frame's first output byte: no offset may reach before it. */
   frameStart: 16,
   out: 20,
   outEnd: 24,
@@ -52,7 +52,7 @@ export const RESULT = { done: 0, badBits: 1, badOffset: 2, pastLiterals: 3, past
 /** A cursor that reads bits backwards. */
 class BackwardBits {
   readonly #start: Local<'i32'>
-  /** The word in use is at `at`; its upper `used` bits are read. */
+  /** The address of the current word; its upper `used` bits are already read. */
   readonly #at: Local<'i32'>
   readonly #used: Local<'i64'>
   readonly #word: Local<'i64'>
@@ -64,7 +64,7 @@ class BackwardBits {
     this.#word = f.local('i64')
   }
 
-  /** `marker` bits are at the top of the last byte, before the first bit that counts. */
+  /** `marker` is the number of bits at the top of the last byte, before the first bit that counts. */
   begin(end: I32, marker: I32): Code {
     return [
       this.#at.set(i32.sub(end, i32.const(8))),
@@ -73,7 +73,7 @@ class BackwardBits {
     ]
   }
 
-  /** Afterwards 57 bits can be taken. */
+  /** Makes 57 bits available. */
   refill(): Code {
     return [
       this.#at.set(i32.sub(this.#at, i32.wrap(i64.shrU(this.#used, i64.const(3))))),
@@ -82,7 +82,7 @@ class BackwardBits {
     ]
   }
 
-  /** The next `count` bits, which may be none: so two shifts, as one by 64 would do nothing. */
+  /** The next `count` bits, maybe none, by two shifts: one by 64 would do nothing. */
   peek(count: I64): I64 {
     return i64.shrU(i64.shrU(i64.shl(this.#word, this.#used), i64.const(1)), i64.sub(i64.const(63), count))
   }
@@ -91,14 +91,16 @@ class BackwardBits {
     return this.#used.set(i64.add(this.#used, count))
   }
 
-  /** How many bits are left: negative, so huge, when too many were read. */
+  /** The number of bits left; negative, so a huge number, if too many were read. */
   left(): I32 {
     const bytes = i32.sub(this.#at, this.#start)
     return i32.sub(i32.add(i32.shl(bytes, i32.const(3)), i32.const(64)), i32.wrap(this.#used))
   }
 }
 
-/** huffman(start, end, marker, out, outEnd, maxBits): RESULT. Decodes one stream into outEnd - out literals. */
+/**
+ * The function huffman(start, end, marker, out, outEnd, maxBits): RESULT. Decodes a stream into outEnd - out literals.
+ */
 export function huffmanFunction(): { func: Func; body: Code } {
   const f = new Func('huffman', ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], 'i32')
   const start = f.param(0, 'i32')
@@ -112,7 +114,7 @@ export function huffmanFunction(): { func: Func; body: Code } {
   const entry = f.local('i64')
   const status = f.local('i32')
 
-  /** An entry is a symbol above the bits of its code. */
+  /** Decodes a symbol. An entry is a symbol above the number of bits of its code. */
   const decodeSymbol = (at: number): Code => [
     entry.set(i64.load16(i32.shl(i32.wrap(bits.peek(width)), i32.const(1)), HUFFMAN_AT)),
     bits.skip(i64.and(entry, i64.const(0xff))),
@@ -127,7 +129,7 @@ export function huffmanFunction(): { func: Func; body: Code } {
         f.loop((again) => [
           tail.jumpIf(i32.ltU(i32.sub(outEnd, out), i32.const(5))),
           bits.refill(),
-          // Past the start by more than a stream has bits: it would only get worse.
+          // Reads have passed the start of the stream.
           stop.jumpIf(i32.gtU(bits.left(), i32.const(8 * BLOCK_MAX))),
           [0, 1, 2, 3, 4].map(decodeSymbol),
           out.set(i32.add(out, i32.const(5))),
@@ -151,7 +153,9 @@ export function huffmanFunction(): { func: Func; body: Code } {
   return { func: f, body }
 }
 
-/** sequences(start, end, marker, count): RESULT. Decodes and executes them; FIELDS say from where to where. */
+/**
+ * The function sequences(start, end, marker, count): RESULT. Decodes and executes them between the limits in FIELDS.
+ */
 export function sequencesFunction(): { func: Func; body: Code } {
   const f = new Func('sequences', ['i32', 'i32', 'i32', 'i32'], 'i32')
   const start = f.param(0, 'i32')
@@ -171,8 +175,8 @@ export function sequencesFunction(): { func: Func; body: Code } {
   const width = f.local('i64')
 
   /**
-   * A table's state is the address of its entry: low to high, u16 the next state's base, u8 its bits, u8 the bits that
-   * add to the value, u32 the value's base.
+   * A table's state is the index of its entry. An entry is, from low to high: u16 the next state's base, u8 its bits,
+   * u8 the bits that add to the value, u32 the value's base.
    */
   const table = (at: number, log: number) => {
     const state = f.local('i32')
@@ -199,7 +203,7 @@ export function sequencesFunction(): { func: Func; body: Code } {
   const matchLength = f.local('i32')
   const index = f.local('i32')
 
-  /** Offset values 1 to 3 are repeated offsets; without literals before them, they are the next one each. */
+  /** Offset values 1 to 3 are repeated offsets; without literals before them, each means the next one. */
   const resolveOffset = (): Code =>
     f.if(
       i32.gtU(offset, c(3)),

@@ -1,29 +1,30 @@
 /**
- * zstd's entropy tables: what a block's headers say about its Huffman and FSE codes, as the hot loops look it up.
+ * zstd's entropy tables: the Huffman and FSE codes from a block's headers, as the hot loops look them up.
  *
  * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878, sections 4.1 (FSE), 4.2 (Huffman), 3.1.1.3.2.1 (codes).
- * Gotcha: a table's description is read forwards, from the low bits up; the weights that it codes are read backwards.
+ * Gotcha: the two directions differ: a table's description is read forwards, from the low bits up; the weights that it
+ * codes are read backwards.
  */
 import type { Source } from './source.js'
 import { HUFFMAN_BITS_MAX } from './zstd-core.js'
 
-/** How often each symbol occurs, of 2^log; -1 stands for less than once. */
+/** The occurrences of each symbol in 2^log; -1 means less than once. */
 interface Distribution {
   readonly log: number
   readonly counts: readonly number[]
 }
 
-/** One code of sequences: what a symbol is worth, and how it is distributed when nothing is said. */
+/** One code of sequences: the values of its symbols and their predefined distribution. */
 export interface SequenceCode {
   readonly name: string
   readonly logMax: number
-  /** By symbol: the least value, and how many bits add to it. */
+  /** By symbol: the least value, and the number of bits that add to it. */
   readonly base: readonly number[]
   readonly bits: readonly number[]
   readonly predefined: Distribution
 }
 
-/** Values that follow each other without gaps: bases from bits. */
+/** Makes a code whose values follow each other without gaps: computes bases from bits. */
 function code(
   name: string,
   logMax: number,
@@ -59,7 +60,7 @@ export const MATCH_LENGTH = code(
   6,
   [1, 4, 3, ...times(6, 2), ...times(37, 1), ...times(7, -1)],
 )
-/** An offset's code is the number of its bits: 2^code and so many more bits. */
+/** An offset's code is its number of bits: the offset is 2^code plus that many more bits. */
 export const OFFSET = code(
   'offsets',
   8,
@@ -69,7 +70,7 @@ export const OFFSET = code(
   [...times(6, 1), 2, 2, 2, ...times(15, 1), ...times(5, -1)],
 )
 
-/** An FSE table: for each state its symbol, the bits to read, and what to add to them for the next state. */
+/** An FSE table: for each state its symbol, the bits to read, and the number to add to them for the next state. */
 interface FseTable {
   readonly log: number
   readonly symbols: Uint8Array
@@ -79,7 +80,7 @@ interface FseTable {
 
 const highestBit = (value: number): number => 31 - Math.clz32(value)
 
-/** Reads a distribution, and leaves the source at the byte after it. */
+/** Reads a distribution and leaves the source at the byte after it. */
 function readDistribution(source: Source, end: number, logMax: number, symbolMax: number): Distribution {
   const start = source.at
   let at = start * 8
@@ -97,7 +98,7 @@ function readDistribution(source: Source, end: number, logMax: number, symbolMax
   const counts: number[] = []
   let left = 1 << log
   while (left > 0 && counts.length <= symbolMax) {
-    // Values from 0 to left + 1: the lower ones take a bit less, as far as that goes.
+    // Values from 0 to left + 1: the lower ones take one bit less while there are codes for it.
     const bits = highestBit(left + 1) + 1
     const short = (1 << bits) - 1 - (left + 1)
     let value = read(bits - 1)
@@ -121,7 +122,7 @@ function readDistribution(source: Source, end: number, logMax: number, symbolMax
   return { log, counts }
 }
 
-/** Spreads the symbols over the states: rare ones at the end, the others in steps that visit every place once. */
+/** Distributes the symbols over the states: rare ones at the end, the others in steps that visit each place once. */
 function fseTable({ log, counts }: Distribution): FseTable {
   const size = 1 << log
   const symbols = new Uint8Array(size)
@@ -149,12 +150,12 @@ function fseTable({ log, counts }: Distribution): FseTable {
   return { log, symbols, bits, next }
 }
 
-/** How a block says which table its sequences use. */
+/** The ways in which a block gives the table of its sequences. */
 const MODE = { predefined: 0, rle: 1, compressed: 2, repeat: 3 } as const
 
 /**
- * Reads one of the three tables of a block's sequences and writes it to `entries` as zstd-core reads it; returns the
- * bits of its states. `before` are those of the table that is there, if one is.
+ * Reads one of the three tables of a block's sequences and writes it to `entries` for zstd-core. Returns the bits of
+ * its states. `before` are those of the table already there, if any.
  */
 export function readSequenceTable(
   source: Source,
@@ -188,13 +189,13 @@ export function readSequenceTable(
   return table.log
 }
 
-/** A weight w means 2^(w-1) of the table's places; 0 none. Tables of weights have at most 6 bits. */
+/** A weight w means 2^(w-1) of the table's places; 0 means none. Tables of weights have at most 6 bits. */
 const WEIGHT_LOG_MAX = 6
 const WEIGHT_MAX = HUFFMAN_BITS_MAX + 1
 
 /**
- * Reads a Huffman tree and writes its table to `entries`: symbol * 256 + length, by the next bits. Returns how many
- * bits those are.
+ * Reads a Huffman tree and writes its table to `entries`: symbol * 256 + length, by the next bits. Returns the number
+ * of those bits.
  */
 export function readHuffmanTable(source: Source, end: number, entries: Uint16Array): number {
   const start = source.at
@@ -204,7 +205,7 @@ export function readHuffmanTable(source: Source, end: number, entries: Uint16Arr
     if (weight > WEIGHT_MAX) source.damaged('a Huffman weight is out of range', { found: `${weight}` }, start)
     sum += weight === 0 ? 0 : 2 ** (weight - 1)
   }
-  // The last symbol's weight is not written: it fills the table up to a power of two.
+  // The last symbol's weight is omitted: it fills the table up to a power of two.
   const bits = sum === 0 ? 0 : highestBit(sum) + 1
   const rest = 2 ** bits - sum
   if (bits === 0 || bits > HUFFMAN_BITS_MAX || 2 ** highestBit(rest) !== rest) {
@@ -233,7 +234,7 @@ function readWeights(source: Source, end: number): number[] {
   const last = source.at + header
   if (last > end) source.damaged('a Huffman tree ends early')
   const table = fseTable(readDistribution(source, last, WEIGHT_LOG_MAX, WEIGHT_MAX))
-  // Two states take turns, until one of them would need more bits than there are.
+  // Two states take turns until one of them needs more bits than are left.
   const first = source.at
   const marker = last > first ? highestBit(source.bytes[last - 1] as number) : -1
   if (marker < 0) source.damaged("a Huffman tree's weights have no end marker", {}, last - 1)

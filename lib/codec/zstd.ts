@@ -1,8 +1,8 @@
 /**
  * zstd: frames of blocks, each of literals and sequences.
  *
- * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878; names are its names. Dictionaries are not for kernels.
- * Gotcha: Linux compresses from a pipe, so the frame of a real kernel does not say how large its content is.
+ * Source: RFC 8878, https://www.rfc-editor.org/rfc/rfc8878; names are its names. Kernels use no dictionaries.
+ * Gotcha: do not rely on the content size: Linux compresses from a pipe, so the frame of a real kernel has none.
  */
 
 import { alignDown, hex } from '../units.js'
@@ -36,11 +36,11 @@ import {
 } from './zstd-tables.js'
 
 const FRAME_MAGIC = 0xfd2fb528
-/** Frames of other people's data, to be skipped: sixteen magic numbers. */
+/** The first of sixteen magic numbers of frames with other data, which are ignored. */
 const SKIPPABLE_MAGIC = 0x184d2a50
 const BLOCK = { raw: 0, rle: 1, compressed: 2 } as const
 const BLOCK_HEADER = 3
-/** Magic, descriptor, window, dictionary, content size; a skippable frame's are fewer. */
+/** Magic, descriptor, window, dictionary, content size, in bytes; a skippable frame has fewer. */
 const FRAME_HEADER_MAX = 18
 const CHECKSUM = 4
 const LITERALS = { raw: 0, rle: 1, compressed: 2, treeless: 3 } as const
@@ -61,7 +61,7 @@ interface Exports {
 
 const compiled = compileLater(() => [huffmanFunction(), sequencesFunction(), lanesFunction(), digestFunction()])
 
-/** All of a stream at once; what follows it is left alone. */
+/** Decodes a whole stream; data after it is ignored. */
 export function* decodeZstd(source: Source): Slices<Decoded> {
   const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
   let consumed = 0
@@ -73,14 +73,14 @@ export function* decodeZstd(source: Source): Slices<Decoded> {
   return { bytes: output.bytes(), consumed }
 }
 
-/** The longest way back that is kept of a stream in pieces: what zstd(1) takes too, unless it is told otherwise. */
+/** The largest window of a stream in pieces, in bytes: the default limit of zstd(1). */
 const WINDOW_MAX = 2 ** 27
-/** Bytes that are worth handing out. */
+/** Bytes of a piece: at least this many within a frame, at most this many at its end. */
 const PIECE_BYTES = 2 ** 22
 
 /**
- * A stream as it comes, in pieces that belong to whoever gets them: in memory are its window and one piece.
- * @throws DomainBuilderError as decodeZstd() does; `payload-damaged` for what follows the last frame.
+ * Decodes a stream as it arrives. Yields pieces that belong to the caller; memory holds its window and one piece.
+ * @throws DomainBuilderError as decodeZstd() does; `payload-damaged` for data after the last frame.
  */
 export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<ArrayBuffer>> {
   const source: Source = new PulledSource('zstd', pull, bounds)
@@ -90,14 +90,14 @@ export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
       const piece = frame?.handOut(PIECE_BYTES)
       if (piece) yield piece
     }
-    // Nothing of a frame is of use to the next.
+    // The next frame uses nothing of this one.
     for (let at = 0; at < output.length; at += PIECE_BYTES) yield output.bytes(at).slice(0, PIECE_BYTES)
     output.discard(output.length)
   }
   if (source.left > 0) source.damaged('no frame', { found: `${source.left} bytes of something else` })
 }
 
-/** The frames, one behind the other; nothing for one of other people's. */
+/** Yields the frames in order; undefined for a frame with other data. */
 function* framesOf(source: Source, output: GrowingBytes): Generator<Frame | undefined> {
   const instance = new WebAssembly.Instance(compiled(), { env: { memory: output.memory } })
   const exports = instance.exports as unknown as Exports
@@ -120,10 +120,10 @@ class Frame {
   readonly #source: Source
   readonly #output: GrowingBytes
   readonly #exports: Exports
-  /** Where its content starts in the output: before it, when some of it has been discarded. */
+  /** Where its content starts in the output: negative if some of it has been discarded. */
   #from: number
   #windowSize = 0
-  /** Bits of the tables that the next block may use again. */
+  /** Bits of the tables that the next block may reuse. */
   #huffmanBits: number | undefined
   #logs: { literalLength?: number; offset?: number; matchLength?: number } = {}
   #repeated: readonly [number, number, number] = [1, 4, 8]
@@ -135,7 +135,7 @@ class Frame {
     this.#from = output.length
   }
 
-  /** Decodes block by block. What a window of at most `windowMax` bytes cannot decode is refused. */
+  /** Decodes block by block. Refuses a frame whose window has more than `windowMax` bytes. */
   *blocks(windowMax = Number.MAX_SAFE_INTEGER): Generator<void> {
     const source = this.#source
     const output = this.#output
@@ -181,7 +181,7 @@ class Frame {
     }
   }
 
-  /** What no later block can refer to, where that is worth it: at least `least` bytes. Discarded here. */
+  /** Discards and returns the output that no later block can refer to, if it has at least `least` bytes. */
   handOut(least: number): Uint8Array<ArrayBuffer> | undefined {
     const output = this.#output
     const length = alignDown(output.length - this.#windowSize, STRIPE)
@@ -233,7 +233,7 @@ class Frame {
     } else if (source.at !== end) {
       source.damaged('a block goes on after its end')
     }
-    // What the sequences left over ends the block.
+    // The literals left after the sequences end the block.
     if (output.length + literals.end - literal > output.room) this.#refuse(RESULT.pastEnd, room < blockMax, at)
     output.append(output.all.subarray(literal, literals.end))
     source.at = end
@@ -245,14 +245,14 @@ class Frame {
     this.#source.damaged(PROBLEM[result] ?? 'a block is damaged', {}, at)
   }
 
-  /** Where a backward stream's marker is: how many bits of its last byte do not count. */
+  /** A backward stream's marker, as the number of bits of its last byte that do not count. */
   #bitStream(start: number, end: number): number {
     const last = end > start ? (this.#source.bytes[end - 1] as number) : 0
     if (last === 0) this.#source.damaged('a bit stream has no end marker', {}, end)
     return Math.clz32(last) - 23
   }
 
-  /** Decodes the literals; returns where in memory they are. */
+  /** Decodes the literals and returns their range in memory. */
   #readLiterals(end: number, blockMax: number, toMemory: (at: number) => number): { start: number; end: number } {
     const source = this.#source
     const { all } = this.#output
@@ -282,7 +282,7 @@ class Frame {
       return { start: toMemory(source.at - size), end: toMemory(source.at) }
     }
 
-    // Two sizes of equally many bits, after four bits.
+    // Two sizes with the same number of bits, after four bits.
     const sizeBits = format < 2 ? 10 : format === 2 ? 14 : 18
     const sizes = first + 256 * source.u8() + 65536 * source.u8()
     const more = format < 2 ? 0 : format === 2 ? source.u8() : source.u8() + 256 * source.u8()

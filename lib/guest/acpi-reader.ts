@@ -1,8 +1,9 @@
 /**
- * readAcpi: the ACPI tables of a guest, out of its memory, from the RSDP on. The independent check of the writer.
+ * readAcpi: reads a guest's ACPI tables from its memory, starting at the RSDP. An independent check of the writer.
  *
- * Source: ACPI specification 6.5, chapter 5.2 (https://uefi.org/specs/ACPI/6.5/05_ACPI_Software_Programming_Model.html).
- * Gotcha: DSDT and FACS are in no list: the FADT points to them. A FACS has no checksum.
+ * Source: ACPI specification 6.5, chapter 5.2
+ * (https://uefi.org/specs/ACPI/6.5/05_ACPI_Software_Programming_Model.html).
+ * Gotcha: the XSDT does not list DSDT and FACS: only the FADT points to them. A FACS has no checksum.
  */
 
 import { AcpiHeader, FACS_SIGNATURE, Fadt, RSDP_SIGNATURE, RSDP_V1_BYTES, Rsdp, XSDT_ENTRY_BYTES } from '../abi/acpi.js'
@@ -11,27 +12,27 @@ import { DomainBuilderError } from '../errors.js'
 import { hex, narrow, type Paddr } from '../units.js'
 import type { GuestMemory } from './memory.js'
 
-/** A table that the RSDP leads to: where it lies (bytes) and what it holds. */
+/** A table that the RSDP leads to: its address (bytes) and its content. */
 export interface AcpiTable {
   /** Four letters, such as `FACP`; eight and a space for the RSDP. */
   readonly signature: string
   /** Guest-physical address, in bytes. */
   readonly paddr: Paddr
-  /** The whole table, header and all; a copy. */
+  /** The whole table with its header; a copy. */
   readonly bytes: Uint8Array
   /** Whether all its bytes add up to 0 (modulo 256); a FACS's need not. */
   readonly checksumOk: boolean
 }
 
-/** Tables are small; what claims to be larger is damaged. */
+/** Tables are small; a table that claims to be larger is damaged. */
 const MAX_BYTES = 1 << 20
 const MAX_TABLES = 64
 
 const sumsToZero = (bytes: Uint8Array): boolean => bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0) === 0
 
 /**
- * RSDP, XSDT, what that lists, and what the FADT points to, in this order.
- * @throws DomainBuilderError `bad-snapshot` where there are no such tables, `not-mapped` for addresses outside the memory.
+ * Returns RSDP, XSDT and the tables it lists; after the FADT follow the tables that it points to.
+ * @throws DomainBuilderError `bad-snapshot` if there are no such tables, `not-mapped` for addresses outside the memory.
  */
 export function readAcpi(memory: GuestMemory, rsdp: Paddr): AcpiTable[] {
   const bytes = memory.read(rsdp, Rsdp.size)
@@ -59,7 +60,7 @@ export function readAcpi(memory: GuestMemory, rsdp: Paddr): AcpiTable[] {
 
 function readTable(memory: GuestMemory, address: bigint): AcpiTable {
   const paddr = narrow(address, 'the address of an ACPI table')
-  // A FACS begins with signature and length too, and is longer than a header.
+  // A FACS, too, begins with signature and length, and is longer than a header.
   const { signature, length } = AcpiHeader.decode(memory.read(paddr, AcpiHeader.size))
   if (length < AcpiHeader.size || length > MAX_BYTES) {
     throw damaged(`table at ${hex(paddr)}`, `${AcpiHeader.size} to ${MAX_BYTES} bytes`, `${length}`)

@@ -1,10 +1,10 @@
 /**
- * ACPI tables for a guest: what firmware would have left in memory.
+ * ACPI tables for a guest, as firmware would have left them in memory.
  *
- * Source: ACPI specification 6.5, chapter 5 (https://uefi.org/specs/ACPI/6.5/); what Xen's PVH guests get,
- * docs/misc/pvh.pandoc ("Hardware description") and tools/libacpi; what VMMs need, tried on QEMU's pc, q35 and microvm.
- * Gotcha: with reduced hardware a kernel believes in no device that the DSDT does not name: without COM1 in it, user
- * space writes to a serial port that is not there.
+ * Source: ACPI specification 6.5, chapter 5 (https://uefi.org/specs/ACPI/6.5/); for Xen's PVH guests,
+ * docs/misc/pvh.pandoc ("Hardware description") and tools/libacpi; for VMMs, tried on QEMU's pc, q35 and microvm.
+ * Gotcha: with reduced hardware a kernel ignores every device that the DSDT does not name. Without COM1 in it, user
+ * space writes to a missing serial port.
  */
 
 import {
@@ -50,22 +50,22 @@ import { alignUp, PAGE_SIZE, type Paddr } from '../units.js'
 import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resources, scope } from './aml.js'
 
 /**
- * What the tables describe:
- * `xen`, what a PVH guest of Xen's has: local APICs and nothing else, reduced hardware;
+ * The machines that the tables describe:
+ * `xen`, that of a Xen PVH guest: local APICs and nothing else, reduced hardware;
  * `pc`, a VMM's machine with the registers of QEMU's pc and q35: PM timer, I/O APIC, COM1;
  * `reduced`, a VMM's machine without PM registers (Firecracker, Cloud Hypervisor, microvm): I/O APIC, COM1.
  */
 export const ACPI_PROFILES = ['xen', 'pc', 'reduced'] as const
-/** Which ACPI tables a PVH guest is given: none, those of Xen, of a PC with PM registers, or of reduced hardware. */
+/** The ACPI tables of a PVH guest: those of Xen, of a PC with PM registers, or of reduced hardware. */
 export type AcpiProfile = (typeof ACPI_PROFILES)[number]
 
 export interface AcpiTables {
-  /** All of them, from the address they were made for. */
+  /** All tables, from the address they were made for. */
   readonly bytes: Uint8Array
   readonly rsdp: Paddr
 }
 
-/** Tables, but for FACS and RSDP, lie on multiples of this. */
+/** All tables except FACS and RSDP lie at multiples of this. */
 const TABLE_ALIGN = 16
 
 const ascii = (text: string, length: number): Uint8Array => {
@@ -74,10 +74,10 @@ const ascii = (text: string, length: number): Uint8Array => {
   return out
 }
 
-/** What a byte must be for all of them to add up to 0. */
+/** The value of one more byte that makes all bytes add up to 0. */
 export const checksum = (bytes: Uint8Array): number => -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff
 
-/** Who says so: Xen's tables go by these names. */
+/** The OEM and OEM table names; the first are those of Xen's tables. */
 const OEM = { xen: ['Xen', 'HVM'], pc: ['XDB', 'PVHGUEST'], reduced: ['XDB', 'PVHGUEST'] } as const
 
 function table(profile: AcpiProfile, signature: string, revision: number, body: Uint8Array): Uint8Array {
@@ -113,7 +113,7 @@ function facs(): Uint8Array {
   })
 }
 
-/** COM1 where there is one, and how to switch off where there are registers for it. */
+/** COM1 and, with the registers for it, the power-off state; empty for Xen. */
 function dsdtBody(profile: AcpiProfile): Uint8Array {
   if (profile === 'xen') return new Uint8Array(0)
   const off = profile === 'pc' ? name('_S5_', aPackage(integer(0), integer(0))) : []
@@ -179,7 +179,7 @@ function fadtBody(profile: AcpiProfile, facsAt: Paddr, dsdtAt: Paddr): Uint8Arra
   })
 }
 
-/** Xen's vcpus have APIC ids of which the lowest bit is never set, as if each were a core of two threads. */
+/** Xen's vcpus have only even APIC ids, as if each were a core of two threads. */
 export const apicId = (profile: AcpiProfile, vcpu: number): number => (profile === 'xen' ? 2 * vcpu : vcpu)
 
 function madtBody(profile: AcpiProfile, vcpus: number): Uint8Array {
@@ -205,12 +205,12 @@ function madtBody(profile: AcpiProfile, vcpus: number): Uint8Array {
   return concat(entries)
 }
 
-/** Bytes of what acpiTables() makes. */
+/** The size of the tables from acpiTables(), in bytes. */
 export const acpiBytes = (profile: AcpiProfile, vcpus: number): number => acpiTables(profile, vcpus, 0).bytes.length
 
 /**
- * The tables of a guest, one behind the other: FACS, DSDT, FADT, MADT, XSDT, RSDP.
- * @param base where they will lie: a multiple of a page, below 4 GiB.
+ * Returns the tables of a guest, one after another: FACS, DSDT, FADT, MADT, XSDT, RSDP.
+ * @param base their address: a multiple of a page, below 4 GiB.
  */
 export function acpiTables(profile: AcpiProfile, vcpus: number, base: Paddr): AcpiTables {
   const pieces: { at: number; bytes: Uint8Array }[] = []
@@ -230,7 +230,7 @@ export function acpiTables(profile: AcpiProfile, vcpus: number, base: Paddr): Ac
   view.setBigUint64(0, BigInt(fadtAt), true)
   view.setBigUint64(XSDT_ENTRY_BYTES, BigInt(madtAt), true)
   const xsdtAt = put(table(profile, 'XSDT', XSDT_REVISION, entries), TABLE_ALIGN)
-  // Xen gives it a page of its own.
+  // Xen gives it a separate page.
   const rsdp = put(rsdpBytes(profile, xsdtAt), profile === 'xen' ? PAGE_SIZE : TABLE_ALIGN)
   const bytes = new Uint8Array(end)
   for (const piece of pieces) bytes.set(piece.bytes, piece.at)

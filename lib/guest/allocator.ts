@@ -1,9 +1,9 @@
 /**
- * The start-of-day allocator: next pfn, next virtual address, both advancing together; named regions come out.
+ * The start-of-day allocator: next pfn and next virtual address advance together; it returns named regions.
  *
  * Source: xen/include/public/xen.h, "Start-of-day memory layout".
- * Gotcha: it never says no. What the layout needs is known only at its end, and then compared with what there is, so
- * that a refusal can name the whole need and not the first thing that did not fit.
+ * Gotcha: it never fails, so call requireWithin() at the end. Only then is the whole need known, and a refusal can name
+ * it instead of the first region that did not fit.
  */
 import { DomainBuilderError } from '../errors.js'
 import { logLayout } from '../log.js'
@@ -15,15 +15,15 @@ export interface Region {
   readonly name: string
   /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
-  /** Of 4096 bytes. */
+  /** The number of frames, each 4096 bytes. */
   readonly pages: number
-  /** Virtual address of its first page in the initial page tables; absent where it is not mapped. */
+  /** Virtual address of its first page in the initial page tables; absent if it is not mapped. */
   readonly vaddr?: Vaddr
-  /** Bytes used, where that is not all of its pages. */
+  /** Bytes used, if fewer than its pages hold. */
   readonly bytes?: number
 }
 
-/** A region the allocator made: it has a virtual address. */
+/** A region from the allocator, which has a virtual address. */
 export type LinearRegion = Region & { readonly vaddr: Vaddr }
 
 export class Allocator {
@@ -44,7 +44,7 @@ export class Allocator {
     return this.#vaddr
   }
 
-  /** Hands out the next pages. */
+  /** Allocates the next pages. */
   allocate(name: string, bytes: number): LinearRegion {
     const pages = pagesFor(bytes)
     const whole = bytes === pages * PAGE_SIZE
@@ -56,7 +56,7 @@ export class Allocator {
     return region
   }
 
-  /** Hands out pages that the initial page tables do not map at their linear address. */
+  /** Allocates pages that the initial page tables do not map at their linear address. */
   allocateElsewhere(name: string, bytes: number, vaddr?: Vaddr): Region {
     const { vaddr: linear, ...placed } = this.allocate(name, bytes)
     const region = { ...placed, ...(vaddr === undefined ? {} : { vaddr }) }
@@ -64,12 +64,12 @@ export class Allocator {
     return region
   }
 
-  /** Hands out what lies between here and a virtual address; never written, so it stays a hole. */
+  /** Allocates the pages up to a virtual address. They are never written, so they stay a hole. */
   padTo(vaddr: Vaddr): void {
     this.allocate('pad', Number(vaddr - this.#vaddr))
   }
 
-  /** @throws DomainBuilderError `memory-too-small` with both figures when more was handed out than the guest has. */
+  /** @throws DomainBuilderError `memory-too-small`, with both figures, if the guest has fewer pages than allocated. */
   requireWithin(pages: number): void {
     if (this.#pfn <= pages) return
     const outside = this.regions.find((region) => region.pfn + region.pages > pages)

@@ -1,20 +1,20 @@
 /**
- * AML, as much as a DSDT of ours needs: names, devices, packages and resources as bytes.
+ * The AML that our DSDT needs: names, devices, packages and resources as bytes.
  *
  * Source: ACPI specification 6.5, 20.2 (encoding), 6.4 (resources) and 19.3.4 (EISA names)
  * (https://uefi.org/specs/ACPI/6.5/20_AML_Specification.html).
- * Gotcha: a package length counts its own bytes, so that it has to be known to be computed.
+ * Gotcha: a package length counts its own bytes, so its size must be known before it is computed.
  */
 
 import { AML, RESOURCE } from '../abi/acpi.js'
 import { encodeLatin1 } from '../bytes.js'
 
-/** Encoded terms, one behind the other. */
+/** Encoded terms, one after another. */
 export type Aml = readonly number[]
 
 const little = (value: number, size: number): Aml => Array.from({ length: size }, (_, i) => (value >>> (8 * i)) & 0xff)
 
-/** A package length of one byte holds 6 bits; of more, 4 bits and then whole bytes: two are 1 MiB. */
+/** A package length of one byte holds 6 bits; a longer one 4 bits and then whole bytes. Two of them reach 1 MiB. */
 function withLength(body: Aml): Aml {
   const short = body.length + 1
   if (short < 0x40) return [short, ...body]
@@ -23,7 +23,7 @@ function withLength(body: Aml): Aml {
   return [(extra << 6) | (length & 0xf), ...little(length >>> 4, extra), ...body]
 }
 
-/** A name of four letters, `\` before it where it counts from the root. */
+/** A name of four letters, after `\` if it counts from the root. */
 const nameString = (text: string): Aml => [...encodeLatin1(text)]
 
 export function integer(value: number): Aml {
@@ -32,7 +32,7 @@ export function integer(value: number): Aml {
   return value <= 0xffff ? [AML.WORD_PREFIX, ...little(value, 2)] : [AML.DWORD_PREFIX, ...little(value, 4)]
 }
 
-/** PNP0501 and its like as a number: three letters of 5 bits and four hex digits, big-endian. */
+/** An EISA id such as PNP0501 as a number: three letters of 5 bits and four hex digits, big-endian. */
 export function eisaId(text: string): Aml {
   const [a = 0, b = 0, c = 0] = encodeLatin1(text)
   const letters = ((a & 0x1f) << 10) | ((b & 0x1f) << 5) | (c & 0x1f)
@@ -61,7 +61,7 @@ export function resources(...descriptors: readonly Aml[]): Aml {
   return [AML.BUFFER, ...withLength([...integer(body.length), ...body])]
 }
 
-/** Ports from exactly there. */
+/** A fixed range of ports. */
 export const ports = (base: number, count: number): Aml => [
   RESOURCE.IO_PORT,
   RESOURCE.DECODE_16,

@@ -1,9 +1,9 @@
 /**
- * readBootParams: the boot_params of a guest, out of its memory, whoever built it.
+ * readBootParams: reads boot_params from the memory of any guest, built here or not.
  *
  * Source: Linux Documentation/arch/x86/zero-page.rst (https://docs.kernel.org/arch/x86/zero-page.html).
- * Gotcha: a kernel finds boot_params through %esi or %rsi alone; the boot information says where that pointed at first. A
- * guest in real mode has only the setup header yet, and code where the rest would be: that reads as zero.
+ * Gotcha: only %esi or %rsi points to boot_params, and may have changed since; the boot information keeps the address.
+ * In real mode a guest has only the setup header, and code in place of the rest, which reads as zero.
  */
 import {
   BootParams,
@@ -21,8 +21,8 @@ import type { Domain } from './domain.js'
 import { inRealMode } from './vcpu.js'
 
 /**
- * Decodes boot_params where the boot information says it is.
- * @throws DomainBuilderError `bad-config` for a guest that has none.
+ * Decodes boot_params at the address in the boot information.
+ * @throws DomainBuilderError `bad-config` for a guest without one.
  */
 export function readBootParams(domain: Domain): BootParamsFields {
   const { boot } = domain
@@ -37,7 +37,7 @@ export function readBootParams(domain: Domain): BootParamsFields {
   return BootParams.decode(vcpu !== undefined && inRealMode(vcpu) ? loaderFields(page) : page)
 }
 
-/** What of a boot sector and setup code a loader writes, in a page that is zero otherwise. */
+/** The fields of a boot sector and setup code that a loader writes, in a page that is otherwise zero. */
 function loaderFields(setup: Uint8Array): Uint8Array {
   const page = new Uint8Array(setup.length)
   for (const [start, bytes] of [
@@ -49,7 +49,7 @@ function loaderFields(setup: Uint8Array): Uint8Array {
   return page
 }
 
-/** The command line that boot_params point to, as far as there is memory; empty where they point nowhere. */
+/** The command line that boot_params points to, up to the end of memory; empty if it points nowhere. */
 export function readCommandLine(domain: Domain): string {
   const { hdr, ext_cmd_line_ptr, screen_info } = readBootParams(domain)
   if (hdr.version < PROTOCOL_CMD_LINE_PTR) {

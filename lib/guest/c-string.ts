@@ -1,17 +1,17 @@
 /**
- * readCString: a text of a guest's, by the address that its boot information holds.
+ * readCString: a guest's text at an address from its boot information.
  *
- * Source: the boot conventions all agree on it: bytes up to a NUL.
- * Gotcha: nothing bounds it but memory, so we do; address 0 means that there is none.
+ * Source: all boot conventions agree: bytes up to a NUL.
+ * Gotcha: only memory bounds the text, so the reader needs its own limit. Address 0 means no text.
  */
 import { decodeUtf8 } from '../bytes.js'
 import { PAGE_SIZE, type Paddr, pfnOf } from '../units.js'
 import type { GuestMemory } from './memory.js'
 
-/** A command line is text for one screen; what claims to be longer is cut off here. */
+/** The most bytes of a command line, which is text for one screen; a longer one is cut. */
 const LENGTH_MAX = 1 << 16
 
-/** The text there, as far as there is memory. */
+/** The text at an address, up to the end of memory. */
 export function readCString(memory: GuestMemory, paddr: Paddr): string {
   if (paddr === 0) return ''
   const bytes: number[] = []

@@ -2,7 +2,7 @@
  * The bytes of a GDT: segment descriptors as the processor reads them.
  *
  * Source: Intel SDM vol. 3, 3.4.5 (https://www.intel.com/sdm).
- * Gotcha: a limit beyond 1 MiB counts pages, and then its low twelve bits are all ones whatever was meant.
+ * Gotcha: a limit beyond 1 MiB counts pages, and then its low twelve bits are always ones.
  */
 import { DESCRIPTOR_BYTES, DESCRIPTOR_G } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
@@ -11,7 +11,7 @@ import type { SegmentState } from './vcpu.js'
 
 const LIMIT_BITS = 20
 
-/** The eight bytes of a descriptor; zero for a segment that has none. */
+/** The eight bytes of a segment's descriptor; zero without one. */
 export function encodeDescriptor({ descriptor }: SegmentState): bigint {
   if (descriptor === undefined) return 0n
   const { base, limit, attributes } = descriptor
@@ -34,7 +34,7 @@ export function encodeDescriptor({ descriptor }: SegmentState): bigint {
   )
 }
 
-/** A GDT in which each of these selectors means its segment; the entries between are empty. */
+/** A GDT with a descriptor for each of these selectors; the entries between are empty. */
 export function encodeGdt(segments: readonly SegmentState[]): Uint8Array {
   const last = segments.reduce((most, { selector }) => Math.max(most, selector >>> 3), 0)
   const gdt = new BigUint64Array(last + 1)

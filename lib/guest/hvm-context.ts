@@ -1,9 +1,10 @@
 /**
- * The HVM context of a guest: its vcpus as the records that Xen takes, and back.
+ * The HVM context of a guest: converts vcpus to the records that Xen takes, and back.
  *
- * Source: xen/include/public/arch-x86/hvm/save.h; what a PVH guest starts with, tools/libs/guest/xg_dom_x86.c (vcpu_hvm).
- * Gotcha: only vcpus that run have a CPU record, since Xen starts whichever it is given one for; the registers of the
- * local APICs are left as Xen resets them, which is what a record of ours would say.
+ * Source: xen/include/public/arch-x86/hvm/save.h; for the first state of a PVH guest, tools/libs/guest/xg_dom_x86.c
+ * (vcpu_hvm).
+ * Gotcha: Xen starts every vcpu that has a CPU record, so only running vcpus may have one. There is no record of the
+ * local APICs' registers: it would equal Xen's reset state.
  */
 
 import {
@@ -42,8 +43,8 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
 }
 
 /**
- * A PVH guest's vcpus as XEN_DOMCTL_sethvmcontext takes them, and an HVM_CONTEXT record of a save file has them: records
- * from HEADER to END.
+ * Encodes a PVH guest's vcpus for XEN_DOMCTL_sethvmcontext or an HVM_CONTEXT record of a save file: records from HEADER
+ * to END.
  * @throws DomainBuilderError `bad-range` for a register that its field cannot hold.
  */
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
@@ -60,7 +61,7 @@ export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   ])
 }
 
-/** A local APIC as it is when its vcpu starts. */
+/** A local APIC at the start of its vcpu. */
 const lapicOf = (id: number): Infer<typeof HvmHwLapic> => ({
   apic_base_msr: id === 0 ? APIC_BASE_ENABLED | APIC_BASE_BSP : APIC_BASE_ENABLED,
   disabled: LAPIC_SW_DISABLED,
@@ -90,16 +91,16 @@ function cpuOf(vcpu: Vcpu): Cpu {
   }
 }
 
-/** A selector's field has 32 bits, of which Xen takes these. */
+/** The bits that Xen takes from a selector's 32-bit field. */
 const SELECTOR_MASK = 0xffff
-/** More vcpus than Xen gives any guest. */
+/** More vcpus than Xen gives to any guest. */
 const MAX_VCPUS = 4096
 
-/** A record of an HVM context: what it is of, and whose. */
+/** A record of an HVM context: its type, its instance and its bytes. */
 export interface HvmRecord {
   /** One of HVM_SAVE_CODE, or one that a later Xen added. */
   readonly typecode: number
-  /** The vcpu's number, or which of several devices. */
+  /** The number of the vcpu, or of one of several devices. */
   readonly instance: number
   readonly body: Uint8Array
 }
@@ -108,7 +109,7 @@ const wrong = (what: string, expected: string, found: string): never => {
   throw new DomainBuilderError('bad-snapshot', `HVM context: ${what}`, { expected, found })
 }
 
-// Where the context lies in a file is not known here, so that no offset is said.
+// The context's place in the file is unknown here, so errors have no offset.
 function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
   const left = from.length - at
   if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
@@ -116,7 +117,7 @@ function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
 }
 
 /**
- * The records of an HVM context between its header and its end, in their order.
+ * Yields the records of an HVM context between its header and its end, in order.
  * @throws DomainBuilderError `bad-snapshot` for records that do not follow one another to the end.
  */
 export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
@@ -138,7 +139,7 @@ export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
 }
 
 /**
- * The vcpus that an HVM context has CPU records of, by number; everything else in it is passed over.
+ * Returns the vcpus with CPU records in an HVM context, by number; other records are ignored.
  * @throws DomainBuilderError `bad-snapshot` for records that do not follow one another to the end.
  */
 export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {

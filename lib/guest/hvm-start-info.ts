@@ -1,8 +1,8 @@
 /**
- * readHvmStartInfo: the hvm_start_info of a guest and all it points to, out of its memory, whoever built it.
+ * readHvmStartInfo: reads hvm_start_info and all it points to from the memory of any guest, built here or not.
  *
  * Source: xen/include/public/arch-x86/hvm/start_info.h.
- * Gotcha: a kernel finds it through %ebx alone; the boot information says where that pointed at first.
+ * Gotcha: only %ebx points to it, and may have changed since; the boot information keeps the address.
  */
 import {
   HVM_START_INFO_V0_SIZE,
@@ -19,22 +19,21 @@ import { readCString } from './c-string.js'
 import type { Domain } from './domain.js'
 import type { GuestMemory } from './memory.js'
 
-/** A module as the guest finds it; an absent command line is empty. */
+/** A module as the guest finds it; without a command line the text is empty. */
 export interface FoundModule extends Infer<typeof HvmModlistEntry> {
-  /** Text that cmdline_paddr points to. */
+  /** The text at cmdline_paddr. */
   readonly cmdline: string
 }
 
 /**
- * hvm_start_info and all that it points to; addresses are bytes, as xen/include/public/arch-x86/hvm/start_info.h has
- * them.
+ * hvm_start_info and all that it points to; addresses are bytes, as in xen/include/public/arch-x86/hvm/start_info.h.
  */
 export interface FoundHvmStartInfo {
   /** Guest-physical address of hvm_start_info. */
   readonly paddr: Paddr
   /** Version 0 has no memory map: those fields are 0. */
   readonly fields: HvmStartInfoFields
-  /** Empty where there is none. */
+  /** Empty without a command line. */
   readonly cmdline: string
   /** In the order of the list; addresses and sizes in bytes. */
   readonly modules: readonly FoundModule[]
@@ -42,15 +41,15 @@ export interface FoundHvmStartInfo {
   readonly memmap: readonly Infer<typeof HvmMemmapTableEntry>[]
 }
 
-/** Far above what any guest is given, far below what hurts. */
+/** Far more entries than any guest has, and few enough to read quickly. */
 const MAX_ENTRIES = 4096
 
-/** Characters of all command lines: modules may share one text, so their sum is what is bounded. */
+/** The most characters of all command lines together: modules may share one text, so the sum is limited. */
 const TEXT_MAX = 1 << 18
 
 /**
- * Decodes hvm_start_info where the boot information says it is, and follows its addresses.
- * @throws DomainBuilderError `bad-config` for a guest that has none, `bad-snapshot` for one that contradicts itself,
+ * Decodes hvm_start_info at the address in the boot information, and follows its addresses.
+ * @throws DomainBuilderError `bad-config` for a guest without one, `bad-snapshot` for one that contradicts itself,
  * `not-mapped` for addresses outside the guest's memory.
  */
 export function readHvmStartInfo(domain: Domain): FoundHvmStartInfo {

@@ -1,14 +1,15 @@
 /**
- * The hypercall page: code that a PV kernel calls into instead of knowing how its hypervisor is entered.
+ * The hypercall page: code that a PV kernel calls, so that it need not know how to enter its hypervisor.
  *
- * Source: xen/include/public/arch-x86/xen-x86_64.h and xen-x86_32.h (one 32-byte slot for each hypercall, %eax its number);
- * the 64-bit bytes were compared with those that Xen 4.17 put into a guest of its own.
- * Gotcha: the slot of iret is jumped to, not called: it saves what the processor's own iret would and never returns.
+ * Source: xen/include/public/arch-x86/xen-x86_64.h and xen-x86_32.h (one 32-byte slot for each hypercall, %eax its
+ * number); the 64-bit bytes equal those that Xen 4.17 wrote into one of its guests.
+ * Gotcha: a kernel must jump to the slot of iret, not call it. The slot saves registers, takes the place of the
+ * processor's own iret and never returns.
  */
 import { HYPERCALL, HYPERCALL_SLOT_BYTES, HYPERCALL_VECTOR } from '../abi/hypercall.js'
 import { PAGE_SIZE } from '../units.js'
 
-/** What lies between slots: int3, so that a stray jump is seen. */
+/** The bytes between slots: int3, so that a stray jump is detected. */
 const FILLER = 0xcc
 
 const PUSH_RAX = [0x50]
@@ -30,7 +31,7 @@ function slot(abi: 'x86_64' | 'x86_32p', number: number): number[] {
 }
 
 /**
- * One page of slots, as the hypervisor fills it for a guest of that ABI.
+ * Returns one page of slots, as the hypervisor fills it for a guest of that ABI.
  * @returns 4096 bytes.
  */
 export function hypercallPage(abi: 'x86_64' | 'x86_32p'): Uint8Array {

@@ -1,9 +1,9 @@
 /**
  * Page tables for a guest without a hypervisor: low memory at its own addresses in 2 MiB pages, and further mappings in
- * 4 KiB pages. Planned as runs, made when somebody reads them.
+ * 4 KiB pages. Planned as runs and made when read.
  *
  * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level).
- * Gotcha: an L3 entry of PAE has no RW or US bit: the processor faults on loading cr3 when one is set.
+ * Gotcha: a PAE L3 entry has no RW or US bit: if one is set, the load of cr3 faults.
  */
 import {
   levelShift,
@@ -24,14 +24,14 @@ import type { PageTableFrames } from './domain.js'
 import { setEntry } from './page-tables.js'
 import { throughWords } from './words.js'
 
-/** Bytes of virtual addresses that lead to physical ones in a row. */
+/** A range of virtual addresses that maps to consecutive physical ones, in bytes. */
 export interface LinearMapping {
   readonly vaddr: Vaddr
   readonly paddr: Paddr
   readonly bytes: number
 }
 
-/** Tables of one level whose indexes and frames both count up by one. `index`: virtual page / pages of such a table. */
+/** Tables of one level with consecutive indexes and frames. `index`: virtual page / pages of such a table. */
 interface TableRun {
   readonly level: number
   readonly index: number
@@ -39,7 +39,7 @@ interface TableRun {
   readonly pfn: Pfn
 }
 
-/** Pages that map in a row: `vpn` is the virtual page number, masked to the bits that are translated. */
+/** Pages that map to consecutive frames. `vpn` is the virtual page number, masked to the translated bits. */
 interface PageRun {
   readonly vpn: number
   readonly pages: number
@@ -47,13 +47,13 @@ interface PageRun {
 }
 
 const LARGE_PAGE_LEVEL = 2
-/** Bytes of the pages that low memory is mapped in. */
+/** The page size of low memory's mapping, in bytes. */
 export const LARGE_PAGE_SIZE = 2 ** levelShift(LARGE_PAGE_LEVEL)
 const pagesOfTable = (level: number): number => 2 ** (PT_LEVEL_BITS * level)
 
 export class LinearTables {
   readonly levels: 3 | 4
-  /** Tables there are. */
+  /** The number of tables. */
   readonly count: number
   readonly #runs: readonly TableRun[]
   readonly #identityPages: number
@@ -63,7 +63,7 @@ export class LinearTables {
   /**
    * @param identityEnd addresses from 0 to here, rounded up to 2 MiB, are their own translation.
    * @param user whether code outside ring 0 may use the mappings.
-   * @throws DomainBuilderError `overlap` when two mappings translate the same address differently.
+   * @throws DomainBuilderError `overlap` if two mappings translate the same address differently.
    */
   constructor(
     levels: 3 | 4,
@@ -76,7 +76,7 @@ export class LinearTables {
     this.#identityPages = Math.ceil(identityEnd / LARGE_PAGE_SIZE) * (LARGE_PAGE_SIZE / PAGE_SIZE)
     this.#user = user ? PTE_USER : 0
     const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
-    // What already is its own translation needs no pages of its own.
+    // A mapping that the identity mapping already contains needs no further pages.
     this.#pages = mappings
       .map((mapping) => pageRun(mapping, bits))
       .filter(({ vpn, pages, pfn }) => vpn !== pfn || vpn + pages > this.#identityPages)
@@ -143,7 +143,7 @@ export class LinearTables {
     }
   }
 
-  /** Pages of two mappings that meet must be the same ones: segments share the page in which one ends and one begins. */
+  /** Refuses overlapping mappings unless their pages are the same: segments may share a page at their ends. */
   #checkOverlaps(): void {
     const identity: PageRun = { vpn: 0, pages: this.#identityPages, pfn: 0 }
     this.#pages.forEach((run, i) => {
@@ -174,7 +174,7 @@ function pageRun({ vaddr, paddr, bytes }: LinearMapping, bits: number): PageRun 
   return { vpn, pages: pagesFor(offset + bytes), pfn: pfnOf(paddr) }
 }
 
-/** Indexes of the tables of a level that those pages need: sorted ranges that do not touch. */
+/** The indexes of a level's tables that those pages need, as sorted ranges that do not touch. */
 function tableIndexes(pages: readonly { vpn: number; pages: number }[], level: number): Range<number>[] {
   const span = pagesOfTable(level)
   const ranges = pages

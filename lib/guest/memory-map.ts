@@ -1,10 +1,10 @@
 /**
- * MemoryMap: which physical addresses are RAM and which of it is reserved. The one source of e820, of the PVH memory map
- * and of the frames that a guest has.
+ * MemoryMap: the physical addresses that are RAM, and those reserved. The one source of e820, of the PVH memory map and
+ * of the guest's frames.
  *
  * Source: ACPI specification 6.5, chapter 15; the holes are those of every PC since the first.
- * Gotcha: the guest's memory is counted as its owner counts it: what would lie in the hole below 1 MiB is not there and
- * not made up for; what would lie in the hole below 4 GiB comes back above it.
+ * Gotcha: a guest has less RAM than its owner configured: memory in the hole below 1 MiB is lost. Memory in the hole
+ * below 4 GiB is not: it moves above 4 GiB.
  */
 import { E820_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
@@ -15,22 +15,22 @@ export interface MapEntry extends Range<Paddr> {
   readonly type: number
 }
 
-/** What a guest is told to leave alone. */
+/** A range that a guest must not use. */
 export interface ReservedRange extends Range<Paddr> {
   /** One of E820_TYPE, default RESERVED. */
   readonly type?: number
 }
 
-/** No RAM there: the adapter and ROM area of a PC. All 640 KiB below it are RAM, since there is no BIOS to keep any. */
+/** A hole in the RAM: the adapter and ROM area of a PC. Without a BIOS, all 640 KiB below it are RAM. */
 export const LOW_HOLE: Range<Paddr> = { start: 0xa0000, end: 0x100000 }
-/** No RAM there: devices, the APIC, the boot ROM. */
+/** A hole in the RAM: devices, the APIC, the boot ROM. */
 export const DEVICE_HOLE: Range<Paddr> = { start: 0xc0000000, end: 0x100000000 }
 
-/** What a crash kernel uses of a PC's low memory, to start processors in; the firmware may have the page behind it. */
+/** The low memory in which a PC's crash kernel starts processors; the firmware may own the page after it. */
 export const CRASH_LOW_MEMORY: Range<Paddr> = { start: 0, end: 0x9f000 }
 
 export class MemoryMap {
-  /** Ranges of RAM, reserved or not, sorted, whole pages. */
+  /** Ranges of RAM in whole pages, reserved or not, sorted. */
   readonly ram: readonly Range<Paddr>[]
   /** Sorted and disjoint. */
   readonly reserved: readonly ReservedRange[]
@@ -45,12 +45,12 @@ export class MemoryMap {
     return this.ram.at(-1)?.end ?? 0
   }
 
-  /** The frames that the guest has. */
+  /** The guest's frames. */
   get frames(): readonly Range<Pfn>[] {
     return this.ram.map(({ start, end }) => ({ start: pfnOf(start), end: pfnOf(end) }))
   }
 
-  /** The same map, with one more range reserved, which is disjoint from those that are. */
+  /** The same map with one more reserved range, disjoint from the others. */
   reserving(range: ReservedRange): MemoryMap {
     return new MemoryMap(
       this.ram,
@@ -58,12 +58,12 @@ export class MemoryMap {
     )
   }
 
-  /** RAM that nobody reserved, sorted. */
+  /** RAM that is not reserved, sorted. */
   get free(): readonly Range<Paddr>[] {
     return this.ram.flatMap((range) => without(range, this.reserved))
   }
 
-  /** The map as a guest is told it: usable and reserved ranges in order of address. */
+  /** The map for a guest: usable and reserved ranges in order of address. */
   get entries(): readonly MapEntry[] {
     return [
       ...this.free.map((range) => ({ ...range, type: E820_TYPE.RAM })),
@@ -72,7 +72,7 @@ export class MemoryMap {
   }
 }
 
-/** What is left of a range without the others, which are sorted and disjoint. */
+/** The rest of a range without the others, which are sorted and disjoint. */
 export function without(range: Range<Paddr>, others: readonly Range<Paddr>[]): Range<Paddr>[] {
   const left: Range<Paddr>[] = []
   let { start } = range
@@ -85,22 +85,22 @@ export function without(range: Range<Paddr>, others: readonly Range<Paddr>[]): R
   return left
 }
 
-/** Where a machine has no RAM. */
+/** The address ranges without RAM. */
 export interface Holes {
-  /** What would lie here is not there at all. */
+  /** Memory that would lie here is absent. */
   readonly low?: Range<Paddr>
-  /** Ends at 4 GiB; what would lie here comes behind it. */
+  /** Ends at 4 GiB; memory that would lie here moves after it. */
   readonly device: Range<Paddr>
 }
 
 export const PC_HOLES: Holes = { low: LOW_HOLE, device: DEVICE_HOLE }
 
 /**
- * The map of a machine with so many bytes of memory, of which the guest is to leave some alone.
+ * Returns the map of a machine with `memory` bytes and reserved ranges.
  * @param reserve ranges that are not empty.
- * @param memmap all of the RAM that the guest is to have, where that is not all there is: whole pages.
- * @throws DomainBuilderError `bad-config` for memory that has no address or an empty memmap, `overlap` for two ranges
- * that share an address, `does-not-fit` for a memmap that the machine has no memory for.
+ * @param memmap the guest's RAM in whole pages, if it does not get all of it.
+ * @throws DomainBuilderError `bad-config` for memory beyond the last address or an empty memmap, `overlap` for two
+ * ranges that share an address, `does-not-fit` for a memmap outside the machine's memory.
  */
 export function memoryMap(
   memory: number,
@@ -128,7 +128,7 @@ export const pcMemoryMap = (
   memmap?: readonly Range<Paddr>[],
 ): MemoryMap => memoryMap(memory, PC_HOLES, reserve, memmap)
 
-/** Bytes of memory of a PC whose RAM reaches to there. */
+/** Bytes of memory of a PC whose RAM reaches to `end`. */
 export const pcMemoryUpTo = (end: Paddr): number =>
   end > DEVICE_HOLE.end ? end - (DEVICE_HOLE.end - DEVICE_HOLE.start) : Math.min(end, DEVICE_HOLE.start)
 

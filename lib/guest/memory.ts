@@ -1,10 +1,10 @@
 /**
- * GuestMemory: guest-physical memory that costs what was put into it, whatever the guest's size.
+ * GuestMemory: guest-physical memory that costs only its content, not the guest's size.
  *
  * Source: our own design. An ordered list of extents, each a view of bytes that exist elsewhere, a function that makes
- * its bytes when somebody reads them, or bytes written here; everything between extents is a hole and reads as zero.
- * Gotcha: the last one placed wins, byte by byte, as a loader's memcpy and memset would have it; a zeroed range is
- * therefore placed too (it cuts a hole into what lies below).
+ * its bytes when they are read, or bytes written here; everything between extents is a hole and reads as zero.
+ * Gotcha: the last extent placed wins, byte by byte, like a loader's memcpy and memset. A zeroed range counts too: it
+ * cuts a hole into earlier extents.
  */
 import { DomainBuilderError } from '../errors.js'
 import {
@@ -22,19 +22,19 @@ import {
 import { Work, type WorkOptions } from '../work.js'
 
 /**
- * Makes bytes on demand: fills all of `out` with what lies `offset` bytes into what was placed. Both are whole pages.
- * Must give the same bytes for the same offset each time it is asked.
+ * Makes bytes on demand: fills all of `out` from `offset` bytes into the placed range. Both are whole pages.
+ * Must give the same bytes for the same offset each time.
  */
 export type Fill = (offset: number, out: Uint8Array) => void
 
-/** Bytes that exist, or a function that makes them: it fills all of `out`, whose length is that of the content. */
+/** Bytes that exist, or a function that makes them: it fills all of `out`, which has the content's length. */
 export type Content = Uint8Array | ((out: Uint8Array) => void)
 
-/** Content, and where it lies. */
+/** Content and its place. */
 export interface Placed {
   /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
-  /** Bytes: at most 1 MiB where they are to be made. */
+  /** Bytes: at most 1 MiB if a function makes them. */
   readonly length: number
   readonly content: Content
 }
@@ -42,54 +42,54 @@ export interface Placed {
 interface Extent {
   readonly start: Paddr
   readonly end: Paddr
-  /** The bytes themselves, or how to make them. `at` is where `start` lies in it. */
+  /** The bytes themselves, or a function that makes them. `at` is the offset of `start` in it. */
   readonly source: Uint8Array | Fill
   readonly at: number
-  /** Written through write(): ours to change in place. */
+  /** Written through write(), so it can be changed in place. */
   readonly owned: boolean
 }
 
-/** Pages, one behind the other, that hold data. */
+/** Consecutive pages that hold data. */
 export interface Run {
   /** The first frame. */
   readonly pfn: Pfn
-  /** How many follow one another, of 4096 bytes. */
+  /** The number of pages, each 4096 bytes. */
   readonly pages: number
 }
 
-/** A piece of memory. Its bytes never change: a reader may keep them. */
+/** A piece of memory. Its bytes never change, so a reader may keep them. */
 export interface Chunk {
   /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
   /**
    * A view of placed bytes, of any length, or at most 1 MiB of generated ones.
-   * A view belongs to the guest: a reader must neither write to it nor transfer its buffer.
+   * The guest owns a view: a reader must neither write to it nor transfer its buffer.
    */
   readonly bytes: Uint8Array
 }
 
-/** Most bytes that are generated at a time. */
+/** The most bytes that are generated at a time. */
 const CHUNK_BYTES = 1 << 20
-/** Placed bytes shorter than this are cheaper to copy than to hand out one by one. */
+/** Placed bytes shorter than this are cheaper to copy than to return one by one. */
 const VIEW_LEAST = 1 << 16
-/** Most bytes of a view that contents() hands out: cancellation is heard between two of them. */
+/** The most bytes of a view from contents(): work can be cancelled between two views. */
 const VIEW_MOST = 4 << 20
 
 /**
- * Guest-physical memory, sparse: what nobody placed or wrote is a hole and reads as zero. Addresses and lengths are
- * bytes, frames are pfn.
+ * Sparse guest-physical memory: unwritten memory is a hole and reads as zero. Addresses and lengths are bytes, frames
+ * are pfn.
  */
 export class GuestMemory {
-  /** Frames the guest has, as half-open ranges of pfn, sorted; between them are holes in the address space. */
+  /** The guest's frames as sorted half-open ranges of pfn; between them are holes in the address space. */
   readonly ranges: readonly Range<Pfn>[]
   #extents: Extent[] = []
 
-  /** @param ranges sorted, half-open, disjoint; a number is short for one range from 0 to that many pages. */
+  /** @param ranges sorted, half-open, disjoint; a number means one range of that many pages from 0. */
   constructor(ranges: number | readonly Range<Pfn>[]) {
     this.ranges = typeof ranges === 'number' ? [{ start: 0, end: ranges }] : ranges
   }
 
-  /** How many frames the guest has, of 4096 bytes. */
+  /** The number of the guest's frames, each 4096 bytes. */
   get pageCount(): number {
     return this.ranges.reduce((sum, range) => sum + range.end - range.start, 0)
   }
@@ -105,7 +105,7 @@ export class GuestMemory {
     return range !== undefined && pfn >= range.start
   }
 
-  /** Frames that the guest has in a row from that one on; 0 where it does not have that one. */
+  /** The number of consecutive frames that the guest has from `pfn` on; 0 if it does not have `pfn`. */
   pagesFrom(pfn: Pfn): number {
     let at = pfn
     for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
@@ -116,7 +116,7 @@ export class GuestMemory {
     return at - pfn
   }
 
-  /** Those of so many frames from `pfn` on that the guest has, as half-open ranges in order. */
+  /** Yields those of `pages` frames from `pfn` on that the guest has, as half-open ranges in order. */
   *within(pfn: Pfn, pages: number): Generator<Range<Pfn>> {
     for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
       const { start, end } = this.ranges[i] as Range<Pfn>
@@ -131,7 +131,7 @@ export class GuestMemory {
     return paddr + length <= paddrOf(first + this.pagesFrom(first)) && this.has(first)
   }
 
-  /** The same memory, to be changed without changing this one. Bytes that exist are shared, except those of write(). */
+  /** A copy that can change without changing this memory. Existing bytes are shared, except those of write(). */
   copy(): GuestMemory {
     const copy = new GuestMemory(this.ranges)
     copy.#extents = this.#extents.map((extent) =>
@@ -140,12 +140,12 @@ export class GuestMemory {
     return copy
   }
 
-  /** Lays bytes there without copying them: they must not change afterwards. */
+  /** Places bytes without copying them: they must not change afterwards. */
   place(paddr: Paddr, bytes: Uint8Array): void {
     this.#insert({ start: paddr, end: paddr + bytes.length, source: bytes, at: 0, owned: false })
   }
 
-  /** Lays whole pages there that are made when they are read. */
+  /** Places whole pages that are made when they are read. */
   generate(paddr: Paddr, length: number, fill: Fill): void {
     this.#insert({ start: paddr, end: paddr + length, source: fill, at: 0, owned: false })
   }
@@ -167,7 +167,7 @@ export class GuestMemory {
     this.#insert({ start: paddr, end, source: bytes.slice(), at: 0, owned: true })
   }
 
-  /** A copy of `length` bytes; what was never written is zero. @throws DomainBuilderError `not-mapped` outside the guest. */
+  /** A copy of `length` bytes; unwritten bytes are zero. @throws DomainBuilderError `not-mapped` outside the guest. */
   read(paddr: Paddr, length: number): Uint8Array {
     this.#checkRange(paddr, length)
     const out = new Uint8Array(length)
@@ -175,13 +175,13 @@ export class GuestMemory {
     return out
   }
 
-  /** As read(), into a caller's buffer, all of which is overwritten. */
+  /** Like read(), but overwrites all of a caller's buffer. */
   readInto(paddr: Paddr, out: Uint8Array): void {
     this.#checkRange(paddr, out.length)
     this.#fill(paddr, out)
   }
 
-  /** Runs of pages that something was placed in, in order. Never-touched pages are in none. */
+  /** Yields runs of pages with content, in order. Untouched pages are in none. */
   *pages(): Iterable<Run> {
     let pfn = -1
     let end = -1
@@ -197,14 +197,14 @@ export class GuestMemory {
     if (pfn >= 0) yield { pfn, pages: end - pfn }
   }
 
-  /** Bytes that something was placed at: what chunks() yields in all. */
+  /** The number of bytes with content, which chunks() yields in all. */
   get placedBytes(): number {
     return this.#extents.reduce((sum, { start, end }) => sum + end - start, 0)
   }
 
   /**
-   * Every byte that something was placed at, in order of address. Placed bytes come as views, generated ones in buffers
-   * of their own, so each chunk stays valid for as long as its reader keeps it.
+   * Yields every byte with content, in order of address. Placed bytes come as views, generated ones in separate
+   * buffers, so each chunk stays valid as long as its reader keeps it.
    * @throws the signal's reason.
    */
   *chunks(options: WorkOptions = {}): Generator<Chunk> {
@@ -215,7 +215,7 @@ export class GuestMemory {
     }
   }
 
-  /** As chunks(), for a reader that has memory to make bytes in. */
+  /** Like chunks(), for a reader that has memory to make bytes in. */
   *placed(): Generator<Placed> {
     for (const extent of this.#extents) {
       const { start, end, at } = extent
@@ -231,15 +231,15 @@ export class GuestMemory {
   }
 
   /**
-   * All bytes of a range, holes as zeros, in pieces that stay valid for as long as their reader keeps them: views of
-   * what was placed where that is long, copies of at most 1 MiB otherwise.
+   * Yields all bytes of a range, holes as zeros, in pieces that stay valid as long as their reader keeps them: views of
+   * long placed bytes, otherwise copies of at most 1 MiB.
    * @throws DomainBuilderError `not-mapped` outside the guest.
    */
   *contents(paddr: Paddr, length: number): Generator<Uint8Array> {
     for (const part of this.parts(paddr, length)) yield madeBytes(part.content, part.length)
   }
 
-  /** As contents(), for a reader that has memory to make bytes in. */
+  /** Like contents(), for a reader that has memory to make bytes in. */
   *parts(paddr: Paddr, length: number): Generator<Placed> {
     this.#checkRange(paddr, length)
     const end = paddr + length
@@ -252,7 +252,7 @@ export class GuestMemory {
     }
   }
 
-  /** The placed bytes from an address on, where there are enough of them to hand out as they are. */
+  /** The placed bytes from an address on, if there are enough of them for a view. */
   #viewAt(paddr: Paddr, end: Paddr): Uint8Array | undefined {
     const extent = this.#extents[this.#firstEndingAfter(paddr)]
     if (extent === undefined || extent.start > paddr || !isView(extent)) return undefined
@@ -274,7 +274,7 @@ export class GuestMemory {
     return end
   }
 
-  /** Fills all of `out`, whatever it holds. */
+  /** Overwrites all of `out`. */
   #fill(paddr: Paddr, out: Uint8Array): void {
     const end = paddr + out.length
     let done = paddr
@@ -297,7 +297,7 @@ export class GuestMemory {
     this.#extents.splice(at, 0, extent)
   }
 
-  /** Removes [start, end) from every extent; returns the index at which an extent of that range belongs. */
+  /** Removes [start, end) from every extent. Returns the index for an extent of that range. */
   #cut(start: Paddr, end: Paddr): number {
     const first = this.#firstEndingAfter(start)
     let last = first
@@ -316,7 +316,7 @@ export class GuestMemory {
     return first + before
   }
 
-  /** Index of the first extent that ends behind an address (binary search: extents are sorted and disjoint). */
+  /** Index of the first extent that ends after an address (binary search: extents are sorted and disjoint). */
   #firstEndingAfter(paddr: Paddr): number {
     let low = 0
     let high = this.#extents.length
@@ -328,7 +328,7 @@ export class GuestMemory {
     return low
   }
 
-  /** Index of the first range that ends behind a frame. */
+  /** Index of the first range that ends after a frame. */
   #rangeEndingAfter(pfn: Pfn): number {
     let low = 0
     let high = this.ranges.length
@@ -349,7 +349,7 @@ export class GuestMemory {
   }
 }
 
-/** Whether an extent's bytes exist and never change: what write() owns, it changes in place. */
+/** Whether an extent's bytes exist and never change; write() changes its own in place. */
 const isView = (extent: Extent): extent is Extent & { readonly source: Uint8Array } =>
   typeof extent.source !== 'function' && !extent.owned
 
@@ -360,13 +360,13 @@ const madeBytes = (content: Content, length: number): Uint8Array => {
   return bytes
 }
 
-/** Fills all of `target` with what lies at `at` in an extent's source. */
+/** Fills all of `target` from `at` in an extent's source. */
 function copyPart({ source }: Extent, at: number, target: Uint8Array): void {
   if (typeof source === 'function') fillPart(source, at, target)
   else target.set(source.subarray(at, at + target.length))
 }
 
-/** Asks a Fill for any range of bytes: whole pages around it, when it is not whole pages itself. */
+/** Asks a Fill for any range of bytes. A range that is not whole pages is taken from the whole pages around it. */
 function fillPart(fill: Fill, at: number, target: Uint8Array): void {
   if (at % PAGE_SIZE === 0 && target.length % PAGE_SIZE === 0) {
     fill(at, target)

@@ -1,5 +1,5 @@
 /**
- * The p2m: which machine frame backs each guest frame. A function until somebody reads its bytes.
+ * The p2m: the machine frame of each guest frame. A function; its bytes are made when they are read.
  *
  * Source: xen/include/public/xen.h (mfn_list); the entry formats from Xen's docs/misc/x86-xenpv-bootloader.pandoc.
  * Gotcha: a hole is all ones in the list, 8 bytes for a 64-bit guest and 4 for a 32-bit one.
@@ -10,29 +10,29 @@ import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn, shown } from '../units.
 import { fillCounting } from './counting.js'
 import { throughWords } from './words.js'
 
-/** A pair of functions, pfn to mfn and back; nothing is materialised. */
+/** A pair of functions, pfn to mfn and back; no list is stored. */
 export interface P2m {
   /** For people and for sidecar files: identity, offset:N, table. */
   readonly name: string
-  /** mfn - pfn, where that is the same for all frames: there are no holes then. */
+  /** mfn - pfn, if it is the same for all frames, without holes. */
   readonly distance?: number
   /** The machine frame of a guest frame; undefined for a hole. */
   mfn(pfn: Pfn): Mfn | undefined
-  /** The guest frame of a machine frame; undefined where no guest frame has it. */
+  /** The guest frame of a machine frame; undefined if no guest frame has it. */
   pfn(mfn: Mfn): Pfn | undefined
 }
 
-/** Frames that follow one another on both sides. */
+/** Frames that are consecutive on both sides. */
 export interface P2mRange {
   /** The first frame, as the guest counts them. */
   readonly pfn: Pfn
-  /** The machine frame behind it. */
+  /** The machine frame of the first frame. */
   readonly mfn: Mfn
-  /** How many follow one another on both sides. */
+  /** The number of frames. */
   readonly pages: number
 }
 
-/** How a caller gives a p2m: identity, a constant distance, one u64 a page (all ones a hole), ranges, or a function. */
+/** A caller's p2m: identity, a constant distance, one u64 a page (all ones for a hole), ranges, or a function. */
 export type P2mSpec =
   | 'identity'
   | (OneOf<{ offset: number; table: BigUint64Array; ranges: readonly P2mRange[] }> & {
@@ -40,7 +40,7 @@ export type P2mSpec =
       readonly name?: never
     })
   | {
-      /** The frame of a page, or undefined for one that has none. */
+      /** Returns the frame of a page, or undefined for a hole. */
       readonly function: (pfn: Pfn) => Mfn | undefined
       /** Default "function". */
       readonly name?: string
@@ -64,11 +64,11 @@ function checkMfn(mfn: number, pfn: number): Mfn {
   return mfn
 }
 
-/** Bits of an mfn that one pass of the sort below looks at. */
+/** The bits of an mfn that one pass of the sort below uses. */
 const DIGIT_BITS = 16
 const DIGITS = 2 ** DIGIT_BITS
 
-/** One pass of a radix sort: `order` into `sorted`, by that digit of each key and stable. */
+/** One stable pass of a radix sort: `order` into `sorted`, by one digit of each key. */
 function sortByDigit(order: Uint32Array, digits: Uint16Array, sorted: Uint32Array): void {
   const next = new Uint32Array(DIGITS + 1)
   for (let i = 0; i < order.length; i++) {
@@ -86,8 +86,8 @@ function sortByDigit(order: Uint32Array, digits: Uint16Array, sorted: Uint32Arra
 }
 
 /**
- * The pfns that have a frame, in the order of their frames. A radix sort: a p2m out of a file may be of any shape, and
- * neither a comparison sort's calls nor a hash's worst case should be what a hostile one costs.
+ * Returns the pfns that have a frame, in the order of their frames. A radix sort: a hostile p2m from a file must not
+ * cost the calls of a comparison sort or the worst case of a hash.
  */
 function byFrame(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): Uint32Array {
   let order = new Uint32Array(pages)
@@ -110,7 +110,7 @@ function byFrame(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): Uint32Array
   return order
 }
 
-/** The reverse of an arbitrary p2m: sorted once, when it is first asked for, then searched by halves. */
+/** The reverse of an arbitrary p2m: sorted once, at its first use, then a binary search. */
 function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn) => Pfn | undefined {
   let order: Uint32Array | undefined
   return (frame) => {
@@ -128,8 +128,8 @@ function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn
 }
 
 /**
- * Makes a P2m of what the caller gave.
- * @param pages guest pages it must answer for.
+ * Makes a P2m from the caller's specification.
+ * @param pages the guest pages it must cover.
  * @throws DomainBuilderError `bad-config` for a table of the wrong length or a frame beyond 52-bit addresses.
  */
 export function makeP2m(spec: P2mSpec, pages: number): P2m {
@@ -167,13 +167,13 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
   return { name: spec.name ?? 'function', mfn, pfn: reverseOf(pages, mfn) }
 }
 
-/** The frame after the highest that a guest of so many pages has; the last there can be, where nobody knows. */
+/** The frame after the highest one of a guest with `pages` pages; if unknown, the last possible frame. */
 export function mfnAfter(spec: P2mSpec, pages: number): Mfn {
   if (spec === 'identity') return pages
   if (spec.offset !== undefined) return spec.offset + pages
   if (spec.ranges !== undefined) return spec.ranges.reduce((end, range) => Math.max(end, range.mfn + range.pages), 0)
   if (spec.table === undefined) return FRAMES_MAX - 1
-  // As pairs of words: a bigint for each entry would take longer than all else of a build.
+  // As pairs of words: a bigint for each entry would take longer than the rest of a build.
   const { buffer, byteOffset, length } = spec.table
   const words = new Uint32Array(buffer, byteOffset, 2 * length)
   let highest = -1
@@ -185,7 +185,7 @@ export function mfnAfter(spec: P2mSpec, pages: number): Mfn {
   return highest + 1
 }
 
-/** A p2m of ranges: a search in a sorted list, both ways; frames in no range are holes. */
+/** A p2m of ranges: a search in a sorted list, in both directions. Frames in no range are holes. */
 function rangesP2m(ranges: readonly P2mRange[]): P2m {
   const lookup = (from: 'pfn' | 'mfn', to: 'pfn' | 'mfn') => {
     const sorted = [...ranges].sort((a, b) => a[from] - b[from])
@@ -210,7 +210,7 @@ function rangesP2m(ranges: readonly P2mRange[]): P2m {
   return { name: 'ranges', mfn: lookup('pfn', 'mfn'), pfn: lookup('mfn', 'pfn') }
 }
 
-/** The same p2m but for a few frames. */
+/** The same p2m, except for a few frames. */
 export function withMoved(p2m: P2m, moved: ReadonlyMap<Pfn, Mfn>): P2m {
   if (moved.size === 0) return p2m
   const back = new Map([...moved].map(([pfn, mfn]) => [mfn, pfn]))
@@ -226,7 +226,7 @@ export function withMoved(p2m: P2m, moved: ReadonlyMap<Pfn, Mfn>): P2m {
   }
 }
 
-/** The frame a structure of ours lies in. @throws DomainBuilderError `bad-config` when the p2m has a hole there. */
+/** The machine frame of one of our structures. @throws DomainBuilderError `bad-config` if the p2m has a hole there. */
 export function mfnOf(p2m: P2m, pfn: Pfn, what: string): Mfn {
   const mfn = p2m.mfn(pfn)
   if (mfn === undefined) {
@@ -244,7 +244,7 @@ export function p2mListBytes(pages: number, entryBytes: 4 | 8): number {
 }
 
 /**
- * Fills a part of the list as the guest reads it; what lies behind the last entry is zero.
+ * Fills a part of the list as the guest reads it, with zeros after the last entry.
  * @param offset bytes into the list; it and `out` are whole pages.
  */
 export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: number, out: Uint8Array): void {

@@ -1,9 +1,9 @@
 /**
- * Initial page tables: planned from mappings, written page by page when somebody reads them.
+ * Initial page tables: planned from mappings, written page by page when they are read.
  *
- * Source: Intel SDM vol. 3, chapter 4; xen/include/public/xen.h ("Start-of-day memory layout"); the order in which tables
- * get their frames was confirmed against libxenguest.
- * Gotcha: entries hold machine frames (p2m[pfn]), and a leaf that maps a page table is read-only: Xen refuses others.
+ * Source: Intel SDM vol. 3, chapter 4; xen/include/public/xen.h ("Start-of-day memory layout"); the order of the
+ * tables' frames was confirmed against libxenguest.
+ * Gotcha: entries hold machine frames (p2m[pfn]). Xen refuses a writable leaf that maps a page table.
  */
 import { PT_ENTRIES, PT_LEVEL_BITS, PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_RW, PTE_USER } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
@@ -13,29 +13,29 @@ import type { PageTableFrames } from './domain.js'
 import { mfnOf, type P2m } from './p2m.js'
 import { throughWords } from './words.js'
 
-/** What Xen's builder puts into entries that name a table, PAE's L3 included. */
+/** The flags of Xen's builder for entries that name a table, PAE's L3 included. */
 const TABLE_FLAGS = PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY
 const LEAF_FLAGS = PTE_PRESENT | PTE_RW | PTE_ACCESSED
 const LEAF_FLAGS_READ_ONLY = PTE_PRESENT | PTE_ACCESSED
 
-/** The two kinds of tree a PV guest can have: how many levels, and how many bits of an address they translate. */
+/** The two kinds of tree of PV guests: the number of levels, and of the address bits they translate. */
 export const PAGING = {
   x86_64: { levels: 4, vaddrBits: 48 },
   x86_32p: { levels: 3, vaddrBits: 32 },
 } as const
 export type Paging = (typeof PAGING)[keyof typeof PAGING]
 
-/** Where Xen itself lives in a PAE guest's address space; the L2 of that slot must exist (xen-x86_32.h). */
+/** Xen's own part of a PAE guest's address space; the L2 of that slot must exist (xen-x86_32.h). */
 const PAE_L3_SLOT_3 = 0xc0000000
 
-/** Pages of virtual addresses that translate linearly to frames. `vpn`: virtual page number, masked to the address bits. */
+/** Virtual pages that translate to consecutive frames. `vpn`: virtual page number, masked to the address bits. */
 export interface Mapping {
   readonly vpn: number
   readonly pages: number
   readonly pfn: Pfn
 }
 
-/** Tables of one level whose indexes and frames both count up by one. `index`: vpn / pages that such a table maps. */
+/** Tables of one level with consecutive indexes and frames. `index`: vpn / pages that such a table maps. */
 export interface TableRun {
   readonly level: number
   readonly index: number
@@ -60,7 +60,7 @@ export class PageTables {
     this.paging = paging
   }
 
-  /** Tables so far. */
+  /** The number of tables so far. */
   get count(): number {
     return this.runs.reduce((sum, run) => sum + run.count, 0)
   }
@@ -73,8 +73,8 @@ export class PageTables {
   }
 
   /**
-   * How many tables mapping [vpn, vpn + pages) adds to those that exist: its runs with frames counted from 0,
-   * in the order they are handed out, top level first.
+   * Returns the tables that a mapping of [vpn, vpn + pages) adds to the existing ones: runs with frames counted from 0,
+   * in allocation order, top level first.
    */
   plan(vpn: number, pages: number): TableRun[] {
     const { levels, vaddrBits } = this.paging
@@ -98,7 +98,7 @@ export class PageTables {
     return runs
   }
 
-  /** The indexes in [first, last] that no table of that level serves yet, as runs. */
+  /** Yields the indexes in [first, last] without a table of that level, as runs. */
   *#missing(level: number, first: number, last: number): Iterable<{ index: number; count: number }> {
     let index = first
     const there = this.runs.filter((run) => run.level === level).sort((a, b) => a.index - b.index)
@@ -112,8 +112,8 @@ export class PageTables {
   }
 
   /**
-   * Adds a mapping and the tables it needs, their frames counted from `tablesPfn` on.
-   * @throws DomainBuilderError `overlap` when those virtual pages are mapped already.
+   * Adds a mapping and the tables it needs, with frames from `tablesPfn` on.
+   * @throws DomainBuilderError `overlap` if those virtual pages are already mapped.
    */
   map(mapping: Mapping, tablesPfn: Pfn): void {
     for (const other of this.mappings) {
@@ -131,13 +131,13 @@ export class PageTables {
     this.mappings.push(mapping)
   }
 
-  /** Where the tables are, for whoever needs to know their types. */
+  /** The tables' frames, for code that needs their types. */
   get frames(): PageTableFrames {
     const runs = this.runs.map(({ level, pfn, count }) => ({ level, pfn, pages: count }))
     return { top: this.top, pages: this.count, runs }
   }
 
-  /** Writes the tables in the frames [pfn, pfn + out.length / 4096) into `out`, which may hold anything before. */
+  /** Overwrites `out` with the tables in the frames [pfn, pfn + out.length / 4096). */
   fill(p2m: P2m, pfn: Pfn, out: Uint8Array): void {
     out.fill(0)
     throughWords(out, (words) => {
@@ -160,7 +160,7 @@ export class PageTables {
     for (const mapping of this.mappings) this.#mapPages(p2m, mapping, index, table)
   }
 
-  /** Entries of the table at `index` that name tables of `child`. */
+  /** Sets the entries of the table at `index` that name tables of `child`. */
   #link(p2m: P2m, child: TableRun, index: number, table: Uint32Array): void {
     const first = Math.max(child.index, index * PT_ENTRIES)
     const last = Math.min(child.index + child.count, (index + 1) * PT_ENTRIES)
@@ -170,7 +170,7 @@ export class PageTables {
     }
   }
 
-  /** Entries of the L1 at `index` that belong to a mapping; page tables among its pages are read-only. */
+  /** Sets a mapping's entries in the L1 at `index`; page tables among its pages are read-only. */
   #mapPages(p2m: P2m, mapping: Mapping, index: number, table: Uint32Array): void {
     const base = index * PT_ENTRIES
     const first = Math.max(mapping.vpn, base)
@@ -189,7 +189,7 @@ export class PageTables {
   }
 }
 
-/** One entry through two u32: the low word holds flags and the frame's low 20 bits, the high word the rest. */
+/** Sets an entry as two u32: the low word holds flags and the frame's low 20 bits, the high word the rest. */
 export function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number): void {
   table[2 * entry] = (mfn << 12) | flags
   table[2 * entry + 1] = mfn / 2 ** 20

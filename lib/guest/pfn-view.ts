@@ -1,9 +1,9 @@
 /**
- * asPfns: the same guest with every machine frame in it replaced by the guest frame that it backs.
+ * asPfns: the same guest with every machine frame replaced by its guest frame.
  *
- * Source: Xen docs/specs/libxc-migration-stream.pandoc; xen/include/public/xen.h. What libxc does to page tables and
- * contexts when it saves, done to the p2m list and start_info too.
- * Gotcha: nothing is copied: a page that holds frames is rewritten each time it is read.
+ * Source: Xen docs/specs/libxc-migration-stream.pandoc; xen/include/public/xen.h. The same conversion that libxc
+ * applies to page tables and contexts when it saves, also applied to the p2m list and start_info.
+ * Gotcha: reading is not free: nothing is copied, so a page that holds frames is rewritten each time it is read.
  */
 import { StartInfo32, StartInfo64 } from '../abi/start-info.js'
 import { VcpuGuestContext32, VcpuGuestContext64 } from '../abi/vcpu-context.js'
@@ -20,7 +20,7 @@ import { throughWords } from './words.js'
 /** Regions that hold the guest's own list of machine frames. */
 export const P2M_REGION = 'p2m'
 
-/** A p2m that is the identity wherever the guest has memory. */
+/** A p2m that is the identity for the guest's frames. */
 export function identityWhere(memory: GuestMemory): P2m {
   const identity = makeP2m('identity', memory.endPfn)
   if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return identity
@@ -29,7 +29,7 @@ export function identityWhere(memory: GuestMemory): P2m {
 }
 
 /**
- * The guest as a save file has it: p2m identity, and page tables, p2m list, start_info and vcpus in its terms.
+ * Returns the guest as in a save file: an identity p2m, with page tables, p2m list, start_info and vcpus to match.
  * @throws DomainBuilderError `bad-snapshot`, when a page is read, for a page table that names no frame of the guest.
  */
 export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
@@ -71,7 +71,7 @@ function pfnOfMfn(domain: Domain, mfn: Mfn, what: string): Pfn {
   return pfn
 }
 
-/** Tables as pairs of u32. */
+/** Rewrites tables as pairs of u32. */
 function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32Array): void {
   const xens = level === 4 ? HYPERVISOR_L4_SLOTS : { start: 0, end: 0 }
   for (let at = 0; at < words.length; at += 2) {
@@ -79,7 +79,7 @@ function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32A
     if (!(low & PTE_PRESENT)) continue
     const index = (at / 2) % 512
     if (index >= xens.start && index < xens.end) {
-      // Mappings that Xen keeps in every top table: they are its own, and it will make them anew.
+      // Xen keeps its own mappings in every top table and will make them again.
       words[at] = 0
       words[at + 1] = 0
       continue
@@ -93,7 +93,7 @@ function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32A
   }
 }
 
-/** store_mfn, console_mfn and shared_info. The last is no frame of the guest; it gets the one after the guest's last. */
+/** Rewrites store_mfn, console_mfn and shared_info; the latter gets the frame after the guest's last. */
 function rewriteStartInfo(domain: Domain, boot: PvBoot, memory: GuestMemory): void {
   const layout = domain.abi === 'x86_64' ? StartInfo64 : StartInfo32
   const page = domain.memory.read(paddrOf(boot.startInfo.pfn), PAGE_SIZE)
@@ -120,7 +120,7 @@ function vcpuAsPfns(domain: Domain, vcpu: Vcpu): Vcpu {
   return { ...vcpu, cr3, pv: { ...pv, context: contextAsPfns(domain, pv.context) } }
 }
 
-/** The frames of the GDT, and a 64-bit guest's second cr3, which is the one that user mode runs on. */
+/** Rewrites the frames of the GDT, and a 64-bit guest's second cr3, which user mode runs on. */
 function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
   const frame = (mfn: number): number => pfnOfMfn(domain, mfn, 'a frame of the GDT')
   if (domain.abi === 'x86_64') {
@@ -128,7 +128,7 @@ function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
     const used = Math.ceil(Number(context.gdt_ents) / 512)
     const gdt_frames = context.gdt_frames.map((mfn, i) => (i < used ? BigInt(frame(Number(mfn))) : mfn))
     const user = context.ctrlreg[1] ?? 0n
-    // Bit 0 says that it is set at all.
+    // Bit 0 says whether it is set.
     const ctrlreg = context.ctrlreg.map((value, i) =>
       i === 1 && user !== 0n ? BigInt(paddrOf(frame(Number(user >> 12n)))) | (user & 1n) : value,
     )

@@ -1,8 +1,8 @@
 /**
- * vcpu_guest_context of a PV vcpu: the bytes Xen takes and a save file carries, and back.
+ * vcpu_guest_context of a PV vcpu: converts to the bytes that Xen takes and a save file holds, and back.
  *
  * Source: xen/include/public/arch-x86/xen.h.
- * Gotcha: cr3 and the GDT's frames are machine frames here; a save file wants pfns in their place.
+ * Gotcha: do not write these bytes to a save file: cr3 and the GDT's frames are machine frames here, and it needs pfns.
  */
 
 import type { Infer } from '../abi/struct.js'
@@ -22,14 +22,14 @@ import {
 type Context64 = Infer<typeof VcpuGuestContext64>
 type Context32 = Infer<typeof VcpuGuestContext32>
 
-/** Everything that is zero at a guest's first instant. */
+/** A context with all fields zero, as most are at a guest's first instant. */
 const zero64 = lazy((): Context64 => VcpuGuestContext64.decode(new Uint8Array(VcpuGuestContext64.size)))
 const zero32 = lazy((): Context32 => VcpuGuestContext32.decode(new Uint8Array(VcpuGuestContext32.size)))
 
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
 
 /**
- * A PV vcpu as XEN_DOMCTL_setvcpucontext takes it: struct vcpu_guest_context, with machine frames in it.
+ * Encodes a PV vcpu for XEN_DOMCTL_setvcpucontext: struct vcpu_guest_context with machine frames.
  * @returns 5168 bytes (x86_64) or 2800 (x86_32p).
  * @throws DomainBuilderError `bad-range` for a register that its field cannot hold.
  */
@@ -71,13 +71,13 @@ function replaced<T>(list: readonly T[], values: Readonly<Record<number, T>>): T
   return list.map((value, i) => values[i] ?? value)
 }
 
-/** Bytes of the context, which differ between the ABIs. */
+/** The size of an ABI's context, in bytes. */
 export const pvContextBytes = (abi: 'x86_64' | 'x86_32p'): number =>
   abi === 'x86_64' ? VcpuGuestContext64.size : VcpuGuestContext32.size
 
 /**
- * A vcpu out of its context. What a Vcpu has no words for is kept beside it, unless there is nothing of the kind.
- * @throws DomainBuilderError `truncated` when there are too few bytes.
+ * Decodes a vcpu from its context. If a Vcpu cannot express all of it, the context's bytes are kept too.
+ * @throws DomainBuilderError `truncated` for too few bytes.
  */
 export function decodePvContext(bytes: Uint8Array, abi: 'x86_64' | 'x86_32p', id: number): Vcpu {
   const fields = abi === 'x86_64' ? VcpuGuestContext64.decode(bytes) : VcpuGuestContext32.decode(bytes)
@@ -110,7 +110,7 @@ export function decodePvContext(bytes: Uint8Array, abi: 'x86_64' | 'x86_32p', id
   return equal(encodePvContext(vcpu, abi), context) ? vcpu : { ...vcpu, pv: { ...pv, context } }
 }
 
-/** The eight registers a 32-bit guest has, by their own names. */
+/** A 32-bit guest's registers, by their 32-bit names. */
 export function registers32(
   r: Registers,
 ): Record<'eax' | 'ebx' | 'ecx' | 'edx' | 'esi' | 'edi' | 'ebp' | 'esp' | 'eip' | 'eflags', number> {

@@ -1,8 +1,8 @@
 /**
- * discoverPv: the boot information of a PV guest that a file brought, out of its own memory and registers.
+ * discoverPv: finds the boot information of a PV guest that was read from a file, in its memory and registers.
  *
- * Source: xen/include/public/xen.h (start_info: what it names); docs/specs/libxc-migration-stream.pandoc.
- * Gotcha: a guest that has not run yet has start_info's address in %rsi; one that was suspended has only its frame.
+ * Source: xen/include/public/xen.h (start_info and the parts it names); docs/specs/libxc-migration-stream.pandoc.
+ * Gotcha: %rsi holds start_info's address only in a guest that has not run yet; a suspended guest has only its frame.
  */
 import { PTE_PRESENT } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
@@ -12,22 +12,22 @@ import { readStartInfo, type StartInfo } from './start-info.js'
 import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'
 import { topTable, translate } from './translate.js'
 
-/** What the caller knows already. */
+/** The facts that the caller already knows. */
 export interface FoundPv {
   readonly domain: Omit<Domain<PvBoot>, 'boot' | 'regions' | 'pageType'>
-  /** Undefined: as the tables say that cr3 leads to. */
+  /** Undefined: by the tables that cr3 leads to. */
   readonly pageType?: Domain['pageType']
   readonly startInfo: Pfn
   readonly sharedInfo: Uint8Array
-  /** Frames that hold page tables; undefined: to be found from cr3. */
+  /** Frames that hold page tables; undefined: found from cr3. */
   readonly tables?: Omit<PageTableFrames, 'top' | 'pages'>
-  /** Frames of the p2m list in its order; undefined: as start_info says. */
+  /** Frames of the p2m list in its order; undefined: found through start_info. */
   readonly p2mFrames?: readonly Pfn[]
 }
 
 /**
- * The domain with what could be found out.
- * @throws DomainBuilderError `bad-snapshot` when start_info is not where it should be, `not-mapped` when cr3 leads nowhere.
+ * Returns the domain with all that it could find.
+ * @throws DomainBuilderError `bad-snapshot` if start_info is not in its frame, `not-mapped` if cr3 leads nowhere.
  */
 export function discoverPv(found: FoundPv): Domain<PvBoot> {
   const pageTables: PageTableFrames = { top: 0, pages: 0, runs: [] }
@@ -63,13 +63,13 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
   return { ...domain, regions: findRegions(domain, fields, found.p2mFrames) }
 }
 
-/** Whether vcpu 0 stands before its first instruction: %rsi still points to start_info. */
+/** Whether vcpu 0 is at its first instruction: %rsi still points to start_info. */
 export function isFirstInstant(domain: Domain<PvBoot>): boolean {
   const rsi = domain.vcpus[0]?.registers.rsi ?? 0n
   return rsi % BigInt(PAGE_SIZE) === 0n && translate(domain, rsi)?.pfn === domain.boot.startInfo.pfn
 }
 
-/** Where a frame is mapped: at %rsi, else at the first address that the page tables have for it, else 0. */
+/** The virtual address of a frame: %rsi, else the first address in the page tables, else 0. */
 function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
   if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
   for (const table of walkPageTables(domain)) {
@@ -93,7 +93,7 @@ function framesOfTables(domain: Domain, known: PageTableFrames['runs'] | undefin
   return { top, pages: runs.reduce((sum, run) => sum + run.pages, 0), runs }
 }
 
-/** Every table that cr3 leads to, as runs of frames of one level. */
+/** All tables that cr3 leads to, as runs of frames of one level. */
 function walkedRuns(domain: Domain): PageTableFrames['runs'] {
   const frames = [...walkPageTables(domain)].map(({ level, pfn }) => ({ level, pfn }))
   frames.sort((a, b) => a.pfn - b.pfn || b.level - a.level)
@@ -107,7 +107,7 @@ function walkedRuns(domain: Domain): PageTableFrames['runs'] {
   return runs
 }
 
-/** What start_info names, as regions; addresses are given where the page tables confirm them. */
+/** The parts that start_info names, as regions; with an address if the page tables confirm it. */
 function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: readonly Pfn[] | undefined): Region[] {
   const { boot } = domain
   const base = boot.startInfo.vaddr - BigInt(boot.startInfo.pfn) * BigInt(PAGE_SIZE)
@@ -117,7 +117,7 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
     const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? { vaddr: guess } : {}
     return { name, pfn, pages, ...vaddr, ...(extra.bytes === undefined ? {} : { bytes: extra.bytes }) }
   }
-  // The list goes on from one of its regions to the next, wherever they lie: a guest that has run made it anew.
+  // The list continues from one of its regions to the next, in any place: a guest that has run has rebuilt it.
   const list = contiguous(p2mFrames ?? listedP2m(domain, fields)).map((run) => region('p2m', run.pfn, run.pages))
   const out = [region('start_info', boot.startInfo.pfn, 1)]
   if (boot.xenstore) out.push(region('xenstore', boot.xenstore.pfn, 1))
@@ -140,7 +140,7 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
   return out.toSpliced(behind < 0 ? out.length : behind, 0, ...list)
 }
 
-/** The frames of the list at mfn_list, as far as they are mapped. */
+/** The frames of the list at mfn_list, up to the first unmapped one. */
 function listedP2m(domain: Domain, fields: StartInfo): Pfn[] {
   const entryBytes = domain.abi === 'x86_64' ? 8 : 4
   const count = Math.ceil((domain.memory.endPfn * entryBytes) / PAGE_SIZE)

@@ -1,8 +1,9 @@
 /**
- * readStartInfo: the start_info of a guest, out of its memory, whoever built it.
+ * readStartInfo: reads start_info from the memory of any guest, built here or not.
  *
  * Source: xen/include/public/xen.h, struct start_info.
- * Gotcha: numbers come back as bigint for both ABIs, so that one reader serves both; the layout decides, not the magic.
+ * Gotcha: words are bigint for 32-bit guests too, so that one reader serves both ABIs. The ABI selects the layout, not
+ * the magic.
  */
 import { START_INFO_MAGIC, StartInfo32, StartInfo64, type StartInfo64Fields } from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
@@ -16,9 +17,9 @@ export type StartInfo = StartInfo64Fields
 const NUMBERS: readonly string[] = ['flags', 'store_evtchn', 'console_evtchn']
 
 /**
- * Decodes start_info where the boot information says it is.
- * @throws DomainBuilderError `bad-snapshot` when the magic is not that of the guest's ABI, `bad-config` for a guest that
- * has none.
+ * Decodes start_info at the place in the boot information.
+ * @throws DomainBuilderError `bad-snapshot` if the magic is not that of the guest's ABI, `bad-config` for a guest
+ * without start_info.
  */
 export function readStartInfo(domain: Domain): StartInfo {
   const is64 = domain.abi === 'x86_64'

@@ -1,22 +1,22 @@
 /**
- * walkPageTables: every page table that cr3 leads to, each once, with its entries. Works on any guest with paging on.
+ * walkPageTables: yields every page table that cr3 leads to, with its entries. Works on any guest with paging on.
  *
  * Source: Intel SDM vol. 3, 4.4 and 4.5.
- * Gotcha: a table may be reached by several ways, at several levels when somebody damaged it: it is given once for each
- * level, with the first way that leads there, and the walk always ends.
+ * Gotcha: a naive walk of damaged tables may never end: several paths may lead to a table, even at several levels. It
+ * is yielded once for each level, with the first path that leads there.
  */
 import { X86_32_VADDR_BITS } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 import { entryMfn, isLarge, isPresent, pagingLevels, topTable, type WalkStep } from './translate.js'
 
-/** A page table as the guest has it. */
+/** A page table of the guest. */
 export interface TablePage {
   /** Frame of the table, as the guest counts them. */
   readonly pfn: Pfn
   /** 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
-  /** Virtual address that its entry 0 translates. */
+  /** The virtual address that entry 0 translates. */
   readonly vaddr: Vaddr
   /** Steps from cr3 to the entry that names this table; none for the top. */
   readonly path: readonly WalkStep[]
@@ -31,8 +31,8 @@ const ADDRESS_BITS = 48
 const shiftOf = (level: number): bigint => 12n + 9n * BigInt(level - 1)
 
 /**
- * The frame that an entry of a table of that level names, as the guest counts frames; of a large page, the first one.
- * Undefined for a frame that is not the guest's.
+ * The guest frame that an entry of a table of that level names; of a large page, the first one. Undefined for a frame
+ * that is not the guest's.
  */
 export function entryPfn(domain: Domain, entry: bigint, level: number): Pfn | undefined {
   const pfn = domain.p2m.pfn(entryMfn(domain, entry, level))
@@ -40,8 +40,8 @@ export function entryPfn(domain: Domain, entry: bigint, level: number): Pfn | un
 }
 
 /**
- * Every table from cr3 down, top first, in order of address; none where paging is off.
- * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
+ * Yields every table from cr3 down, top first, in order of address; none if paging is off.
+ * @throws DomainBuilderError `not-mapped` if cr3 names no frame of the guest.
  */
 export function* walkPageTables(domain: Domain): Iterable<TablePage> {
   const levels = pagingLevels(domain)
@@ -55,7 +55,7 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
     const entries = readTable(domain, table.pfn)
     yield { ...table, vaddr: canonical(table.vaddr, levels), entries }
     if (table.level === 1) continue
-    // Last first, so that the stack gives them back in order.
+    // Last first, so that the stack returns them in order.
     const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
     for (let index = count - 1; index >= 0; index--) {
       const entry = entries[index] as bigint
@@ -73,9 +73,9 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
 }
 
 /**
- * The tables on the way of one virtual address, top first, each with the index of the entry that it uses; the last entry
- * maps a page or leads nowhere. None where paging is off or the address is not canonical.
- * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest.
+ * Yields the tables on the path of one virtual address, top first, each with the index of the entry it uses. The last
+ * entry maps a page or leads nowhere. Yields none if paging is off or the address is not canonical.
+ * @throws DomainBuilderError `not-mapped` if cr3 names no frame of the guest.
  */
 export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePage; index: number }> {
   const levels = pagingLevels(domain)

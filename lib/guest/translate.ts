@@ -1,9 +1,9 @@
 /**
- * translate: what a virtual address means, by walking the guest's real page tables. The independent check of the writer.
- * Where paging is off, an address means itself.
+ * translate: translates a virtual address by walking the guest's real page tables. An independent check of the writer.
+ * If paging is off, an address is its own translation.
  *
  * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level).
- * Gotcha: entries hold machine frames; what a frame holds is read through the reverse p2m, as the hypervisor's m2p does.
+ * Gotcha: entries hold machine frames, so their content is read through the reverse p2m, like the hypervisor's m2p.
  */
 import {
   CR0_PG,
@@ -23,38 +23,38 @@ import { DomainBuilderError } from '../errors.js'
 import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 
-/** What of a guest a walk needs. */
+/** The parts of a guest that a walk needs. */
 export type Walkable = Pick<Domain, 'type' | 'abi' | 'memory' | 'p2m' | 'vcpus'>
 
 /** One entry on the way from cr3 to the page. */
 export interface WalkStep {
-  /** Of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
+  /** Level of the table: 1 maps pages, 4 (or 3, PAE) is the top. */
   readonly level: number
   /** Frame of the table. */
   readonly pfn: Pfn
   /** Index of the entry in it, 0 to 511. */
   readonly index: number
-  /** All 64 bits, as they lie in the table. */
+  /** All 64 bits of the entry. */
   readonly entry: bigint
 }
 
-/** Where a virtual address leads, and how it is found there. */
+/** The translation of a virtual address, and the path to it. */
 export interface Translation {
-  /** What was asked for. */
+  /** The address that was translated. */
   readonly vaddr: Vaddr
   /** The byte it leads to, guest-physical. */
   readonly paddr: Paddr
-  /** The 4 KiB frame of that byte, as the guest counts them. */
+  /** The 4 KiB guest frame of that byte. */
   readonly pfn: Pfn
-  /** The machine frame that the last entry names: the first one of a large page. */
+  /** The machine frame that the last entry names; of a large page, the first one. */
   readonly mfn: Mfn
-  /** Every level grants it. */
+  /** Whether every level allows writes. */
   readonly writable: boolean
-  /** Every level grants it to ring 3. */
+  /** Whether every level allows access from ring 3. */
   readonly user: boolean
   /** Bytes of the page: 4 KiB, 2 MiB or 1 GiB. */
   readonly pageSize: number
-  /** From the top table down; empty where paging is off. */
+  /** From the top table down; empty if paging is off. */
   readonly path: readonly WalkStep[]
 }
 
@@ -63,9 +63,9 @@ const INDEX_BITS = 9n
 const OFFSET_BITS = 12n
 
 /**
- * Levels of page tables between an address and its page, as vcpu 0 starts: 4, 3 (PAE), or 0 where paging is off.
- * A PV guest's own control registers say nothing of it: there Xen's are in force.
- * @throws DomainBuilderError `not-mapped` for tables of two levels or of five, which we do not walk.
+ * The levels of page tables at the start of vcpu 0: 4, 3 (PAE), or 0 if paging is off. A PV guest's own control
+ * registers do not tell, since Xen's are in force.
+ * @throws DomainBuilderError `not-mapped` for tables of two or five levels, which are not supported.
  */
 export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   if (domain.type === 'pv') return domain.abi === 'x86_64' ? 4 : 3
@@ -85,7 +85,7 @@ export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   })
 }
 
-/** Frame of the top table, out of vcpu 0's cr3. @throws DomainBuilderError `not-mapped` when the guest has no such frame. */
+/** The top table's frame, from vcpu 0's cr3. @throws DomainBuilderError `not-mapped` if the guest has no such frame. */
 export function topTable(domain: Walkable): Pfn {
   const cr3 = domain.vcpus[0]?.cr3 ?? 0n
   const mfn =
@@ -100,8 +100,8 @@ export function topTable(domain: Walkable): Pfn {
 }
 
 /**
- * Where a virtual address leads, or undefined when its walk ends at an entry that is not present, has the reserved bit 7 of
- * the top table, or names no frame of the guest. A 64-bit address that is not canonical is not mapped.
+ * Returns the translation of a virtual address. Undefined if the walk ends at an entry that is not present, has the
+ * reserved bit 7 in the top table, or names no frame of the guest; also for a 64-bit address that is not canonical.
  */
 export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefined {
   const levels = pagingLevels(domain)
@@ -127,7 +127,7 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
     }
     const mfn = entryMfn(domain, entry, level)
     if (level === 1 || isLarge(domain, entry, level)) {
-      // Each frame of a large page is looked up: the guest may not have all of them.
+      // Looks up each frame of a large page: the guest may not have all of them.
       const pfn = domain.p2m.pfn(mfn + Number(BigInt.asUintN(Number(shift), vaddr) >> OFFSET_BITS))
       if (pfn === undefined || !domain.memory.has(pfn)) return undefined
       const paddr = paddrOf(pfn) + Number(BigInt.asUintN(Number(OFFSET_BITS), vaddr))
@@ -150,15 +150,15 @@ export const isLarge = (domain: Walkable, entry: bigint, level: number): boolean
   (entry & BigInt(PTE_PSE)) !== 0n && level > 1 && level < pagingLevels(domain)
 
 /**
- * The machine frame that an entry of a table of that level names; of a large page, the first one. Bit 12 of a large page's
- * entry is PAT, and the bits above it, up to the page's size, are reserved (Intel SDM vol. 3, 4.5.4).
+ * The machine frame that an entry of a table of that level names; of a large page, the first one. Bit 12 of a large
+ * page's entry is PAT, and the bits above it, up to the page's size, are reserved (Intel SDM vol. 3, 4.5.4).
  */
 export function entryMfn(domain: Walkable, entry: bigint, level: number): Mfn {
   const mfn = Number((entry & PTE_ADDR_MASK) >> OFFSET_BITS)
   return isLarge(domain, entry, level) ? mfn - (mfn % 2 ** (Number(INDEX_BITS) * (level - 1))) : mfn
 }
 
-/** Without paging a segment's base is all that is between an address and memory, and every base is 0 here. */
+/** Without paging only a segment's base is added to an address, and every base is 0 here. */
 function unpaged(domain: Walkable, vaddr: Vaddr): Translation | undefined {
   if (vaddr >> BigInt(X86_32_VADDR_BITS) !== 0n) return undefined
   const paddr = Number(vaddr)
@@ -172,12 +172,12 @@ function readEntry(domain: Walkable, table: Pfn, index: number): bigint {
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
 }
 
-/** Far more than anyone reads at once, and no more than Node 20 can hold. */
+/** Far more bytes than one read needs, and no more than Node 20 can hold. */
 const READ_MAX = 2 ** 32 - 1
 
 /**
- * A copy of `length` bytes by virtual address, page by page.
- * @throws DomainBuilderError `not-mapped` naming the first address that leads nowhere; `bad-config` for no length.
+ * Returns a copy of `length` bytes at a virtual address, page by page.
+ * @throws DomainBuilderError `not-mapped`, with the first unmapped address; `bad-config` for an invalid length.
  */
 export function readVirtual(domain: Walkable, vaddr: Vaddr, length: number): Uint8Array {
   const out = new Uint8Array(checkedInteger(length, 'length (bytes)', 0, READ_MAX))
@@ -186,7 +186,7 @@ export function readVirtual(domain: Walkable, vaddr: Vaddr, length: number): Uin
     const found = translate(domain, at)
     if (!found)
       throw new DomainBuilderError('not-mapped', 'the page tables do not map that address', { found: hex(at) })
-    // A large page's frames follow one another, but the guest may not have all of them.
+    // A large page's frames are consecutive, but the guest may not have all of them.
     const count = Math.min(PAGE_SIZE - (found.paddr % PAGE_SIZE), length - done)
     domain.memory.readInto(found.paddr, out.subarray(done, done + count))
     done += count

@@ -1,8 +1,8 @@
 /**
- * A vcpu's architectural state, whatever the protocol that made it.
+ * A vcpu's architectural state, the same for all protocols.
  *
- * Source: Intel SDM vol. 3, chapters 2 and 3; what a PV guest adds, xen/include/public/arch-x86/xen.h.
- * Gotcha: the names are those of the 64-bit registers for every guest; a 32-bit guest uses their low halves.
+ * Source: Intel SDM vol. 3, chapters 2 and 3; for the additions of PV guests, xen/include/public/arch-x86/xen.h.
+ * Gotcha: a 32-bit guest has no `eax` here: it uses the low halves of the 64-bit registers, under their 64-bit names.
  */
 import { CR0_PE } from '../abi/x86.js'
 import type { Vaddr } from '../units.js'
@@ -31,11 +31,11 @@ export const SEGMENT_REGISTERS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const
 /** A segment register. */
 export type SegmentRegister = (typeof SEGMENT_REGISTERS)[number]
 
-/** What a segment register holds: the selector and, where the guest's own GDT does not say it, the hidden part. */
+/** The content of a segment register: the selector and, unless it follows from the guest's GDT, the hidden part. */
 export interface SegmentState {
   /** 16 bits: index, table, privilege level. */
   readonly selector: number
-  /** Hidden part; absent for PV, whose segments are Xen's flat ones. */
+  /** The hidden part; absent for PV, whose segments are Xen's flat ones. */
   readonly descriptor?: Descriptor
 }
 
@@ -49,11 +49,11 @@ export interface Descriptor {
   readonly attributes: number
 }
 
-/** General registers, instruction pointer and flags, each of 64 bits. */
+/** General registers, instruction pointer and flags, 64 bits each. */
 export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
-  /** The first instruction, a virtual address. */
+  /** The virtual address of the first instruction. */
   readonly rip: Vaddr
-  /** As the register holds it; bit 1 reads as one whatever it is here. */
+  /** The register's value; the processor reads bit 1 as one regardless. */
   readonly rflags: bigint
 }
 
@@ -61,29 +61,29 @@ export interface Registers extends Readonly<Record<GeneralRegister, bigint>> {
 export interface Vcpu {
   /** Xen's vcpu number, from 0. */
   readonly id: number
-  /** Whether it runs at the guest's first instant; the others wait until the guest starts them. */
+  /** Whether it runs at the guest's first instant; otherwise it waits until the guest starts it. */
   readonly online: boolean
   /** General registers, rip and rflags. */
   readonly registers: Registers
-  /** Selectors, and descriptors where they are not Xen's. */
+  /** Selectors, and descriptors unless they are Xen's. */
   readonly segments: Readonly<Record<SegmentRegister, SegmentState>>
-  /** Task register, where the protocol fixes one. */
+  /** Task register, if the protocol defines one. */
   readonly tr?: SegmentState
-  /** Where the guest's own GDT lies, where the protocol says that there is one. `limit`: the last byte's offset. */
+  /** The place of the guest's own GDT, if the protocol defines one. `limit`: the last byte's offset. */
   readonly gdtr?: { readonly base: Vaddr; readonly limit: number }
-  /** Control registers as they hold them. */
+  /** The register's value. */
   readonly cr0: bigint
-  /** The machine frame of the top table, shifted; a PAE guest of Xen's has the high bits folded into the low twelve. */
+  /** The machine frame of the top table, shifted; a Xen PAE guest has the high bits folded into the low twelve. */
   readonly cr3: bigint
-  /** As the register holds it. */
+  /** The register's value. */
   readonly cr4: bigint
-  /** As the register holds it (MSR 0xc0000080). */
+  /** The register's value (MSR 0xc0000080). */
   readonly efer: bigint
-  /** As the register holds it. */
+  /** The register's value. */
   readonly dr6: bigint
-  /** As the register holds it. */
+  /** The register's value. */
   readonly dr7: bigint
-  /** What only a Xen PV vcpu has. */
+  /** The state that only a Xen PV vcpu has. */
   readonly pv?: {
     /** VGCF_* */
     readonly flags: number
@@ -91,15 +91,15 @@ export interface Vcpu {
     readonly kernelSp: Vaddr
     /** VMASST_TYPE_* bits. */
     readonly vmAssist: number
-    /** The vcpu_guest_context of a vcpu that has run, for all that is not said here: traps, GDT, callbacks, FPU. */
+    /** The vcpu_guest_context of a vcpu that has run, for the state not in other fields: traps, GDT, callbacks, FPU. */
     readonly context?: Uint8Array
   }
 }
 
-/** Whether a vcpu that is no PV guest's starts as a processor leaves reset: a BIOS is behind it. */
+/** Whether a vcpu starts in real mode, as a BIOS leaves it; not for PV guests. */
 export const inRealMode = ({ cr0 }: Pick<Vcpu, 'cr0'>): boolean => (cr0 & BigInt(CR0_PE)) === 0n
 
-/** Registers that are zero but for those given. */
+/** Registers that are zero except for the given ones. */
 export function registers(values: Partial<Registers>): Registers {
   const all = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n])) as Record<GeneralRegister, bigint>
   return { ...all, rip: 0n, rflags: 0n, ...values }

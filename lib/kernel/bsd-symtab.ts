@@ -1,20 +1,20 @@
 /**
- * BSD_SYMTAB: the kernel's own symbol table, placed behind its image in the form that BSD kernels look for.
+ * BSD_SYMTAB: the kernel's own symbol table, placed after its image in the form that BSD kernels expect.
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_BSD_SYMTAB; the layout confirmed against libxenguest.
- * Gotcha: the header is laid out for 64-bit structures in either class, but room is reserved for those of the class: on
- * 32-bit the tables end up to 68 bytes behind it, and libxenguest dies where that crosses a page. There we reserve more.
+ * Gotcha: both classes use the header layout of 64-bit structures, but the reserved room is that of the class. So on
+ * 32-bit the tables end up to 68 bytes after it, and libxenguest dies if that crosses a page. This code reserves more.
  */
 import { Ehdr32, Ehdr64, EV_CURRENT, SHT_STRTAB, SHT_SYMTAB, Shdr32, Shdr64 } from '../abi/elf.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, PAGE_SIZE } from '../units.js'
 import type { ElfImage, Section } from './elf.js'
 
-/** Bytes to place behind the image. */
+/** The bytes to place after the image. */
 export interface BsdSymtab {
   /**
-   * Physical range, as p_paddr counts: pstart is aligned. All pieces lie within the pages up to pend, though on 32-bit,
-   * as Xen counts, the last of them may end behind pend itself.
+   * Physical range, in the unit of p_paddr: pstart is aligned. All pieces lie within the pages up to pend. On 32-bit,
+   * with Xen's count, the last piece may end after pend itself.
    */
   readonly pstart: bigint
   readonly pend: bigint
@@ -27,16 +27,16 @@ const PAGE = BigInt(PAGE_SIZE)
 const SECTIONS = 3
 const SYMTAB_INDEX = 1
 const STRTAB_INDEX = 2
-/** The size that comes before everything else, a u32. */
+/** Bytes of the size, a u32, that comes first. */
 const SIZE_FIELD = 4
-/** Where the section headers begin, behind the size and an ELF header of either class. */
+/** Offset of the section headers, after the size and an ELF header of either class. */
 const HEADERS = SIZE_FIELD + Ehdr64.size
-/** Where the symbols begin, before alignment: behind three section headers of the larger class. */
+/** Offset of the symbols, before alignment: after three section headers of the larger class. */
 const TABLES = HEADERS + SECTIONS * Shdr64.size
 
 /**
- * The symbol table to place behind an image; undefined where the file has none.
- * @throws DomainBuilderError `truncated` where the table lies outside of the file.
+ * Returns the symbol table to place after an image; undefined if the file has none.
+ * @throws DomainBuilderError `truncated` if the table lies outside the file.
  */
 export function bsdSymtab(
   elf: ElfImage,
@@ -66,13 +66,13 @@ export function bsdSymtab(
   const stringsAt = up(symbolsAt + symbols.size)
   const end = stringsAt + strings.size
   const shdrSize = elf.class === 64 ? Shdr64.size : Shdr32.size
-  // As Xen reserves it, so that what follows lies where Xen puts it: the size counted twice, section headers of the class.
+  // Xen's room, so that later parts have the same places: the size counted twice, section headers of the class.
   const reserved = up(up(up(SIZE_FIELD + HEADERS + SECTIONS * shdrSize) + symbols.size) + strings.size)
 
   const pagesTo = (offset: number) => (pstart + BigInt(offset) - image.pstart + PAGE - 1n) / PAGE
 
   const header = new Uint8Array(HEADERS + SECTIONS * shdrSize)
-  // Counted from the ELF header, as every offset in it.
+  // Counted from the ELF header, like every offset in it.
   new DataView(header.buffer).setUint32(0, (end - SIZE_FIELD) >>> 0, true)
   header.set(symtabHeader(elf), SIZE_FIELD)
   const put = (index: number, section: Section, changes: { offset: number; link?: number }) =>
@@ -92,7 +92,7 @@ export function bsdSymtab(
   }
 }
 
-/** The kernel's own ELF header, with nothing but the three sections. */
+/** The kernel's own ELF header with only the three sections. */
 function symtabHeader(elf: ElfImage): Uint8Array {
   const sections = { e_version: EV_CURRENT, e_shnum: SECTIONS, e_shstrndx: 0, e_phentsize: 0, e_phnum: 0 }
   if (elf.class === 64) {

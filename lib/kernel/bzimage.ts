@@ -1,9 +1,9 @@
 /**
- * The Linux setup header of a bzImage, by its version, and where the file keeps the kernel proper.
+ * The Linux setup header of a bzImage, by its version, and the place of the compressed kernel in the file.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: a field that the header's version does not have yet is absent, whatever its bytes are. payload_offset counts
- * from the protected-mode code, which begins behind the setup sectors, of which 0 means 4.
+ * Gotcha: a field newer than the header's version must be ignored, so it is absent. payload_offset counts from the
+ * protected-mode code, which begins after the setup sectors; 0 of them means 4.
  */
 
 import {
@@ -25,7 +25,7 @@ import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
 type Since = typeof SETUP_FIELD_SINCE
-/** The fields that every header has, and those that its protocol version may not have yet. */
+/** The fields of every header, and those that its protocol version may lack. */
 export type SetupFields = {
   readonly [K in keyof SetupHeaderFields as Since[K] extends 0x200 ? K : never]: SetupHeaderFields[K]
 } & {
@@ -33,26 +33,26 @@ export type SetupFields = {
 }
 
 /**
- * What a bzImage's setup header says, checked against the file; offsets and lengths are bytes of the file. Source:
- * Linux Documentation/arch/x86/boot.rst.
+ * A bzImage's setup header, checked against the file; offsets and lengths are bytes of the file. Source: Linux
+ * Documentation/arch/x86/boot.rst.
  */
 export interface BzImage {
   /** Boot protocol version, 0x20f for 2.15. */
   readonly protocol: number
-  /** The setup header, C names; fields that its protocol does not have yet are undefined. */
+  /** The setup header, with C names; fields that its protocol lacks are undefined. */
   readonly header: SetupFields
-  /** Bytes of boot sector and setup code: where the protected-mode code begins. */
+  /** Bytes of boot sector and setup code; the protected-mode code follows. */
   readonly setupBytes: number
-  /** The text that kernel_version points to, where it points to any. */
+  /** The text that kernel_version points to, if any. */
   readonly version?: string
-  /** Where the compressed kernel lies in the file, its size trailer included; absent where the header names none. */
+  /** The place of the compressed kernel in the file, with its size trailer; absent if the header names none. */
   readonly payload?: { readonly offset: number; readonly length: number }
 }
 
-/** A kernel's version text is a line; one longer than this points at something else. */
+/** The longest version text, which is one line; a longer one is other data. */
 const VERSION_MAX = 256
 
-/** Whether the bytes have a Linux setup header at all, old or new. */
+/** Whether the bytes have a Linux setup header, old or new. */
 export function hasSetupHeader(bytes: Uint8Array): boolean {
   const at = (field: keyof SetupHeaderFields) => SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
   if (bytes.length < at('header') + 4) return false
@@ -65,11 +65,11 @@ export const showProtocol = (protocol: number): string =>
   `${protocol >> 8}.${(protocol & 0xff).toString().padStart(2, '0')}`
 
 /**
- * Reads the setup header; hasSetupHeader says whether there is one.
+ * Reads the setup header; call hasSetupHeader first.
  * @throws DomainBuilderError `truncated`, `bad-bzimage`, or `not-a-kernel` for a zImage.
  */
 export function parseBzImage(bytes: Uint8Array): BzImage {
-  // The longest header, zeros where the file has less: what a version does not have is left out below.
+  // The longest header, padded with zeros; fields that a version lacks are omitted below.
   const window = new Uint8Array(SetupHeader.size)
   window.set(bytes.subarray(SETUP_HEADER_OFFSET, SETUP_HEADER_OFFSET + SetupHeader.size))
   const raw = SetupHeader.decode(window)
@@ -104,7 +104,7 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   const entries = SetupHeader.fieldNames
     .filter((field) => SETUP_FIELD_SINCE[field] <= protocol)
     .map((field) => [field, raw[field]])
-  // The filter above is what the type says.
+  // The filter above matches the type.
   const header: SetupFields = Object.fromEntries(entries)
   const syssize = protocol < PROTOCOL_SYSSIZE_32 ? raw.syssize & 0xffff : raw.syssize
   const version = versionText(bytes, raw.kernel_version, setupBytes)
@@ -118,7 +118,7 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   }
 }
 
-/** kernel_version is for people: where it points nowhere there is no text, and no error. */
+/** The text at kernel_version. It is for people: an invalid pointer means no text, and is no error. */
 function versionText(bytes: Uint8Array, pointer: number, setupBytes: number): string | undefined {
   if (pointer === 0) return undefined
   const start = pointer + KERNEL_VERSION_BASE

@@ -1,9 +1,9 @@
 /**
- * Section headers, read where something falls back on them: SHT_NOTE, __xen_guest, BSD_SYMTAB.
+ * Section headers, read only as a fallback: SHT_NOTE, __xen_guest, BSD_SYMTAB.
  *
  * Source: the System V ABI, chapter 4, "Sections" (https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.sheader.html).
- * Gotcha: a kernel loads without sections, so their damage is recorded and left to whoever needs them. Names overlap at
- * the writer's pleasure: each is bounded, or a thousand headers would each read the same megabytes.
+ * Gotcha: a kernel loads without sections, so do not refuse it for damaged ones: the damage is recorded for code that
+ * needs them. Names may overlap: without a limit, a thousand headers could each read the same megabytes.
  */
 
 import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf.js'
@@ -12,35 +12,35 @@ import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
 
-/** One section header, read only where something falls back on sections. */
+/** One section header, read only as a fallback. */
 export interface Section {
-  /** Its number in the header table, which sh_link counts in. */
+  /** Its index in the header table, which sh_link uses. */
   readonly index: number
-  /** Out of the table of section names; empty where there is none. */
+  /** From the table of section names; empty without one. */
   readonly name: string
   /** sh_type: SHT_PROGBITS 1, SHT_NOTE 7, ... */
   readonly type: number
   /** sh_flags, SHF_* bits. */
   readonly flags: bigint
-  /** sh_addr: where it lies in memory, if it does. */
+  /** sh_addr: its address in memory, if it has one. */
   readonly addr: bigint
   /** sh_offset, bytes from the start of the ELF. */
   readonly offset: number
-  /** Bytes; an SHT_NOBITS section has none of them in the file. Exact for any section inside of the file. */
+  /** Bytes; an SHT_NOBITS section has none of them in the file. Exact for any section inside the file. */
   readonly size: number
   /** sh_link: index of the section that belongs to it. */
   readonly link: number
-  /** sh_info: what it says depends on the type. */
+  /** sh_info; its meaning depends on the type. */
   readonly info: number
   /** sh_addralign, bytes. */
   readonly align: bigint
-  /** sh_entsize, bytes of an entry where it is a table. */
+  /** sh_entsize, bytes of an entry if it is a table. */
   readonly entsize: bigint
   /** File offset of the header itself. */
   readonly headerOffset: number
 }
 
-/** Where the headers are, checked against the file; a count of 0 where there are none to read. */
+/** The place of the headers, checked against the file; a count of 0 if there are none to read. */
 export interface SectionTable {
   readonly is64: boolean
   readonly offset: number
@@ -51,10 +51,10 @@ export interface SectionTable {
   readonly fault: DomainBuilderError | undefined
 }
 
-/** No name that any linker or Xen knows is longer. */
+/** The most bytes of a name: no linker and no part of Xen uses a longer one. */
 const NAME_MAX = 128
 
-/** Finds the header table; costs nothing in proportion to it. */
+/** Finds the header table; the cost does not depend on its size. */
 export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
   const ehdr = is64 ? Ehdr64 : Ehdr32
   const shdr = is64 ? Shdr64 : Shdr32
@@ -62,7 +62,7 @@ export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
   const shoff = BigInt(header.e_shoff)
   const end = shoff + BigInt(header.e_shnum) * BigInt(header.e_shentsize)
   const none = { is64, offset: 0, entsize: shdr.size, count: 0, names: 0 }
-  // Xen refuses an e_shoff past the end even where it leads to no header: such a file has been cut.
+  // Xen refuses an e_shoff past the end even without headers: such a file is truncated.
   if (end > BigInt(bytes.length)) {
     const fault = new DomainBuilderError('truncated', 'the section headers reach past the end of the file', {
       expected: `an end at ${hex(bytes.length)} or before`,
@@ -90,16 +90,16 @@ export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
   }
 }
 
-/** Sections by whether the file has their bytes. */
+/** Sections whose bytes are in the file, and the others. */
 export interface Sections {
   readonly inside: readonly Section[]
   readonly outside: readonly Section[]
 }
 
-/** Headers that are read in one slice. */
+/** The number of headers that one slice reads. */
 export const HEADERS_IN_SLICE = 2 ** 10
 
-/** Every header but null ones. */
+/** Reads all headers except null ones. */
 export function* readSections(bytes: Uint8Array, table: SectionTable): Slices<Sections> {
   const shdr = table.is64 ? Shdr64 : Shdr32
   const at = (index: number) => table.offset + index * table.entsize
@@ -132,7 +132,7 @@ export function* readSections(bytes: Uint8Array, table: SectionTable): Slices<Se
   return sections
 }
 
-/** Where the header table and the sections' bytes end. */
+/** The end of the header table and the sections' bytes. */
 export function endOfSections(table: SectionTable, sections: readonly Section[]): number {
   const tableEnd = table.offset + table.count * table.entsize
   return sections.reduce((end, { type, offset, size }) => {
@@ -140,7 +140,7 @@ export function endOfSections(table: SectionTable, sections: readonly Section[])
   }, tableEnd)
 }
 
-/** The NUL-terminated name at `start`, or as much of it as a name may have. */
+/** The NUL-terminated name at `start`, cut to NAME_MAX bytes. */
 function nameAt(bytes: Uint8Array, start: number, end: number): string {
   if (start >= end) return ''
   const window = bytes.subarray(start, Math.min(end, start + NAME_MAX))

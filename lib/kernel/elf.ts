@@ -2,7 +2,7 @@
  * ELF headers and segments, every u64 exact and every range checked against the file.
  *
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
- * Gotcha: the file may be longer than its ELF: a bzImage's payload has a relocation table behind it.
+ * Gotcha: the file may be longer than its ELF: a bzImage's payload has a relocation table after it.
  */
 import elfy from 'elfy'
 import { BufferView } from '../abi/buffer.js'
@@ -44,11 +44,11 @@ export interface Segment {
   readonly offset: number
   /** p_vaddr. */
   readonly vaddr: bigint
-  /** p_paddr, bytes: where the segment is loaded. */
+  /** p_paddr, bytes: the segment's load address. */
   readonly paddr: bigint
   /** Bytes; filesz <= memsz for every PT_LOAD. */
   readonly filesz: number
-  /** p_memsz, bytes in memory; what is beyond filesz is zero. */
+  /** p_memsz, bytes in memory; those beyond filesz are zero. */
   readonly memsz: bigint
   /** p_align, bytes. */
   readonly align: bigint
@@ -66,19 +66,19 @@ export interface ElfImage {
   readonly entry: bigint
   /** In the order of the file. */
   readonly segments: readonly Segment[]
-  /** Headers whose range lies within the file; empty where the file has none or they are damaged. */
+  /** Headers whose range lies within the file; empty if the file has none or they are damaged. */
   readonly sections: readonly Section[]
-  /** Headers whose range does not: of no matter, unless one of them is needed. */
+  /** Headers whose range does not lie within the file. Harmless unless one of them is needed. */
   readonly outsideSections: readonly Section[]
-  /** Why there are no sections although the header promises some. Xen refuses such a file; for other uses it will do. */
+  /** The reason why sections that the header promises are missing. Xen refuses such a file; other uses accept it. */
   readonly sectionFault?: DomainBuilderError
-  /** The whole file that the ELF begins, what follows the ELF included. A view, never copied. */
+  /** The whole file, including the bytes after the ELF. A view, never copied. */
   readonly bytes: Uint8Array
-  /** Where the ELF itself ends: the last byte that any header or segment or section covers, plus one. */
+  /** The end of the ELF itself: the last byte of any header, segment or section, plus one. */
   readonly end: number
 }
 
-/** A program header as the file has it, all addresses widened to u64 whatever the class. */
+/** A program header, its addresses widened to u64 in both classes. */
 interface ProgramHeader {
   readonly p_type: number
   readonly p_flags: number
@@ -90,7 +90,7 @@ interface ProgramHeader {
   readonly p_align: bigint
 }
 
-/** elfy reads the headers; a program header's u64 it would round through a double, so those are read here. */
+/** Lets elfy read all headers except program headers, whose u64 it would round through a double. */
 class HeaderParser extends elfy.Parser {
   override parseProgram(entry: BufferView, header: { class: '32' | '64' }): ProgramHeader {
     if (header.class === '64') return Phdr64.decode(entry)
@@ -108,12 +108,12 @@ class HeaderParser extends elfy.Parser {
   }
 }
 
-/** Whether the bytes begin as an ELF does; nothing more is promised. */
+/** Whether the bytes begin with the ELF magic; the rest is not checked. */
 export function isElf(bytes: Uint8Array): boolean {
   return ELF_MAGIC.every((byte, i) => bytes[i] === byte)
 }
 
-/** Whether Xen loads a segment: a PT_LOAD that anyone may read, write or execute. */
+/** Whether Xen loads a segment: a PT_LOAD that is readable, writable or executable. */
 export function isLoadable(segment: Segment): boolean {
   return segment.type === PT_LOAD && (segment.flags & PF_RWX) !== 0
 }
@@ -128,7 +128,7 @@ export function segmentBytes(elf: ElfImage, segment: Segment): Uint8Array {
   return elf.bytes.subarray(segment.offset, segment.offset + segment.filesz)
 }
 
-/** Lowest and highest (exclusive) p_paddr of the loadable segments, whatever their order; undefined where none loads. */
+/** Lowest and highest (exclusive) p_paddr of the loadable segments, in any order; undefined without one. */
 export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readonly pend: bigint } | undefined {
   let extent: { pstart: bigint; pend: bigint } | undefined
   for (const { paddr, memsz } of loadable(elf)) {
@@ -141,7 +141,7 @@ export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readon
 }
 
 /**
- * Reads the header and the segments; sections only when they are asked for, unless there are thousands.
+ * Reads the header and the segments. Sections are read at their first use, unless there are thousands.
  * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`.
  */
 export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
@@ -200,7 +200,7 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
     (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
     Math.max(ehdr.size, tableEnd),
   )
-  // So many that they take more than one slice are read now, others when somebody asks.
+  // Sections that take more than one slice are read now, others at their first use.
   let read = table.count > HEADERS_IN_SLICE ? yield* readSections(bytes, table) : undefined
   const sections = (): Sections => {
     read ??= atOnce(readSections(bytes, table))
@@ -249,7 +249,7 @@ function checkIdent(bytes: Uint8Array): boolean {
 function checkSegment(program: ProgramHeader, fileSize: number, is64: boolean, at: number): Segment {
   const phdr = is64 ? Phdr64 : Phdr32
   const { p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align } = program
-  // An empty range lies nowhere, and PT_NULL's fields mean nothing.
+  // An empty range has no place, and PT_NULL's fields have no meaning.
   const empty = p_filesz === 0n || p_type === PT_NULL
   if (!empty && p_offset + p_filesz > BigInt(fileSize)) {
     throw new DomainBuilderError('truncated', 'a segment reaches past the end of the file', {

@@ -1,8 +1,8 @@
 /**
- * The FEATURES string: `writable_page_tables|!auto_translated_physmap`, with ! where the kernel cannot do without.
+ * The FEATURES string: `writable_page_tables|!auto_translated_physmap`, with ! for a feature that the kernel requires.
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_FEATURES.
- * Gotcha: an unknown name is ignored, an unknown !name ends the reading: what stands behind it is never seen.
+ * Gotcha: an unknown !name ends the reading: the names after it are ignored. An unknown name is only ignored itself.
  */
 import { STRING_FEATURES, XENFEAT } from '../abi/features.js'
 
@@ -10,11 +10,11 @@ export interface FeatureSet {
   /** Feature words; required is a subset of supported. */
   readonly supported: number
   readonly required: number
-  /** The first !name that nobody knows, without its !. */
+  /** The first unknown !name, without its !. */
   readonly unknownRequired?: string
 }
 
-/** Xen reads a name in pieces of this many bytes; a longer one is so many names to it. */
+/** Xen reads a name in pieces of this many bytes; it reads a longer one as several names. */
 const NAME_MAX = 63
 
 export function parseFeatures(text: string): FeatureSet {

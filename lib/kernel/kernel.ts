@@ -1,8 +1,8 @@
 /**
- * readKernel: sniff, unwrap, parse. One call from the bytes of any kernel file to what it says.
+ * readKernel: detect the format, unwrap, parse. One call turns the bytes of any kernel file into a Kernel.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, the System V ABI, xen/include/public/elfnote.h.
- * Gotcha: names lie (a vmlinux.bin may be a bzImage): only the content decides.
+ * Gotcha: a file name may be wrong (a vmlinux.bin may be a bzImage): only the content decides.
  */
 
 import { toHex } from '../bytes.js'
@@ -21,48 +21,48 @@ import { decode } from './payload.js'
 import { bzImageElf, type Decompress, decompressFile, type Parse, within } from './unwrap.js'
 import { type XenParams, xenParams } from './xen-params.js'
 
-/** What a kernel file says. Absent is undefined, never a magic number. */
+/** The claims of a kernel file. An absent value is undefined, never a magic number. */
 export interface Kernel {
-  /** The outermost thing the file is; a codec's name where the whole file is compressed. */
+  /** The file's outermost format; a codec's name if the whole file is compressed. */
   readonly container: 'elf' | 'bzImage' | CodecName
-  /** How the ELF was compressed: the payload of a bzImage, or else the file. */
+  /** The codec of the ELF: of a bzImage's payload, or else of the file. */
   readonly codec?: CodecName
-  /** sha256 of the file as it was given, hex. */
+  /** sha256 of the given file, hex. */
   readonly sha256: string
-  /** Absent where a bzImage holds no ELF (memtest86+, iPXE). */
+  /** Absent if a bzImage holds no ELF (memtest86+, iPXE). */
   readonly elf?: ElfImage
   /** Every ELF note, Xen's and others', in the order of the file; empty without an ELF. */
   readonly notes: readonly ElfNote[]
-  /** What the Xen notes or the __xen_guest section say; absent where there are neither. */
+  /** The claims of the Xen notes or the __xen_guest section; absent without either. */
   readonly xen?: XenParams
-  /** The Linux setup header, and `bytes`, the bzImage it is in: the file, unless that is compressed around it. */
+  /** The Linux setup header, and `bytes`, its bzImage: the file, or its content if the file is compressed. */
   readonly linux?: BzImage & { readonly bytes: Uint8Array }
 }
 
-/** How far readKernel is: in each step `done` rises to `total`. A bzImage in a compressed file is decompressed twice. */
+/** The progress of readKernel; each step raises `done` to `total`. A compressed bzImage file is decompressed twice. */
 export interface KernelPart extends Part {
-  /** The file's sha256 is taken, or something is decompressed, which is nearly all of the time. */
+  /** Hashing the file with sha256, or decompressing, which takes nearly all of the time. */
   readonly step: 'hash' | 'decompress'
 }
 
 /** Bounds, cancellation and progress of readKernel. */
 export interface ReadKernelOptions extends WorkOptions<KernelPart> {
-  /** Most bytes that a payload may decompress to, default 1 GiB. */
+  /** The most bytes that a payload may decompress to, default 1 GiB. */
   readonly maxBytes?: number
 }
 
 const DEFAULT_MAX_BYTES = 2 ** 30
-/** More than this no buffer holds on every supported Node. */
+/** The largest buffer that every supported Node can hold, in bytes. */
 const MAX_BYTES = 2 ** 32
 
-/** Whether a file that begins so may be a kernel. Of any other, readKernel() looks at the beginning alone. */
+/** Whether a file with this beginning may be a kernel. If not, readKernel() reads only the beginning. */
 export const isKernelStart = (bytes: Uint8Array): boolean =>
   isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined
 
 /**
- * What a kernel file says. The result looks into `bytes`, which must not change afterwards. The work is done in slices of
- * a few milliseconds, so that timers, input and the signal are heard meanwhile.
- * @throws DomainBuilderError naming the one cause, for every input that is no sound kernel; the signal's reason.
+ * Reads a kernel file. The result has views of `bytes`, which must not change afterwards. The work is done in slices of
+ * a few milliseconds, so that timers, input and the signal are handled meanwhile.
+ * @throws DomainBuilderError with the one cause, for every input that is not a valid kernel; the signal's reason.
  */
 export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions = {}): Promise<Kernel> {
   if (!(bytes instanceof Uint8Array)) {
@@ -93,7 +93,7 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
     const xen = xenParams(elf, notes)
     return { notes, ...(xen === undefined ? {} : { xen }) }
   }
-  // Offsets count from the ELF, which is only the file where nothing is around it.
+  // Offsets count from the ELF, which is the file only if nothing wraps it.
   const said = await (elf.bytes === bytes ? read() : within('the ELF', read))
   return { ...content, ...wrapping, sha256: await sha256(bytes, options), ...said }
 }
@@ -106,7 +106,7 @@ const stepOptions = (step: KernelPart['step'], { signal, onProgress }: ReadKerne
 
 type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 
-/** An ELF or a bzImage; anything else is refused by what it looks like. */
+/** Reads an ELF or a bzImage; a refusal of other content names its likely format. */
 async function readContent(
   bytes: Uint8Array,
   decompress: Decompress,

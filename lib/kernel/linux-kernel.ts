@@ -1,8 +1,8 @@
 /**
- * Can this kernel be entered by the Linux boot protocol, where, and with which limits?
+ * Whether a kernel can be entered by the Linux boot protocol, where, and with which limits.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: a header claims entries; nothing proves that there is code behind them. An ELF claims nothing at all: as a
+ * Gotcha: a header only claims entries; nothing proves that there is code at them. An ELF claims nothing at all: as a
  * vmlinux it is entered at e_entry, a physical address, with the registers of the 32-bit or 64-bit entry by its class.
  */
 import {
@@ -23,48 +23,48 @@ import type { Kernel } from './kernel.js'
 import { parseRelocs, type Relocs } from './relocs.js'
 import { splitPayload } from './unwrap.js'
 
-/** The entries of the boot protocol, by the processor mode they are made in. */
+/** The entries of the boot protocol, by processor mode. */
 export type LinuxEntry = 16 | 32 | 64
 
-/** A bzImage as its header describes it. */
+/** A bzImage, from its header. */
 export interface LinuxImage {
   readonly header: BzImage
-  /** Boot sector and setup code; and the protected-mode code that is loaded. Views of the file. */
+  /** Boot sector and setup code, and the protected-mode code to load. Views of the file. */
   readonly setup: Uint8Array
   readonly code: Uint8Array
   /** The entries that the header claims, best first. */
   readonly entries: readonly LinuxEntry[]
-  /** Where to load the code; nowhere else unless it is relocatable. */
+  /** The load address of the code; the only one unless it is relocatable. */
   readonly address: Paddr
-  /** Where it runs: where it is loaded, but for an image that moves itself to its pref_address. */
+  /** The address at which it runs: the load address, except for an image that moves itself to its pref_address. */
   readonly runsAt: Paddr
-  /** Absent where the image does not move. */
+  /** Absent if the image is not relocatable. */
   readonly reloc?: { readonly align: number; readonly minAlign: number; readonly above4G: boolean }
-  /** Bytes from where it runs that the kernel takes before it reads the memory map; absent before 2.10. */
+  /** Bytes from `runsAt` on that the kernel uses before it reads the memory map; absent before 2.10. */
   readonly initSize?: number
-  /** Longest command line, without its NUL. */
+  /** The longest command line in bytes, without its NUL. */
   readonly cmdlineSize: number
-  /** The highest address a byte of the ramdisk may have. */
+  /** The highest address of a byte of the ramdisk. */
   readonly initrdAddrMax: number
 }
 
-/** An ELF that is entered as a vmlinux is. */
+/** An ELF that is entered like a vmlinux. */
 export interface Vmlinux {
   readonly elf: ElfImage
   /** By the class: an ELF32 in 32-bit mode, an ELF64 in 64-bit mode. */
   readonly entryMode: 32 | 64
-  /** Physical. */
+  /** Physical address of the entry. */
   readonly entry: Paddr
   readonly image: Range<Paddr>
-  /** ET_DYN, position independent: goes anywhere as it is. */
+  /** ET_DYN, position independent: runs at any address unchanged. */
   readonly anywhere: boolean
   /** The table by which a loader may move it. */
   readonly relocs?: Relocs
-  /** Something in the file says that it is Linux: a note of owner Linux, GUEST_OS, or the bzImage around it. */
+  /** Whether the file says that it is Linux: by a note of owner Linux, GUEST_OS, or the bzImage around it. */
   readonly saysLinux: boolean
 }
 
-/** At least one of the two. */
+/** A kernel's image, its vmlinux, or both. */
 export interface LinuxKernel {
   readonly image?: LinuxImage
   readonly vmlinux?: Vmlinux
@@ -74,7 +74,7 @@ export interface LinuxKernel {
 const LINUX_NOTE_OWNER = 'Linux'
 
 /**
- * A kernel as the Linux boot protocol sees it, or the one cause why it cannot be entered that way.
+ * Returns a kernel for the Linux boot protocol, or throws the one cause why it cannot be entered that way.
  * @throws DomainBuilderError `not-linux` or `wrong-layout`.
  */
 export function linuxKernel(kernel: Kernel): LinuxKernel {
@@ -84,7 +84,7 @@ export function linuxKernel(kernel: Kernel): LinuxKernel {
   try {
     return { image, ...(kernel.elf === undefined ? {} : { vmlinux: vmlinux(kernel) }) }
   } catch (error) {
-    // The image boots by its own code, whatever becomes of the ELF in it.
+    // The image boots by its own code, even if its ELF is unusable.
     if (error instanceof DomainBuilderError) return { image }
     throw error
   }
@@ -96,7 +96,7 @@ function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
   const claims64 = ((fields.xloadflags ?? 0) & XLF_KERNEL_64) !== 0
   const entries: LinuxEntry[] = []
   if (claims64 && code.length > ENTRY_64_OFFSET) entries.push(64)
-  // Some images (iPXE) only start through their setup code, and say so by naming no 32-bit address.
+  // Some images (iPXE) only start through their setup code; they have no 32-bit address.
   if (fields.code32_start !== 0) entries.push(32)
   entries.push(16)
   const align = fields.kernel_alignment ?? 0
@@ -180,7 +180,7 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
   }
 }
 
-/** The table behind the ELF; undefined where what is there is none, as with kernels built not to move. */
+/** The relocation table after the ELF; undefined without a valid one, as in kernels that are not relocatable. */
 function relocationTable(elf: ElfImage): Relocs | undefined {
   const { relocs } = splitPayload(elf)
   if (relocs === undefined) return undefined

@@ -1,8 +1,8 @@
 /**
- * Sections that a kernel's claims are read from have to be in the file; the damage of all others is nobody's business.
+ * Sections with a kernel's claims must be in the file; damage in all others is ignored.
  *
  * Source: xen/include/public/elfnote.h: segments first, SHT_NOTE sections without them, __xen_guest without those.
- * Gotcha: a kernel whose notes are in a segment needs no section at all, but Xen refuses it where the table was cut off.
+ * Gotcha: a kernel with its notes in a segment needs no section, yet Xen refuses it if the section table is truncated.
  */
 import { SHT_NOTE } from '../abi/elf.js'
 import { XEN_GUEST_SECTION } from '../abi/elfnote.js'
@@ -11,7 +11,7 @@ import { hex } from '../units.js'
 import type { ElfImage } from './elf.js'
 import type { XenParams } from './xen-params.js'
 
-/** @throws DomainBuilderError of the header table's own damage, or `truncated` for a section that is needed. */
+/** @throws DomainBuilderError for damage in the header table itself, or `truncated` for a missing needed section. */
 export function checkNeededSections(elf: ElfImage, params: XenParams | undefined): void {
   if (elf.sectionFault !== undefined) throw elf.sectionFault
   if (params?.source === 'PT_NOTE') return

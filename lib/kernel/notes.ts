@@ -1,10 +1,10 @@
 /**
- * The note walker: PT_NOTE segments first, SHT_NOTE sections as the fallback.
+ * The note walker: PT_NOTE segments first, SHT_NOTE sections as a fallback.
  *
  * Source: the System V ABI, chapter 5, "Note Section"; xen/include/public/elfnote.h.
- * Gotcha: name and descriptor are padded to 4 bytes whatever p_align says; GNU property notes in a merged segment
- * with p_align 8 are padded to 8, so the walk resynchronises there. GRUB's i386-xen ends with a PAE_MODE note that
- * claims more than its segment and the file have, and boots: a descriptor may overrun, a name may not.
+ * Gotcha: do not pad by p_align: name and descriptor are padded to 4 bytes. GNU property notes in a merged segment with
+ * p_align 8 are padded to 8, so the walk resynchronises there. GRUB's i386-xen boots, although its last note, PAE_MODE,
+ * claims more than its segment and the file have: a descriptor may overrun, a name may not.
  */
 
 import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
@@ -16,42 +16,42 @@ import { alignUp, hex } from '../units.js'
 import type { Slices } from '../work.js'
 import type { ElfImage } from './elf.js'
 
-/** An ELF note as the file has it. */
+/** An ELF note of the file. */
 export interface ElfNote {
   /** Exactly as in the file, without its NUL. */
   readonly owner: string
-  /** The owner is Xen's name in 4 bytes, NUL included: the only spelling whose types are Xen's. */
+  /** Whether the owner is `Xen` in 4 bytes, NUL included: the only spelling whose types are Xen's. */
   readonly isXen: boolean
-  /** n_type: XEN_ELFNOTE_* where the owner is Xen. */
+  /** n_type: XEN_ELFNOTE_* if the owner is Xen. */
   readonly type: number
-  /** Name of the type where the owner is Xen and we know it, e.g. ENTRY. */
+  /** Name of a known type if the owner is Xen, e.g. ENTRY. */
   readonly name?: string
-  /** As much of the descriptor as the file has. */
+  /** The part of the descriptor that the file has. */
   readonly desc: Uint8Array
-  /** Zero padding follows the descriptor: it ends a text that has no NUL of its own. */
+  /** Whether zero padding follows the descriptor: it ends a text without a NUL. */
   readonly zeroPadded: boolean
-  /** Bytes that n_descsz claims behind the end of the file, where it does. */
+  /** Bytes that n_descsz claims after the end of the file, if any. */
   readonly missing?: number
   /** File offset of the note's header. */
   readonly offset: number
-  /** What led to it: a program header, or a section header where no program header did. */
+  /** The header that led to it: a program header, or a section header if no program header did. */
   readonly from: 'PT_NOTE' | 'SHT_NOTE'
 }
 
-/** As many as Xen reads; a kernel has a dozen. */
+/** The most notes, as in Xen; a kernel has a dozen. */
 const NOTES_MAX = 65536
 const NOTES_IN_SLICE = 2 ** 10
-/** A longer owner, or a longer text, is nothing that Xen would read either (ELF_MAX_STRING_LENGTH). */
+/** The most bytes of an owner or a text, as in Xen (ELF_MAX_STRING_LENGTH). */
 const TEXT_MAX = 4096
 /** Notes lie at multiples of this. */
 const NOTE_ALIGN = 4
-/** Where a linker has merged notes of this alignment with Xen's, its padding lies between them. */
+/** If a linker has merged notes of this alignment with Xen's, its padding lies between them. */
 const MERGED_ALIGN = 8
 
-/** Xen's name as it has to stand in the file. */
+/** Xen's name as it must be in the file. */
 const XEN_NAME = encodeLatin1(`${XEN_NOTE_OWNER}\0`)
 
-/** A stretch of the file that holds notes. */
+/** A range of the file that holds notes. */
 interface NoteRange {
   readonly start: number
   readonly end: number
@@ -60,13 +60,13 @@ interface NoteRange {
 }
 
 /**
- * Every note of the file, in its order. Sections are read only where no segment holds a note of Xen's.
- * @throws DomainBuilderError `truncated` or `bad-note`, where the walk would otherwise be lost.
+ * Returns every note of the file, in its order. Sections are read only if no segment holds a Xen note.
+ * @throws DomainBuilderError `truncated` or `bad-note`, if the walk cannot continue.
  */
 export function* readNotes(elf: ElfImage): Slices<ElfNote[]> {
   const notes: ElfNote[] = []
   for (const { type, offset, filesz, align } of elf.segments) {
-    // Some binutils leave p_offset 0 in a note segment: what it covers is the ELF header.
+    // Some binutils leave p_offset 0 in a note segment, which then covers the ELF header.
     if (type !== PT_NOTE || offset === 0) continue
     yield* walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, notes)
   }
@@ -77,7 +77,7 @@ export function* readNotes(elf: ElfImage): Slices<ElfNote[]> {
       if (type !== SHT_NOTE) continue
       yield* walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, found)
     }
-    // A section usually lies in a segment already walked: its notes are the same ones.
+    // A section usually lies in a segment already walked, with the same notes.
     notes.push(...found.filter(({ offset }) => !seen.has(offset)))
   }
   logNotes('%d notes, %d of Xen', notes.length, notes.filter(({ isXen }) => isXen).length)
@@ -92,7 +92,7 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
       at += NOTE_ALIGN
       continue
     }
-    // What is left is too short for a note: fine as padding, else what came before it was misread.
+    // The rest is too short for a note: valid as padding, otherwise an earlier note was misread.
     if (end - at < Nhdr.size && bytes.subarray(at, end).every((byte) => byte === 0)) return
     if (end - at < Nhdr.size) {
       throw new DomainBuilderError('truncated', `a ${from} ends in the middle of a note header`, {
@@ -122,7 +122,7 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
       throw new DomainBuilderError('bad-note', 'too many notes', { expected: `at most ${NOTES_MAX}`, offset: at })
     }
     if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
-      // C would read Xen's name here, whatever n_namesz says: this note is Xen's to some and nobody's to others.
+      // C would read Xen's name here and ignore n_namesz: some readers would take the note for Xen's, others not.
       throw new DomainBuilderError('bad-note', "a note's owner reads Xen, but has another length", {
         expected: `namesz ${XEN_NAME.length}`,
         found: `${n_namesz}`,
@@ -150,13 +150,13 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
   }
 }
 
-/** Whether a linker's padding lies here rather than a note: only off the larger alignment, and only zero. */
+/** Whether a linker's padding lies here instead of a note: zeros that are not at the larger alignment. */
 function isPadding(bytes: Uint8Array, at: number, { end, align }: NoteRange): boolean {
   if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0 || end - at < NOTE_ALIGN) return false
   return bytes.subarray(at, at + NOTE_ALIGN).every((byte) => byte === 0)
 }
 
-/** How a note is called in a message. */
+/** A note's name in a message. */
 const label = ({ name, type }: ElfNote): string => `note ${name ?? hex(type)}`
 
 function refuseMissing(note: ElfNote): void {
@@ -169,8 +169,8 @@ function refuseMissing(note: ElfNote): void {
 }
 
 /**
- * A number in as many bytes as the note has.
- * @throws DomainBuilderError `bad-note` where they are not 1, 2, 4 or 8, `truncated` where the file lacks them.
+ * Reads a note's whole descriptor as a number.
+ * @throws DomainBuilderError `bad-note` if it does not have 1, 2, 4 or 8 bytes, `truncated` if the file lacks them.
  */
 export function noteNumber(note: ElfNote): bigint {
   const { desc } = note
@@ -195,11 +195,11 @@ export function noteNumber(note: ElfNote): bigint {
 }
 
 /**
- * The text of a note, without its NUL. Padding may stand in for the NUL, as it does wherever C reads the file.
- * @throws DomainBuilderError `bad-note` where the text runs on into whatever follows the note, or is over 4096 bytes.
+ * The text of a note, without its NUL. Padding may take the place of the NUL, as it does for C code.
+ * @throws DomainBuilderError `bad-note` if the text runs on past the note, or is over 4096 bytes.
  */
 export function noteString(note: ElfNote): string {
-  // Many notes may share one long descriptor: none is searched further than a text may go.
+  // Many notes may share one long descriptor, so each search ends at the longest text.
   const desc = note.desc.subarray(0, TEXT_MAX + 1)
   const nul = desc.indexOf(0)
   const length = nul < 0 ? desc.length : nul
@@ -216,7 +216,7 @@ export function noteString(note: ElfNote): string {
 
 /**
  * The first `max` u32 of a note; it may have fewer, or none.
- * @throws DomainBuilderError `bad-note` where its size is no multiple of 4, `truncated` where the file lacks it.
+ * @throws DomainBuilderError `bad-note` if its size is not a multiple of 4, `truncated` if the file lacks it.
  */
 export function noteU32s(note: ElfNote, max: number): number[] {
   const { desc } = note

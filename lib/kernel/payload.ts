@@ -1,9 +1,9 @@
 /**
- * Compressed kernels: what does one hold.
+ * Compressed kernels: decompresses their payload.
  *
- * Source: Linux Documentation/arch/x86/boot.rst (payload_offset); ../codec/magic.ts says which format it is.
- * Gotcha: the payload of a bzImage ends with the decompressed size, a u32 that is no part of the stream, unless it is
- * gzip, which has its own. Strip it first, and pass it as `size`: it is checked, never believed.
+ * Source: Linux Documentation/arch/x86/boot.rst (payload_offset); ../codec/magic.ts detects the format.
+ * Gotcha: the payload of a bzImage ends with the decompressed size, a u32 after the stream, except for gzip, which has
+ * its own. Strip it first, and pass it as `size`: it is untrusted, so it is checked.
  */
 
 import { decodeBzip2 } from '../codec/bzip2.js'
@@ -32,14 +32,14 @@ const DECODE: Readonly<Record<CodecName, Decode>> = {
 }
 
 /**
- * No kernel shrinks to less than a 24th, unless it is small: what claims to is a bomb, and is refused before it has taken
- * the memory that a generous limit would let it have. (Debian's shrinks to an eighth.)
+ * No kernel shrinks to less than a 24th, unless it is small. A payload that claims to is a bomb, and is refused before
+ * it takes the memory that a generous limit would allow. (Debian's kernel shrinks to an eighth.)
  */
 const PLAUSIBLE = { ratio: 24, bytes: 128 * 2 ** 20 }
 
 /**
- * Decompresses a stream, in slices. What follows it is left alone: `consumed` says where it ends.
- * @param options progress is told in bytes of the stream.
+ * Decompresses a stream, in slices. Bytes after it are ignored: `consumed` is its length.
+ * @param options progress counts bytes of the stream.
  * @throws DomainBuilderError `payload-unknown`, `payload-damaged`, `payload-too-large`, or `payload-size`; the signal's
  * reason.
  */
@@ -79,7 +79,7 @@ export async function decode(
   return decoded
 }
 
-/** The decoder's own refusals pass; an engine's error would be a defect of ours, but must not leave as what it is. */
+/** Runs the decoder. Its own refusals pass; an engine's error, a defect in our code, becomes a DomainBuilderError. */
 function* decodeFrom(source: Source, codec: CodecName): Slices<Decoded> {
   try {
     return yield* DECODE[codec](source)

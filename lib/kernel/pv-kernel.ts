@@ -1,5 +1,5 @@
 /**
- * Can this kernel be a Xen PV guest, and where does it want to be? Defaults and checks of a PV kernel's claims.
+ * Whether a kernel can be a Xen PV guest, and its place in memory: defaults and checks of a PV kernel's claims.
  *
  * Source: xen/include/public/elfnote.h; confirmed against libxenguest.
  * Gotcha: p_vaddr is not used. A segment lies at p_paddr + (VIRT_BASE - PADDR_OFFSET): p != v.
@@ -19,14 +19,14 @@ import type { XenParams } from './xen-params.js'
 
 export type PvAbi = 'x86_64' | 'x86_32p'
 
-/** A kernel that can be started as a PV guest, its claims checked and its defaults filled. */
+/** A kernel that can be started as a PV guest, with checked claims and defaults filled in. */
 export interface PvKernel {
   readonly abi: PvAbi
   readonly elf: ElfImage
   readonly params: XenParams
   readonly virtBase: Vaddr
   readonly paddrOffset: bigint
-  /** virtBase - paddrOffset, mod 2^64: add it to p_paddr to get the virtual address. */
+  /** virtBase - paddrOffset, mod 2^64: p_paddr plus this is the virtual address. */
   readonly virtOffset: bigint
   /** Lowest and highest (exclusive) p_paddr of the loadable segments. */
   readonly pstart: bigint
@@ -35,16 +35,16 @@ export interface PvKernel {
   readonly vstart: Vaddr
   readonly vend: Vaddr
   readonly entry: Vaddr
-  /** INIT_P2M where it is usable (64-bit, page aligned, below virtBase), else absent. */
+  /** INIT_P2M if it is usable (64-bit, page aligned, below virtBase), else absent. */
   readonly initP2m?: Vaddr
-  /** What BSD_SYMTAB asks for behind the segments, where it asks and the file has one. */
+  /** The symbol table after the segments, if BSD_SYMTAB requests it and the file has one. */
   readonly symtab?: BsdSymtab
 }
 
 /**
- * A kernel as a PV guest, or the one cause why it cannot be one.
- * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated`
- * where sections that are needed are not in the file.
+ * Returns a kernel as a PV guest, or throws the one cause why it cannot be one.
+ * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` if
+ * needed sections are not in the file.
  */
 export function pvKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvKernel {
   const { elf, xen: params } = kernel
@@ -66,7 +66,7 @@ function notPv(message: string, expected?: string, found?: string): DomainBuilde
 
 const quoted = (text: string | undefined): string => (text === undefined ? 'none' : `'${text.slice(0, 64)}'`)
 
-/** Is the kernel made for Xen at all, and for the interface that Xen still has? */
+/** Checks that the kernel is made for Xen, and for an interface that Xen still has. */
 function checkNotes({ loader, guestOs, xenVersion, physEntry }: XenParams): void {
   if (!loader?.startsWith(GENERIC_LOADER) && !guestOs?.startsWith(LINUX_GUEST_OS)) {
     if (loader === undefined && guestOs === undefined && physEntry !== undefined) {
@@ -143,7 +143,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
     throw wrongLayout('the image does not begin at a page', 'VIRT_BASE and image page aligned', hex(vstart))
   }
-  // Each byte of the image's pages may be written twice, as Xen's loader has it, lest overlapping segments take for ever.
+  // As in Xen's loader, each byte of the image's pages may be written twice: overlapping segments could take for ever.
   const written = loadable(elf).reduce((sum, { memsz }) => sum + memsz, 0n)
   const room = ((vend - vstart + BigInt(PAGE_SIZE) - 1n) / BigInt(PAGE_SIZE)) * BigInt(PAGE_SIZE)
   if (written > 2n * room) {
@@ -164,7 +164,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   }
 }
 
-/** Where the p2m is to be mapped; undefined where Xen ignores the wish. */
+/** The address at which to map the p2m; undefined if Xen ignores INIT_P2M. */
 function checkInitP2m(
   initP2m: bigint | undefined,
   abi: PvAbi,
@@ -175,7 +175,7 @@ function checkInitP2m(
     throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(image)}`, hex(initP2m))
   }
   if (abi !== 'x86_64' || initP2m % BigInt(PAGE_SIZE) !== 0n || initP2m >= image.virtBase) return undefined
-  // The tables only see the low 48 bits: an address that differs above them is the same place. Xen misses that.
+  // Tables translate only the low 48 bits, so addresses that differ above them are the same. Xen does not check that.
   const masked = { start: BigInt.asUintN(image.vbits, image.start), end: BigInt.asUintN(image.vbits, image.end) }
   const place = BigInt.asUintN(image.vbits, initP2m)
   if (place >= masked.start && place < masked.end) {

@@ -1,9 +1,10 @@
 /**
- * Can this kernel be a PVH guest: entered by PHYS32_ENTRY, without paging, at its physical addresses?
+ * Whether a kernel can be a PVH guest: entered by PHYS32_ENTRY, without paging, at its physical addresses.
  *
- * Source: xen/include/public/elfnote.h, PHYS32_ENTRY and PHYS32_RELOC; docs/misc/pvh.pandoc; confirmed against libxenguest.
- * Gotcha: one note is enough. LOADER, GUEST_OS and XEN_VERSION are not asked for, VIRT_BASE and PADDR_OFFSET are not
- * looked at, and the entry need not be near the start of the image.
+ * Source: xen/include/public/elfnote.h, PHYS32_ENTRY and PHYS32_RELOC; docs/misc/pvh.pandoc; confirmed against
+ * libxenguest.
+ * Gotcha: the checks of a PV kernel would refuse valid ones: one note is enough. LOADER, GUEST_OS and XEN_VERSION are
+ * not required, VIRT_BASE and PADDR_OFFSET are ignored, and the entry need not be near the start of the image.
  */
 import { EM_386, EM_X86_64 } from '../abi/elf.js'
 import { PHYS_RELOC_DEFAULT_ALIGN } from '../abi/elfnote.js'
@@ -22,19 +23,19 @@ export interface PvhKernel {
   readonly elf: ElfImage
   readonly params: XenParams
   readonly entry: Paddr
-  /** Where the segments go, half-open, the symbol table included; all below 4 GiB. */
+  /** The range of the segments and the symbol table, half-open; all below 4 GiB. */
   readonly image: Range<Paddr>
-  /** Present where the kernel may be moved, defaults filled. */
+  /** Present if the kernel may be moved, with defaults filled in. */
   readonly reloc?: {
-    /** What the image's start must be a multiple of: a power of two. */
+    /** The alignment of the image's start, in bytes: a power of two. */
     readonly align: number
-    /** The image must lie in here, half-open. */
+    /** The range in which the image must lie, half-open. */
     readonly within: Range<Paddr>
   }
   readonly symtab?: BsdSymtab
 }
 
-/** 32-bit code without paging reaches no further. */
+/** The end of the memory that 32-bit code without paging reaches. */
 const LIMIT = 2 ** 32
 
 function wrongLayout(message: string, expected: string, found: string): DomainBuilderError {
@@ -42,9 +43,9 @@ function wrongLayout(message: string, expected: string, found: string): DomainBu
 }
 
 /**
- * A kernel as a PVH guest, or the one cause why it cannot be one.
- * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` where
- * sections that are needed are not in the file.
+ * Returns a kernel as a PVH guest, or throws the one cause why it cannot be one.
+ * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` if
+ * needed sections are not in the file.
  */
 export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvhKernel {
   const { elf, xen: params } = kernel
@@ -80,7 +81,7 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   if (entry < image.start || entry > image.end) {
     throw wrongLayout('PHYS32_ENTRY is outside of the image', showRange(image), hex(entry))
   }
-  // Xen compares this one as it stands, although it is a virtual address.
+  // Xen compares this one unchanged, although it is a virtual address.
   if (params.initP2m !== undefined && params.initP2m >= pstart && params.initP2m < pend) {
     throw wrongLayout('INIT_P2M is inside of the image', `outside of ${showRange(image)}`, hex(params.initP2m))
   }

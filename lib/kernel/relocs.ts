@@ -1,33 +1,33 @@
 /**
- * The relocation table that Linux's build appends to its vmlinux: where the kernel has to be patched when it moves.
+ * The relocation table that Linux's build appends to its vmlinux: the places to patch when the kernel moves.
  *
- * Source: Linux arch/x86/tools/relocs.c (the writer) and arch/x86/boot/compressed/misc.c, handle_relocations (the reader);
- * confirmed by booting kernels that were relocated by it.
- * Gotcha: the kernel reads it backwards from the end of the payload, each list down to a 0. So in the file the 32-bit
- * list comes last, and how many lists there are shows only in the number of zeros: old and new Linux lack the inverse one.
+ * Source: Linux arch/x86/tools/relocs.c (the writer) and arch/x86/boot/compressed/misc.c, handle_relocations (the
+ * reader); confirmed by booting kernels that it relocated.
+ * Gotcha: the kernel reads it backwards from the end of the payload, each list down to a 0. So the file has the 32-bit
+ * list last. Only the number of zeros gives the number of lists: old and new Linux lack the inverse list.
  */
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
 /**
- * Link addresses to patch, each as the low 32 bits that the table has: sign-extend them on x86-64.
- * In the order of the file, which is that of the addresses.
+ * Link addresses to patch, as the table's low 32 bits: sign-extend them on x86-64.
+ * In the order of the file, which is the order of the addresses.
  */
 export interface Relocs {
   /** 32-bit words to which the distance is added. */
   readonly add32: Int32Array
-  /** 32-bit words from which it is subtracted: offsets from zero-based per-cpu data, x86-64 alone. */
+  /** 32-bit words from which it is subtracted: offsets from zero-based per-cpu data, only on x86-64. */
   readonly subtract32: Int32Array
   /** 64-bit words to which it is added, x86-64. */
   readonly add64: Int32Array
 }
 
-/** Lists that a table of each class can have; each begins with a 0. */
+/** The possible numbers of lists in a table, by class; each list begins with a 0. */
 const LISTS = { 32: [1], 64: [2, 3] } as const
 
 /**
- * Reads what follows the ELF in a Linux payload.
- * @throws DomainBuilderError `bad-bzimage` where it is no such table.
+ * Reads the relocation table after the ELF in a Linux payload.
+ * @throws DomainBuilderError `bad-bzimage` for other data.
  */
 export function parseRelocs(bytes: Uint8Array, elfClass: 32 | 64): Relocs {
   const notATable = (expected: string, found: string, offset: number) =>
@@ -56,5 +56,5 @@ export function parseRelocs(bytes: Uint8Array, elfClass: 32 | 64): Relocs {
   return { add32, subtract32: lists.length === 3 ? (lists[1] ?? none) : none, add64: lists[0] ?? none }
 }
 
-/** The link address that an entry stands for: the table keeps its low 32 bits. */
+/** The link address of an entry: the table keeps its low 32 bits. */
 export const linkAddress = (entry: number, elfClass: 32 | 64): bigint => BigInt.asUintN(elfClass, BigInt(entry))

@@ -1,15 +1,15 @@
 /**
- * What a kernel cannot do without, whichever way Xen starts it.
+ * The features that a kernel requires, as PV and as PVH.
  *
  * Source: xen/include/public/elfnote.h, XEN_ELFNOTE_FEATURES; features.h.
- * Gotcha: an unknown !feature is fatal in a note, and nothing at all in __xen_guest.
+ * Gotcha: an unknown !feature is fatal in a note, but ignored in __xen_guest.
  */
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { DomainBuilderError } from '../errors.js'
 import type { XenParams } from './xen-params.js'
 
 export interface GuestKernelOptions {
-  /** The guest is to be the hardware domain: a kernel that requires dom0 will do. */
+  /** Whether the guest will be the hardware domain: then a kernel that requires dom0 is accepted. */
   readonly dom0?: boolean
 }
 

@@ -1,9 +1,9 @@
 /**
- * From a file to its ELF: a compressed file, a bzImage's payload, or an ELF that a bzImage has in plain.
+ * From a file to its ELF: a compressed file, a bzImage's payload, or an uncompressed ELF in a bzImage.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, payload_offset and payload_length; scripts/Makefile.lib, size_append.
- * Gotcha: the u32 behind the compressed payload is its decompressed size, except with gzip, which has its own; it comes
- * from the file, so it is a limit and never an allocation.
+ * Gotcha: the u32 after the compressed payload is its decompressed size, except with gzip, which has its own. It is
+ * untrusted, so use it as a limit and never allocate by it.
  */
 
 import { isZero } from '../bytes.js'
@@ -14,7 +14,7 @@ import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf } from './elf.js'
 
-/** An ELF and how it was wrapped. */
+/** An ELF and the codec of its wrapping. */
 export interface Unwrapped {
   readonly elf: ElfImage
   readonly codec?: CodecName
@@ -29,8 +29,8 @@ export type Parse = (bytes: Uint8Array) => Promise<ElfImage>
 const SIZE_TRAILER = 4
 
 /**
- * The ELF in a bzImage; undefined where it has none, as memtest86+ and iPXE.
- * @throws DomainBuilderError `payload-*` for a payload that cannot be had, `bad-elf` and the like for what is in it.
+ * Returns the ELF in a bzImage; undefined if it has none, as in memtest86+ and iPXE.
+ * @throws DomainBuilderError `payload-*` for a payload that does not decompress, `bad-elf` and others for its content.
  */
 export async function bzImageElf(
   bytes: Uint8Array,
@@ -40,7 +40,7 @@ export async function bzImageElf(
 ): Promise<Unwrapped | undefined> {
   const { payload, setupBytes } = image
   if (payload === undefined) {
-    // The bzImage as an ELF: headers behind the setup code, whose offsets count from the ELF header.
+    // A bzImage that is an ELF has headers after the setup code; their offsets count from the ELF header.
     const code = bytes.subarray(setupBytes)
     return isElf(code) ? { elf: await within('the ELF behind the setup code', () => parse(code)) } : undefined
   }
@@ -74,7 +74,7 @@ function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
 }
 
 /**
- * A file that is compressed as a whole.
+ * Decompresses a wholly compressed file.
  * @throws DomainBuilderError `payload-*`.
  */
 export async function decompressFile(bytes: Uint8Array, codec: CodecName, decompress: Decompress): Promise<Uint8Array> {
@@ -90,15 +90,15 @@ export async function decompressFile(bytes: Uint8Array, codec: CodecName, decomp
 }
 
 /**
- * A payload's two parts, both views: the ELF, and what follows it, which of a Linux payload is its relocation table and is
- * absent where nothing does. `parseRelocs` reads that.
+ * Returns a payload's two parts, both views: the ELF, and the bytes after it, if any. In a Linux payload they are the
+ * relocation table, which `parseRelocs` reads.
  */
 export function splitPayload(elf: ElfImage): { readonly elf: Uint8Array; readonly relocs?: Uint8Array } {
   const image = elf.bytes.subarray(0, elf.end)
   return elf.end < elf.bytes.length ? { elf: image, relocs: elf.bytes.subarray(elf.end) } : { elf: image }
 }
 
-/** Says of which bytes an error speaks, whose offset counts from their start and not the file's. */
+/** Adds to an error the part that its offset counts from, since that is not the start of the file. */
 export async function within<T>(what: string, act: () => T | Promise<T>): Promise<T> {
   try {
     return await act()

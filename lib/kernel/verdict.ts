@@ -1,8 +1,8 @@
 /**
- * Can a kernel boot as pv, pvh or linux: where it would be entered and what it needs, or the one cause why not.
+ * Whether a kernel can boot as pv, pvh or linux: its entry and its needs, or the one cause why not.
  *
- * Source: pv-kernel.ts, pvh-kernel.ts, linux-kernel.ts: a verdict is what the builder of that type would say first.
- * Gotcha: it speaks of the kernel alone. A guest may still be too small, or be asked for features the kernel lacks.
+ * Source: pv-kernel.ts, pvh-kernel.ts, linux-kernel.ts: a verdict is the first answer of that type's builder.
+ * Gotcha: a verdict covers only the kernel. A guest may still be too small, or request features that the kernel lacks.
  */
 import { ENTRY_64_OFFSET } from '../abi/boot-params.js'
 import { featureNames } from '../abi/features.js'
@@ -14,7 +14,7 @@ import { type LinuxImage, linuxKernel, type Vmlinux } from './linux-kernel.js'
 import { pvKernel } from './pv-kernel.js'
 import { pvhKernel } from './pvh-kernel.js'
 
-/** Best first: what `auto` would choose. */
+/** Best first, as `auto` chooses. */
 export const VERDICT_TYPES = ['pv', 'pvh', 'linux'] as const
 /** A way to boot. */
 export type VerdictType = (typeof VERDICT_TYPES)[number]
@@ -24,9 +24,9 @@ export type Verdict =
   | {
       readonly type: VerdictType
       readonly ok: true
-      /** pv: a virtual address, bigint; pvh and linux: a physical one. Absent where only setup code can be entered. */
+      /** pv: a virtual address, bigint; pvh and linux: a physical one. Absent if only the setup code can be entered. */
       readonly entry?: bigint | number
-      /** What the guest must have and what the file claims, a few words each. */
+      /** The guest's requirements and the file's claims, a few words each. */
       readonly needs: readonly string[]
     }
   | { readonly type: VerdictType; readonly ok: false; readonly code: ErrorCode; readonly reason: string }
@@ -87,7 +87,7 @@ function imageNeeds(image: LinuxImage): Bootable {
   return { entry: best === 64 ? address + ENTRY_64_OFFSET : address, needs }
 }
 
-/** A hook is entered through code32_start; a kernel that has none is beyond its reach. */
+/** The need of a fixed image. A hook is entered through code32_start; without that, a hook cannot move the kernel. */
 function fixedNeeds({ header, address }: LinuxImage): string {
   const hooked = header.header.code32_start === 0 ? 'where nothing else may be' : 'or to be moved there by a hook'
   return `to be loaded at ${hex(address)}, ${hooked}`

@@ -2,8 +2,8 @@
  * The __xen_guest section: the comma-separated `KEY=value` string of kernels older than Xen's notes. PV only.
  *
  * Source: Xen 3.0's interface, as its users wrote it (XenLinux 2.6 head.S, Mini-os, NetBSD).
- * Gotcha: PADDR_OFFSET defaults to VIRT_BASE here, to 0 with notes; an unknown !feature is no error but hides
- * everything behind it.
+ * Gotcha: PADDR_OFFSET defaults to VIRT_BASE here, but to 0 with notes. An unknown !feature is no error, but everything
+ * after it is ignored.
  */
 
 import { XEN_GUEST_KEY_MAX, XEN_GUEST_SECTION, XEN_GUEST_VALUE_MAX } from '../abi/elfnote.js'
@@ -13,15 +13,15 @@ import type { ElfImage, Section } from './elf.js'
 import { parseFeatures } from './feature-string.js'
 import type { XenParamsDraft } from './xen-params.js'
 
-/** The section, where the file has one and it lies within the file. */
+/** The section, if the file has one and it lies within the file. */
 export function guestSection(elf: ElfImage): Section | undefined {
   return elf.sections.find(({ name }) => name === XEN_GUEST_SECTION)
 }
 
-/** A string longer than this has no kernel behind it; every key that Xen knows fits many times. */
+/** The most bytes of the string that are read; all keys that Xen knows fit many times. */
 const STRING_MAX = 65536
 
-/** Fills `params` with what the string says. Never refuses: a key that cannot be read is a key that is not there. */
+/** Fills `params` from the string. Never refuses: an unreadable key counts as absent. */
 export function readGuestString(elf: ElfImage, section: Section, params: XenParamsDraft): void {
   const raw = elf.bytes.subarray(section.offset, section.offset + Math.min(section.size, STRING_MAX))
   const text = decodeLatin1(raw)
@@ -45,15 +45,15 @@ export function readGuestString(elf: ElfImage, section: Section, params: XenPara
       if (features.unknownRequired !== undefined) break
     }
   }
-  // A page number from the start of the kernel, where that is known.
+  // A page number from the start of the kernel, if that is known.
   if (params.hypercallPage !== undefined && params.virtBase !== undefined) {
     params.hypercallPage = u64(params.hypercallPage + params.virtBase)
   }
 }
 
 /**
- * Keys and values as Xen cuts them: a key or a value that is too long ends there, and the rest of it is read as the
- * next key. A key may stand without a value.
+ * Yields keys and values, split as in Xen: a key or value that is too long ends at the limit, and the rest is read as
+ * the next key. A key may have no value.
  */
 function* entries(text: string): Generator<{ readonly key: string; readonly value: string }> {
   let at = 0
@@ -66,7 +66,7 @@ function* entries(text: string): Generator<{ readonly key: string; readonly valu
     let value = ''
     const start = at
     const key = take(XEN_GUEST_KEY_MAX, ',=')
-    // At its full length a key is over, whatever the next byte is.
+    // A key of the full length ends there, before any next byte.
     const cut = at - start === XEN_GUEST_KEY_MAX
     const stop = cut ? '' : text.charAt(at)
     if (stop !== '') at++
@@ -81,7 +81,7 @@ function* entries(text: string): Generator<{ readonly key: string; readonly valu
 
 const U64_MAX = (1n << 64n) - 1n
 
-/** C's strtoull with base 0: 0x for hex, a leading 0 for octal, whatever follows the digits ignored, no digits 0. */
+/** C's strtoull with base 0: 0x for hex, a leading 0 for octal. Text after the digits is ignored; no digits mean 0. */
 function parseNumber(text: string): bigint {
   const match = /^\s*([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)/i.exec(text)
   const digits = match?.[2]

@@ -1,8 +1,9 @@
 /**
- * What a kernel says to Xen, out of its notes or its __xen_guest string.
+ * A kernel's claims for Xen, from its notes or its __xen_guest string.
  *
  * Source: xen/include/public/elfnote.h.
- * Gotcha: absent is absent (undefined), never a magic number: libelf takes an ENTRY of 2^64-1 for "unset".
+ * Gotcha: a magic number for "absent" would collide with a value: libelf takes an ENTRY of 2^64-1 for "unset". Here an
+ * absent value is undefined.
  */
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
@@ -14,9 +15,9 @@ import { guestSection, readGuestString } from './xen-guest-string.js'
 
 export { parseFeatures } from './feature-string.js'
 
-/** Raw claims of the file; defaults and checks are pv-kernel.ts's and pvh-kernel.ts's business. */
+/** Raw claims of the file; pv-kernel.ts and pvh-kernel.ts add defaults and checks. */
 export interface XenParams {
-  /** What they were read from. The comments below give the notes' names; a __xen_guest string has keys of its own. */
+  /** Where they were read from. The comments below give the notes' names; a __xen_guest string has other keys. */
   readonly source: 'PT_NOTE' | 'SHT_NOTE' | '__xen_guest'
   /** GUEST_OS. */
   readonly guestOs?: string
@@ -32,36 +33,36 @@ export interface XenParams {
   readonly entry?: bigint
   /** HYPERCALL_PAGE, the virtual address of a page for the hypervisor to fill. */
   readonly hypercallPage?: bigint
-  /** PADDR_OFFSET: what p_paddr counts from, bytes. */
+  /** PADDR_OFFSET: the origin of p_paddr, bytes. */
   readonly paddrOffset?: bigint
-  /** INIT_P2M: the virtual address where the p2m is to be mapped. */
+  /** INIT_P2M: the virtual address at which to map the p2m. */
   readonly initP2m?: bigint
-  /** HV_START_LOW: the lowest virtual address that the hypervisor may have. */
+  /** HV_START_LOW: the lowest virtual address that the hypervisor may use. */
   readonly hvStartLow?: bigint
-  /** MOD_START_PFN is not zero: the ramdisk need not be mapped. */
+  /** Whether MOD_START_PFN is not zero: then the ramdisk need not be mapped. */
   readonly modStartPfn: boolean
   /** 'yes' only from __xen_guest: PAE without extended cr3. */
   readonly pae: 'no' | 'yes' | 'extended-cr3' | 'bimodal'
-  /** BSD_SYMTAB: symbols are to be loaded behind the kernel. */
+  /** BSD_SYMTAB: whether to load symbols after the kernel. */
   readonly bsdSymtab: boolean
-  /** SUSPEND_CANCEL: a suspension that is called off returns to the guest. */
+  /** SUSPEND_CANCEL: a cancelled suspension returns to the guest. */
   readonly suspendCancel: boolean
   /** Feature words (bit numbers in abi/features.ts); required is a subset of supported. */
   readonly supported: number
-  /** What a FEATURES string marks with `!`. */
+  /** The features that a FEATURES string marks with `!`. */
   readonly required: number
-  /** A FEATURES entry with ! that nobody knows: the kernel cannot be started. */
+  /** An unknown FEATURES entry with !: the kernel cannot be started. */
   readonly unknownRequired?: string
   /** PHYS32_ENTRY, the physical address of a PVH entry. */
   readonly physEntry?: number
-  /** PHYS32_RELOC: bytes to align to, and the range of physical addresses, `max` the last one. */
+  /** PHYS32_RELOC: the alignment in bytes, and the range of physical addresses, `max` the last one. */
   readonly physReloc?: { readonly align?: number; readonly min?: number; readonly max?: number }
 }
 
-/** XenParams while they are put together. */
+/** XenParams under construction. */
 export type XenParamsDraft = { -readonly [K in keyof XenParams]: XenParams[K] }
 
-/** Nothing said. */
+/** Parameters without any claim. */
 const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
   source,
   modStartPfn: false,
@@ -75,8 +76,8 @@ const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
 const U32_MAX = 0xffffffffn
 
 /**
- * The parameters of a kernel: its Xen notes, or without any its __xen_guest section; undefined where it has neither.
- * @throws DomainBuilderError `bad-note` for a note whose value its type cannot have.
+ * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section, else undefined.
+ * @throws DomainBuilderError `bad-note` for a note whose value is invalid for its type.
  */
 export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams | undefined {
   const own = notes.filter(({ isXen }) => isXen)
@@ -90,7 +91,7 @@ export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams |
   return params
 }
 
-/** A type that comes twice is taken as it came last, except for the two that only ever add: PAE_MODE and FEATURES. */
+/** Reads a note. The last one of a type wins, except for PAE_MODE and FEATURES, which only add. */
 function readNote(note: ElfNote, params: XenParamsDraft): void {
   switch (note.name) {
     case 'GUEST_OS':
@@ -107,7 +108,7 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
       break
     case 'PAE_MODE': {
       const mode = noteString(note)
-      // "yes[extended-cr3]" is a spelling of __xen_guest; in a note it means nothing, and Xen takes it as nothing.
+      // "yes[extended-cr3]" belongs to __xen_guest; in a note it has no meaning, and Xen ignores it.
       if (mode === 'yes') params.pae = 'extended-cr3'
       if (mode.includes('bimodal')) params.pae = 'bimodal'
       break

@@ -1,8 +1,8 @@
 /**
- * Assertions on what a guest finds at its first instant, for any test runner: tap, node:test, vitest.
+ * Assertions on a guest's first instant, for any test runner: tap, node:test, vitest.
  *
- * Source: https://nodejs.org/api/assert.html#class-assertassertionerror, whose `actual` and `expected` all three show.
- * Gotcha: only the fields that are named are compared, so a test says what it is about and nothing else.
+ * Source: https://nodejs.org/api/assert.html#class-assertassertionerror; all three show its `actual` and `expected`.
+ * Gotcha: only named fields are compared: a difference in another field does not fail the test.
  */
 
 import type { BootParamsFields } from '../abi/boot-params.js'
@@ -15,7 +15,7 @@ import { readStartInfo, type StartInfo } from '../guest/start-info.js'
 import { type Translation, translate } from '../guest/translate.js'
 import { hex, type Vaddr } from '../units.js'
 
-/** What a test runner shows as a failed comparison: an AssertionError as node:assert's is, in every runtime. */
+/** An AssertionError like node:assert's, in every runtime; test runners show it as a failed comparison. */
 class AssertionError extends Error {
   override readonly name = 'AssertionError'
   readonly code = 'ERR_ASSERTION'
@@ -42,17 +42,17 @@ const show = (value: unknown): string => {
     .join(', ')} }`
 }
 
-/** Whether a value has fields to be compared one by one. */
+/** Whether a value has fields to compare one by one. */
 const hasFields = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 
-/** Of `found`, what `expected` names, all the way down; a list is compared whole. */
+/** The parts of `found` that `expected` names, at all levels; a list is kept whole. */
 function narrowed(found: unknown, expected: unknown): unknown {
   if (!hasFields(found) || !hasFields(expected)) return found
   return Object.fromEntries(Object.entries(expected).map(([name, value]) => [name, narrowed(found[name], value)]))
 }
 
-/** Whether two values are the same all the way down: of structs, their fields, and of lists, their elements in order. */
+/** Whether two values are the same at all levels: the fields of structs, and the elements of lists in order. */
 function same(a: unknown, b: unknown): boolean {
   if (a instanceof Uint8Array || b instanceof Uint8Array) {
     return a instanceof Uint8Array && b instanceof Uint8Array && equal(a, b)
@@ -63,7 +63,7 @@ function same(a: unknown, b: unknown): boolean {
   return names.length === Object.keys(b).length && names.every((name) => name in b && same(a[name], b[name]))
 }
 
-/** One line for each value that differs. */
+/** One line for each different value. */
 function differences(path: string, actual: unknown, expected: unknown): string[] {
   if (same(actual, expected)) return []
   if (!hasFields(actual) || !hasFields(expected))
@@ -78,7 +78,7 @@ function compare(what: string, found: unknown, expected: unknown, caller: (...gi
   if (lines.length === 0) return
   const message = `${what} is not what the test expects:\n${lines.join('\n')}`
   const error = new AssertionError(message, actual, expected)
-  // The first line of the stack is then the test's own. Not every engine can do that.
+  // Makes the test the first line of the stack. Not every engine can do that.
   Error.captureStackTrace?.(error, caller)
   throw error
 }
@@ -91,33 +91,33 @@ export type Some<T> = T extends Uint8Array | readonly unknown[]
     : T
 
 /**
- * start_info has these fields: names as in xen.h; nr_pages and the like are bigint, `cmd_line` text.
- * @throws AssertionError for fields that differ; DomainBuilderError `bad-config` for a guest without start_info.
+ * Asserts that start_info has these fields: names as in xen.h; nr_pages and others are bigint, `cmd_line` is text.
+ * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without start_info.
  */
 export function assertStartInfo(domain: Domain, expected: Some<StartInfo>): void {
   compare('start_info', readStartInfo(domain), expected, assertStartInfo)
 }
 
 /**
- * hvm_start_info has these fields: names as in start_info.h, addresses as bigint.
- * @throws AssertionError for fields that differ; DomainBuilderError `bad-config` for a guest without one.
+ * Asserts that hvm_start_info has these fields: names as in start_info.h, addresses as bigint.
+ * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without one.
  */
 export function assertHvmStartInfo(domain: Domain, expected: Some<HvmStartInfoFields>): void {
   compare('hvm_start_info', readHvmStartInfo(domain).fields, expected, assertHvmStartInfo)
 }
 
 /**
- * boot_params has these fields, the setup header's under `hdr`.
- * @throws AssertionError for fields that differ; DomainBuilderError `bad-config` for a guest without boot_params.
+ * Asserts that boot_params has these fields, the setup header's under `hdr`.
+ * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without boot_params.
  */
 export function assertBootParams(domain: Domain, expected: Some<BootParamsFields>): void {
   compare('boot_params', readBootParams(domain), expected, assertBootParams)
 }
 
 /**
- * The page tables map an address, and lead where they should.
- * @param expected of the translation what the test is about: `paddr` (bytes), `pfn`, `mfn`, `writable`, `user`, `pageSize`.
- * @throws AssertionError when they do not.
+ * Asserts that the page tables map an address, to the expected place.
+ * @param expected parts of the translation: `paddr` (bytes), `pfn`, `mfn`, `writable`, `user`, `pageSize`.
+ * @throws AssertionError if they do not.
  */
 export function assertMapped(domain: Domain, vaddr: Vaddr, expected: Some<Translation> = {}): void {
   const found = translate(domain, vaddr)
@@ -126,7 +126,7 @@ export function assertMapped(domain: Domain, vaddr: Vaddr, expected: Some<Transl
   compare(where, found, expected, assertMapped)
 }
 
-/** The page tables do not map an address. @throws AssertionError when they do, saying where it leads. */
+/** Asserts that the page tables do not map an address. @throws AssertionError, with the translation, if they do. */
 export function assertNotMapped(domain: Domain, vaddr: Vaddr): void {
   const found = translate(domain, vaddr)
   compare(`the page at ${hex(vaddr)}`, found ?? 'not mapped', 'not mapped', assertNotMapped)

@@ -1,8 +1,8 @@
 /**
- * buildBzImage: a payload behind a Linux setup header, as arch/x86/boot/tools/build puts one there.
+ * buildBzImage: puts a payload after a Linux setup header, like arch/x86/boot/tools/build.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: payload_length counts the u32 behind the compressed stream; only gzip's own trailer already says the size.
+ * Gotcha: payload_length includes the u32 after the compressed stream. Omit it for gzip: its own trailer has the size.
  */
 import {
   BOOT_FLAG,
@@ -21,27 +21,27 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import { alignUp } from '../units.js'
 
-/** What buildBzImage puts together; sizes and offsets are bytes. */
+/** The parts of the bzImage to build; sizes and offsets are bytes. */
 export interface BzImageSpec {
-  /** A compressed ELF, an ELF as it is, or whatever the test wants there. */
+  /** A compressed ELF, an uncompressed one, or any other bytes. */
   readonly payload: Uint8Array
-  /** The u32 that Linux's build appends to every codec's stream but gzip's: the decompressed size. Default: none. */
+  /** The u32 that Linux's build appends to every stream except gzip's: the decompressed size. Default: none. */
   readonly sizeTrailer?: number
   /** Default 0x20f (2.15). Below 0x208 the header has no payload fields, and ends earlier. */
   readonly protocol?: number
-  /** Sectors of setup code behind the boot sector; default 3. 0 is written as such and means 4. */
+  /** Sectors of setup code after the boot sector; default 3. 0 is written as 0 and means 4. */
   readonly setupSects?: number
   /** Bytes of protected-mode code before the payload; default 0x40. */
   readonly payloadOffset?: number
   /** Text that kernel_version points to; default none. */
   readonly version?: string
-  /** Fields that are to differ from what all of the above gives. */
+  /** Fields that override all of the above. */
   readonly header?: Partial<SetupHeaderFields>
-  /** Bytes behind the payload: the decompressor's code in a real file. */
+  /** Bytes after the payload: the decompressor's code in a real file. */
   readonly trailing?: Uint8Array
 }
 
-/** @throws DomainBuilderError `bad-config` when the version text does not fit the setup sectors. */
+/** Builds the file. @throws DomainBuilderError `bad-config` if the version text does not fit the setup sectors. */
 export function buildBzImage(spec: BzImageSpec): Uint8Array {
   const { payload, protocol = 0x20f, setupSects = 3, payloadOffset = 0x40, trailing = new Uint8Array(0) } = spec
   const setupBytes = ((setupSects || DEFAULT_SETUP_SECTS) + 1) * SECTOR_SIZE
@@ -50,7 +50,7 @@ export function buildBzImage(spec: BzImageSpec): Uint8Array {
 
   const headerBytes = setupHeaderSize(protocol)
   const headerEnd = SETUP_HEADER_OFFSET + headerBytes
-  // Behind the longest header, so that no protocol version moves it.
+  // After the longest header, so that no protocol version moves it.
   const versionAt = alignUp(SETUP_HEADER_OFFSET + SetupHeader.size, 0x80)
   const version = new TextEncoder().encode(spec.version === undefined ? '' : `${spec.version}\0`)
   if (versionAt + version.length > setupBytes) {

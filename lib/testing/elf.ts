@@ -1,8 +1,8 @@
 /**
- * buildElf: tiny kernels for tests, well-formed unless a test says otherwise.
+ * buildElf: builds tiny kernels for tests, well-formed unless a test says otherwise.
  *
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
- * Gotcha: Xen places a segment by `paddr`; `vaddr` is what a linker would have written and nothing that Xen reads.
+ * Gotcha: Xen places a segment by `paddr` and ignores `vaddr`, which is the value a linker would write.
  *
  * ```ts
  * const kernel = buildElf({
@@ -45,7 +45,7 @@ import { DomainBuilderError } from '../errors.js'
 import { PAGE_SIZE } from '../units.js'
 import { encodeNotes, type NoteSpec } from './notes.js'
 
-/** Header fields that a test sets to a value of its own, right or wrong, by their names in <elf.h>. */
+/** Header fields that a test overrides, with valid or invalid values, by their names in <elf.h>. */
 type Overrides<S> = {
   readonly [K in keyof Infer<S>]?: Infer<S>[K] extends Uint8Array ? Uint8Array : number | bigint
 }
@@ -58,15 +58,15 @@ export interface SegmentSpec {
   readonly paddr: number | bigint
   /** Default: paddr. */
   readonly vaddr?: number | bigint
-  /** Default: nothing, a segment of zeros alone. */
+  /** Default: empty, a segment of zeros only. */
   readonly data?: Uint8Array
   /** Bytes in memory; default: data's length. */
   readonly memsz?: number | bigint
   /** Default PF_R | PF_W | PF_X. */
   readonly flags?: number
-  /** Default 0x1000; the data's offset in the file is congruent to vaddr by it, or by a page where it is more. */
+  /** Default 0x1000. The data's file offset is congruent to vaddr modulo this, or modulo a page if this is larger. */
   readonly align?: number
-  /** Fields that are to differ from all of the above. */
+  /** Fields that override all of the above. */
   readonly header?: Overrides<typeof Phdr64>
 }
 
@@ -88,11 +88,11 @@ export interface SectionSpec {
   readonly entsize?: number
   /** Default 1. */
   readonly align?: number
-  /** Fields that are to differ from all of the above. */
+  /** Fields that override all of the above. */
   readonly header?: Overrides<typeof Shdr64>
 }
 
-/** What buildElf puts together; sizes, addresses and alignments are bytes. */
+/** The parts of the ELF to build; sizes, addresses and alignments are bytes. */
 export interface ElfSpec {
   /** Bits: ELFCLASS32 or ELFCLASS64. */
   readonly class: 32 | 64
@@ -108,19 +108,19 @@ export interface ElfSpec {
   readonly notes?: readonly NoteSpec[]
   /** A PT_NOTE segment (default), only an SHT_NOTE section named .note.Xen, or both over the same bytes. */
   readonly notesIn?: 'segment' | 'section' | 'both'
-  /** p_align and sh_addralign of the notes, default 4. 8 is a segment that a linker merged: see gnuPropertyNote. */
+  /** p_align and sh_addralign of the notes, default 4. 8 is for a segment that a linker merged: see gnuPropertyNote. */
   readonly notesAlign?: number
   /** Fields of the notes' own program header. */
   readonly notesHeader?: Overrides<typeof Phdr64>
-  /** Sections beside those of notes; the null section and .shstrtab come by themselves. */
+  /** Sections other than the notes; the null section and .shstrtab are added automatically. */
   readonly sections?: readonly SectionSpec[]
-  /** Fields of the ELF header, for files that lie. */
+  /** Fields of the ELF header, for files with false claims. */
   readonly header?: Overrides<typeof Ehdr64>
-  /** Bytes behind the ELF, such as the relocation table that ends a Linux payload. */
+  /** Bytes after the ELF, such as the relocation table that ends a Linux payload. */
   readonly trailing?: Uint8Array
 }
 
-/** Encodes with whatever number type each field of this class wants; what nobody names is zero. */
+/** Encodes each field with the number type of its class; fields without a value are zero. */
 function encodeAs<T extends object>(
   struct: Struct<T>,
   ...values: readonly Readonly<Record<string, number | bigint | Uint8Array | undefined>>[]
@@ -134,7 +134,7 @@ function encodeAs<T extends object>(
   return struct.encode(fields as T)
 }
 
-/** Where the file's pieces go; offsets only ever grow. */
+/** The places of the file's pieces; offsets only grow. */
 class Layout {
   readonly pieces: { readonly offset: number; readonly data: Uint8Array }[] = []
   end = 0
@@ -159,7 +159,7 @@ class Layout {
   }
 }
 
-/** Names one after another, each with its NUL, the empty one first. */
+/** A table of names, one after another, each with its NUL, the empty one first. */
 function stringTable(names: readonly string[]): { readonly data: Uint8Array; readonly at: readonly number[] } {
   const encoder = new TextEncoder()
   let text = '\0'
@@ -173,7 +173,7 @@ function stringTable(names: readonly string[]): { readonly data: Uint8Array; rea
 }
 
 /**
- * A .symtab and the .strtab it links to, for kernels that ask for BSD_SYMTAB.
+ * Returns a .symtab and the .strtab it links to, for kernels that request BSD_SYMTAB.
  * Spread them into `sections`.
  */
 export function symbolSections(
@@ -188,7 +188,7 @@ export function symbolSections(
     table.set(elfClass === 64 ? encodeAs(Sym64, fields) : encodeAs(Sym32, fields), (i + 1) * sym.size)
   })
   return [
-    // sh_info: the first symbol that is not local, behind the null one.
+    // sh_info: the first symbol that is not local, after the null one.
     {
       name: '.symtab',
       type: SHT_SYMTAB,
@@ -203,7 +203,7 @@ export function symbolSections(
 }
 
 /**
- * The file, the same bytes for the same description on every machine.
+ * Returns the file: the same bytes for the same description on every machine.
  * @throws DomainBuilderError `bad-range` for a number that its field cannot hold, `bad-config` for a link to nowhere.
  */
 export function buildElf(spec: ElfSpec): Uint8Array {
@@ -222,7 +222,7 @@ export function buildElf(spec: ElfSpec): Uint8Array {
 
   const programs = spec.segments.map((segment) => {
     const { data = new Uint8Array(0), paddr, vaddr = paddr, align = PAGE_SIZE } = segment
-    // More than a page would only make the file longer: 2 MiB of nothing before a few bytes of code.
+    // More than a page would only make the file longer: 2 MiB of zeros before a few bytes of code.
     const congruence = Math.max(1, Math.min(align, PAGE_SIZE))
     return {
       p_type: segment.type ?? PT_LOAD,
@@ -289,7 +289,7 @@ export function buildElf(spec: ElfSpec): Uint8Array {
   return out
 }
 
-/** Sections' data, their names and the header table; nothing where there is no section. */
+/** Places sections' data, their names and the header table; nothing without a section. */
 function placeSections(
   file: Layout,
   sections: readonly SectionSpec[],

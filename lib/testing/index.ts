@@ -1,8 +1,8 @@
 /**
- * xen-domain-builder/testing: kernels of a few bytes, readers of what a guest finds, and assertions on it.
+ * xen-domain-builder/testing: kernels of a few bytes, readers of a guest's boot information, and assertions on it.
  *
  * Source: our own; each file names the specification it writes or reads.
- * Gotcha: what the builders build is well-formed unless asked otherwise, but almost none of it would run.
+ * Gotcha: the kernels are well-formed unless requested otherwise, but almost none of them would run.
  *
  * @packageDocumentation
  */

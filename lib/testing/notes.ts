@@ -1,8 +1,8 @@
 /**
- * ELF notes for tiny kernels: Xen's by name, anyone else's by number.
+ * ELF notes for tiny kernels: Xen's by name, those of other owners by number.
  *
  * Source: the System V ABI, chapter 5, "Note Section"; xen/include/public/elfnote.h.
- * Gotcha: how wide a number is depends on the class, not on its value: Xen reads as many bytes as the note has.
+ * Gotcha: a number's width depends on the class, not on its value, and Xen reads as many bytes as the note has.
  */
 import { GNU_NOTE_OWNER, Nhdr, NT_GNU_PROPERTY_TYPE_0 } from '../abi/elf.js'
 import { XEN_ELFNOTE, XEN_NOTE_KINDS, XEN_NOTE_OWNER, type XenNoteName } from '../abi/elfnote.js'
@@ -10,28 +10,28 @@ import { DomainBuilderError } from '../errors.js'
 import { alignUp, hex } from '../units.js'
 
 /**
- * A descriptor: a number takes a word of the ELF's class (8 or 4 bytes), an array one u32 for each element,
- * text gets its NUL, bytes are taken as they are. For a width of your own: `[0x100000]` is 4 bytes in either class.
+ * A descriptor: a number takes a word of the ELF's class (8 or 4 bytes), an array one u32 for each element. Text gets a
+ * NUL, and bytes stay unchanged. For a fixed width, use an array: `[0x100000]` is 4 bytes in either class.
  */
 export type NoteDesc = number | bigint | string | Uint8Array | readonly number[]
 
-/** A note to be written. */
+/** A note to write. */
 export interface NoteSpec {
   /** Default: `Xen`. */
   readonly owner?: string
   /** A Xen note by its name without XEN_ELFNOTE_, or any number. */
   readonly type: XenNoteName | number
-  /** What the descriptor holds; NoteDesc says how wide. */
+  /** The content of the descriptor; NoteDesc gives its width. */
   readonly desc: NoteDesc
-  /** Where the note starts and what its descriptor is padded to; default 4. 8 is what GNU's linker does to its own. */
+  /** Alignment of the note and of its padded descriptor, in bytes; default 4. GNU's linker uses 8 for its own notes. */
   readonly align?: 4 | 8
-  /** Claims for tests: n_namesz and n_descsz that differ from what follows. */
+  /** Bytes that n_namesz claims; for tests, it may be wrong. */
   readonly namesz?: number
-  /** Bytes that n_descsz claims. */
+  /** Bytes that n_descsz claims; it may be wrong too. */
   readonly descsz?: number
 }
 
-/** Notes of Xen as `{ ENTRY: 0x1000n, VIRT_BASE: 0n }`, in that order. */
+/** Makes Xen notes from, for example, `{ ENTRY: 0x1000n, VIRT_BASE: 0n }`, in that order. */
 export function xenNotes(notes: Readonly<Partial<Record<XenNoteName, NoteDesc>>>): NoteSpec[] {
   return (Object.entries(notes) as [XenNoteName, NoteDesc][]).map(([type, desc]) => ({
     type,
@@ -75,7 +75,7 @@ function numberBytes(value: number | bigint, size: 4 | 8): Uint8Array {
   return out.subarray(0, size)
 }
 
-/** The notes as they lie in a file, whose class decides how wide a number is. */
+/** The bytes of the notes in a file; its class decides the width of numbers. */
 export function encodeNotes(notes: readonly NoteSpec[], elfClass: 32 | 64): Uint8Array {
   const chunks: Uint8Array[] = []
   let length = 0

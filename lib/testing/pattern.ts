@@ -1,11 +1,11 @@
 /**
- * Bytes that are never zero in a row, tell where they came from, and are the same on every machine.
+ * Bytes that are never zero in a row, show their origin, and are the same on every machine.
  *
  * Source: Marsaglia's xorshift32 (https://www.jstatsoft.org/v08/i14).
- * Gotcha: a builder that leaves a page out, or puts it in the wrong place, must not be able to produce them by accident.
+ * Gotcha: a simple pattern hides errors: a builder that omits or misplaces a page could produce it by accident.
  */
 
-/** `length` bytes that depend on `seed` alone, which is any integer from 1 to 2^32 - 1. */
+/** Returns `length` bytes that depend only on `seed`, any integer from 1 to 2^32 - 1. */
 export function patternBytes(length: number, seed = 1): Uint8Array {
   const out = new Uint8Array(length)
   let x = seed >>> 0 || 1
