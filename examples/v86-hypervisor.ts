@@ -1,6 +1,6 @@
 /**
- * Runs a 32-bit PAE guest of Xen in v86, an x86 emulator in WebAssembly, in this process. Ten pages of hypervisor do the
- * work of Xen up to the guest's first instruction, and then serve two hypercalls.
+ * Runs a 32-bit PAE guest of Xen in v86, an x86 emulator in WebAssembly, in this process. Ten pages of hypervisor do
+ * the work of Xen up to the guest's first instruction, and then serve two hypercalls.
  *
  * Source: xen/include/public/arch-x86/xen-x86_32.h; Intel SDM vol. 3, chapters 3 (descriptors), 4 (PAE) and 6 (gates).
  * Gotcha: not everything here is real. Real: the guest's memory in its machine frames, its L2s, L1s, ring, selectors,
