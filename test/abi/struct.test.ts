@@ -1,7 +1,8 @@
 /**
  * Tests of struct(): exact values, refused values, offsets.
  *
- * Source: lib/abi/struct.ts. The offsets of Xen's own structs are compared with a C compiler's in test/peer/abi.test.ts.
+ * Source: lib/abi/struct.ts. The offsets of Xen's own structs are compared with a C compiler's in
+ * test/peer/abi.test.ts.
  * Gotcha: buffer-layout itself would accept most of the values refused here.
  */
 import fc from 'fast-check'

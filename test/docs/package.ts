@@ -45,7 +45,7 @@ export async function findRegistry(): Promise<Found<true>> {
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
 }
 
-/** Installs the packed package into the project in that directory; needs a registry, for its three dependencies. */
+/** Installs the packed package into the project in that directory; needs a registry, for its dependencies. */
 export function installInto(directory: string): void {
   const { status, stderr } = spawnSync('npm', ['install', packInto(directory)], {
     cwd: directory,
