@@ -5,7 +5,7 @@
  * Gotcha: it runs in ring 3 on the builder's stack, with its first pages mapped and nothing else: no IDT, no hypercall
  * page. start_info names the console by machine frame, so the kernel looks up the pfn in Xen's table.
  *
- *     node dist/examples/write-hello-kernel.js hello.elf     # writes it, for `xl create` or for any command of this package
+ *     node dist/examples/write-hello-kernel.js hello.elf     # for `xl create` or any command of this package
  */
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
 import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
