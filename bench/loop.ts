@@ -1,6 +1,6 @@
 /**
- * npm run bench:loop [-- KERNEL]: how long readKernel blocks the event loop, and how soon it reacts to a signal, for a
- * real kernel under every compression.
+ * npm run bench:loop [-- KERNEL]: for a real kernel under every compression, how long readKernel blocks the event loop,
+ * and how soon it reacts to a signal.
  *
  * Source: the budget is lib/work.ts's; the kernel's own payload is unpacked once, then compressed as Linux does it.
  * Gotcha: a gap is the time between two turns of a 1 ms timer, so on a busy machine it includes other processes. The

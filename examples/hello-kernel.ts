@@ -16,8 +16,8 @@ import { Assembler, buildElf, mem, registers, xenNotes } from '../lib/testing/in
 const { rax, rcx, rdx, rbx, rbp, rsi, rdi, r12, eax, ecx, edx, esi, edi, al, cl } = registers
 
 /**
- * Where pfn 0 is mapped: the first address that is not Xen's, so that even a terabyte's p2m fits above it. The kernel's
- * own virtual address is the sum of this and its physical one.
+ * The virtual address of pfn 0: the first one that is not Xen's, so that even a terabyte's p2m fits above it. The
+ * kernel's virtual address is the sum of this and its physical one.
  */
 const VIRT_BASE = HYPERVISOR_VIRT_END
 const PADDR = 0x100000

@@ -1,6 +1,6 @@
 /**
- * A unit test that runs its guest: a 32-bit PAE kernel becomes a guest of Xen, is entered in this process, and finds
- * the state that the builder promises. No Xen, no root, no QEMU.
+ * A unit test that runs its guest: a 32-bit PAE kernel is entered in this process, as a guest of Xen, and finds the
+ * state that the builder promises. No Xen, no root, no QEMU.
  *
  * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the machine is v86-hypervisor.ts next to this file.
  * Gotcha: every byte has three addresses: virtual from 0xc0000000, guest-physical from 0, machine from 4 MiB.

@@ -107,7 +107,7 @@ function assemble(): { readonly code: Uint8Array; readonly report: number; reado
 }
 
 const assembled = assemble()
-/** Guest-physical addresses, in bytes, of what it writes: REPORT, and the struct start_info that it found. */
+/** Guest-physical addresses, in bytes, of its records: REPORT, and the struct start_info that it found. */
 export const { report: REPORT_PADDR, startInfo: SEEN_PADDR } = assembled
 
 /** The kernel: the same bytes on every machine. */

@@ -21,7 +21,7 @@ export interface Task {
 /** A message of a child: that it is alive, or its report. */
 export type Message = { readonly alive: true } | { readonly report: Report }
 
-/** Executions between two signs of life. */
+/** The number of executions between two messages that it is alive. */
 const ALIVE = 256
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Which code has run: V8's own block coverage of the scripts that count.
+ * The code that has run, from V8's own block coverage of the scripts that count.
  *
  * Source: https://chromedevtools.github.io/devtools-protocol/tot/Profiler/#method-takePreciseCoverage
  * Gotcha: taking it costs some milliseconds, mostly for scripts that do not count, so it is taken once a batch.

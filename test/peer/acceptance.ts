@@ -2,8 +2,8 @@
  * libxenguest's verdict on many kernels in one run: accepted with parameters, refused with a message, or crashed.
  *
  * Source: oracle/acceptance.c, compiled on first use against Debian's libxen-dev.
- * Gotcha: it stops after the image is parsed, so it accepts kernels that Xen refuses only when it lays the guest out (a
- * start that is not page aligned, too little memory).
+ * Gotcha: it stops after parsing. Xen refuses some of the accepted kernels only when it lays the guest out (a start
+ * that is not page aligned, too little memory).
  */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'

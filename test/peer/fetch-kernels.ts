@@ -1,5 +1,5 @@
 /**
- * Fetches every kernel of kernels.ts out of Debian's archive into .cache/kernels: `npm run kernels`.
+ * Fetches every kernel of kernels.ts from Debian's archive into .cache/kernels: `npm run kernels`.
  *
  * Source: apt-get(8), dpkg-deb(1), grub-mkimage(1).
  * Gotcha: apt-get would change the machine's own state, so each architecture has separate lists, and nothing is

@@ -1,5 +1,5 @@
 /**
- * Kernels that no linker would make: every claim a PV kernel can make, present, absent and at its edges.
+ * Kernels that no linker would make: every claim a PV kernel can make, present, absent and at its limits.
  *
  * Source: xen/include/public/elfnote.h; the claims of real kernels, and the fields that libxenguest reads.
  * Gotcha: with frequent oddities, both builders would only agree on refusals, so most kernels are sound.

@@ -2,8 +2,8 @@
  * One description of a guest for both builders, so that a test compares the builders, not two descriptions.
  *
  * Source: lib/protocol/config.ts on our side, oracle.ts on the other.
- * Gotcha: the frame of shared_info is always given. By default, each side picks another one, and the oracle may pick a
- * frame that the p2m also names, which would then be two pages at once.
+ * Gotcha: by default, each side picks another frame for shared_info. The oracle may pick one that the p2m also names,
+ * which would then be two pages at once. So the frame is always given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -31,7 +31,7 @@ export interface GuestSpec {
   readonly consoleDomid?: number
 }
 
-/** One past the highest frame. */
+/** Returns the frame number after the highest frame. */
 export function endPfnOf(spec: GuestSpec): number {
   return (spec.vmem?.at(-1)?.[1] ?? spec.memoryMiB) * PAGES_PER_MIB
 }

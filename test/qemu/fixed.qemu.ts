@@ -1,7 +1,7 @@
 /**
  * Real kernels that run only at 0x100000, in several versions of the protocol: memdisk (2.03), iPXE (2.07), memtest86+
- * (2.12). Each is started by every entry it has, at 1 MiB, and through the hook where 1 MiB is reserved. boot.qemu.ts
- * has Debian's kernels, changed so that they cannot move.
+ * (2.12). Each is started by every entry it has, at 1 MiB, and through the hook where 1 MiB is reserved. Debian's
+ * kernels, changed so that they cannot move, are in boot.qemu.ts.
  */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'

@@ -2,9 +2,9 @@
  * Converts every format to every other and back, for every kind of guest; a format refuses other guests in one line.
  *
  * Source: lib/snapshot.
- * Gotcha: a format carries a guest whole or not at all, so a format that refuses the built guest must refuse it after
- * every other format too. An xl file has pfns where the others have frames, so p2m is the identity here; xl.test.ts
- * shows that any other p2m gives the same file.
+ * Gotcha: a format carries a guest whole or not at all. If it refuses the built guest, it must refuse it after every
+ * other format too. An xl file has pfns where the others have frames, so p2m is the identity here. xl.test.ts shows
+ * that any other p2m gives the same file.
  */
 import t, { type Test } from 'tap'
 import {

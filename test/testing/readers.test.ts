@@ -2,7 +2,7 @@
  * Compares the readers for users' tests with the bytes that they read, and with each other.
  *
  * Source: Linux Documentation/arch/x86/zero-page.rst and boot.rst (offsets); Intel SDM vol. 3, 4.4 and 4.5.
- * Gotcha: offsets from lib/abi would repeat its errors, so they are written out here as in the specification.
+ * Gotcha: offsets from lib/abi would repeat its errors, so the specification's are written out here.
  */
 import { test } from 'tap'
 import { buildDomain, type Domain, readKernel } from '../../lib/index.js'

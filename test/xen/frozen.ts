@@ -66,8 +66,8 @@ export function buildLike(frozen: Frozen, kernel: Kernel, config: PvConfig & { r
 }
 
 /**
- * Entries that Xen fills with its own mappings: the top table's slots from 0xffff800000000000 on (xen-x86_64.h), and in
- * a 32-bit guest the last level 2 table's slots from 0xf5800000 on (xen-x86_32.h).
+ * Entries that Xen fills with its own mappings: the top table's slots from 0xffff800000000000 on (xen-x86_64.h). In a
+ * 32-bit guest, they are the last level 2 table's slots from 0xf5800000 on (xen-x86_32.h).
  */
 const XEN_ENTRIES = {
   x86_64: { level: 4, first: 256, end: 272 },
@@ -165,8 +165,8 @@ interface PvContext {
 }
 
 /**
- * Returns a context as Xen keeps it. Xen sets cr0 and cr4, which a PV guest does not choose; the floating-point state
- * after reset; and the kernel's privilege level in each trap's code selector, even where no trap is set.
+ * Returns a context as Xen keeps it. Xen sets cr0 and cr4, which a PV guest does not choose, and the floating-point
+ * state after reset. It sets the kernel's privilege level in each trap's code selector, even where no trap is set.
  */
 function asXenKeepsIt<T extends PvContext>(built: T, xens: PvContext, kernelRing: number): PvContext {
   const fpu = built.fpu_ctxt.slice()

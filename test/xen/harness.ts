@@ -28,7 +28,7 @@ export type Hypervisor = 'debian' | 'pv32-debug'
 export interface XenCase {
   /** The name of its domain, log and directory: letters, digits and hyphens. A save file must use it too. */
   readonly name: string
-  /** The files in dom0's working directory: bytes, a file's path, or a function that makes the bytes before the boot. */
+  /** The files in dom0's working directory: bytes, a file's path, or a function that makes bytes before the boot. */
   readonly files?: Readonly<Record<string, Uint8Array | string | (() => Promise<Uint8Array>)>>
   /** The settings of guest.cfg, by the keys of xl.cfg; the name is added. */
   readonly config?: Readonly<Record<string, string | number | readonly string[]>>

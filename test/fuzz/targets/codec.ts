@@ -91,7 +91,7 @@ export function codecTarget(codec: CodecName): Target {
     const { status, bytes: found, said } = await shell.ask(DECOMPRESS[codec], bytes)
     return status === 0 ? found : said || `status ${status}`
   }
-  /** Packed by the peer, unpacked by us. */
+  /** Packs data with the peer, and unpacks it with our decoder. */
   const roundTrip = async (seed: number): Promise<void> => {
     const random = new Random(seed)
     const data = structuredData(random)
