@@ -1,8 +1,8 @@
 /**
- * npm run bench [-- KERNEL]: building a PV guest, here and in libxenguest, on one machine in one run.
+ * npm run bench [-- KERNEL]: times building a PV guest, here and in libxenguest, on one machine in one run.
  *
  * Source: the peer is test/peer/oracle; it holds the guest in RAM and drops it, as `measure` does.
- * Gotcha: the machine is noisy: runs of the two alternate, medians are compared, and only ratios mean anything.
+ * Gotcha: absolute times vary with the load of the machine. Runs of the two alternate; only the medians' ratio counts.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

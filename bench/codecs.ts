@@ -1,9 +1,9 @@
 /**
- * node dist/bench/codecs.js [KERNEL]: decompressing a real kernel, here and by each format's own command, in one run.
+ * node dist/bench/codecs.js [KERNEL]: times decompressing a real kernel, here and by each format's command, in one run.
  *
  * Source: the kernel's own payload is unpacked once, then compressed in every format as Linux does it.
- * Gotcha: the machine is noisy: runs of the two alternate, medians are compared, and only ratios mean anything. The first
- * run of ours is also shown, as it is what a command line pays: it compiles the decoder.
+ * Gotcha: absolute times vary with the load of the machine. Runs of the two alternate; only the medians' ratio counts.
+ * Our first run is also shown: it compiles the decoder, as every command line does.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -38,7 +38,7 @@ try {
   for (const name of CODEC_NAMES) {
     const file = path.join(folder, name)
     const bytes = name === codec ? packed : compress(name, vmlinux)
-    // The command takes no size behind the stream.
+    // The command takes no size after the stream.
     const { consumed } = await decode(name, bytes, { limit: LIMIT })
     const stream = bytes.subarray(0, consumed)
     writeFileSync(file, stream)

@@ -1,8 +1,8 @@
 /**
- * npm run bench:import: what starting the command and importing the library cost beside starting Node, in the same run.
+ * npm run bench:import: times starting the command and importing the library, next to starting Node in the same run.
  *
  * Source: getrusage(2), ru_utime and ru_stime of waited-for children, as the shell's own `time` gives them.
- * Gotcha: CPU time and not the clock's, taken in turns and as a median, so that a busy machine changes little.
+ * Gotcha: wall-clock time varies on a busy machine. This measures CPU time, in turns, and takes the median.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 const dist = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 const importing = (name: string): string[] => ['--input-type=module', '-e', `import ${JSON.stringify(dist(name))}`]
 
-/** What Node is given, and what that is called here. */
+/** The arguments for Node, by the name of the case. */
 const CASES = {
   'node -e 0': ['-e', '0'],
   '--help': [dist('package/cli/main.js'), '--help'],

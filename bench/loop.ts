@@ -1,10 +1,10 @@
 /**
- * npm run bench:loop [-- KERNEL]: how long readKernel keeps the event loop, and how soon it hears a signal, for a real
- * kernel under every compression.
+ * npm run bench:loop [-- KERNEL]: for a real kernel under every compression, how long readKernel blocks the event loop,
+ * and how soon it reacts to a signal.
  *
  * Source: the budget is lib/work.ts's; the kernel's own payload is unpacked once, then compressed as Linux does it.
- * Gotcha: a gap is the time between two turns of a timer of 1 ms: on a busy machine it is whatever the machine does. The
- * gap of processor time beside it is ours alone, with what the engine compiles and collects meanwhile.
+ * Gotcha: a gap is the time between two turns of a 1 ms timer, so on a busy machine it includes other processes. The
+ * gap of processor time next to it is ours alone, including the engine's compilation and garbage collection.
  */
 import { readFileSync } from 'node:fs'
 import * as path from 'node:path'
@@ -15,7 +15,7 @@ import { compress } from '../test/kernel/codec-peers.js'
 import { kernel as fetched } from '../test/peer/kernels.js'
 
 const ROUNDS = 5
-/** Milliseconds after which the signal comes. */
+/** Milliseconds until the signal is sent. */
 const ABORT_AFTER = 50
 
 const given = process.argv[2] ?? fetched('debian-amd64')
@@ -35,7 +35,7 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
 interface Gaps {
   readonly took: number
-  /** The longest of each, ms. */
+  /** The longest gap of each kind, in milliseconds. */
   readonly clock: number
   readonly processor: number
 }
@@ -57,7 +57,7 @@ async function gaps(bytes: Uint8Array): Promise<Gaps> {
   return { took: performance.now() - start, clock, processor }
 }
 
-/** Milliseconds from the signal to the refusal; undefined where the kernel was read before. */
+/** Milliseconds from the signal to the refusal; undefined if the kernel was read before it. */
 async function latency(bytes: Uint8Array): Promise<number | undefined> {
   const controller = new AbortController()
   let aborted = 0

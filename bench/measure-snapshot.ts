@@ -1,8 +1,8 @@
 /**
- * One conversion in a process of its own: a kernel to an xl file, or an xl file to a raw image.
+ * One conversion in a separate process: a kernel to an xl file, or an xl file to a raw image.
  *
  * Source: getrusage(2) through process.resourceUsage().
- * Gotcha: `ms` begins when the guest is asked for; `wholeMs` when the process did.
+ * Gotcha: `ms` counts from the request for the guest, `wholeMs` from the start of the process.
  */
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'

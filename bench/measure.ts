@@ -1,8 +1,8 @@
 /**
- * One measurement in a process of its own: read a kernel, build a guest, say how long each step took and how big we got.
+ * One measurement in a separate process: reads a kernel, builds a guest, reports the time of each step and peak memory.
  *
  * Source: getrusage(2) through process.resourceUsage().
- * Gotcha: a fresh process each time: nothing is warm, and the peak is this guest's alone.
+ * Gotcha: in a process that is used again, code would be warm and the peak would be that of an earlier guest.
  */
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
@@ -13,10 +13,10 @@ import { PAGE_SIZE } from '../lib/units.js'
 export interface Measured {
   readonly read: number
   readonly decompress: number
-  /** Everything else until the guest stands: hashing, parsing, layout. */
+  /** Everything else until the guest is built: hashing, parsing, layout. */
   readonly rest: number
   readonly peak: number
-  /** Milliseconds to make every byte of the image, which a snapshot writer asks for. */
+  /** Milliseconds to produce every byte of the image, which a snapshot writer needs. */
   readonly bytes: number
   readonly imageBytes: number
   /** Milliseconds for each further guest from the same Kernel, median. */

@@ -1,9 +1,9 @@
 /**
- * npm run bench:service [-- KERNEL]: four save files at once over HTTP, one client gone half-way: how long the service's
- * event loop stands still, and what memory it takes.
+ * npm run bench:service [-- KERNEL]: serves four save files at once over HTTP, while one client leaves half-way.
+ * Reports how long the service's event loop is blocked, and how much memory it takes.
  *
  * Source: https://nodejs.org/api/perf_hooks.html#perf_hooksmonitoreventloopdelayoptions; getrusage(2).
- * Gotcha: the clients are in another process, so that their work is not counted.
+ * Gotcha: clients in the same process would be measured too, so they run in another one.
  */
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -27,7 +27,7 @@ interface Report {
   readonly kernelBytes: number
 }
 
-/** The service's process: says its port, and what it took when it is asked. */
+/** The service's process: reports its port, and on request the resources that it took. */
 async function serve(file: string): Promise<void> {
   const kernel = await readKernel(readFileSync(file))
   const delay = monitorEventLoopDelay({ resolution: 1 })

@@ -1,8 +1,8 @@
 /**
- * npm run bench:snapshot [-- KERNEL]: a large guest to an xl file and back to raw, against cp of the finished file.
+ * npm run bench:snapshot [-- KERNEL]: converts a large guest to an xl file and back to raw, next to cp of that file.
  *
  * Source: cp(1) of the same machine in the same run; getrusage(2) through process.resourceUsage().
- * Gotcha: the page cache is warm for both: the finished file was just written, and the kernel was read once before.
+ * Gotcha: a cold page cache would favour one side. The finished file was just written, and the kernel was read once.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -18,13 +18,13 @@ import { touchMemory } from './touch-memory.js'
 const MiB = 2 ** 20
 const ROUNDS = 9
 const MEMORY = 64 * 1024 * MiB
-/** How much more than cp, the kernel's size and the pages with data it may be. */
+/** Limits, as multiples of the time of cp and of the sizes of the kernel and the pages with data. */
 const ALLOWED = { ratio: 1.5, peakMiB: 128, size: 1.01 }
 const MEASURE = fileURLToPath(new URL('./measure-snapshot.js', import.meta.url))
 
 const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
-/** A virtual machine is slow, by a factor of six, to get memory that its host took back: this one of all rounds had not to. */
+/** The best round: a virtual machine needs six times as long for memory that its host took back. */
 const least = (values: readonly number[]): number => Math.min(...values)
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -52,7 +52,7 @@ try {
   writeFileSync(file('vmlinux'), elf.bytes)
   const kernelMiB = elf.bytes.length / MiB
   const rounds = Array.from({ length: ROUNDS }, () => {
-    // A file of that name would have to be thrown away first, and ext4 then puts the new one on the disk when it is closed.
+    // Replacing an existing file takes longer: it is truncated first, and ext4 flushes the new one when it is closed.
     rmSync(file('guest.xl'), { force: true })
     const write = measured('write', file('vmlinux'), file('guest.xl'))
     const cp = copy(file('guest.xl'), file('copy.xl'))

@@ -1,8 +1,8 @@
 /**
- * The two functions of Node's `util` and `assert` that elfy and its Parser mention, so that the bundle asks for neither.
+ * The two functions of Node's `util` and `assert` that elfy and its Parser use, so that the bundle imports neither.
  *
  * Source: https://nodejs.org/api/util.html#utilinheritsconstructor-superconstructor
- * Gotcha: one file stands for both modules; elfy asserts only in what this library does not call, resolveBody().
+ * Gotcha: one file replaces both modules. elfy asserts only in resolveBody(), which this library does not call.
  */
 exports.inherits = (derived, base) => Object.setPrototypeOf(derived.prototype, base.prototype)
 exports.equal = (actual, expected) => {

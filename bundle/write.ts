@@ -1,9 +1,9 @@
 /**
- * npm run bundle: what is published, into dist/package: the libraries, the command, and the licences of what is in them.
+ * npm run bundle: writes the published files into dist/package: libraries, command, licences of the bundled packages.
  *
  * Source: https://esbuild.github.io/api/
- * Gotcha: the libraries hold their packages, so that a program that is bundled once more meets plain JavaScript and asks
- * for no module of Node. The two halves share nothing: ARCHITECTURE.md, "What is published".
+ * Gotcha: with its packages left out, a library that is bundled again would need modules of Node. So the libraries
+ * include their packages. The two halves share nothing: ARCHITECTURE.md, "What is published".
  */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -29,11 +29,11 @@ const COMMON = {
   outdir: out,
 } as const satisfies BuildOptions
 
-/** The packages whose code is in a bundle. */
+/** Returns the packages whose code is in a bundle. */
 const packagesOf = ({ inputs }: Metafile): string[] =>
   Object.keys(inputs).flatMap((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? [])
 
-/** A package's licence as it states it: a file, or the end of its README. */
+/** Returns a package's licence as the package states it: a file, or the end of its README. */
 function licenceOf(name: string): string {
   const folder = `${root}node_modules/${name}/`
   const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))

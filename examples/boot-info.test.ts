@@ -2,7 +2,7 @@
  * A unit test of a paravirtual kernel's boot information: no Xen, no root, no image on disk.
  *
  * Source: README.md; the fields are those of xen/include/public/xen.h, struct start_info.
- * Gotcha: only the fields that are named are compared.
+ * Gotcha: only the named fields are compared; a wrong value in any other passes.
  *
  *     node --test dist/examples/boot-info.test.js      # tap and vitest run the same assertions
  */

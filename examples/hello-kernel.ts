@@ -1,11 +1,11 @@
 /**
- * The smallest kernel that proves its boot information: it says hello through what start_info names, and shuts down.
+ * The smallest kernel that proves its boot information: it says hello on the console of start_info, and shuts down.
  *
  * Source: xen/include/public/xen.h ("Start-of-day memory layout"), io/console.h, event_channel.h, sched.h.
- * Gotcha: it runs in ring 3 on the stack that the builder gave it, with its first pages mapped and nothing else set up:
- * no IDT, no hypercall page. start_info names the console by machine frame, so it asks Xen's table for the pfn.
+ * Gotcha: it runs in ring 3 on the builder's stack, with its first pages mapped and nothing else: no IDT, no hypercall
+ * page. start_info names the console by machine frame, so the kernel looks up the pfn in Xen's table.
  *
- *     node dist/examples/write-hello-kernel.js hello.elf     # writes it, for `xl create` or for any command of this package
+ *     node dist/examples/write-hello-kernel.js hello.elf     # for `xl create` or any command of this package
  */
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
 import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
@@ -16,14 +16,14 @@ import { Assembler, buildElf, mem, registers, xenNotes } from '../lib/testing/in
 const { rax, rcx, rdx, rbx, rbp, rsi, rdi, r12, eax, ecx, edx, esi, edi, al, cl } = registers
 
 /**
- * Where pfn 0 is mapped: the first address that is not Xen's, so that even a terabyte's p2m fits above it. The kernel's
- * own virtual address is the sum of this and its physical one.
+ * The virtual address of pfn 0: the first one that is not Xen's, so that even a terabyte's p2m fits above it. The
+ * kernel's virtual address is the sum of this and its physical one.
  */
 const VIRT_BASE = HYPERVISOR_VIRT_END
 const PADDR = 0x100000
 const ENTRY = VIRT_BASE + BigInt(PADDR)
 
-/** How often it gives up the processor while the console's other end reads; about a second on real hardware. */
+/** How often it yields the processor while the console's other end reads; about a second on real hardware. */
 const PATIENCE = 1 << 19
 
 const MAGIC = `${START_INFO_MAGIC.x86_64}\0`
@@ -73,7 +73,7 @@ function assemble(): Uint8Array {
   a.sub(rcx, rsi)
   a.call('print')
 
-  // The domain's end may discard what the other end of the ring has not read yet.
+  // The end of the domain may discard text that the other end of the ring has not read yet.
   a.mov(r12, PATIENCE)
   a.label('drain')
   a.mov(eax, ring('out_cons'))
@@ -90,7 +90,7 @@ function assemble(): Uint8Array {
   a.lea(rsi, a.at('poweroff'))
   a.jmp('shut down')
 
-  // Without start_info there is no ring to write to: Xen's own console is all that is left.
+  // Without start_info there is no ring to write to, only Xen's own console.
   a.label('lost')
   a.lea(rsi, a.at('complaint'))
   a.mov(ecx, LOST.length)
@@ -103,7 +103,7 @@ function assemble(): Uint8Array {
   a.mov(eax, HYPERCALL.sched_op)
   a.syscall()
   a.pop(rsi)
-  a.jmp('shut down') //                       only a cancelled shutdown comes here
+  a.jmp('shut down') //                       reached only after a cancelled shutdown
 
   // rsi: text, rcx: its length, less than the ring has room for. Keeps rbx, rbp and r12.
   a.label('print')
@@ -121,9 +121,9 @@ function assemble(): Uint8Array {
   a.inc(rsi)
   a.inc(edx)
   a.loop('put')
-  a.mov(ring('out_prod'), edx) //             after the bytes: x86 keeps the order of stores
+  a.mov(ring('out_prod'), edx) //             after the bytes: x86 stores in program order
   a.mov(edi, EVTCHNOP_SEND)
-  a.lea(rsi, startInfo('console_evtchn')) //  struct evtchn_send is a port, and here lies one
+  a.lea(rsi, startInfo('console_evtchn')) //  struct evtchn_send is a port, and there is one here
   a.mov(eax, HYPERCALL.event_channel_op)
   a.syscall()
   a.ret()
@@ -147,7 +147,7 @@ function assemble(): Uint8Array {
   return a.assemble()
 }
 
-/** The kernel, an ELF of about 5 KB: the same bytes on every machine. */
+/** The kernel, an ELF of about 5 KB, with the same bytes on every machine. */
 export function helloKernel(): Uint8Array {
   return buildElf({
     class: 64,

@@ -1,8 +1,8 @@
 /**
- * The main job in one file: a kernel's bytes become a guest at its first instant, written down, shown and drawn.
+ * The main use in one file: builds a guest from a kernel's bytes, writes it to disk, describes it and draws its map.
  *
- * Source: README.md; the kernel, when none is given, is hello-kernel.ts beside this file.
- * Gotcha: nothing here needs Xen. The image is what a hypervisor would start; test/xen starts it.
+ * Source: README.md; the default kernel is hello-kernel.ts next to this file.
+ * Gotcha: nothing here needs Xen or starts the image; test/xen does.
  *
  *     npm start                                # our own tiny kernel, 32 MiB
  *     npm start -- /boot/vmlinuz 256M          # any Xen PV kernel, any size
@@ -53,7 +53,7 @@ async function main(file: string | undefined, size: string): Promise<void> {
   console.log(mapPicture(domain, pictureOptions(process.stdout, process.env)).join('\n'))
 }
 
-/** Virtual addresses lead through an entry of each level of the page tables to physical ones: p != v. */
+/** The path of a virtual address through each level of the page tables to a physical one: p != v. */
 function showFirstInstant(domain: Domain): void {
   const [vcpu] = domain.vcpus
   if (!vcpu) return
@@ -73,7 +73,7 @@ const [, , file, size = file === undefined ? '32M' : '128M'] = process.argv
 try {
   await main(file, size)
 } catch (error) {
-  // What the library refuses and what the file system does are one line; anything else is a bug and keeps its stack.
+  // Refusals of the library and errors of the file system are one line. Any other error is a bug and keeps its stack.
   if (!(error instanceof DomainBuilderError) && !(error instanceof Error && 'syscall' in error)) throw error
   console.error(error instanceof DomainBuilderError ? `${error.code}: ${error.message}` : error.message)
   process.exitCode = 1

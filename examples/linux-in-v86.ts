@@ -1,8 +1,8 @@
 /**
- * A real 32-bit kernel in this process: Linux with PAE, as a distribution ships it, until it has said what it found.
+ * Runs a real 32-bit kernel in this process: a distribution's Linux with PAE, until it has reported what it found.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol"; Debian's linux-image-686-pae is such a kernel.
- * Gotcha: the machine has no BIOS and no disk. It is entered as boot.rst says, by the boot ROM of the qemu format.
+ * Gotcha: the machine has no BIOS and no disk. The boot ROM of the qemu format enters the kernel as boot.rst says.
  *
  *     node dist/examples/linux-in-v86.js vmlinuz-6.1.0-686-pae
  */
@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs'
 import { buildDomain, readKernel, writeSnapshot } from 'xen-domain-builder'
 import { runInV86 } from './v86-machine.js'
 
-/** What the kernel says over its serial port, up to its own copy of the command line. */
+/** Returns the kernel's output on its serial port, up to its own copy of the command line. */
 export async function bootLinux(image: Uint8Array, cmdline: string): Promise<string> {
   const bytes = 128 * 2 ** 20
   const guest = buildDomain(await readKernel(image), {

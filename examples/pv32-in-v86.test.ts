@@ -1,9 +1,9 @@
 /**
- * A unit test that runs: a 32-bit PAE kernel's image becomes a guest of Xen, enters it in this process, and finds there
- * what the builder says. No Xen, no root, no QEMU.
+ * A unit test that runs its guest: a 32-bit PAE kernel is entered in this process, as a guest of Xen, and finds the
+ * state that the builder promises. No Xen, no root, no QEMU.
  *
- * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the machine is v86-hypervisor.ts beside this file.
- * Gotcha: three addresses for every byte: virtual from 0xc0000000, the guest's own from 0, the machine's from 4 MiB.
+ * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the machine is v86-hypervisor.ts next to this file.
+ * Gotcha: every byte has three addresses: virtual from 0xc0000000, guest-physical from 0, machine from 4 MiB.
  *
  *     node --test dist/examples/pv32-in-v86.test.js
  */

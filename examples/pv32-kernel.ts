@@ -1,8 +1,8 @@
 /**
- * A 32-bit PAE kernel for Xen PV that writes down all that it finds at its first instruction, says so, and shuts down.
+ * A 32-bit PAE kernel for Xen PV that records everything it finds at its first instruction, says so, and shuts down.
  *
  * Source: xen/include/public/arch-x86/xen-x86_32.h (hypercalls), xen.h ("Start-of-day memory layout"), sched.h.
- * Gotcha: it runs in ring 1, may use no port, and calls its hypervisor through the page that its note names.
+ * Gotcha: it runs in ring 1, cannot use ports, and calls its hypervisor through the page that its note names.
  */
 import { CONSOLEIO_WRITE, HYPERCALL, HYPERCALL_SLOT_BYTES, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { StartInfo32 } from '../lib/abi/start-info.js'
@@ -10,12 +10,12 @@ import { buildElf, mem, type Register, registers, SystemAssembler, xenNotes } fr
 
 const { eax, ecx, edx, ebx, esi, edi, ebp, esp, al } = registers
 
-/** Where pfn 0 is mapped, and where the kernel lies: its virtual address is the sum of both. */
+/** The virtual address of pfn 0, and the kernel's physical address; the kernel's virtual address is their sum. */
 const VIRT_BASE = 0xc0000000
 const PADDR = 0x100000
 export const ENTRY = VIRT_BASE + PADDR
 
-/** What it writes down, a u32 each. */
+/** The recorded values, a u32 each. */
 export const REPORT = [
   ...['eax', 'ecx', 'edx', 'ebx', 'esi', 'edi', 'ebp', 'esp'],
   ...['eip', 'eflags', 'cs', 'ss', 'ds', 'es', 'fs', 'gs'],
@@ -37,7 +37,7 @@ function assemble(): { readonly code: Uint8Array; readonly report: number; reado
   a.call('here')
   a.label('here').pop(eax)
   a.movAddress(ecx, 'here')
-  a.sub(eax, ecx) //                          how far it is from where it was linked
+  a.sub(eax, ecx) //                          its distance from its linked address
   a.add(eax, ENTRY - 2 ** 32)
   save('eip', eax)
   for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const) {
@@ -107,7 +107,7 @@ function assemble(): { readonly code: Uint8Array; readonly report: number; reado
 }
 
 const assembled = assemble()
-/** Guest-physical addresses, in bytes, of what it writes: REPORT, and the struct start_info that it found. */
+/** Guest-physical addresses, in bytes, of its records: REPORT, and the struct start_info that it found. */
 export const { report: REPORT_PADDR, startInfo: SEEN_PADDR } = assembled
 
 /** The kernel: the same bytes on every machine. */

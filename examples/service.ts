@@ -1,8 +1,9 @@
 /**
- * A service that builds guests: each request gets a save file of its own, streamed while it is made.
+ * A service that builds guests: each request gets a separate save file, streamed while it is made.
  *
  * Source: https://nodejs.org/api/http.html; xl(1), "restore".
- * Gotcha: the kernel is read once. A request costs what the guest's own pages cost, since placed bytes are not copied.
+ * Gotcha: reading the kernel for each request would be slow; it is read once. Placed bytes are not copied, so a request
+ * costs no more than the guest's own pages.
  *
  *     node dist/examples/service.js vmlinuz 8080
  *     curl --data '{"memory": 268435456, "cmdline": "console=hvc0"}' http://localhost:8080/guest.xl > guest.xl
@@ -13,7 +14,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { buildDomain, DomainBuilderError, type Kernel, readKernel, writeXl } from 'xen-domain-builder'
 
-/** Most bytes of a request. */
+/** The largest request, in bytes. */
 const REQUEST_MOST = 1 << 16
 
 async function readRequest(request: IncomingMessage): Promise<Record<string, unknown>> {
@@ -31,7 +32,7 @@ async function readRequest(request: IncomingMessage): Promise<Record<string, unk
 
 async function answer(kernel: Kernel, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { memory, vcpus, cmdline, name } = await readRequest(request)
-  // The library checks what it is given: a wrong word is refused in one line, and so is a value of the wrong type.
+  // The library checks its arguments: an unknown key or a value of the wrong type is refused in one line.
   const config = { type: 'auto', purpose: 'restore', memory, vcpus, cmdline, name } as const
   const file = writeXl(buildDomain(kernel, config as Parameters<typeof buildDomain>[1]))
   response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': file.size })
@@ -42,7 +43,7 @@ async function answer(kernel: Kernel, request: IncomingMessage, response: Server
 export function service(kernel: Kernel): Server {
   return createServer((request, response) => {
     answer(kernel, request, response).catch((error: Error) => {
-      // A client that went away has closed the stream; there is nobody to answer.
+      // A client that left has closed the stream; nobody is left to answer.
       if (response.headersSent) return response.destroy()
       response.writeHead(error instanceof DomainBuilderError ? 400 : 500, { 'content-type': 'application/json' })
       response.end(

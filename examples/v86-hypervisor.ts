@@ -1,12 +1,12 @@
 /**
- * Runs a 32-bit PAE guest of Xen in v86, an x86 emulator in WebAssembly, within this process: ten pages of hypervisor that
- * do for it what Xen does until its first instruction, and then serve two hypercalls.
+ * Runs a 32-bit PAE guest of Xen in v86, an x86 emulator in WebAssembly, in this process. Ten pages of hypervisor do
+ * the work of Xen up to the guest's first instruction, and then serve two hypercalls.
  *
  * Source: xen/include/public/arch-x86/xen-x86_32.h; Intel SDM vol. 3, chapters 3 (descriptors), 4 (PAE) and 6 (gates).
- * Gotcha: what is real here and what is not. Real: the guest's memory in its machine frames, its L2s and L1s, ring,
- * selectors, stack and registers; its tables are read-only to it. The top table is a copy, as Xen's was on 32-bit
- * processors: in the guest's own there are bits that no PAE processor takes. Missing: events, grants, the table of machine
- * frames, and every hypercall but console_io's write and sched_op's shutdown. The others return -ENOSYS.
+ * Gotcha: not everything here is real. Real: the guest's memory in its machine frames, its L2s, L1s, ring, selectors,
+ * stack and registers; its tables are read-only to it. The top table is a copy, as in Xen on 32-bit processors: the
+ * guest's own has bits that no PAE processor accepts. Missing: events, grants, the table of machine frames, and every
+ * hypercall except console_io's write and sched_op's shutdown. The others return -ENOSYS.
  */
 import { bootRom, type Domain, PAGE_SIZE, requirePv, type Vcpu, walkPageTables } from 'xen-domain-builder'
 import { registers, SystemAssembler } from 'xen-domain-builder/testing'
@@ -16,24 +16,24 @@ import { CR0_ET, CR0_PE, CR0_PG, CR4_PAE, PTE_ADDR_MASK, PTE_PRESENT, PTE_RW } f
 import { HYPERVISOR_VIRT_START_PAE, PAE_XEN_L3_SLOT } from '../lib/abi/xen-mmu.js'
 import { runInV86 } from './v86-machine.js'
 
-/** The reason of a guest that did not shut down itself. */
+/** The reason of a guest that did not shut itself down. */
 export const FAULT = 0xff
 
 /** Bytes of machine memory. */
 const MACHINE_MEMORY = 64 * 2 ** 20
 
-/** What buildDomain needs to know of this machine: its guest's frames begin at 4 MiB, shared_info lies before them. */
+/** The configuration of this machine for buildDomain: the guest's frames begin at 4 MiB, after shared_info. */
 export const V86_MACHINE = { p2m: { offset: 0x400 }, sharedInfoMfn: 0x3ff } as const
 
-/** Machine frames of the hypervisor, which begin at 1 MiB. `TSS` has the ring-0 stack at its end. */
+/** Machine frames of the hypervisor, from 1 MiB on. The ring-0 stack is at the end of `TSS`. */
 const FRAMES = ['L3', 'L2', 'L1', 'BOOT_L3', 'BOOT_L2', 'GDT', 'IDT', 'TSS', 'CODE', 'TRAMPOLINE'] as const
 type Frame = (typeof FRAMES)[number]
 const machine = (name: Frame): number => 2 ** 20 + FRAMES.indexOf(name) * PAGE_SIZE
-/** The last 2 MiB of every address space of its guest: there it sees the machine's first 2 MiB. */
+/** The last 2 MiB of every address space of the guest; they map the machine's first 2 MiB. */
 const XEN_VIRT = 0xffe00000
 const virtual = (name: Frame): number => XEN_VIRT + machine(name)
 
-/** Selectors of a GDT whose first fourteen pages are a guest's own, as Xen has it; the others are Xen's and ours. */
+/** Selectors of a GDT as in Xen: its first fourteen pages are the guest's, the others Xen's and ours. */
 const RESERVED_GDT = 0xe000
 const XEN_CS = 0xe038
 const XEN_DS = 0xe040
@@ -65,7 +65,7 @@ const table = (entries: Readonly<Record<number, bigint>>): Uint8Array => {
   return new Uint8Array(page.buffer)
 }
 
-/** Ring-0 code: entered with paging on, starts the guest, and is called back by it. */
+/** Ring-0 code: entered with paging on, it starts the guest and serves its hypercalls. */
 function code({ registers: r, segments: s }: Vcpu): SystemAssembler {
   const a = new SystemAssembler(virtual('CODE'), 32)
   const out = (port: number) => {
@@ -73,7 +73,7 @@ function code({ registers: r, segments: s }: Vcpu): SystemAssembler {
     a.outb()
   }
   a.lidt(a.at('idtr'))
-  a.mov(eax, machine('L3')) //                from here on, there is nothing below the guest's own mappings
+  a.mov(eax, machine('L3')) //                from here on, there is nothing below the guest's mappings
   a.toControl(3, eax)
   a.mov(eax, 0xff) //                         no device interrupts: both PICs' masks
   out(0x21)
@@ -124,7 +124,7 @@ function code({ registers: r, segments: s }: Vcpu): SystemAssembler {
   a.xor(eax, eax)
   a.iret()
 
-  a.label('sched_op') //                      ecx: the reason, which the second serial port tells
+  a.label('sched_op') //                      ecx: the reason, sent to the second serial port
   a.cmp(ebx, SCHEDOP.shutdown)
   a.jcc('ne', 'unknown')
   a.mov(eax, { base: ecx })
@@ -144,15 +144,15 @@ function code({ registers: r, segments: s }: Vcpu): SystemAssembler {
   return a
 }
 
-/** Every page of the hypervisor, at its machine address. */
+/** Returns every page of the hypervisor, at its machine address. */
 function pages(guest: Domain, vcpu: Vcpu): { paddr: number; bytes: Uint8Array }[] {
   const entry = (name: Frame, flags = PTE_PRESENT | PTE_RW) => BigInt(machine(name) | flags)
   const tables = [...walkPageTables(guest)]
   const guestTable = (level: number, vaddr: bigint) =>
     tables.find((t) => t.level === level && t.vaddr === vaddr)?.entries ?? new BigUint64Array(ENTRIES)
 
-  // Of an entry of the top table a PAE processor takes the frame and the present bit. Slot 3 has an L2 of ours instead,
-  // with the guest's entries in it, as Xen's builder sees to it that there is one.
+  // Each entry of the top table keeps its frame and present bit, all that a PAE processor accepts. Slot 3 has our L2
+  // instead, with the guest's entries in it; Xen's builder ensures that slot 3 is used.
   const top = guestTable(3, 0n).map((pte) =>
     pte & BigInt(PTE_PRESENT) ? (pte & PTE_ADDR_MASK) | BigInt(PTE_PRESENT) : 0n,
   )
@@ -186,7 +186,7 @@ function pages(guest: Domain, vcpu: Vcpu): { paddr: number; bytes: Uint8Array }[
   return Object.entries(content).map(([name, bytes]) => ({ paddr: machine(name as Frame), bytes }))
 }
 
-/** The processor as the hypervisor wants to find it: ring 0, paging on. */
+/** The processor state that the hypervisor expects: ring 0, paging on. */
 function hypervisorVcpu(vcpu: Vcpu): Vcpu {
   const data = { selector: XEN_DS }
   return {
@@ -202,13 +202,13 @@ function hypervisorVcpu(vcpu: Vcpu): Vcpu {
   }
 }
 
-/** A guest that has run. */
+/** The result of a guest that has run. */
 export interface GuestRun {
-  /** What it wrote to Xen's console. */
+  /** Its output on Xen's console. */
   readonly console: string
   /** The reason of its shutdown (SHUTDOWN_*), or FAULT. */
   readonly reason: number
-  /** Its memory as it left it, by guest-physical address; within a page. */
+  /** Returns bytes of its memory at the end, by guest-physical address, within one page. */
   read(paddr: number, bytes: number): Uint8Array
 }
 
@@ -230,7 +230,7 @@ export async function runPv32(guest: Domain): Promise<GuestRun> {
   function* content() {
     yield* pages(guest, vcpu as Vcpu)
     yield { paddr: sharedInfoMfn * PAGE_SIZE, bytes: sharedInfo }
-    // A page at a time, since pages that follow one another need not do so in the machine.
+    // A page at a time, since adjacent pages of the guest need not be adjacent in the machine.
     for (const { paddr, bytes } of guest.memory.chunks()) {
       for (let done = 0; done < bytes.length; ) {
         const end = Math.min(bytes.length, done + PAGE_SIZE - ((paddr + done) % PAGE_SIZE))

@@ -1,35 +1,35 @@
 /**
- * A PC in this process: v86, an x86 emulator in WebAssembly, given memory, a boot ROM, and nothing else.
+ * A PC in this process: v86, an x86 emulator in WebAssembly, with memory, a boot ROM, and nothing else.
  *
  * Source: https://github.com/copy/v86, its v86.d.ts.
- * Gotcha: v86 is a 32-bit processor with PAE, and reads large pages as small ones unless cr4 has PSE, PAE or not.
+ * Gotcha: v86 is a 32-bit processor with PAE. Unless cr4 has PSE, it reads large pages as small ones, even with PAE.
  */
 import { createRequire } from 'node:module'
 import { V86 } from 'v86'
 
-/** A machine to be started. */
+/** The description of a machine to start. */
 export interface Machine {
   /** Bytes of memory, a multiple of 128 KiB. */
   readonly bytes: number
-  /** The 64 KiB that the processor starts in, as bootRom and the qemu format make them. */
+  /** The 64 KiB in which the processor starts, as bootRom and the qemu format make them. */
   readonly rom: Uint8Array
-  /** What lies in memory, by physical address in bytes; everything else is zero. */
+  /** The content of memory, by physical address in bytes; everything else is zero. */
   readonly content: Iterable<{ readonly paddr: number; readonly bytes: Uint8Array }>
 }
 
-/** A machine that was stopped. */
+/** The state of a machine that was stopped. */
 export interface Stopped {
-  /** What came over the first serial port. */
+  /** The output of the first serial port. */
   readonly console: string
-  /** The byte that came over the second, where one did. */
+  /** The byte from the second serial port, if there was one. */
   readonly code?: number
-  /** Its memory, by physical address. */
+  /** Returns bytes of its memory, by physical address. */
   readonly memory: Uint8Array
 }
 
 /**
- * Runs a machine until it writes to its second serial port, or something that `until` finds to the first.
- * @param seconds after which it is given up; an error then, with what was said so far.
+ * Runs a machine until it writes to its second serial port, or writes text that `until` matches to the first.
+ * @param seconds until it fails with an error that holds the output so far.
  */
 export async function runInV86({ bytes, rom, content }: Machine, until?: RegExp, seconds = 60): Promise<Stopped> {
   const v86 = new V86({

@@ -2,7 +2,7 @@
  * Writes the kernel of hello-kernel.ts into a file.
  *
  * Source: hello-kernel.ts.
- * Gotcha: this is a program of its own, so that a program that only imports the kernel never writes one.
+ * Gotcha: this is a separate program, so that a program that only imports the kernel never writes a file.
  *
  *     node dist/examples/write-hello-kernel.js hello.elf
  */

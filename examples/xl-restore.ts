@@ -1,8 +1,8 @@
 /**
- * From a laptop to a Xen host: a kernel becomes a save file here, without Xen, and `xl restore` starts it there.
+ * From a laptop to a Xen host: makes a save file from a kernel here, without Xen; `xl restore` starts it there.
  *
- * Source: xl(1), "restore"; the kernel, when none is given, is hello-kernel.ts beside this file.
- * Gotcha: the domain is named after the file, and a host runs no two domains of one name.
+ * Source: xl(1), "restore"; the default kernel is hello-kernel.ts next to this file.
+ * Gotcha: the domain is named after the file, and a host does not run two domains with the same name.
  *
  *     node dist/examples/xl-restore.js hello.xl                                    # our own tiny kernel
  *     node dist/examples/xl-restore.js guest.xl vmlinuz initrd.img --memory 512M --vcpus 2 --cmdline console=hvc0
@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
   },
 })
 
-/** Builds the guest and writes it; the file appears whole or not at all. Says what it made. */
+/** Builds the guest and writes it; the file appears whole or not at all. Returns a summary. */
 async function main(out: string, kernelFile: string | undefined, ramdiskFile: string | undefined): Promise<string> {
   const kernel = await readKernel(kernelFile === undefined ? helloKernel() : readFileSync(kernelFile))
   const domain = buildDomain(kernel, {
@@ -54,7 +54,7 @@ Take it to the Xen host and start it there, with its console in your terminal:
     scp ${out} root@SERVER:
     ssh -t root@SERVER xl restore -c ${basename(out)}`)
   } catch (error) {
-    // What the library refuses and what the file system does are one line; anything else is a bug and keeps its stack.
+    // Refusals of the library and errors of the file system are one line. Any other error is a bug and keeps its stack.
     if (!(error instanceof DomainBuilderError) && !(error instanceof Error && 'syscall' in error)) throw error
     console.error(error instanceof DomainBuilderError ? `${error.code}: ${error.message}` : error.message)
     process.exitCode = 1

@@ -1,17 +1,17 @@
 /**
- * The man page, made of the tables of commands and options and of what only a page has room for.
+ * The man page: the tables of commands and options, and details for which --help has no room.
  *
  * Source: man-pages(7) for the sections and their order, man(7) for the macros, as groff and mandoc both have them.
- * Gotcha: a sign that begins a line or looks like typesetting must be escaped; everything goes through `roff`.
+ * Gotcha: unescaped text may be read as a macro, so all text goes through `roff`.
  */
 import type { Option, Options } from '../lib/cli/command.js'
 import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from '../lib/cli/commands.js'
 import { optionGroup, optionMeaning } from '../lib/cli/help.js'
 
-/** The day the text here was last looked over: a page has a date, and a build has no clock. */
+/** The date of the last review of this text. A page needs a date, and a build must not depend on the clock. */
 const DATE = '2026-11-25'
 
-/** A text of ours as roff takes it: option words keep their hyphens, quotes stay as they are typed. */
+/** Escapes text for roff: option words keep their hyphens, quotes stay as typed. */
 const roff = (text: string): string =>
   text
     .replaceAll('\\', '\\e')
@@ -21,7 +21,7 @@ const roff = (text: string): string =>
 
 const bold = (text: string): string => `\\fB${roff(text)}\\fR`
 
-/** A line to be typed: words in capitals stand for something else. */
+/** A line to be typed; words in capitals are placeholders. */
 const typed = (text: string): string => roff(text).replace(/(?<![\w\\])[A-Z]+\b/g, '\\fI$&\\fR')
 
 const optionWords = (name: string, { short, value }: Option): string =>
@@ -32,7 +32,7 @@ const listed = (options: Options, group: string | undefined): string[] =>
     .filter(([, option]) => optionGroup(option) === group)
     .flatMap(([name, option]) => ['.TP', optionWords(name, option), ...sentences(optionMeaning(option))])
 
-/** Text in lines, each sentence on one of its own, as roff wants it. */
+/** Splits text into lines of one sentence each, as roff expects. */
 const sentences = (text: string): string[] => text.split(/(?<=\.) (?=[A-Z])/).map(roff)
 
 function commandSection({ name, command }: NamedCommand): string[] {
@@ -50,7 +50,7 @@ function commandSection({ name, command }: NamedCommand): string[] {
   ]
 }
 
-/** What somebody wants, and the commands that do it. */
+/** A purpose, and the commands for it. */
 const EXAMPLES: readonly (readonly [what: string, ...commands: string[]])[] = [
   ["How a kernel can boot, or why it can't:", 'xdb check vmlinuz'],
   [
@@ -83,7 +83,7 @@ const example = (what: string, commands: readonly string[]): string[] => [
 
 const term = (what: string, text: string): string[] => ['.TP', what, ...sentences(text)]
 
-/** The page of the command, under its long name. */
+/** Returns the page of the command, under its long name. */
 export function manPage(commands: readonly NamedCommand[], version: string): string {
   const lines = [
     `.\\" Made by man/write.ts of the tables of options; not to be changed by hand.`,
@@ -161,5 +161,5 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
   return `${lines.join('\n')}\n`
 }
 
-/** The page of the short name: the other one. */
+/** The page of the short name, which includes the other one. */
 export const shortPage = `.so man1/${PROGRAM}.1\n`

@@ -1,8 +1,8 @@
 /**
- * npm run man: writes the man pages beside itself, into dist/man, where package.json names them.
+ * npm run man: writes the man pages next to itself, into dist/man, where package.json names them.
  *
  * Source: package.json(5) of npm, "man"; .so in man(7).
- * Gotcha: made at each build and checked in nowhere, so that no page is of another version than its command.
+ * Gotcha: a page under version control could be older than its command, so the pages are made at each build.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

@@ -1,14 +1,14 @@
 /**
- * lib/bytes.ts, against what Node's Buffer says of the same bytes.
+ * Compares lib/bytes.ts with Node's Buffer on the same bytes.
  *
  * Source: https://nodejs.org/api/buffer.html, the peer.
- * Gotcha: views at every alignment, since words are compared where bytes are not aligned to them.
+ * Gotcha: aligned views alone would miss errors, since words are compared in unaligned bytes too.
  */
 import fc from 'fast-check'
 import { test } from 'tap'
 import * as bytes from '../lib/bytes.js'
 
-/** A view of some bytes that begins at any address of its buffer. */
+/** A view of some bytes, at any offset in its buffer. */
 const views = fc
   .tuple(fc.uint8Array({ maxLength: 200 }), fc.nat(9))
   .map(([data, at]) => new Uint8Array([...new Array(at).fill(7), ...data, 7]).subarray(at, at + data.length))

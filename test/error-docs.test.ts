@@ -1,5 +1,5 @@
 /**
- * docs/errors.md has every error code, with the cause that the code itself gives and a cure.
+ * docs/errors.md has every error code, with the cause as in the code, and a remedy.
  *
  * Source: ../lib/errors.ts.
  * Gotcha: the cause is compared word for word, so that the page cannot drift from the library.

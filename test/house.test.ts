@@ -1,8 +1,8 @@
 /**
- * The house rules that a compiler does not enforce: imports go downwards, and each third-party package has one door.
+ * The house rules that a compiler does not enforce: imports go downwards, one file imports each third-party package.
  *
  * Source: ARCHITECTURE.md, "The floors".
- * Gotcha: it reads the sources, so type-only imports count too: a wall is a wall for types as well.
+ * Gotcha: it reads the sources, so type-only imports count too; the rules hold for types as well.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
@@ -11,7 +11,7 @@ import t from 'tap'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Lower may not import higher; folders of one floor may not import one another. */
+/** The floor of each folder. A lower floor may not import a higher one, nor folders of one floor each other. */
 const FLOOR: Readonly<Record<string, number>> = {
   '.': 0,
   abi: 1,
@@ -27,7 +27,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   node: 4,
   cli: 5,
 }
-/** `inspect` shows kernels and guests; `protocol` is where the two meet. */
+/** Imports allowed between folders of one floor, as `from->to`. */
 const PEERS_ALLOWED: readonly string[] = []
 
 /** The folders that need Node; everything else runs in any runtime. */
@@ -85,13 +85,13 @@ t.test('each package has one door', async (t) => {
   t.same(wrong, [])
 })
 
-/** Node's own: its globals, and its modules by whatever way. A method may be called `require`. */
+/** Globals of Node, and imports of its modules in any form. A method named `require` is allowed. */
 const NODE =
   /\b(?:Buffer|setImmediate|createRequire|__dirname|__filename)\b|\bprocess[.?]|(?<!\.)\brequire\(\s*['"`]|['"`]node:/g
 
 t.test('the core needs nothing of Node', async (t) => {
   const wrong = sources('lib')
-    // The one file that asks whether there is a Node; what it finds is never needed.
+    // This file alone checks whether it runs in Node; it works without the result.
     .filter((file) => !NEEDS_NODE.includes(folderOf(file)) && file !== 'lib/host.ts')
     .flatMap((file) => {
       const code = readFileSync(path.join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
@@ -100,7 +100,7 @@ t.test('the core needs nothing of Node', async (t) => {
   t.same(wrong, [])
 })
 
-/** Other writers, by the one line that writes: the bytes of an output, and debug's lines, whose values log.ts made printable. */
+/** Other allowed writers, each by its line: an output's bytes, and debug's lines, which log.ts made printable. */
 const ALLOWED_TO_WRITE: Readonly<Record<string, RegExp>> = {
   'lib/cli/files.ts': /process\.stdout\.write\(chunk,/,
   'lib/log.ts': /console\.error\(\.\.\.line\)/,

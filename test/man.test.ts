@@ -1,8 +1,8 @@
 /**
- * The man page: current, without a fault that mandoc sees, and readable by man.
+ * Tests of the man page: it is current, has no fault that mandoc reports, and man can read it.
  *
  * Source: mandoc(1), "-T lint"; man(1) of man-db.
- * Gotcha: .so is looked up from the root of a tree of pages, so the short name is read out of one, as npm installs it.
+ * Gotcha: .so is resolved from the root of a tree of pages, so the short name is read from a tree, as npm installs it.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'

@@ -1,8 +1,8 @@
 /**
- * The package as npm packs it, in a fresh TypeScript project of each module resolution, and from CommonJS.
+ * Tests the package as npm packs it, in a fresh TypeScript project of each module resolution, and from CommonJS.
  *
  * Source: https://www.typescriptlang.org/docs/handbook/modules/reference.html; https://nodejs.org/api/packages.html.
- * Gotcha: the projects lie outside this one, so that nothing is found that was not packed.
+ * Gotcha: in a project within this one, files that were not packed would be found too.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

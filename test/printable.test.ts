@@ -1,8 +1,8 @@
 /**
- * Text out of a file, made safe to show; JSON that says the same and is safe as well.
+ * Text from a file, made safe to show; JSON of the same value, safe as well.
  *
  * Source: ../lib/printable.ts.
- * Gotcha: the sets of characters are written out here by number, apart from the properties that the code uses.
+ * Gotcha: the code's own character properties would hide their errors, so the sets are listed here by number.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -11,7 +11,7 @@ import { jsonText, listed, messagePart, printable } from '../lib/printable.js'
 
 const range = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_, i) => first + i)
 
-/** C0, DEL and C1; bidirectional controls; line separators; invisible ones; tags; halves of pairs. */
+/** C0, DEL and C1; bidirectional controls; line separators; invisible characters; tags; unpaired surrogates. */
 const UNSAFE = [
   ...range(0x00, 0x1f),
   ...range(0x7f, 0x9f),

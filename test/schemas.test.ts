@@ -1,8 +1,8 @@
 /**
- * The schemas of the command's answers: sound, strict, one for each answer, and never changed once they are published.
+ * The schemas of the command's answers: sound, strict, one for each answer, and never changed after publication.
  *
  * Source: JSON Schema, draft 2020-12; ../lib/cli/answers.ts.
- * Gotcha: the list of checksums is what makes a change of a schema visible: it is changed by hand, or not at all.
+ * Gotcha: only the list of checksums shows a change of a schema, so never update it automatically.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { ajv, SCHEMA_FILES } from './cli/answers.js'
 import { projectRoot } from './peer/paths.js'
 
 const LIST = path.join(projectRoot, 'test/fixtures/schemas.json')
-/** sha-256 of every schema that there was, by the name of its file. */
+/** The sha-256 of every schema ever published, by the name of its file. */
 const listed = JSON.parse(readFileSync(LIST, 'utf8')) as Record<string, string>
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
@@ -61,12 +61,12 @@ t.test('there is one for every answer that is given, and all are sound', async (
   }
 })
 
-/** Objects of a schema that allow a member which it does not know. */
+/** Yields the paths of objects in a schema that allow unknown members. */
 function* openObjects(value: unknown, where: string): Iterable<string> {
   if (typeof value !== 'object' || value === null) return
   const one = value as Readonly<Record<string, unknown>>
   const closed = ['additionalProperties', 'unevaluatedProperties'].some((keyword) => Object.hasOwn(one, keyword))
-  // What another one refers to is closed there.
+  // An object that another schema refers to is closed there.
   if (one.type === 'object' && !closed && !where.endsWith('/$defs/guest')) yield where
   for (const [key, inner] of Object.entries(one)) yield* openObjects(inner, `${where}/${key}`)
 }

@@ -1,8 +1,9 @@
 /**
- * struct(): exact values, refused values, offsets.
+ * Tests of struct(): exact values, refused values, offsets.
  *
- * Source: lib/abi/struct.ts. The offsets of Xen's own structs are compared with a C compiler's in test/peer/abi.test.ts.
- * Gotcha: buffer-layout itself would take most of the values refused here.
+ * Source: lib/abi/struct.ts. The offsets of Xen's own structs are compared with a C compiler's in
+ * test/peer/abi.test.ts.
+ * Gotcha: buffer-layout itself would accept most of the values refused here.
  */
 import fc from 'fast-check'
 import t from 'tap'

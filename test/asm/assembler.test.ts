@@ -1,4 +1,4 @@
-/** The assembler against GNU as: the same source must become the same bytes. */
+/** Compares the assembler with GNU as: the same source must become the same bytes. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import { requirePeer } from '../peer/require-peer.js'
 
 const { rax, rcx, rbx, rsp, rbp, rsi, rdi, r8, r12, r13, r15, eax, ecx, edx, edi, r9d, al, sil, r10b } = registers
 
-/** One instruction of ours beside the same in GNU's Intel syntax, with the encoding pinned where several exist. */
+/** One of our instructions and the same in GNU's Intel syntax, with the encoding pinned where several exist. */
 const instructions: readonly (readonly [ours: (a: Assembler) => Assembler, gnu: string])[] = [
   [(a) => a.mov(rbp, rsi), 'mov rbp, rsi'],
   [(a) => a.mov(r15, rax), 'mov r15, rax'],
@@ -90,7 +90,7 @@ test('every instruction as GNU as encodes it', async (t) => {
   t.equal(ours.length, theirs.length, 'and nothing more')
 })
 
-/** The same for what sets up a processor; the third word is the mode, where it is not both. */
+/** The same for instructions that set up a processor; the third item is the mode, unless it is both. */
 const system: readonly (readonly [ours: (a: SystemAssembler) => SystemAssembler, gnu: string, bits?: 16 | 32 | 64])[] =
   [
     [(a) => a.toControl(3, eax), 'mov cr3, eax', 32],

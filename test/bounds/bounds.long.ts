@@ -1,10 +1,10 @@
 /**
- * No small file costs much: a second of processor time and 256 MiB for each command, and four times as much input costs no
- * more than four times as much.
+ * No small file costs much: at most a second of processor time and 256 MiB for each command. Four times as much input
+ * costs at most four times as much.
  *
  * Source: getrusage(2) through process.resourceUsage(); docs/untrusted.md, "What each command may cost".
- * Gotcha: processor time, not time that passed, and twice what is promised, since machines differ. What grows with the
- * square of its input takes sixteen times as long.
+ * Gotcha: wall-clock time would fail on a busy machine, so this counts processor time. Machines differ, so it allows
+ * twice the promised time. Quadratic growth takes sixteen times as long.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -17,18 +17,18 @@ import { MAIN, UNSAFE } from '../cli/command.js'
 import { type Input, KINDS } from './inputs.js'
 
 const MiB = 2 ** 20
-/** What is promised for a file of less than a megabyte. */
+/** The promised limits for a file of less than a megabyte. */
 const PROMISED = { seconds: 1, peak: 256 * MiB }
-/** How much longer a machine may take. */
+/** The allowed factor for a slower machine. */
 const SLOWER = 2
-/** Seconds that no growth is seen in. */
+/** Seconds below which growth is not measurable. */
 const NOISE = 0.3
 const LARGEST = 4
 
 interface Cost {
   readonly seconds: number
   readonly peak: number
-  /** What it ended with: the exit status, and how a refusal begins. */
+  /** The exit status, and the beginning of a refusal. */
   readonly end: string
 }
 
@@ -45,7 +45,7 @@ writeFileSync(
   })`,
 )
 
-/** Bytes of its pages that are not zero alone. */
+/** Returns the number of bytes in pages that are not all zero. */
 function contentOf(bytes: Uint8Array): number {
   let held = 0
   for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
@@ -66,7 +66,7 @@ function layDown(input: Input): string {
   return place
 }
 
-/** What one command costs. @throws Error where it says anything but its answer or one line of refusal. */
+/** Returns the cost of one command. @throws Error if it prints anything but its answer or one line of refusal. */
 function costOf(args: readonly string[], cwd: string): Cost {
   rmSync(usage, { force: true })
   const node = ['-u', 'NODE_OPTIONS', process.execPath, '--require', hook, MAIN, ...args]

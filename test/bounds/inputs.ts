@@ -1,8 +1,8 @@
 /**
- * Hostile inputs that can be made larger: for each kind the files at a scale of 1, 2, 4, and the commands that read them.
+ * Hostile inputs of adjustable size: for each kind, the files at a scale of 1, 2, 4, and the commands that read them.
  *
  * Source: our own; each kind makes one table, list or loop as large as a small file can.
- * Gotcha: an image is sparse. What counts as an input's size is what the file holds.
+ * Gotcha: an image is sparse, so its length says little. The size of an input is the data that the file holds.
  */
 import { gzipSync } from 'node:zlib'
 import { Ehdr64, EM_X86_64, ET_CORE, ET_EXEC, Phdr64 } from '../../lib/abi/elf.js'
@@ -24,24 +24,24 @@ import { bytesOf } from '../fixtures/snapshots.js'
 
 const MiB = 2 ** 20
 
-/** A file: its bytes, and its size where it ends in a hole. */
+/** A file: its bytes, and its size if it ends in a hole. */
 export interface InputFile {
   readonly bytes: Uint8Array
   readonly size?: number
 }
 
 export interface Input {
-  /** By name. */
+  /** The files, by name. */
   readonly files: Readonly<Record<string, InputFile>>
-  /** Command lines that name them. */
+  /** Command lines that name the files. */
   readonly commands: readonly (readonly string[])[]
 }
 
 export interface Kind {
   readonly name: string
-  /** No command takes it. */
+  /** Every command refuses it. */
   readonly refused?: true
-  /** At a scale of 4 no file holds more than a megabyte. */
+  /** Makes the input; at a scale of 4, no file holds more than a megabyte. */
   make(scale: number): Input | Promise<Input>
 }
 
@@ -54,7 +54,7 @@ const repeated = (bytes: Uint8Array, count: number): Uint8Array =>
 
 const KERNELS = { pv: () => pvKernelFile(), pvh: () => pvhKernelFile(), linux: () => linuxKernelFile() }
 
-/** Enough for a Linux kernel at 16 MiB. */
+/** Bytes: enough for a Linux kernel at 16 MiB. */
 const MEMORY = 32 * MiB
 
 async function guest(type: 'pv' | 'pvh' | 'linux', memory = MEMORY): Promise<Domain> {
@@ -63,7 +63,7 @@ async function guest(type: 'pv' | 'pvh' | 'linux', memory = MEMORY): Promise<Dom
 }
 
 const READERS = ['inspect', 'check', 'map', 'validate'] as const
-/** All that reads a snapshot, and writes it again. */
+/** Every command that reads a snapshot, and those that write it again. */
 const all = (name: string): string[][] => [
   ...READERS.map((command) => [command, name]),
   ['inspect', name, '--json'],
@@ -83,7 +83,7 @@ const ofKernel = (name: string): string[][] => [
   ['build', name, '-o', 'out.img', '--memory', '64'],
 ]
 
-/** A raw snapshot whose sidecar is changed. `size` is that of the image, where another is claimed. */
+/** A raw snapshot with a changed sidecar. The image has the size that the sidecar claims. */
 async function raw(
   type: 'pv' | 'pvh' | 'linux',
   change: (json: Json, memory: Json) => Json,
@@ -94,7 +94,7 @@ async function raw(
   const json = JSON.parse(Buffer.from(bytesOf(sidecar)).toString()) as Json & { memory: Json }
   const changed = change(json, json.memory) as { memory: { pages: number; ranges?: Pair[] } }
   const size = (changed.memory.ranges?.at(-1)?.[1] ?? changed.memory.pages) * PAGE_SIZE
-  // A PVH guest's special pages end just below 4 GiB; what is in them does not matter here.
+  // A PVH guest's special pages end just below 4 GiB; their content does not matter here.
   const bytes = image(bytesOf(main).subarray(0, MEMORY))
   return {
     files: {
@@ -107,20 +107,20 @@ async function raw(
 
 type Pair = [number, number]
 
-/** Memory of these ranges, and data in these runs: pairs of a first pfn and an end, of a first pfn and a length. */
+/** Memory of these ranges (first pfn, end), with data in these runs (first pfn, length). */
 function memoryOf(memory: Json, ranges: readonly Pair[], data: readonly Pair[]): Json {
   const pages = ranges.reduce((sum, [start, end]) => sum + end - start, 0)
   return { ...memory, ranges, data, pages, bytes: pages * PAGE_SIZE }
 }
 
-/** The same memory and so many more pages at its end. */
+/** The same memory with `pages` more pages at its end. */
 function claimed(memory: Json, pages: number): Json {
   const ranges = (memory.ranges as Pair[] | undefined) ?? [[0, memory.pages as number]]
   const end = ranges.at(-1)?.[1] ?? 0
   return memoryOf(memory, [...ranges, [end + 1, end + 1 + pages]], memory.data as Pair[])
 }
 
-/** Without the zeros at its end. */
+/** Returns the bytes without trailing zeros. */
 function trimmed(bytes: Uint8Array): Uint8Array {
   let end = bytes.length
   while (end > 0 && bytes[end - 1] === 0) end--
@@ -135,7 +135,7 @@ const noteBytes = (owner: string, desc: Uint8Array): Uint8Array => {
   return concat([new Uint8Array(head.buffer), pad(new Uint8Array(Buffer.from(`${owner}\0`))), pad(desc)])
 }
 
-/** A core of nothing but program headers and what they all show. */
+/** A core of program headers alone, and the content to which all of them point. */
 function coreOf(headers: (at: number) => Uint8Array[], count: number, content: Uint8Array): Uint8Array {
   const at = Ehdr64.size + count * Phdr64.size
   const ehdr = elfHeader(EM_X86_64, {
@@ -147,7 +147,7 @@ function coreOf(headers: (at: number) => Uint8Array[], count: number, content: U
   return concat([ehdr, ...headers(at), content])
 }
 
-/** A kernel of one page that all segments show, and a Xen note. */
+/** A kernel of one page, to which all segments point, and a Xen note. */
 function kernelOf(segments: readonly { readonly paddr: number; readonly memsz: number }[]): Uint8Array {
   const count = segments.length + 1
   const at = Ehdr64.size + count * Phdr64.size
@@ -180,7 +180,7 @@ const config = (content: string): Input => ({
   commands: [['build', 'kernel', '--config', 'g.cfg', '-o', 'out.img', '--memory', '8']],
 })
 
-/** One stream of each codec, empty and with one byte. */
+/** For each codec, an empty stream and one of one byte. */
 const SMALL_STREAMS: Readonly<Record<string, string>> = {
   'gzip, empty': '1f8b080000000000000303000000000000000000',
   'bzip2, empty': '425a683917724538509000000000',
@@ -360,7 +360,7 @@ export const KINDS: readonly Kind[] = [
   })),
 ]
 
-/** JSON.stringify would need a stack as deep. */
+/** Nests lists in a sidecar. Done on the text, since JSON.stringify would need a stack as deep. */
 function deepen(input: Input, depth: number): Input {
   const sidecar = Buffer.from(input.files['g.img.json']?.bytes ?? []).toString()
   const deep = sidecar.replace(/"x":0\}$/, `"x":${'['.repeat(depth)}${']'.repeat(depth)}}`)
@@ -374,7 +374,7 @@ function withPaging(json: Json, memory: Json): Json {
   return { ...json, memory: { ...memory, data: [[0, 32]] }, vcpus: [{ ...vcpu, ...control }] }
 }
 
-/** So many pages of tables whose entries name these pages alone, scattered. */
+/** Page tables whose entries name only these pages, in scattered order. */
 function loops(image: Uint8Array, pages: number): Uint8Array {
   const bytes = image.slice()
   const view = new DataView(bytes.buffer)
@@ -401,7 +401,7 @@ function sharedText(image: Uint8Array, count: number): Uint8Array {
   return bytes
 }
 
-/** Offset of the first PAGE_DATA record. */
+/** Returns the offset of the first PAGE_DATA record. */
 function pageDataAt(xl: Uint8Array): number {
   const view = new DataView(xl.buffer, xl.byteOffset)
   for (let at = recordsAt(xl); ; ) {
@@ -410,7 +410,7 @@ function pageDataAt(xl: Uint8Array): number {
   }
 }
 
-/** Offset of the first record after the libxc headers. */
+/** Returns the offset of the first record after the libxc headers. */
 function recordsAt(xl: Uint8Array): number {
   const at = Buffer.from(xl.buffer, xl.byteOffset, xl.length).indexOf('58454e46', 'hex')
   if (at < 0) throw new Error('no libxc header')

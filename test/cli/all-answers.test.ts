@@ -1,8 +1,8 @@
 /**
- * Every command on every kind of file: each answer to --json is valid, says what it is, and has the exit status it should.
+ * Every command on every kind of file: each answer to --json is valid, names its schema, and has the right exit status.
  *
  * Source: ../../schemas; ./command.ts, which validates each.
- * Gotcha: what stands here are the schemas and the exit statuses; that nothing was left out is looked at last.
+ * Gotcha: this lists schemas and exit statuses; the last test checks that none was left out.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -24,10 +24,10 @@ const folder = mkdtempSync(path.join(tmpdir(), 'xdb-answers-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const put = (name: string, content: Uint8Array | string): void => writeFileSync(path.join(folder, name), content)
 
-/** Answers and commands that were seen. */
+/** Answers and commands seen so far. */
 const seen = new Set<string>()
 
-/** Types it with --json: the answer, whose schema and exit status are as said. */
+/** Runs it with --json, checks schema and exit status, and returns the answer. */
 function ask(t: Test, typed: string, name: keyof typeof ANSWERS, status = 0): Answer {
   const words = typed.split(' ')
   const { code, text, err } = runCommand([...words, '--json'], { cwd: folder })
@@ -87,7 +87,7 @@ for (const [codec, from, ...args] of [
   })
 }
 
-/** How each kind of guest is built, and the formats that carry it. */
+/** Build options for each kind of guest, and the formats that carry it. */
 const GUESTS = {
   pv64: ['pv64 --type pv --ramdisk ramdisk --vcpus 2 --cmdline quiet', 'xl', 'xen-core', 'elf-core'],
   'pv-p2m': ['pv64 --type pv --p2m offset:0x77', 'elf-core'],

@@ -1,8 +1,8 @@
 /**
- * JSON answers held to the schemas that the package publishes.
+ * Checks JSON answers against the published schemas.
  *
  * Source: schemas/; JSON Schema, draft 2020-12; ajv.
- * Gotcha: every schema is known to one ajv, since one may refer to another.
+ * Gotcha: a schema may refer to another, so one ajv knows them all.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
@@ -11,7 +11,7 @@ import { projectRoot } from '../peer/paths.js'
 
 const folder = path.join(projectRoot, 'schemas')
 
-/** Every schema, by the name of its file. */
+/** The text of every schema, by the name of its file. */
 export const SCHEMA_FILES: Readonly<Record<string, string>> = Object.fromEntries(
   readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name), 'utf8')]),
 )
@@ -19,15 +19,15 @@ export const SCHEMA_FILES: Readonly<Record<string, string>> = Object.fromEntries
 export const ajv = new Ajv2020({ strict: true, strictRequired: true, allErrors: true })
 for (const text of Object.values(SCHEMA_FILES)) ajv.addSchema(JSON.parse(text) as object)
 
-/** An answer that was looked at. */
+/** A validated answer. */
 export interface Answer {
   readonly schema: string
   readonly [member: string]: unknown
 }
 
-/** The object on standard output. @throws Error unless it is exactly one, of a schema that there is, and valid. */
+/** Returns the object on standard output. @throws Error unless it is exactly one, of an existing schema, and valid. */
 export function requireAnswer(out: string): Answer {
-  // Whatever is no single object ends here.
+  // Anything but a single object throws here.
   const value = JSON.parse(out) as Partial<Answer> | null
   if (typeof value?.schema !== 'string') {
     throw new Error(`the answer is no object with a member schema: ${out.slice(0, 200)}`)

@@ -1,8 +1,8 @@
 /**
- * check and extract as a user meets them.
+ * Tests of check and extract, run as a user runs them.
  *
  * Source: README.md, "The commands".
- * Gotcha: it runs the compiled program in a process of its own: exit codes and streams are the contract.
+ * Gotcha: exit codes and streams are the contract, so this runs the compiled program in a separate process.
  */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,8 +1,8 @@
 /**
- * The command as a user meets it: what it writes, what it prints where, how it ends.
+ * Tests of the command, run as a user runs it: its files, its output on each stream, its exit status.
  *
  * Source: README.md, "The commands".
- * Gotcha: it runs the compiled program in a process of its own: exit codes and streams are the contract.
+ * Gotcha: exit codes and streams are the contract, so this runs the compiled program in a separate process.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -140,7 +140,7 @@ t.test('told to stop, it leaves nothing behind', async (t) => {
   const image = file('stopped/x.img')
   mkdirSync(path.dirname(image), { recursive: true })
   const big = file('big', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } }))
-  // Through env: tap hooks itself, and handlers for signals, into every Node that it sees started.
+  // Through env(1): tap adds itself and handlers for signals to every Node whose environment has its variable.
   const child = spawn('env', [
     '-u',
     'NODE_OPTIONS',

@@ -1,9 +1,9 @@
 /**
- * The command as tests run it: compiled, in a process of its own, since streams and exit status are the contract.
+ * Runs the command for tests: compiled, in a separate process, since streams and exit status are the contract.
  *
  * Source: docs/commands.md.
- * Gotcha: tap hooks itself into every Node that it sees started, which takes longer than the command does; env(1) takes
- * its variable away. Each answer to --json is held to its schema here, whatever the test is about.
+ * Gotcha: tap hooks itself into every Node process that a test starts, which takes longer than the command itself.
+ * env(1) removes tap's variable. Each answer to --json is checked against its schema here, in every test.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +13,7 @@ import { requireAnswer } from './answers.js'
 
 export const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 
-/** Characters that no answer and no message may have, but for the ends of lines. */
+/** Characters that no answer and no message may have, except ends of lines. */
 export const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
 export interface Ran {
@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly input?: Uint8Array | string
 }
 
-/** Runs the command. @throws Error where an answer to --json breaks its contract. */
+/** Runs the command. @throws Error if an answer to --json breaks its contract. */
 export function runCommand(args: readonly string[], { cwd, input = '' }: RunOptions = {}): Ran {
   const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args], {
     cwd,

@@ -1,8 +1,8 @@
 /**
- * Completion in real shells: bash and zsh at a terminal with a real Tab, fish by its own `complete -C`.
+ * Completion in real shells: bash and zsh at a terminal with a real Tab, fish with its `complete -C`.
  *
  * Source: bash(1), zshcompsys(1), fish's complete(1); Debian's bash, bash-completion, zsh and fish.
- * Gotcha: the command itself is not run: a shell function of its name shows the words that it was given.
+ * Gotcha: the command itself is not run: a shell function with its name shows its arguments.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,7 +30,7 @@ const script = (shell: string): string => {
 }
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** What is typed before Tab, and the words that the command is given then; zsh takes the / of a folder back. */
+/** The text typed before Tab, and the resulting arguments; zsh removes the / of a folder. */
 const INSERTED: readonly (readonly [typed: string, words: readonly string[]])[] = [
   ['xdb bu', ['build']],
   ['xen-domain-builder insp', ['inspect']],
@@ -64,7 +64,7 @@ const INSERTED: readonly (readonly [typed: string, words: readonly string[]])[] 
   ['xdb build vmlinuz gu', ['build', 'vmlinuz', 'gu']],
 ]
 
-/** What is typed before Tab, what is offered, and what must not be. */
+/** The text typed before Tab, candidates that must be offered, and candidates that must not. */
 async function offered(): Promise<readonly (readonly [typed: string, offered: string[], not: string[]])[]> {
   const commands = await loadCommands()
   const options = (name: string): string[] =>
@@ -89,7 +89,7 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
   ]
 }
 
-/** Each of INSERTED and offered() at a shell that is ready for it. */
+/** Checks each case of INSERTED and offered() in a shell that is ready for it. */
 async function atTerminal(t: Test, terminal: Terminal): Promise<void> {
   for (const [typed, words] of INSERTED) {
     const shown = await terminal.type(`${typed}\t\n`, /END$/m)
@@ -167,7 +167,7 @@ t.test('fish', async (t) => {
   const fish = await requirePeer(t, () => findCommand('fish', 'fish'))
   if (!fish) return
   const file = script('fish')
-  /** What each line is completed to: the candidates for its last word, with what is said of them. */
+  /** Returns the candidates for the last word of each line, with their descriptions. */
   const texts = (typed: readonly string[]): string[][] => {
     const lines = typed.map((line) => `complete -C ${quoted(line).replaceAll("'\\''", "\\'")}; echo ====`)
     const out = execFileSync('fish', ['--no-config', '-c', [`source ${quoted(file)}`, ...lines].join('\n')], {
@@ -182,7 +182,7 @@ t.test('fish', async (t) => {
   }
   const complete = (typed: readonly string[]): string[][] =>
     texts(typed).map((lines) => lines.map((line) => line.split('\t', 1)[0] ?? ''))
-  // fish takes the last word as a whole: --type=linux, and a name with its quotes off.
+  // fish gives the last word as a whole: --type=linux, and a name without its quotes.
   const found = complete(INSERTED.map(([typed]) => typed))
   for (const [i, [typed, words]] of INSERTED.entries()) {
     const last = words.at(-1) as string

@@ -1,8 +1,8 @@
 /**
- * Every example of every --help, typed: it works as it stands, and --help ends with it.
+ * Runs every example of every --help: it works unchanged, and --help ends with it.
  *
  * Source: `examples` of each command; GENERAL_EXAMPLES.
- * Gotcha: QEMU is a program of ours that ends at once: what is looked at is the command, not the guest.
+ * Gotcha: QEMU here is a stub that ends at once: this tests the command, not the guest.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -68,7 +68,7 @@ t.test('each works', async (t) => {
   )
   const made = type('xdb build vmlinuz -o other.img --memory 256M --cmdline quiet')
   t.equal(made.status, 0, made.stderr)
-  // What builds comes first: the others are about what it made.
+  // The build examples run first: the others use their outputs.
   const builds = examples.filter((words) => words.startsWith('build'))
   for (const words of new Set([...GENERAL_EXAMPLES, ...builds, ...examples])) {
     const { status, stderr } = type(`xdb ${words}`)

@@ -1,8 +1,8 @@
 /**
- * What a tired person types, and the one line that comes back.
+ * Typical mistakes on the command line, and the one line of the answer.
  *
- * Source: our own rule: a message says what was expected and what was found, and nothing is written.
- * Gotcha: root may read and write everything, so where the tests run as root some commands run without that capability.
+ * Source: our own rule: a message states the expected and the actual value, and nothing is written.
+ * Gotcha: permissions do not stop root, so tests that run as root drop that capability for some commands.
  */
 import { spawnSync } from 'node:child_process'
 import {
@@ -28,7 +28,7 @@ import { MAIN, runCommand } from './command.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-mistakes-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-/** What env(1) runs: without the hooks that tap puts into every Node, which take longer than the command does. */
+/** Arguments for env(1). Without tap's hooks in Node, which take longer than the command itself. */
 const node = ['-u', 'NODE_OPTIONS', process.execPath, MAIN]
 const put = (name: string, content: Uint8Array | string = ''): void => writeFileSync(path.join(folder, name), content)
 
@@ -47,10 +47,10 @@ for (const output of ['guest.img', 'guest.xl']) xdb(['build', 'kernel', '-o', ou
 linkSync(path.join(folder, 'kernel'), path.join(folder, 'same-kernel'))
 symlinkSync('kernel', path.join(folder, 'link'))
 
-/** A snapshot's line of no kernel is a raw image's too, where its sidecar was lost. */
+/** The message for a file that is not a snapshot; it fits a raw image without its sidecar, too. */
 const NO_SNAPSHOT = 'expected one of those that build writes (a raw or qemu one is known by the'
 
-/** What is typed, the exit status, and the line; where the line has no code, a second one says where to look. */
+/** The command line, the exit status, and the message; a message without a code has a second line with help. */
 const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[] = [
   ['biuld', 2, "no command 'biuld'; did you mean build?"],
   ['inspekt kernel', 2, "no command 'inspekt'; did you mean inspect?"],
@@ -169,7 +169,7 @@ t.test('paths in an xl.cfg are taken from where the command runs, as by xl', asy
   })
 })
 
-/** What env(1) is run by so that permissions hold for it. */
+/** The prefix for env(1) that makes permissions apply to root. */
 const MORTAL = process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] : []
 
 t.test('a file that may not be read, a folder that may not be written', async (t) => {

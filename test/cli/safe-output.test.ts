@@ -1,8 +1,9 @@
 /**
- * Whatever a file says, no terminal obeys it: every text of a snapshot, a kernel, an xl.cfg and a file name is hostile here.
+ * No text of a file reaches a terminal as a control sequence. Every text of a snapshot, a kernel, an xl.cfg and a file
+ * name is hostile here.
  *
  * Source: ../../lib/printable.ts, ../../lib/cli/printer.ts.
- * Gotcha: a command that refuses the file is no excuse: its message is looked at as well.
+ * Gotcha: a refusal quotes the file too, so its message is checked as well.
  */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -23,7 +24,7 @@ const at = (name: string): string => path.join(folder, name)
 const EVIL =
   '\x1b]0;pwned\x07\x1b[2J\r\u009b31m\u202e\u2066\u2028\u200b\ufeff\u{e0041}<script>alert(1)</script>]]>&"\'`'
 
-/** Nothing unsafe comes out of it. */
+/** Runs the command and checks that its output has no unsafe characters. */
 function run(t: Test, ...args: readonly string[]): void {
   const { text, err, code } = runCommand(args, { cwd: folder })
   const what = args.join(' ').slice(0, 60)
@@ -180,7 +181,7 @@ t.test('progress, and bytes, at a terminal', async (t) => {
     return spawnSync('script', ['-qfec', words, '/dev/null'], { cwd: folder, env, encoding: 'utf8' })
   }
   const name = `\x1b[2J\u202e${'long'.repeat(40)}`
-  // Long enough to decompress that something is shown.
+  // Takes long enough to decompress that progress is shown.
   const data = Buffer.alloc(120 << 20, patternBytes(2 ** 14))
   writeFileSync(at(name), gzipSync(buildElf({ class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data }] })))
   const shown = atTerminal('check', name)

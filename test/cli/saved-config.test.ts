@@ -1,8 +1,8 @@
 /**
- * A saved configuration is no unseen passenger: inspect shows it, convert tells of it, an option leaves it out.
+ * A saved configuration is not carried along unnoticed: inspect shows it, convert reports it, an option omits it.
  *
  * Source: lib/inspect/saved-config.ts.
- * Gotcha: only what goes beyond the guest itself is told; the configuration that writeXl makes has nothing of that.
+ * Gotcha: only settings beyond the guest itself are reported; the configuration that writeXl makes has none.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,8 +1,8 @@
 /**
- * build, convert, read and diff as a user meets them, on every format, through files and pipes.
+ * Tests of build, convert, read and diff, run as a user runs them, on every format, through files and pipes.
  *
  * Source: README.md, "The commands".
- * Gotcha: a writer that is killed must leave nothing behind, whatever the format.
+ * Gotcha: a killed writer must leave no file, in any format.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -98,7 +98,7 @@ t.test(
       const ran = xdb(args)
       t.equal(ran.code, code, args.join(' '))
       t.match(ran.err, why)
-      // A usage error says where there is help, on a line of its own.
+      // A usage error names the help on a separate line.
       t.equal(ran.err.trimEnd().split('\n').length, /^Try /m.test(ran.err) ? 2 : 1, 'one line')
     }
     refused(['validate', saved], 2, /bad-config: only a PV guest has page tables that Xen validates: .* found hvm\n$/)
@@ -193,7 +193,7 @@ t.test('kexec segments: built, and used as any other', async (t) => {
   t.match(xdb(['inspect', file('g.kexec')]).out.toString(), /^guest +guest: linux x86_64/)
   t.same([...xdb(['read', file('g.kexec'), '0x1000000', '16']).out], [...pattern(16)])
 
-  // As much memory as the ranges need, where none is named; and what a reservation cannot have.
+  // The default memory is as much as the ranges need; then the options that a reservation excludes.
   const header = file('elfcorehdr')
   writeFileSync(header, pattern(100))
   const within = ['--within', '0x1000000-0x2000000', '--elfcorehdr', header]
@@ -291,7 +291,7 @@ t.test('a damaged file is refused in one line, and leaves nothing', async (t) =>
   t.notOk(existsSync(file('cut.core')))
 })
 
-/** Through env: tap hooks itself, and handlers for signals, into every Node that it sees started. */
+/** Arguments for env(1): tap adds itself and handlers for signals to every Node whose environment has its variable. */
 const bare = (args: readonly string[]): string[] => ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args]
 
 t.test('told to stop, it leaves nothing behind, says so, and is stopped', async (t) => {
@@ -318,7 +318,7 @@ t.test('told to stop, it leaves nothing behind, says so, and is stopped', async 
   }
 })
 
-/** Builds into a folder where no guest has room: one line says why, and nothing is left. */
+/** Builds into a folder too small for any guest: one line says why, and no file is left. */
 function refusesAll(t: Test, output: string, why: RegExp, limit: string): void {
   for (const format of ['raw', 'xl', 'xen-core', 'elf-core']) {
     const args = ['build', kernel, '-o', path.join(output, 'x'), '--format', format, '--memory', '64']
@@ -336,7 +336,7 @@ t.test('an output that becomes too long is said in one line, and nothing is left
   refusesAll(t, file('long'), /file too large/, 'ulimit -f 64')
 })
 
-/** A disk of 128 KiB. Mounting takes root, and more than a container's root may have. */
+/** Mounts a disk of 128 KiB. Mounting needs root, and capabilities that a container's root may lack. */
 async function mountSmallDisk(at: string): Promise<Found<string>> {
   mkdirSync(at)
   const { error, status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'none', at])

@@ -1,25 +1,25 @@
 /**
- * A shell at a terminal, as a person has it: keys in, what the screen is sent out.
+ * A shell at a terminal, as a person uses it: keys go in, the output for the screen comes out.
  *
  * Source: script(1) of util-linux, which makes the terminal.
- * Gotcha: a shell echoes what is typed, so what is waited for must not be in the keys: DO''NE is, when it was run, DONE.
+ * Gotcha: a shell echoes its input, so the awaited text must not be in the keys. The keys DO''NE print DONE when run.
  */
 import { spawn } from 'node:child_process'
 
 export interface Terminal {
-  /** Sends keys, and gives all that was written since, up to and with what is waited for. */
+  /** Sends keys, and returns the output since then, up to and including the awaited text. */
   type(keys: string, awaited: RegExp): Promise<string>
   end(): Promise<void>
 }
 
-/** The program that makes one and its package, for findCommands(). */
+/** The program that makes a terminal, and its package, for findCommands(). */
 export const TERMINAL = ['script', 'bsdutils'] as const
 
 const PATIENCE = 30_000
 
 /** Starts a command at a terminal of 200 columns. */
 export function openTerminal(command: string, env: Readonly<Record<string, string>>): Terminal {
-  // Without Node's own variables: tap hooks itself into every Node that a shell would start.
+  // Without Node's own variables: tap would hook itself into every Node that the shell starts.
   const { NODE_OPTIONS, ...inherited } = process.env
   const child = spawn('script', ['-qfec', `stty cols 200 rows 60; exec ${command}`, '/dev/null'], {
     env: { ...inherited, TERM: 'xterm', LC_ALL: 'C.UTF-8', ...env },
@@ -68,7 +68,7 @@ export function openTerminal(command: string, env: Readonly<Record<string, strin
   }
 }
 
-/** Without what moves the cursor and colours text. */
+/** Removes sequences that move the cursor or colour text. */
 const plain = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal's codes are such
   text.replace(/\x1b(\[[0-9;?]*[a-zA-Z]|[=>]|\][^\x07]*\x07|\(B)|[\x07\x08\x0f]/g, '').replaceAll('\r', '')

@@ -1,8 +1,8 @@
 /**
- * No block of any page goes by unread, and the tests that type the pages can fail.
+ * Every block of every page is tested, and the tests that type the pages can fail.
  *
- * Source: blocks.ts, for what a page may hold.
- * Gotcha: links are looked at too, since a guide that leads nowhere is no guide.
+ * Source: blocks.ts, for the blocks that a page may hold.
+ * Gotcha: a dead link breaks a guide as well, so links are checked too.
  */
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

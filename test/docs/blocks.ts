@@ -1,15 +1,15 @@
 /**
- * The code blocks of a page of documentation, as its reader meets them: sessions to be typed, and files to be made.
+ * The code blocks of a page of documentation, in order: sessions to type, and files to create.
  *
- * Source: https://spec.commonmark.org/0.31.2/#fenced-code-blocks; the conventions are told to readers in README.md.
- * Gotcha: a block that is neither is an error, so that none goes by unread: there is no way to write one that nobody runs.
+ * Source: https://spec.commonmark.org/0.31.2/#fenced-code-blocks; README.md explains the conventions to readers.
+ * Gotcha: an ignored block would never be tested, so a block that is neither is an error.
  *
- * A session is ```console: `$` is typed here, `>` goes on with the line above, `server#` is typed on a Xen host; below it is
- * all that comes out, `...` for what is left out. Any other fence is a file, whose name is the comment in its first line.
- * An indented block is a command by itself.
+ * A session is ```console: `$` is typed here, `>` continues the line above, `server#` is typed on a Xen host. The whole
+ * output follows, with `...` for omitted text. Any other fence is a file, named by the comment in its first line.
+ * Each line of an indented block is a command.
  */
 
-/** A line to be typed, with what it prints. */
+/** A line to type, and its output. */
 export interface Command {
   readonly line: number
   readonly prompt: '$' | 'server#'
@@ -32,11 +32,11 @@ export interface SourceFile {
 
 export type Block = Session | SourceFile
 
-/** Whether some of a session is typed on a Xen host; a real Xen runs all of it then (test/xen). */
+/** Whether part of a session is typed on a Xen host; if so, a real Xen runs all of it (test/xen). */
 export const isForServer = (block: Block): boolean =>
   block.kind === 'session' && block.commands.some(({ prompt }) => prompt === 'server#')
 
-/** The first line of a file, in the comments of JavaScript or of an xl.cfg. */
+/** The first line of a file: a comment of JavaScript or of an xl.cfg. */
 const FILE_NAME = /^(?:\/\/|#) ([\w.-]+\.(?:mjs|mts|cfg))$/
 const PROMPT = /^(\$|server#) (.*)$/
 
@@ -54,7 +54,7 @@ function session(lines: readonly string[], line: number): Session {
   return { kind: 'session', line, commands }
 }
 
-/** Every block of a page, in order. @throws Error for a block that is neither a session nor a file. */
+/** Returns every block of a page, in order. @throws Error for a block that is neither a session nor a file. */
 export function blocksOf(markdown: string): Block[] {
   const lines = markdown.split('\n')
   const blocks: Block[] = []

@@ -1,12 +1,12 @@
 /**
- * What the pages show and the tests of pages do not type, with who does.
+ * Commands on the pages that the tests of pages do not type, and the job that runs each of them.
  *
- * Source: the pages themselves: blocks.test.ts holds this list to be all of it, and no more.
- * Gotcha: nothing is here because it is hard. What needs a Xen host is not here either: test/xen has one.
+ * Source: the pages themselves: blocks.test.ts checks that this list is complete and has nothing else.
+ * Gotcha: do not list a command because it is hard to test, or because it needs a Xen host: test/xen has one.
  */
 import type { Block } from './blocks.js'
 
-/** By the command: what else runs it. */
+/** The job that runs each command, by the command. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
   'npm ci && npm start': '.ci/bare, and .ci/run as a step of its own',
   'npm ci && npm test': '.ci/bare, and .ci/run as a step of its own',

@@ -1,4 +1,4 @@
-/** The guides, each typed from its first line to its last in a folder with the package and the files that it names. */
+/** Types each guide from its first line to its last, in a folder with the package and the files that it names. */
 import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'

@@ -1,8 +1,8 @@
 /**
- * The package as npm packs it, installed in a fresh project by npm, as its user does.
+ * Packs the package with npm, and installs it in a fresh project with npm, as its user does.
  *
  * Source: npm-pack(1), npm-install(1).
- * Gotcha: packing here would build again, under the feet of the tests that run what was built.
+ * Gotcha: npm pack builds again by default, while other tests run the built files; scripts are ignored here.
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 import { cleanEnvironment } from './session.js'
 
-/** Packs what was built into a directory; the tarball's path. */
+/** Packs the built files into a directory. Returns the path of the tarball. */
 export function packInto(directory: string): string {
   const args = ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory]
   const { status, stdout, stderr } = spawnSync('npm', args, {
@@ -23,7 +23,7 @@ export function packInto(directory: string): string {
   return join(directory, stdout.trim())
 }
 
-/** The program of that major version of Node, fetched if need be. */
+/** Returns the program of that major version of Node, fetched if needed. */
 export async function findNode(major: number): Promise<Found<string>> {
   const ran = spawnSync('npx', ['-y', `node@${major}`, '-p', 'process.execPath'], {
     encoding: 'utf8',
@@ -35,7 +35,7 @@ export async function findNode(major: number): Promise<Found<string>> {
     : { missing: `node@${major} cannot be fetched: ${ran.stderr?.split('\n')[0] || String(ran.error ?? 'npx failed')}` }
 }
 
-/** Whether npm can install what is not in the lock file. */
+/** Whether npm can install packages that are not in the lock file. */
 export async function findRegistry(): Promise<Found<true>> {
   const { status, stderr } = spawnSync('npm', ['view', 'debug@4.4.3', 'version'], {
     encoding: 'utf8',
@@ -45,7 +45,7 @@ export async function findRegistry(): Promise<Found<true>> {
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
 }
 
-/** A project in that directory with the packed package in it; it takes a registry, for the three packages it needs. */
+/** Installs the packed package into the project in that directory; needs a registry, for its dependencies. */
 export function installInto(directory: string): void {
   const { status, stderr } = spawnSync('npm', ['install', packInto(directory)], {
     cwd: directory,

@@ -1,8 +1,9 @@
 /**
- * A page of documentation held to what it says: each block run, what it shows compared, its programs type-checked.
+ * Checks a page of documentation: runs each block, compares the output with the page, type-checks the programs.
  *
- * Source: blocks.ts says what a page may hold.
- * Gotcha: DOCS_WRITE=1 writes what came out into the page, where the page shows all of it; look at the diff before you keep it.
+ * Source: blocks.ts, for the blocks that a page may hold.
+ * Gotcha: DOCS_WRITE=1 writes the output into the page, where the page shows all of it. A wrong output would then look
+ * right, so check the diff before you keep it.
  */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -16,27 +17,27 @@ import { installInto } from './package.js'
 import { type Typed, typeBlocks } from './session.js'
 import { isShown } from './shown.js'
 
-/** One thing that was looked at, and what is wrong with it. */
+/** One checked item, and its fault. */
 export interface Finding {
   readonly name: string
   readonly wrong?: string
 }
 
-/** A command that says no does so in a line like this, and with an exit code that is not 0. */
+/** The beginning of the line in which a command refuses; its exit code is then not 0. */
 const REFUSAL = /^xen-domain-builder: /
 
-/** What a reader has beside the package: TypeScript and a test runner, as if installed by name. */
+/** The reader's other packages: TypeScript and a test runner, as if installed by name. */
 const TOOLS = ['typescript', '@types/node', 'undici-types', 'vitest'] as const
 
 export const readPage = (page: string): string => readFileSync(join(projectRoot, page), 'utf8')
 
-/** Whether Debian's kernel is the one that the pages were written with. */
+/** Whether the fetched Debian kernel is the one that the pages were written with. */
 export function isKernelOfThePages(): boolean {
   const version = fetchedKernels().find(({ name }) => name === 'debian-amd64')?.version
   return version !== undefined && readPage('README.md').includes(`Debian's linux-image-amd64 ${version}`)
 }
 
-/** A folder as its reader has it: a project with the package and what the pages take for granted, and a kernel in it. */
+/** Makes the folder of a reader: a project with the package, everything that the pages assume, and a kernel. */
 export function projectIn(directory: string, vmlinuz: string): string {
   mkdirSync(directory)
   installInto(directory)
@@ -50,7 +51,7 @@ export function projectIn(directory: string, vmlinuz: string): string {
   return directory
 }
 
-/** Holds one command to what its page shows of it. */
+/** Compares the output of one command with its page. */
 function commandFinding({ command, shown, output, status }: Typed, exact: boolean): Finding {
   const name = command.split('\n')[0] ?? ''
   const refused = shown.some((text) => REFUSAL.test(text))
@@ -62,7 +63,7 @@ function commandFinding({ command, shown, output, status }: Typed, exact: boolea
   return { name, wrong: `the page shows\n${shown.join('\n')}\nand what came out is\n${output}` }
 }
 
-/** Programs of a page, checked as a strict project would. */
+/** Type-checks the programs of a page as a strict project does. */
 function typeFinding(directory: string, files: readonly string[]): Finding {
   const tsc = join(projectRoot, 'node_modules/typescript/bin/tsc')
   const { stdout, status } = spawnSync(
@@ -82,7 +83,7 @@ interface Findings {
   readonly typed: readonly Typed[]
 }
 
-/** What holds of these blocks, typed in a directory that has the package. @param start where the first line is typed. */
+/** Types these blocks in a directory that has the package. @param start the directory of the first line. */
 export function findingsOfBlocks(
   blocks: readonly Block[],
   directory: string,
@@ -102,13 +103,13 @@ export function findingsOfBlocks(
   return { findings, typed }
 }
 
-/** The same of all of a page that is for this machine. */
+/** The same for the blocks of a page that are for this machine. */
 export function findingsOf(markdown: string, directory: string, exact: boolean, start?: string): Findings {
   const blocks = blocksOf(markdown).filter((block) => !isForServer(block) && !runsElsewhere(block))
   return findingsOfBlocks(blocks, directory, exact, start)
 }
 
-/** Writes what came out where the page shows all of it. */
+/** Writes the output into the page, where the page shows all of it. */
 function rewrite(page: string, typed: readonly Typed[]): void {
   const lines = readPage(page).split('\n')
   for (const { line, command, shown, output } of [...typed].reverse()) {
@@ -119,7 +120,7 @@ function rewrite(page: string, typed: readonly Typed[]): void {
   writeFileSync(join(projectRoot, page), lines.join('\n'))
 }
 
-/** The same as assertions, one for each finding. */
+/** Checks a page, with one assertion for each finding. */
 export function checkPage(t: Test, page: string, directory: string, start?: string): void {
   const { findings, typed } = findingsOf(readPage(page), directory, isKernelOfThePages(), start)
   if (process.env.DOCS_WRITE === '1') rewrite(page, typed)

@@ -1,15 +1,15 @@
 /**
- * Every page of documentation, the test that types it, and what its reader must have besides the package.
+ * Every page of documentation, the test that types it, and the programs that its reader needs besides the package.
  *
- * Source: the pages; blocks.test.ts holds this list to be all of them.
- * Gotcha: a program that is missing skips its page here, and fails it in CI.
+ * Source: the pages; blocks.test.ts checks that this list is complete.
+ * Gotcha: a missing program skips its page here, and fails it in CI.
  */
 import { findCommands } from '../peer/command.js'
 import type { Found } from '../peer/require-peer.js'
 
 interface Page {
   readonly test: string
-  /** Programs, with Debian's package. */
+  /** Programs and their Debian packages. */
   readonly needs?: readonly (readonly [program: string, from: string])[]
 }
 
@@ -33,11 +33,11 @@ export const PAGES: Readonly<Record<string, Page>> = {
   'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
 }
 
-/** The pages that one of the tests types. */
+/** Returns the pages that a test types. */
 export const pagesOf = (test: string): string[] =>
   Object.entries(PAGES).flatMap(([page, by]) => (by.test === test ? [page] : []))
 
-/** Whether all that a page needs is there, for requirePeer(). */
+/** Whether a page's programs are installed, for requirePeer(). */
 export async function findNeeds(page: string): Promise<Found<string>> {
   const found = await findCommands(...(PAGES[page]?.needs ?? []))
   return 'missing' in found ? found : { found: page }

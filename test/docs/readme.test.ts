@@ -1,4 +1,4 @@
-/** README.md, typed by a newcomer: from a clean checkout to each of the three results. */
+/** Types README.md as a newcomer does: from a clean checkout to each of the three results. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

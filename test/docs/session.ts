@@ -1,8 +1,8 @@
 /**
- * A page, typed by a newcomer: one shell from its first line to its last, every file made where the page has it.
+ * Types a page as a newcomer does: in one shell, from first line to last, creating each file where the page has it.
  *
  * Source: bash(1).
- * Gotcha: the shell reads a script and the commands nothing, so that none of them eats the next.
+ * Gotcha: a command that reads standard input would consume the next lines, so the shell reads a script instead.
  */
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -11,14 +11,14 @@ import { join } from 'node:path'
 import { npmEnvironment } from '../peer/npm.js'
 import type { Block, Command } from './blocks.js'
 
-/** A command that was typed, and what came of it. */
+/** A command that was typed, and its result. */
 export interface Typed extends Command {
-  /** Undefined where the shell ended before. */
+  /** Undefined if the shell ended before. */
   readonly status: number | undefined
   readonly output: string
 }
 
-/** As a person has it who typed nothing else: without what npm and tap tell the processes they start. */
+/** Returns the environment of a fresh shell: without the variables that npm and tap set for their processes. */
 export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
   const environment = npmEnvironment()
   const inherited = Object.entries(environment).filter(
@@ -41,7 +41,7 @@ export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
 
 const MINUTES = 60_000
 
-/** Types all of it, as if no command were for another machine. @param start where, if not in `directory` itself. */
+/** Types every command, even those for another machine. @param start the directory, if not `directory` itself. */
 export function typeBlocks(blocks: readonly Block[], directory: string, start = directory): Typed[] {
   const mark = `-${randomUUID()}-`
   const typed = blocks.flatMap((block) => (block.kind === 'session' ? block.commands : []))

@@ -1,14 +1,14 @@
 /**
- * Whether what a page shows is what came out.
+ * Compares the output that a page shows with the actual output.
  *
  * Source: our own; `...` as in blocks.ts.
- * Gotcha: a distribution's kernel is replaced every few weeks. With another one than the page was written with, words must
- * still be the same, numbers and the room they take need not.
+ * Gotcha: a distribution's kernel changes every few weeks, and an exact comparison would then fail. With another kernel
+ * than the page's, words must be the same; numbers and their width may differ.
  */
 
 const literally = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
-/** One line, its numbers and spacing made alike. */
+/** Returns the line with all numbers and all spacing made equal. */
 const withoutNumbers = (line: string): string =>
   line
     .replace(/\b0x[0-9a-f]+|\b[0-9a-f]{16,}\b|\d+(?:\.\d+)?/g, '0')
@@ -22,7 +22,7 @@ function pattern(shown: readonly string[]): RegExp {
   return new RegExp(`^${lines.join('')}$`)
 }
 
-/** @param exact false: the numbers may be others. */
+/** @param exact false if numbers may differ. */
 export function isShown(shown: readonly string[], output: string, exact: boolean): boolean {
   const lines = output.split('\n').map((line) => line.trimEnd())
   if (lines.at(-1) === '') lines.pop()

@@ -1,4 +1,4 @@
-/** The example of a unit test, run as its own comment says. */
+/** Runs the example of a unit test as its comment says. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** npm start, as a newcomer runs it: what it shows, what it writes, and one line when it cannot. */
+/** Runs npm start as a newcomer does: its output, its files, and one line for each error. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import { openSnapshotFile } from '../../lib/node/index.js'
 import { npmEnvironment } from '../peer/npm.js'
 import { copyCheckout, projectRoot } from '../peer/paths.js'
 
-/** A fresh clone: a start of this checkout would make again what other tests run. */
+/** A fresh clone: npm start in this checkout would rebuild files that other tests run. */
 const checkout = mkdtempSync(join(tmpdir(), 'xen-domain-builder-hello-'))
 process.once('exit', () => rmSync(checkout, { recursive: true, force: true }))
 copyCheckout(checkout)
@@ -23,7 +23,7 @@ const npm = (dir: string, ...args: readonly string[]) =>
     env: { ...npmEnvironment(), NODE_OPTIONS: '', TMPDIR: dir, LC_ALL: 'C.UTF-8' },
   })
 const start = (dir: string, ...args: readonly string[]) => npm(dir, 'start', '--silent', '--', ...args)
-/** What a start has built, once more. */
+/** Runs the program that npm start has built. */
 const run = (...args: readonly string[]) =>
   spawnSync(process.execPath, [join(checkout, 'dist/start/hello.js'), ...args], { encoding: 'utf8' })
 

@@ -1,4 +1,4 @@
-/** examples/service.ts: save files built and streamed for several clients at once, one of whom goes away half-way. */
+/** Tests examples/service.ts: builds and streams save files for several clients at once; one leaves half-way. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request } from 'node:http'
@@ -19,7 +19,7 @@ interface Answer {
   readonly text: string
 }
 
-/** Asks for a guest, and takes the answer slowly or not; `most` bytes are enough. */
+/** Requests a guest, and reads the answer, slowly if `pause` is given; stops after `most` bytes. */
 function ask(port: number, body: string, pause = 0, most = Number.POSITIVE_INFINITY): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const asked = request({ host: '127.0.0.1', port, method: 'POST', path: '/guest.xl' }, async (response) => {

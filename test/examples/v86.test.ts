@@ -1,4 +1,4 @@
-/** The examples that run guests in this process, and what a guest of theirs may not do. */
+/** Tests of the examples that run guests in this process, and of the limits of those guests. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -84,7 +84,7 @@ test('a Linux entry with paging on, p and v apart, in ring 1', async (t) => {
   })
   const [vcpu] = guest.vcpus
   if (!vcpu) return t.fail('no vcpu')
-  // v86 takes a large page for a table unless cr4.PSE is set, which with PAE on a processor does not ask.
+  // v86 takes a large page for a table unless cr4.PSE is set; a real processor ignores that bit with PAE.
   const rom = bootRom({ ...vcpu, cr4: vcpu.cr4 | 0x10n }, 0x9e000)
   const { console } = await runInV86({ bytes, rom, content: guest.memory.chunks() }, /START [0-9a-f]{128}\n/)
   checkState(t, { kernel, config }, guest, parseReport(console, 32))

@@ -1,4 +1,4 @@
-/** The way to a Xen host, as its user types it: what is written, what is printed, one line when it cannot. */
+/** Runs examples/xl-restore.ts as a user does: its files, its output, and one line for each error. */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,31 +1,31 @@
 /**
- * Fuzzes one target in a process of its own, and sends what it found to the one that started it.
+ * Fuzzes one target in a separate process, and sends the results to its parent.
  *
  * Source: https://nodejs.org/api/child_process.html#child_processforkmodulepath-args-options
- * Gotcha: only what is compiled after coverage was asked for has it by blocks, so all that counts is imported late; and V8
- * runs with --no-flush-bytecode, since code that is forgotten and compiled again would count anew.
+ * Gotcha: only code compiled after coverage was enabled has block coverage, so the covered code is imported late. V8
+ * runs with --no-flush-bytecode, since code that is flushed and compiled again would count anew.
  */
 import { Coverage } from './coverage.js'
 import type { Length, Report } from './fuzzer.js'
 import { Journal } from './journal.js'
 
-/** What a child is asked to do. */
+/** The task of a child. */
 export interface Task {
   readonly target: string
   readonly seed: number
   readonly length: Length
-  /** Path of its journal. */
+  /** The path of its journal. */
   readonly journal: string
 }
 
-/** What a child says: that it is alive, or what came out. */
+/** A message of a child: that it is alive, or its report. */
 export type Message = { readonly alive: true } | { readonly report: Report }
 
-/** Executions between two signs of life. */
+/** The number of executions between two messages that it is alive. */
 const ALIVE = 256
 
 /**
- * Our own code, and the decoder that is not. What depends on the clock must not guide: when the event loop has its turn.
+ * Our own code, and the third-party decoder. Code that depends on the clock must not guide: turns of the event loop.
  */
 const GUIDES = /\/dist\/lib\/(?!work\.js$)|\/node_modules\/pako\//
 

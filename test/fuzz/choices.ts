@@ -1,8 +1,8 @@
 /**
- * An input as a row of choices: what a structure is made of when its bytes are the fuzzer's to change.
+ * An input as a sequence of choices, from which a structure is made; the fuzzer changes its bytes.
  *
  * Source: https://llvm.org/docs/LibFuzzer.html, FuzzedDataProvider.
- * Gotcha: after the last byte every choice is the first one, so every input makes something.
+ * Gotcha: an input that is too short must not fail. After the last byte, every choice is the first one.
  */
 export class Choices {
   readonly #bytes: Uint8Array

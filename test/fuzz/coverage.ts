@@ -1,9 +1,9 @@
 /**
- * Which code has run: V8's own block coverage of the scripts that count.
+ * The code that has run, from V8's own block coverage of the scripts that count.
  *
  * Source: https://chromedevtools.github.io/devtools-protocol/tot/Profiler/#method-takePreciseCoverage
- * Gotcha: taking it costs some milliseconds, most of them for scripts that do not count. So it is taken once a batch. A
- * session is never ended: with the first one that ends, V8 stops counting for all.
+ * Gotcha: taking it costs some milliseconds, mostly for scripts that do not count, so it is taken once a batch.
+ * Sessions are never ended: when the first one ends, V8 stops counting for all.
  */
 import { type Profiler, Session } from 'node:inspector'
 
@@ -61,7 +61,7 @@ export class Coverage {
   }
 }
 
-/** Outer functions and blocks come before those in them, which know better. */
+/** Paints outer functions and blocks first; inner ones override them. */
 function paint(functions: readonly Profiler.FunctionCoverage[]): Uint8Array {
   const ranges = functions.flatMap((one) => one.ranges)
   const painted = new Uint8Array(ranges.reduce((end, { endOffset }) => Math.max(end, endOffset), 0))

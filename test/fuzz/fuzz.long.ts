@@ -1,8 +1,8 @@
 /**
- * The fuzzer: it finds what was planted, coverage leads it there, the same seed is the same run, and every target runs.
+ * Tests of the fuzzer: coverage leads it to planted faults, the same seed gives the same run, and every target runs.
  *
  * Source: ./planted.ts.
- * Gotcha: this is no fuzzing: npm run fuzz is.
+ * Gotcha: this tests the fuzzer, not the library; for that, use npm run fuzz.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -13,11 +13,11 @@ import { fuzz, type Report } from './fuzzer.js'
 import { fuzzInChild } from './in-child.js'
 import { TARGET_NAMES, targetNamed } from './targets.js'
 
-// Blocks are counted in what is compiled from now on.
+// Blocks are counted in code that is compiled from now on.
 new Coverage(() => false)
 const { PLANTED } = await import('./planted.js')
 
-/** Executions of each target. */
+/** The number of executions of each target. */
 const SHORT = 64
 
 async function guided(name: keyof typeof PLANTED, executions: number, seed = 1): Promise<Report> {

@@ -1,11 +1,11 @@
 /**
- * npm run fuzz: every target, two at a time, the same run each time; one table, every finding, and the totals last.
+ * npm run fuzz: runs every target, two at a time, equally each time. Prints a table, every finding, and the totals.
  *
  *   npm run fuzz -- [--target NAME] [--seed N] [--seconds N]
  *   npm run fuzz -- --target NAME --input BASE64
  *
  * Source: the targets of ./targets.ts.
- * Gotcha: --seconds is for each target, and the only way in which the clock says what is executed.
+ * Gotcha: --seconds is for each target. With it, the clock decides what is executed, so runs differ.
  */
 import { parseArgs } from 'node:util'
 import { type Found, requirePeer } from '../peer/require-peer.js'
@@ -29,7 +29,7 @@ const say = (line: string) => process.stdout.write(`${line}\n`)
 const row = (cells: readonly (string | number)[]) =>
   say(cells.map((cell, i) => (i === 0 ? String(cell).padEnd(10) : String(cell).padStart(10))).join(' '))
 
-/** Executes one input and lets its error be seen. */
+/** Executes one input and shows its error. */
 async function runOnce(name: string, input: Uint8Array): Promise<void> {
   const target = targetNamed(name)
   await target.seeds()
@@ -46,7 +46,7 @@ async function runOnce(name: string, input: Uint8Array): Promise<void> {
 
 const totals = { executions: 0, escape: 0, bound: 0, wrong: 0, missing: 0 }
 
-/** Whether the target's peer is there; where it is not, that is said, and in CI it fails. */
+/** Whether the target's peer is installed. A missing one is reported, and fails in CI. */
 async function hasPeer(name: string): Promise<boolean> {
   const missing = await targetNamed(name).missing?.()
   const found: Found<true> = missing === undefined ? { found: true } : { missing }

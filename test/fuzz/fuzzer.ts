@@ -1,8 +1,9 @@
 /**
- * The fuzzer: runs a target on inputs that it makes, keeps those that reach new code, and collects what goes wrong.
+ * The fuzzer: runs a target on inputs that it makes, keeps those that reach new code, and collects faults.
  *
  * Source: the bounds are our own rule: one error class, one printable line, time and memory by the size of the input.
- * Gotcha: coverage is taken once a batch; a batch that reached new code is halved until the inputs that did are found.
+ * Gotcha: coverage is taken once a batch, since taking it for each input is slow. A batch that reached new code is
+ * halved until the inputs that did are found.
  */
 import { DomainBuilderError } from '../../lib/errors.js'
 import { Random } from '../fixtures/random.js'
@@ -10,58 +11,58 @@ import type { Coverage } from './coverage.js'
 import { mutated } from './mutate.js'
 import { type Target, WrongAnswer } from './target.js'
 
-/** How long: a fixed number of executions, which is the same run each time, or until the time is over. */
+/** The end of a run: after a fixed number of executions, which makes runs equal, or after a time. */
 export type Length = { readonly executions: number } | { readonly seconds: number }
 
 export const KINDS = ['escape', 'bound', 'wrong'] as const
-/** Something but DomainBuilderError; too much time or memory; another answer than a peer's. */
+/** An error that is not a DomainBuilderError; too much time or memory; an answer that differs from a peer's. */
 export type Kind = (typeof KINDS)[number]
 
 export interface Finding {
   readonly kind: Kind
   readonly message: string
-  /** The shortest input that was found to do it. */
+  /** The shortest input found that shows the fault. */
   readonly input: Uint8Array
 }
 
 export interface Report {
   readonly executions: number
-  /** Inputs that were refused. */
+  /** The number of inputs that were refused. */
   readonly refused: number
-  /** Inputs that reached new code. */
+  /** The number of inputs that reached new code. */
   readonly corpus: number
-  /** Characters of code that were reached. */
+  /** The number of characters of code that were reached. */
   readonly covered: number
-  /** One for each message. */
+  /** Findings, one for each message. */
   readonly findings: readonly Finding[]
   /** Seconds of processor time, of all threads. */
   readonly cpu: number
-  /** Of every input that was executed, in order: two runs that have the same one are the same run. */
+  /** A digest of all executed inputs, in order; equal digests mean equal runs. */
   readonly digest: number
 }
 
 export interface Options {
   readonly seed: number
   readonly length: Length
-  /** Without it the corpus stays what the seeds are. */
+  /** Guides the fuzzer; without it, the corpus is only the seeds. */
   readonly coverage?: Coverage
-  /** Told of each input before it is executed. */
+  /** Receives each input before it is executed. */
   readonly onInput?: (bytes: Uint8Array) => void
 }
 
 const BATCH = 64
 const CPU_MICROSECONDS = 1_000_000
 const MEMORY_BYTES = 256 * 2 ** 20
-/** Executions to make one finding shorter. */
+/** The limit of executions for shortening one finding. */
 const SHORTENING = 300
 
-/** Errors by which an engine says that code, not input, is wrong: not even as the cause of a refusal. */
+/** Errors of the engine for faults in code, not in input; invalid even as the cause of a refusal. */
 const DEFECTS = [RangeError, TypeError, ReferenceError, WebAssembly.RuntimeError]
 
 interface Fault {
   readonly kind: Kind
   readonly message: string
-  /** The same for inputs that show the same fault. */
+  /** Equal for inputs that show the same fault. */
   readonly signature: string
 }
 
@@ -91,7 +92,7 @@ export async function fuzz(target: Target, { seed, length, coverage, onInput }: 
       findings.set(fault.signature, { kind: fault.kind, message: fault.message, input })
     }
   }
-  /** Keeps those of the inputs that reach new code; there is at least one. */
+  /** Keeps the inputs that reach new code; at least one of them does. */
   const keepNew = async (inputs: readonly Uint8Array[], reach: Coverage): Promise<void> => {
     const middle = inputs.length >> 1
     for (const some of inputs.length === 1 ? [inputs] : [inputs.slice(0, middle), inputs.slice(middle)]) {
@@ -110,12 +111,12 @@ export async function fuzz(target: Target, { seed, length, coverage, onInput }: 
     const painted = coverage?.take()
     if (coverage === undefined || painted === undefined || !coverage.isNew(painted)) return
     await keepNew(inputs, coverage)
-    // Code that ran once and never again, such as what makes a table when it is first needed, is nobody's.
+    // Code that ran once and never again, such as the first use of a lazily made table, belongs to no input.
     coverage.learn(painted)
   }
 
   coverage?.take()
-  // The seeds are the corpus already.
+  // The seeds are in the corpus already.
   for (const bytes of seeds) await count(bytes)
   if (coverage) coverage.learn(coverage.take())
   while (executions < end && (deadline === undefined || Date.now() < deadline)) {
@@ -159,7 +160,7 @@ const bound = (message: string, signature: string): Fault => ({
   signature: `bound ${signature}`,
 })
 
-/** What is wrong with an error, or undefined for a refusal as it should be. */
+/** Returns the fault of an error, or undefined for a proper refusal. */
 function faultOf(error: unknown): Fault | undefined {
   if (error instanceof WrongAnswer)
     return { kind: 'wrong', message: error.message, signature: withoutNumbers(error.message) }
@@ -179,18 +180,18 @@ function escaped(error: unknown): Fault {
 
 const withoutNumbers = (text: string): string => text.replace(/(?:0x)?[0-9a-f]*\d[0-9a-f]*/g, '#')
 
-/** Cuts halves, quarters and so on out of the input for as long as the fault stays the same. */
+/** Cuts halves, quarters and so on out of the input as long as the fault stays the same. */
 async function shortened(
   bytes: Uint8Array,
   { kind, signature }: Fault,
   execute: (bytes: Uint8Array) => Promise<Fault | 'refused' | undefined>,
 ): Promise<Uint8Array> {
-  // One that takes long takes too long to be tried again and again.
+  // An input that takes long takes too long to be tried many times.
   if (kind === 'bound') return bytes
   let best = bytes
   let left = SHORTENING
   for (let size = best.length; size >= 1 && left > 0; size = Math.floor(size / 2)) {
-    // From the end: cutting there moves nothing.
+    // From the end, where a cut moves no other bytes.
     for (let start = best.length - size; start >= 0 && left > 0; start -= size) {
       const shorter = new Uint8Array(best.length - size)
       shorter.set(best.subarray(0, start))
@@ -203,7 +204,7 @@ async function shortened(
   return best
 }
 
-/** FNV-1a over all inputs. */
+/** The FNV-1a hash of all inputs. */
 function digestOf(digest: number, bytes: Uint8Array): number {
   let hash = digest ^ 0x811c9dc5 ^ bytes.length
   for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)

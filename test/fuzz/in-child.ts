@@ -1,8 +1,8 @@
 /**
- * Runs a target in a process of its own; its death, or its silence, is a finding like any other.
+ * Runs a target in a separate process; a crash or a hang is a finding like any other.
  *
  * Source: https://nodejs.org/api/child_process.html#child_processforkmodulepath-args-options
- * Gotcha: the clock decides only when a child that says nothing more is ended, and nothing in one that goes on.
+ * Gotcha: results that depend on the clock could not be repeated. The clock only decides when a silent child is ended.
  */
 import { fork } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'

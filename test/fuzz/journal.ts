@@ -1,8 +1,8 @@
 /**
- * The input that is being executed, in a file: what is left to look at when a process dies.
+ * A file with the input that is being executed, for use after the process crashes.
  *
  * Source: our own; a write to a file of tmpfs or of the page cache survives its process.
- * Gotcha: a shorter input leaves the end of a longer one in the file, so its length comes first.
+ * Gotcha: a shorter input leaves the end of a longer one in the file, so the length comes first.
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 
@@ -29,7 +29,7 @@ export class Journal {
   }
 }
 
-/** The last input; no bytes where there was none. */
+/** Returns the last input; no bytes if there was none. */
 export function lastInput(path: string): Uint8Array {
   const file = readFileSync(path)
   return file.length < HEADER ? new Uint8Array(0) : new Uint8Array(file.subarray(HEADER, HEADER + file.readUInt32LE()))

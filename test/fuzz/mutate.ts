@@ -1,13 +1,13 @@
 /**
- * An input made of others: a few random changes, and at times the end of another input.
+ * Makes an input from others: with a few random changes, and sometimes the end of another input.
  *
  * Source: AFL's havoc stage, https://lcamtuf.coredump.cx/afl/technical_details.txt
- * Gotcha: numbers are written in both byte orders; the formats here have both.
+ * Gotcha: the formats here have both byte orders, so numbers are written in both.
  */
 import { concat } from '../../lib/bytes.js'
 import type { Random } from '../fixtures/random.js'
 
-/** Where numbers change their meaning: signs, sizes and one more or less. */
+/** Numbers at limits: signs, sizes, and one more or less. */
 const EDGES = [7n, 8n, 12n, 15n, 16n, 31n, 32n, 40n, 52n, 63n, 64n].flatMap((bits) => [
   (1n << bits) - 1n,
   1n << bits,
@@ -31,7 +31,7 @@ function withNumber(bytes: Uint8Array, random: Random, change: (was: bigint) => 
   return bytes
 }
 
-/** A place, and a length that is mostly short. */
+/** Returns an offset, and a length that is mostly short. */
 function block(bytes: Uint8Array, random: Random): { start: number; end: number } {
   const start = random.below(bytes.length + 1)
   const longest = Math.min(bytes.length - start, random.pick([4, 16, 64, bytes.length]))
@@ -91,7 +91,7 @@ export interface Mutator {
   readonly maxBytes: number
 }
 
-/** A new input, made of one of the corpus; those that came last are taken more often. */
+/** Returns a new input, made from one of the corpus; recent ones are taken more often. */
 export function mutated(corpus: readonly Uint8Array[], { random, tokens, maxBytes }: Mutator): Uint8Array {
   const recent = random.oneIn(2) ? Math.min(corpus.length, 16) : corpus.length
   const base = corpus[corpus.length - 1 - random.below(recent)] as Uint8Array

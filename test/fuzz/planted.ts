@@ -1,8 +1,8 @@
 /**
- * Targets with faults that were put there, to see that a fuzzer finds them.
+ * Targets with planted faults, to test that the fuzzer finds them.
  *
  * Source: our own.
- * Gotcha: a condition of its own for each byte: that is what coverage can tell.
+ * Gotcha: coverage does not see progress within one condition, so each byte has a separate one.
  */
 import { type Target, WrongAnswer } from './target.js'
 
@@ -14,7 +14,7 @@ const planted = (name: string, run: Target['run']): Target => ({
   run,
 })
 
-/** What the memory target holds on to. */
+/** The memory that the memory target keeps. */
 export let kept: Uint8Array | undefined
 
 export const PLANTED = {

@@ -1,25 +1,25 @@
 /**
- * A target: what a fuzzer gives bytes to, and how it says that an answer is wrong.
+ * A target: a function that takes the fuzzer's bytes, and the error for a wrong answer.
  *
  * Source: https://llvm.org/docs/LibFuzzer.html#fuzz-target
- * Gotcha: what `run` does depends on its bytes alone, so that a finding is one again when it is run alone.
+ * Gotcha: a finding cannot be repeated if `run` depends on anything but its bytes.
  */
 
 export interface Target {
   readonly name: string
-  /** Executions of a run that nobody gave a length. */
+  /** The default number of executions of a run. */
   readonly executions: number
-  /** No input is longer. */
+  /** The length of the longest input. */
   readonly maxBytes: number
-  /** Pieces of the format that chance would not find. */
+  /** Byte sequences of the format that chance would not find. */
   readonly tokens?: readonly (string | Uint8Array)[]
-  /** What is not installed, for a target that needs another program. */
+  /** Returns the reason if a program that the target needs is missing. */
   missing?(): Promise<string | undefined>
-  /** Valid inputs, which all others are made of. */
+  /** Valid inputs, from which all others are made. */
   seeds(): Promise<readonly Uint8Array[]>
-  /** Refuses bad input by DomainBuilderError. Anything else that it throws is a finding. */
+  /** Runs the target; refuses bad input with DomainBuilderError. Any other error is a finding. */
   run(bytes: Uint8Array): void | Promise<void>
-  /** Ends what it started. */
+  /** Ends the processes that it started. */
   close?(): void
 }
 

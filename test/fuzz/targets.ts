@@ -2,7 +2,7 @@
  * Every target, in the order in which they are started: the longest first.
  *
  * Source: one file each in targets/.
- * Gotcha: a target is made when it is asked for: some start another program.
+ * Gotcha: some targets start another program, so a target is made only when it is requested.
  */
 import { CODEC_NAMES } from '../../lib/codec/magic.js'
 import { SNAPSHOT_FORMAT_NAMES } from '../../lib/snapshot/formats.js'
@@ -25,7 +25,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
 
 export const TARGET_NAMES = Object.keys(TARGETS)
 
-/** @throws Error for a name that no target has. */
+/** @throws Error for an unknown name. */
 export function targetNamed(name: string): Target {
   const make = TARGETS[name]
   if (make === undefined) throw new Error(`there is no target ${name}: expected one of ${TARGET_NAMES.join(', ')}`)

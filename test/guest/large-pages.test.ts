@@ -1,5 +1,5 @@
 /**
- * Large pages as a processor reads them: bit 12 is PAT, and not every frame need be the guest's.
+ * Large pages as a processor reads them: bit 12 is PAT, and some frames may not be the guest's.
  *
  * Source: Intel SDM vol. 3, 4.5.4, tables 4-17 and 4-18.
  * Gotcha: an entry's address field has bit 12 in it, so masking alone names the frame after the right one.

@@ -1,8 +1,8 @@
 /**
- * GuestMemory against a flat array that does the same things: the last one placed wins, byte by byte.
+ * Compares GuestMemory with a flat array: the last placement wins, byte by byte.
  *
  * Source: lib/guest/memory.ts.
- * Gotcha: the model is small on purpose; sizes that matter (4 GiB and up) have a test of their own.
+ * Gotcha: a flat array of 4 GiB would be too large, so the model is small; a separate test has sizes from 4 GiB up.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -22,7 +22,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   seed: fc.nat(255),
 })
 
-/** A byte that depends on where it lies, so that a shifted copy shows. */
+/** A byte that depends on its address, so that a shifted copy differs. */
 const byteAt = (seed: number, offset: number): number => (seed * 31 + offset * 7 + (offset >> 8)) & 0xff
 
 function apply(memory: GuestMemory, model: Uint8Array, { kind, at, length, seed }: Step): void {

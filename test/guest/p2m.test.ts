@@ -1,8 +1,8 @@
 /**
- * The p2m and its list, both ways.
+ * The p2m and its list, in both directions.
  *
  * Source: lib/guest/p2m.ts.
- * Gotcha: frames above 2^32 exist: 16 TiB hosts have them.
+ * Gotcha: frames do not fit in 32 bits: 16 TiB hosts have frames above 2^32.
  */
 import t from 'tap'
 import { fillP2mList, makeP2m, p2mListBytes, withMoved } from '../../lib/guest/p2m.js'
@@ -33,7 +33,7 @@ t.test('identity, offset, table and function, forwards and backwards', async (t)
 })
 
 t.test('the reverse of any p2m finds each of its frames and no other', async (t) => {
-  // Frames that differ only high up, only low down, and everywhere; in no order, with holes.
+  // Frames that differ only in high bits, only in low bits, and in all; unordered, with holes.
   const step = [1, 2 ** 16, 2 ** 30, 2 ** 16 + 1, 3 * 2 ** 20 + 7]
   for (const distance of step) {
     const pages = 1000

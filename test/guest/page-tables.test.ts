@@ -1,8 +1,8 @@
 /**
- * The page-table writer against the walker, which shares no code with it, and against the counts that a table must have.
+ * Compares the page-table writer with the walker, which shares no code with it, and with the expected number of tables.
  *
  * Source: lib/guest/page-tables.ts, lib/guest/translate.ts.
- * Gotcha: the walker goes through the p2m backwards, so a p2m that is not the identity shows a frame left unconverted.
+ * Gotcha: an identity p2m would hide a frame left unconverted; the walker's reverse p2m shows it with any other.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -15,7 +15,7 @@ import { PAGE_SIZE } from '../../lib/units.js'
 
 const GUEST_PAGES = 1 << 16
 
-/** Just enough of a Domain for the walker. */
+/** The parts of a Domain that the walker needs. */
 function guestOf(abi: 'x86_64' | 'x86_32p', tables: PageTables, p2m: P2m): Domain {
   const memory = new GuestMemory(GUEST_PAGES)
   for (const run of tables.runs) {

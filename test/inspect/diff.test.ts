@@ -1,8 +1,8 @@
 /**
- * diff: what was changed is what is named, and nothing else.
+ * diff names the changed parts, and nothing else.
  *
  * Source: lib/inspect/diff.ts, lib/inspect/diff-kernels.ts.
- * Gotcha: a guest's memory changes in place, so each change is made in a guest of its own.
+ * Gotcha: a guest's memory changes in place, so each change needs a separate guest.
  */
 import t from 'tap'
 import { buildDomain, type Domain, diffDomains, diffKernels, diffText, readKernel, translate } from '../../lib/index.js'

@@ -1,8 +1,8 @@
 /**
- * One guest of each kind that a map can be of, small and made in code.
+ * One guest of each kind that a map can show, small and made in code.
  *
  * Source: test/fixtures/kernels.ts, lib/testing.
- * Gotcha: names in it are a stranger's: one tries to be markup.
+ * Gotcha: names in it are untrusted, and one has markup, so a page that does not escape them fails.
  */
 import { buildDomain, type Domain, readKernel } from '../../lib/index.js'
 import { buildElf } from '../../lib/testing/index.js'
@@ -32,7 +32,7 @@ export const GUESTS: Readonly<Record<string, () => Promise<Domain>>> = {
   pvh: () => build(pvhKernelFile(), { type: 'pvh', memory: 64 * MiB, ramdisk: pattern(5000), cmdline: HOSTILE }),
 }
 
-/** The same guest with a name, and a region's, that no page should believe. */
+/** The same guest with hostile names for the guest and for a region. */
 export const hostile = (domain: Domain): Domain => ({
   ...domain,
   name: HOSTILE,

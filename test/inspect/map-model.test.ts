@@ -1,8 +1,8 @@
 /**
- * describeMap and what is drawn of it: every guest, every format, strangers' names, and bounds for the largest.
+ * describeMap and its drawings: every guest, every format, untrusted names, and bounds for the largest guest.
  *
  * Source: lib/inspect/map-model.ts, map-svg.ts, map-html.ts.
- * Gotcha: what a model says of an address is compared with translate(), which reads the tables on its own.
+ * Gotcha: a model checked against itself proves nothing; its addresses are compared with translate().
  */
 import t from 'tap'
 import {
@@ -90,7 +90,7 @@ t.test('a guest of 1 TiB makes no page of gigabytes, and what is left out is sai
   const page = mapHtml(domain)
   t.ok(page.length < 2 ** 20, `${page.length} bytes`)
   t.match(page, /all \d+ page tables/)
-  // A table of entries that have nothing to do with each other: as many runs as there can be.
+  // A table of unrelated entries, with the largest possible number of runs.
   const table = new BigUint64Array(2 ** 15)
   for (let pfn = 0; pfn < table.length; pfn++) table[pfn] = BigInt(pfn ^ 1)
   const scattered = buildDomain(kernel, { type: 'pv', memory: 2 ** 27, p2m: { table } })
@@ -107,7 +107,7 @@ t.test('a guest whose tables cannot be read still has a map, which says why', as
     t.match(mapText(lost).join(' '), /cr3 names a frame/)
     t.same(describeMap({ ...domain, vcpus: [] }).registers, {})
   }
-  // Every table damaged: the map ends, whatever they say.
+  // Every table damaged: the map still ends.
   const domain = await (GUESTS.pv64 as () => Promise<Domain>)()
   for (const { pfn } of describeMap(domain).tables) {
     domain.memory.write(pfn * PAGE_SIZE, pattern(PAGE_SIZE, pfn))

@@ -1,8 +1,8 @@
 /**
- * The page of map in a real browser: searched, gone through by keyboard, and nothing cut off or overlapping.
+ * Tests the page of map in a real browser: search, keyboard use, and nothing cut off or overlapping.
  *
  * Source: Debian's chromium, driven over the DevTools protocol.
- * Gotcha: a drawing's words are measured as they are drawn: whether they fit depends on the browser's own faces.
+ * Gotcha: the fit of a drawing's words depends on the browser's fonts, so they are measured as drawn.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -31,7 +31,7 @@ async function launch(t: Test): Promise<Browser | undefined> {
 }
 
 let count = 0
-/** The page of a guest as a file on disk; whatever it complains of, or asks the network for, fails the test. */
+/** Opens the page of a guest from a file; any error, console message or network request fails the test. */
 async function open(t: Test, domain: Domain, width = 1280, scheme: 'light' | 'dark' = 'light'): Promise<Page> {
   const file = path.join(folder, `${count++}.html`)
   writeFileSync(file, mapHtml(domain))
@@ -46,11 +46,11 @@ async function open(t: Test, domain: Domain, width = 1280, scheme: 'light' | 'da
   return page
 }
 
-/** The words of an element as they are seen. */
+/** Returns the visible text of an element. */
 const words = async (page: Page, selector: string): Promise<string> =>
   (await page.locator(selector).allInnerTexts()).join(' ')
 
-/** What is cut off, or lies over something else, in words. */
+/** Describes each element that is cut off or overlaps another. */
 const faults = (page: Page): Promise<string[]> =>
   page.evaluate(() => {
     const out: string[] = []
@@ -69,7 +69,7 @@ const faults = (page: Page): Promise<string[]> =>
       )
         out.push(`${at.tagName} ${at.className} is ${at.scrollWidth} in ${at.clientWidth}`)
     }
-    // A number or a name is read as one: only what is longer than a 64-bit address may be broken.
+    // A number or a name must stay on one line, unless it is longer than a 64-bit address.
     for (const at of document.querySelectorAll('td, th, td a, td button, dd, .row *')) {
       const [only, ...others] = at.childNodes
       if (!seen(at) || others.length > 0 || only?.nodeType !== Node.TEXT_NODE) continue
@@ -79,7 +79,7 @@ const faults = (page: Page): Promise<string[]> =>
       const tops = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)))
       if (tops.size > 1) out.push(`'${at.textContent}' is broken into ${tops.size} lines`)
     }
-    // The words of a drawing lie within their box and not over each other.
+    // The words of a drawing are within their box, and do not overlap.
     for (const box of document.querySelectorAll('.figure .box')) {
       if (!seen(box)) continue
       const outer = (box.querySelector('.body') ?? box).getBoundingClientRect()

@@ -2,7 +2,7 @@
  * mapPicture: the drawing of a guest for a terminal.
  *
  * Source: lib/inspect/map-picture.ts, lib/inspect/canvas.ts.
- * Gotcha: the exact picture is of one guest at 80 columns; of all others, what must hold for every picture.
+ * Gotcha: exact pictures break easily, so there is only one, at 80 columns; all others are checked by general rules.
  */
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -52,7 +52,7 @@ t.test('virtual memory in another order: the arrow goes around, over those it cr
   )
 })
 
-/** What holds for every picture of every guest. */
+/** Checks the rules for every picture of every guest. */
 function holds(t: Test, domain: Domain, what: string): void {
   const map = describeMap(domain)
   for (let columns = 60; columns <= 200; columns += 1) {
@@ -60,16 +60,16 @@ function holds(t: Test, domain: Domain, what: string): void {
       const lines = drawMap(map, { columns, ascii })
       const wrong = lines.find((line) => line.length > columns || !PRINTED.test(line) || /\s$/.test(line))
       if (wrong !== undefined) t.fail(`${what} in ${columns} columns: ${JSON.stringify(wrong)}`)
-      // Each side has at most 24 boxes and the breaks between them, of five lines at most.
+      // Each side has at most 24 boxes, with breaks between them, each of five lines at most.
       if (lines.length > 300) t.fail(`${what}: ${lines.length} lines`)
     }
   }
   const coloured = drawMap(map, { columns: 80, colour: true }).join('\n')
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are such
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colour codes are control characters
   const bare = coloured.replaceAll(/\x1b\[[0-9;]+m/g, '')
   t.equal(bare, drawMap(map, { columns: 80 }).join('\n'), `${what}: colours change no letter`)
 }
-/** Letters that take one column each, and what is drawn with. */
+/** Letters of one column each, and the characters of drawings. */
 const PRINTED = /^[\x20-\x7e\u00a1-\u024f┌┐└┘├┤┬┴┼─│┄┊◄…]*$/
 
 t.test('no line is wider than asked, whatever the guest', async (t) => {

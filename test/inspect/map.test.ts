@@ -1,8 +1,8 @@
 /**
- * map and explain: every byte of start_info, every page-table entry and every region has its story.
+ * map and explain describe every byte of start_info, every page-table entry and every region.
  *
  * Source: lib/inspect/map.ts, lib/inspect/explain.ts.
- * Gotcha: what is asserted is completeness and a few facts, not wording.
+ * Gotcha: exact wording would make these tests fail at each edit; they check completeness and a few facts.
  */
 import t from 'tap'
 import {

@@ -1,8 +1,8 @@
 /**
- * validate against tables damaged on purpose, one rule at a time: each kind is named, with its way from cr3.
+ * validate on tables damaged on purpose, one rule at a time: it names each kind, with its path from cr3.
  *
- * Source: lib/inspect/validate.ts; what Xen itself says to the same guests is in test/xen/damaged-tables.ts.
- * Gotcha: damage may break more than one rule; the one it is about must be among those reported, and a sound guest has none.
+ * Source: lib/inspect/validate.ts; test/xen/damaged-tables.ts has Xen's answers to the same guests.
+ * Gotcha: damage may break more than one rule; its rule must only be among those reported. A sound guest breaks none.
  */
 import t from 'tap'
 import { buildDomain, readKernel, showPath, validate } from '../../lib/index.js'

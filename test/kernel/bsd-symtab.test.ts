@@ -1,4 +1,4 @@
-/** BSD_SYMTAB: the symbol table behind the image, as a BSD kernel walks it. */
+/** BSD_SYMTAB: the symbol table after the image, as a BSD kernel walks it. */
 
 import t from 'tap'
 import {
@@ -37,7 +37,7 @@ const build = (
     ...changes,
   })
 
-/** Walks what was placed as a guest would: size, ELF header, section headers, tables. */
+/** Walks the placed bytes as a guest does: size, ELF header, section headers, tables. */
 function walk(elfClass: 32 | 64, pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[]) {
   const memory = new Uint8Array(4096)
   for (const { offset, bytes } of pieces) memory.set(bytes, offset)

@@ -1,4 +1,4 @@
-/** The setup header of every protocol version, and where it says the kernel proper is. */
+/** Tests of the setup header of every protocol version, and of the place of the kernel proper. */
 import t from 'tap'
 import { SETUP_FIELD_SINCE, SetupHeader, setupHeaderSize } from '../../lib/abi/boot-params.js'
 import { hasSetupHeader, parseBzImage, showProtocol } from '../../lib/kernel/bzimage.js'
@@ -8,14 +8,14 @@ import { refuses } from './refusal.js'
 const payload = patternBytes(1000)
 const build = (changes: Partial<BzImageSpec> = {}) => buildBzImage({ payload, ...changes })
 
-/** A header whose every byte is set, so that a field read too early is seen. */
+/** A header with every byte set, so that a field read in too old a version shows. */
 const full = SetupHeader.decode(new Uint8Array(SetupHeader.size).fill(0x5a))
 const { header: _magic, version: _version, boot_flag: _flag, jump: _jump, setup_sects: _sects, ...rest } = full
 
 t.test('fields of each protocol version, and no others', async (t) => {
   for (let protocol = 0x200; protocol <= 0x20f; protocol++) {
     const bytes = build({ protocol, header: { ...rest, loadflags: 1, payload_offset: 0, payload_length: 0 } })
-    // A builder may leave out what a version does not have; whatever is there instead must not be read either.
+    // A builder may omit fields that a version does not have; bytes in their place must not be read.
     bytes.fill(0x5a, 0x1f1 + setupHeaderSize(protocol), 0x1f1 + SetupHeader.size)
     const image = parseBzImage(bytes)
     t.equal(image.protocol, protocol)

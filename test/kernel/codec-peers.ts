@@ -1,8 +1,8 @@
 /**
- * The formats' own commands, which decode() is compared with.
+ * The formats' own commands, for comparison with decode().
  *
  * Source: their manual pages; Linux scripts/Makefile.lib and scripts/xz_wrap.sh for how kernels are compressed.
- * Gotcha: none of them is told a file's name or time, so that the same bytes give the same stream.
+ * Gotcha: a file's name or time would change the stream, so none of them gets either.
  */
 import { execFileSync } from 'node:child_process'
 import type { CodecName } from '../../lib/codec/magic.js'
@@ -10,11 +10,11 @@ import type { CodecName } from '../../lib/codec/magic.js'
 export interface Peer {
   readonly command: string
   readonly from: string
-  /** Arguments that compress stdin to stdout: the first as Linux has it, the last the fastest. */
+  /** Arguments that compress stdin to stdout: the first as in Linux, the last the fastest. */
   readonly args: readonly (readonly string[])[]
-  /** Whether the format has a checksum over all that it holds. */
+  /** Whether the format has a checksum over its whole content. */
   readonly isChecked: boolean
-  /** Whether streams, one behind the other, are one. */
+  /** Whether concatenated streams are one stream. */
   readonly joins: boolean
 }
 export const PEERS: Readonly<Record<CodecName, Peer>> = {
@@ -74,10 +74,10 @@ export const PEERS: Readonly<Record<CodecName, Peer>> = {
   },
 }
 
-/** What the peer makes of these bytes. */
+/** Returns the peer's stream of these bytes. */
 export const compress = (codec: CodecName, bytes: Uint8Array, args = PEERS[codec].args[0] ?? []): Uint8Array => {
   const { command } = PEERS[codec]
-  // A copy that is no Buffer: the slice() of those is a view.
+  // A copy as a Uint8Array, since slice() of a Buffer is a view.
   return new Uint8Array(
     execFileSync(command, [...args], { input: bytes, maxBuffer: 2 ** 30, stdio: ['pipe', 'pipe', 'ignore'] }),
   )

@@ -1,4 +1,4 @@
-/** ELF headers, segments and sections against the file they are in. */
+/** Compares ELF headers, segments and sections with their file. */
 
 import t from 'tap'
 import {
@@ -44,7 +44,7 @@ t.test('both classes, every u64 exact', async (t) => {
 
 t.test('a file is looked into, not copied', async (t) => {
   const bytes = buildElf(spec())
-  // At an odd offset of a larger buffer, where a careless reader takes the buffer's start.
+  // At an odd offset of a larger buffer, which shows a reader that starts at the buffer's first byte.
   const padded = new Uint8Array(bytes.length + 7)
   padded.set(bytes, 5)
   const elf = parseElf(padded.subarray(5, 5 + bytes.length))

@@ -1,8 +1,8 @@
 /**
- * Gives every damaged kernel to everything that reads one, in a process of its own, and says what it cost.
+ * Gives every damaged kernel to every reader of kernels, in a separate process, and reports the cost.
  *
  * Source: VmHWM in /proc/self/status, proc_pid_status(5).
- * Gotcha: processor time is counted, not what passed: what else runs on the machine is no fault of ours.
+ * Gotcha: wall-clock time would include other processes of the machine, so this counts processor time.
  */
 import { readFileSync } from 'node:fs'
 import { DomainBuilderError } from '../../lib/errors.js'
@@ -17,20 +17,20 @@ import { damagedKernels } from '../fixtures/mutator.js'
 export interface HostileReport {
   readonly cases: number
   readonly refused: number
-  /** Of the accepted: those that some builder would take. */
+  /** The number of accepted kernels that some builder would build. */
   readonly bootable: number
   readonly slowest: { readonly ms: number; readonly name: string }
-  /** Bytes, at the start and at the end. */
+  /** Peak memory in bytes, at the start and at the end. */
   readonly before: number
   readonly peak: number
-  /** The first few that went wrong. */
+  /** The first few failures. */
   readonly failures: readonly string[]
 }
 
 const PAGE = 4096
 const MEMORY = 16 * 2 ** 20
 
-/** All that a kernel can be asked. @returns whether it would boot. */
+/** Runs every operation on a kernel. @returns whether it would boot. */
 async function useAll(bytes: Uint8Array): Promise<boolean> {
   const kernel = await readKernel(bytes, { maxBytes: 2 ** 20 })
   const verdicts = bootVerdicts(kernel)

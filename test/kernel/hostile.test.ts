@@ -1,8 +1,8 @@
 /**
- * A hundred thousand damaged kernels: each refused in one line or read, soon, and in little memory.
+ * A hundred thousand damaged kernels: each is refused in one line or read, quickly, and in little memory.
  *
  * Source: ../fixtures/mutator.ts; issue and security reports of other ELF loaders (linux-loader, goblin, Solo5).
- * Gotcha: bombs in each codec are payload-limits.test.ts's business.
+ * Gotcha: this does not cover bombs in each codec; payload-limits.test.ts does.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -28,7 +28,7 @@ t.test('damaged kernels', async (t) => {
   t.comment({ cases, refused, bootable, slowest, more })
 })
 
-/** As many as a header can name. */
+/** The largest number of headers that an ELF can state. */
 const MOST = 0xfffe
 
 t.test('tables as large as they get', async (t) => {

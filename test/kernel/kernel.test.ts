@@ -1,4 +1,4 @@
-/** readKernel: whatever the file is, by its content alone. */
+/** readKernel detects each kind of file by its content alone. */
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** What a setup header, or a vmlinux, offers to a Linux loader. */
+/** The facts that a setup header, or a vmlinux, gives to a Linux loader. */
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { ET_CORE, ET_DYN } from '../../lib/abi/elf.js'

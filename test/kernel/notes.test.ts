@@ -1,4 +1,4 @@
-/** The note walker: both layouts, both places, and what happens at the end of each. */
+/** Tests of the note walker: both layouts, both places, and the end of each. */
 
 import t from 'tap'
 import { noteNumber, noteString, noteU32s } from '../../lib/kernel/notes.js'
@@ -31,7 +31,7 @@ t.test('segments: every owner, in order, with the place in the file', async (t) 
 })
 
 t.test('a merged, 8-aligned segment: wherever the property note stands, none of the others is lost', async (t) => {
-  // 36 bytes: what follows them at 8 leaves four zeros that are no note.
+  // 36 bytes: with the next note 8-aligned, four zeros follow them, which are not a note.
   const orders = [
     [gnuPropertyNote, buildId, ...xen],
     [buildId, gnuPropertyNote, ...xen],

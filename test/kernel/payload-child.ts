@@ -1,8 +1,8 @@
 /**
- * Decodes one file in a process of its own, and says on stdout what came out, how long it took, and the peak of memory.
+ * Decodes one file in a separate process, and reports on stdout the result, the time, and the peak of memory.
  *
  * Source: VmHWM in /proc/self/status, proc_pid_status(5).
- * Gotcha: getrusage's ru_maxrss is not asked, as it begins with the peak of the process that started this one.
+ * Gotcha: getrusage's ru_maxrss starts with the peak of the parent process, so it is not used.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -11,9 +11,9 @@ import { DomainBuilderError, type ErrorCode } from '../../lib/errors.js'
 import { decode } from '../../lib/kernel/payload.js'
 
 export interface ChildReport {
-  /** Of the processor's time: a busy machine does not make it more. */
+  /** Milliseconds of processor time, which a busy machine does not increase. */
   readonly ms: number
-  /** Bytes. */
+  /** The peak of memory, in bytes. */
   readonly peak: number
   readonly sha256?: string
   readonly code?: ErrorCode

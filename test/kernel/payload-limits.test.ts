@@ -1,8 +1,8 @@
 /**
- * decode() in a process of its own: what it costs in memory, and how soon it refuses a bomb.
+ * Runs decode() in a separate process: measures its memory, and how soon it refuses a bomb.
  *
- * Source: lib/kernel/payload.ts: never two copies of the output, and never an allocation that the input asked for.
- * Gotcha: a bare process takes about 45 MiB, which the figures here hold too.
+ * Source: lib/kernel/payload.ts: never two copies of the output, and no allocation of a size that the input claims.
+ * Gotcha: a bare process takes about 45 MiB, which the limits here include.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -20,7 +20,7 @@ import type { ChildReport } from './payload-child.js'
 const MiB = 2 ** 20
 const LIMIT = 1024 * MiB
 
-/** Larger than any kernel, and x86 code: the program that runs this. */
+/** The program that runs this test: larger than any kernel, and x86 code. */
 const program = readFileSync(process.execPath)
 
 t.test('in a process of its own', async (t) => {
@@ -53,7 +53,7 @@ t.test('in a process of its own', async (t) => {
 
     await t.test(`${codec}: 1100 MiB of zeros, within a limit of 1 GiB`, async (t) => {
       if (!(await withPeer(t))) return
-      // A tenth, ten times, where streams join; else all at once, never in this process.
+      // A tenth, ten times, if streams join; otherwise all at once, outside this process.
       const packed = peer.joins
         ? Buffer.concat(new Array<Uint8Array>(10).fill(compress(codec, new Uint8Array(110 * MiB), fastest)))
         : execFileSync('sh', ['-c', `head -c ${1100 * MiB} /dev/zero | ${peer.command} ${fastest.join(' ')}`], {

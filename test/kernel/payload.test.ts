@@ -1,8 +1,8 @@
 /**
- * decode(): every format against its own command, and every way in which a payload can be wrong.
+ * Tests of decode(): every format against its own command, and every kind of invalid payload.
  *
- * Source: lib/kernel/payload.ts; the commands are the formats' reference programs, run beside it.
- * Gotcha: .lzma, lz4 and an xz stream without a check cannot tell every damage: there, only how it fails is tested.
+ * Source: lib/kernel/payload.ts; the commands are the formats' reference programs, run in the same test.
+ * Gotcha: .lzma, lz4 and an xz stream without a check do not detect every damage, so damage may pass there.
  */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
@@ -26,9 +26,9 @@ const withBytes = (bytes: Uint8Array, at: number, ...values: readonly number[]):
   return changed
 }
 
-/** Real x86 code: the program that runs this. */
+/** The program that runs this test, as real x86 code. */
 const program = readFileSync(process.execPath)
-/** Noise that is the same each time: xorshift. */
+/** Returns the same noise each time, by xorshift. */
 function noise(length: number): Uint8Array {
   let x = 0x9e3779b9
   return Uint8Array.from({ length }, () => {
@@ -53,10 +53,10 @@ const SAMPLES: Readonly<Record<string, Uint8Array>> = {
   ),
 }
 
-/** A short stream to damage: it has literals, matches and, with the x86 filter, a branch or two. */
+/** Data for a short stream to damage, with literals, matches and, for the x86 filter, a branch or two. */
 const small = join2(code.subarray(0, 6000), noise(500), new Uint8Array(300))
 
-/** How decoding ends: what it decodes to, or the refusal; anything else is a defect and is thrown. */
+/** Returns the decoded bytes, or the refusal. Throws any other error, which is a defect. */
 async function outcome(codec: CodecName, bytes: Uint8Array, size?: number): Promise<Uint8Array | DomainBuilderError> {
   try {
     const bounds = { limit: 64 * MiB, ...(size === undefined ? {} : { size }) }
@@ -180,7 +180,7 @@ t.test('xz: what a stream can have wrong, each with its own message', async (t) 
   if (!(await requirePeer(t, () => findCommand('xz', 'xz-utils')))) return
   const packed = compress('xz', small, ['--check=crc32', '--x86', '--lzma2'])
   const at = (bytes: Uint8Array) => () => decode('xz', bytes, { limit: LIMIT, offset: 0x1000 })
-  /** Changes the block header and makes its CRC right again. */
+  /** Changes the block header and corrects its CRC. */
   const blockHeader = (change: (header: Uint8Array) => void): Uint8Array => {
     const changed = packed.slice()
     const header = changed.subarray(12, 12 + ((packed[12] ?? 0) + 1) * 4)

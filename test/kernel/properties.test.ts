@@ -1,4 +1,4 @@
-/** What must hold whatever the notes and the features are. */
+/** Properties that hold for all notes and all features. */
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { parseFeatures, xenParams } from '../../lib/kernel/xen-params.js'
 import { buildElf, type NoteSpec } from '../../lib/testing/index.js'
 import { parseElf, readNotes } from '../fixtures/elf-at-once.js'
 
-/** Runs a property many times, always the same ones; a failure names its counterexample. */
+/** Runs a property many times, with the same cases each time; a failure shows its counterexample. */
 const holds = <T extends unknown[]>(property: fc.IProperty<T>) => fc.assert(property, { numRuns: 2000, seed: 20 })
 
 const ignoringRefusals = (act: () => unknown): void => {
@@ -20,7 +20,7 @@ const ignoringRefusals = (act: () => unknown): void => {
   }
 }
 
-// "Xen" with another length is refused, and tested elsewhere.
+// "Xen" with another length is refused; another test covers that.
 const owner = fc.stringMatching(/^[A-Za-z]{0,12}$/).filter((name) => name !== 'Xen')
 const anyNote: fc.Arbitrary<NoteSpec> = fc.record({
   owner: fc.oneof(owner, fc.constant('Xen')),
@@ -54,7 +54,7 @@ t.test('padding that a linker puts between aligned notes never hides one', async
   })
   holds(
     fc.property(fc.array(note, { minLength: 1, maxLength: 8 }), (notes) => {
-      // GNU's own are the only ones that a linker pads to 8; their owner takes 16 bytes with the header, as GNU's do.
+      // A linker pads only GNU's notes to 8; the header and owner take 16 bytes there.
       const padded = notes.map((spec): NoteSpec => (spec.owner === 'GNU' ? spec : { ...spec, align: 4 }))
       const elf = parseElf(
         buildElf({

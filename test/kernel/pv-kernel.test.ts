@@ -1,4 +1,4 @@
-/** A kernel's claims as a PV guest: what is taken, with which defaults, and every refusal by its cause. */
+/** A kernel's claims as a PV guest: accepted values, defaults, and every refusal by its cause. */
 import t from 'tap'
 import { type Kernel, readKernel } from '../../lib/kernel/kernel.js'
 import { pvKernel } from '../../lib/kernel/pv-kernel.js'

@@ -1,8 +1,8 @@
 /**
- * How tests state a refusal: the code, and a piece of the one line that a user reads.
+ * The check for a refusal in tests: the code, and a part of the one line that a user reads.
  *
  * Source: lib/errors.ts.
- * Gotcha: a message of two lines fails here, whatever it says.
+ * Gotcha: a message of two lines fails here, even if it has the text.
  */
 import type { Test } from 'tap'
 import { DomainBuilderError, type ErrorCode } from '../../lib/errors.js'

@@ -1,4 +1,4 @@
-/** The relocation table behind a Linux payload's ELF: its lists, however many this Linux has. */
+/** The relocation table after a Linux payload's ELF: its lists, whose number depends on the version. */
 import t from 'tap'
 import { linkAddress, parseRelocs } from '../../lib/kernel/relocs.js'
 import { refuses } from './refusal.js'

@@ -1,8 +1,8 @@
 /**
- * readKernel leaves the event loop its turns, whatever it is given.
+ * readKernel yields to the event loop, for any input.
  *
  * Source: lib/work.ts. npm run bench:loop measures it in milliseconds.
- * Gotcha: no clock is asked, which a busy machine would move: slices are counted, and what each of them uses is bounded.
+ * Gotcha: measured times vary on a busy machine. This counts slices, and bounds the input that each of them uses.
  */
 import { gzipSync } from 'node:zlib'
 import { test } from 'tap'
@@ -26,7 +26,7 @@ import { compress, PEERS } from './codec-peers.js'
 
 const MiB = 2 ** 20
 
-/** Decoders, with what one of their slices may use and give. */
+/** The decoders, by the name of the codec. */
 const DECODERS = {
   gzip: decodeGzip,
   bzip2: decodeBzip2,
@@ -38,7 +38,7 @@ const DECODERS = {
 } as const satisfies Readonly<Record<string, (source: Source) => Slices<Decoded>>>
 
 const noise = patternBytes(4 * MiB, 3)
-/** Nothing to find, nothing but one byte, and as a kernel is: what is decoded in steps of very different sizes. */
+/** Incompressible data, one repeated byte, and a mix as in a kernel; they decode in steps of very different sizes. */
 const CONTENT = {
   noise,
   zeros: new Uint8Array(12 * MiB),
@@ -64,7 +64,7 @@ for (const [name, decoder] of Object.entries(DECODERS)) {
       }
       t.equal(Buffer.compare(next.value.bytes, plain), 0, what)
       t.ok(count >= plain.length / MiB, `${what}: ${count} slices`)
-      // An lz4 block is taken whole, of 8 MiB at most, and copied in slices.
+      // An lz4 block, of 8 MiB at most, is read whole and copied in slices.
       t.ok(codec === 'lz4' || most <= MiB, `${what}: ${most} bytes at once`)
     }
   })
@@ -124,7 +124,7 @@ function crowded(): Uint8Array {
   return bytes
 }
 
-/** A kernel with so much behind its ELF, under gzip. */
+/** A kernel with `more` bytes after its ELF, under gzip. */
 const packedKernel = (more: number): Uint8Array => gzipSync(Buffer.concat([pvKernelFile(), patternBytes(more, 5)]))
 
 test('timers run while a kernel is read, and the parts rise to all of it', async (t) => {

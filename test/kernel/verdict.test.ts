@@ -1,4 +1,4 @@
-/** A verdict for each way to boot: what is needed, or the one cause. */
+/** The verdict for each way to boot: the needs of the kernel, or the one cause of the refusal. */
 import t from 'tap'
 import { readKernel } from '../../lib/kernel/kernel.js'
 import { bootVerdicts } from '../../lib/kernel/verdict.js'

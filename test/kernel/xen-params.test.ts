@@ -1,4 +1,4 @@
-/** What a kernel says to Xen: each note, each key of __xen_guest, and the FEATURES string. */
+/** A kernel's claims to Xen: each note, each key of __xen_guest, and the FEATURES string. */
 
 import t from 'tap'
 import { STRING_FEATURES, XENFEAT } from '../../lib/abi/features.js'

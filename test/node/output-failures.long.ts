@@ -1,9 +1,9 @@
 /**
- * Every call to the file system fails once, fails for good, or is the last before the process is killed: the old files or
- * the new ones are there, whichever call it is.
+ * Every call to the file system fails once, fails from then on, or is the last before the process is killed. For every
+ * call, either the old files or the new ones remain.
  *
  * Source: ../../lib/node/output.ts, ../../lib/node/lock.ts.
- * Gotcha: node:fs itself is changed meanwhile, for this process or for the child that is killed.
+ * Gotcha: node:fs itself is changed during a test, in this process or in the child, so other code sees failures too.
  */
 import { spawn } from 'node:child_process'
 import fs, {
@@ -65,7 +65,7 @@ const write = (names: readonly string[], text = 'new', signal?: AbortSignal) =>
 const folderOf = (t: Test, names: readonly string[]): OutputFolder =>
   new OutputFolder(mkdtempSync(join(t.testdirName, 'x')), names)
 
-/** Runs work in which some of the calls fail. @returns the names of those that did */
+/** Runs work in which some of the calls fail. @returns the names of the calls that failed. */
 async function failing(fails: (call: number) => boolean, work: () => Promise<void>): Promise<string[]> {
   const calls = fs as unknown as Record<string, (...args: unknown[]) => unknown>
   const real = Object.fromEntries(CALLS.map((name) => [name, calls[name] as (...args: unknown[]) => unknown]))
@@ -75,7 +75,7 @@ async function failing(fails: (call: number) => boolean, work: () => Promise<voi
     calls[name] = (...args) => {
       if (!fails(count++)) return call(...args)
       failed.push(name)
-      // As a real close does, it lets go of the file.
+      // Like a real close that fails, it still releases the file.
       if (name === 'closeSync') call(...args)
       throw Object.assign(new Error(`EIO: i/o error, ${name} 'x'`), { code: 'EIO', syscall: name })
     }
@@ -90,7 +90,7 @@ async function failing(fails: (call: number) => boolean, work: () => Promise<voi
   return failed
 }
 
-/** The outcome of writing: the message of the refusal, or undefined. */
+/** Returns the message of the refusal, or undefined if writing succeeded. */
 async function refusalOf(t: Test, work: () => Promise<void>): Promise<string | undefined> {
   try {
     await work()
@@ -121,7 +121,7 @@ t.test('one call fails', async (t) => {
       for (const state of folder.states(names.map(() => sha256('new'))))
         if (state !== wanted) t.equal(state, wanted, what)
       folder.checkOthers(t, what)
-      // What cannot be removed stays; nothing else does.
+      // Only files that cannot be removed remain.
       if (!/^(unlink|rmdir)/.test(name)) t.same(folder.left(), [], what)
     }
     t.ok(refused >= 5, `${names}: ${refused} refusals`)
@@ -170,7 +170,7 @@ t.test('all calls fail from one on', async (t) => {
 
 const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href)
 
-/** Writes files, and sends itself a signal before a call of some kind. */
+/** A program that writes files, and sends itself a signal before one of the named calls. */
 const PROGRAM = `
   import fs from 'node:fs'
   import { syncBuiltinESMExports } from 'node:module'
@@ -253,7 +253,7 @@ t.test('stopped for long in the middle: it gives up, and the pair of the other w
   t.testdir()
   const folder = folderOf(t, ['g.img', 'g.img.json'])
   const names = folder.names.map((one) => folder.file(one))
-  // existsSync asks whether the lock is still held: the second time, one of the two files is in its place.
+  // existsSync checks the lock; at the second call, one of the two files is in its place.
   const slow = start({ signal: 'SIGSTOP', calls: ['existsSync'], at: 1, names })
   while (folder.states([sha256('new'), ''])[0] !== 'new') await new Promise((resolve) => setTimeout(resolve, 5))
   await write(names, 'other')

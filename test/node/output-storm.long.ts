@@ -1,9 +1,9 @@
 /**
- * The command's outputs in a storm: signals at random moments, full disks, directories that vanish, several writers at once.
- * Afterwards there is the old file or the new one, and every file of others.
+ * Stress test of the command's outputs: signals at random moments, full disks, directories that vanish, several writers
+ * at once. Afterwards either the old file or the new one is there, and every other program's file.
  *
  * Source: ../../lib/node/output.ts; kill(2), tmpfs(5), pid_namespaces(7).
- * Gotcha: the moments are random by a seed, and what the machine does at them is not: no outcome is expected of one run.
+ * Gotcha: the moments come from a seed, but the machine's state at each does not, so a single run may end either way.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -31,7 +31,7 @@ const base = mkdtempSync(join(tmpdir(), 'xdb-storm-'))
 t.teardown(() => rmSync(base, { recursive: true, force: true }))
 writeFileSync(join(base, 'kernel'), pvKernelFile())
 const random = new Random(SEED)
-// What does not compress, so that all of it is written; a piece again and again, since making it takes long.
+// Incompressible data, so that all of it is written.
 writeFileSync(join(base, 'ramdisk'), Buffer.concat(Array.from({ length: 12 }, () => random.bytes(MIB))))
 
 interface Ended {
@@ -44,7 +44,7 @@ interface Running {
   readonly ended: Promise<Ended>
 }
 
-/** Starts a command. env(1) takes away the variable by which tap hooks itself into every Node. */
+/** Starts a command. env(1) removes the variable by which tap hooks itself into every Node. */
 function start(args: readonly string[], prefix: readonly string[] = []): Running {
   const started = spawn('env', ['-u', 'NODE_OPTIONS', ...prefix, process.execPath, MAIN, ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -57,7 +57,7 @@ function start(args: readonly string[], prefix: readonly string[] = []): Running
   return { process: started, ended }
 }
 
-/** The arguments that build a guest into a folder's outputs. */
+/** Returns the arguments that build a guest into a folder's outputs. */
 const buildInto = (folder: OutputFolder, memory = 24): string[] => [
   ...['build', join(base, 'kernel'), '--ramdisk', join(base, 'ramdisk'), '--memory', String(memory)],
   ...['-o', folder.file(folder.names[0] as string)],
@@ -72,13 +72,13 @@ function folderOf(names: readonly string[], at = base): OutputFolder {
 
 interface Guest {
   readonly names: readonly string[]
-  /** Of each file. */
+  /** The sha-256 of each new file. */
   readonly wanted: readonly string[]
   /** Milliseconds from the start of the command to its end. */
   readonly lasts: number
 }
 
-/** What a command writes when nothing disturbs it. */
+/** Returns the files and the duration of a command that nothing disturbs. */
 async function undisturbed(names: readonly string[], memory?: number): Promise<Guest> {
   const folder = folderOf(names)
   const started = Date.now()
@@ -102,7 +102,7 @@ const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 t.test(`${RUNS} signals at random moments`, async (t) => {
   const random = new Random(SEED)
-  // As many at a time as below, so that they last as long.
+  // As many at a time as below, so that they take equally long.
   await Promise.all(SETS.map((names) => guestOf(names)))
   const counts = new Map<string, number>()
   const count = (what: string) => counts.set(what, (counts.get(what) ?? 0) + 1)
@@ -154,7 +154,7 @@ t.test(`${RUNS} signals at random moments`, async (t) => {
   for (const what of ['old', 'new', 'stopped while it wrote', 'killed while it wrote']) t.ok(counts.has(what), what)
 })
 
-/** The old files or the new ones, all from one writer, the files of others, and nothing else. */
+/** Checks for old files or new ones, all from one writer, the others' files, and nothing else. */
 function check(t: Test, folder: OutputFolder, states: readonly State[], what: string, isKilled = false): void {
   // A process that is killed between two renames leaves the first file new and the second old.
   const allowed = isKilled ? /^(new,?)*(old,?)*$/ : /^(new,?)+$|^(old,?)+$/
@@ -163,7 +163,7 @@ function check(t: Test, folder: OutputFolder, states: readonly State[], what: st
   if (!isKilled && folder.left().length > 0) t.fail(`${what}: ${folder.left()} is left`)
 }
 
-/** A disk that is mounted until the test ends. Mounting takes root, and more than a container's root may have. */
+/** Mounts a disk until the test ends. Mounting needs root, and capabilities that a container's root may lack. */
 async function mountDisk(t: Test, options: string): Promise<Found<string>> {
   const at = mkdtempSync(join(base, 'disk-'))
   const { error, status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'none', at])
@@ -172,7 +172,7 @@ async function mountDisk(t: Test, options: string): Promise<Found<string>> {
   return { found: at }
 }
 
-/** A run that is refused leaves the old files, and one that is done the new ones. @returns whether it was done */
+/** Runs the command: a refusal leaves the old files, a success the new ones. @returns whether it succeeded. */
 async function runsOrRefuses(
   t: Test,
   folder: OutputFolder,
@@ -234,7 +234,7 @@ t.test('so does a limit on the size of files', async (t) => {
   }
 })
 
-/** Starts a command and stops it while it writes: when its temporary files are there. */
+/** Starts a command and stops it while it writes, once its temporary files exist. */
 async function stopWriting(folder: OutputFolder): Promise<Running> {
   for (;;) {
     const running = start(buildInto(folder))
@@ -284,7 +284,7 @@ t.test('directories that vanish while files are written', async (t) => {
   }
 })
 
-/** Several commands write the same names at once. What is there afterwards is all from one of them. */
+/** Runs several commands that write the same names at once. Afterwards all files are from one of them. */
 async function together(t: Test, names: readonly string[], prefix: readonly string[] = []): Promise<void> {
   const memories = [24, 25, 26]
   const all: Guest[] = []
@@ -305,7 +305,7 @@ t.test('several writers of one name', async (t) => {
   for (const names of SETS) await together(t, names)
 })
 
-/** A prefix that makes a command the first process of a pid namespace. */
+/** Returns a prefix that makes a command the first process of a pid namespace. */
 async function findNamespaces(): Promise<Found<readonly string[]>> {
   const prefix = ['unshare', '--pid', '--fork', '--mount-proc']
   const { error, status, stderr } = spawnSync(prefix[0] as string, [...prefix.slice(1), 'sh', '-c', 'test $$ = 1'])
@@ -352,7 +352,7 @@ t.test('a terminal that is closed while it shows progress', async (t) => {
   if (!(await requirePeer(t, () => findCommands(TERMINAL, ['setsid', 'util-linux'])))) return
   const { names, wanted, lasts } = await guestOf(['g.xl.gz'])
   const folder = folderOf(names)
-  // In a session of its own, the command is not told by SIGHUP.
+  // In a separate session, the command gets no SIGHUP.
   const command = ['exec', 'setsid', '-w', 'env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, ...buildInto(folder)]
   const terminal = spawn('script', ['-qfec', `${command.join(' ')} </dev/null`, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'ignore'],

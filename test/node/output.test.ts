@@ -1,5 +1,5 @@
 /**
- * Outputs that appear whole or not at all: what is there afterwards is the old file or the new one.
+ * Outputs appear whole or not at all: afterwards either the old file or the new one is there.
  *
  * Source: rename(2), link(2), umask(2).
  * Gotcha: several files are several renames, so a failure in between must put the first ones back.

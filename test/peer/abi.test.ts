@@ -1,5 +1,5 @@
 /**
- * Our structs against a C compiler over Xen's own public headers: every field's offset, every struct's size.
+ * Compares our structs with Xen's public headers through a C compiler: every field's offset, every struct's size.
  *
  * Source: Debian's libxen-dev (xen/foreign/x86_32.h and x86_64.h), gcc.
  * Gotcha: the foreign headers give both ABIs to one 64-bit compiler, under names with a suffix.
@@ -15,7 +15,7 @@ import { VcpuGuestContext32, VcpuGuestContext64 } from '../../lib/abi/vcpu-conte
 import { findCommand, findFile } from './command.js'
 import { requirePeer } from './require-peer.js'
 
-/** What the headers call a field that we name differently. */
+/** The headers' names for fields that we name differently. */
 const C_NAMES: Readonly<Record<string, string>> = {
   console_mfn: 'console.domU.mfn',
   console_evtchn: 'console.domU.evtchn',
@@ -66,7 +66,7 @@ const REGS_32 = [
   'entry_vector',
 ]
 
-/** The field as C has it; wc_sec_hi is inside arch for 32-bit guests alone. */
+/** Returns the field in C; wc_sec_hi is inside arch only for 32-bit guests. */
 function cName(struct: string, field: string): string {
   if (field === 'wc_sec_hi') return struct.endsWith('32') ? 'arch.wc_sec_hi' : 'wc_sec_hi'
   return C_NAMES[field] ?? field

@@ -1,8 +1,9 @@
 /**
- * Which kernels are accepted, and what is read in them: we and libxenguest, as PV and as PVH.
+ * Compares us with libxenguest: the accepted kernels, and the facts read in them, as PV and as PVH.
  *
  * Source: oracle/acceptance.c; ../fixtures/random-kernel.ts.
- * Gotcha: whatever Xen refuses we must refuse. Where we refuse more, the reason stands in STRICTER, and nowhere else.
+ * Gotcha: a kernel that Xen refuses and we accept would fail on a host. For kernels that only we refuse, STRICTER alone
+ * has the reasons.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +19,7 @@ import { requirePeer } from './require-peer.js'
 const KERNELS = 1500
 const DAMAGED = 1500
 
-/** What we refuse and libxenguest's parser does not, by our message, each for its reason. */
+/** Our refusals of kernels that libxenguest's parser accepts, by our message, with the reason. */
 const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[] = [
   { message: /a segment reaches past the end of the file/, reason: 'Xen leaves it zero, silently' },
   { message: /more bytes in the file than in memory/, reason: 'Xen leaves it zero, silently' },
@@ -64,7 +65,7 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
   { message: /e_phnum is no count/, reason: 'Xen reads 65535 headers where the count is kept elsewhere' },
 ]
 
-/** What we accept and libxenguest 4.17 does not. Each looks at the kernel, since the peer's words tell nothing. */
+/** Kernels that we accept and libxenguest 4.17 refuses. An entry checks the kernel, since the peer gives no reason. */
 const LOOSER: readonly {
   readonly applies: (kernel: Kernel, type: 'pv' | 'pvh') => boolean
   readonly reason: string
@@ -88,7 +89,7 @@ interface Ours {
   readonly kernel?: Kernel
   readonly error?: DomainBuilderError
   readonly facts?: Readonly<Record<string, string>>
-  /** A number that Xen takes for its "unset": what follows from it is not comparable. */
+  /** A number that Xen takes for its "unset" value, so that its results are not comparable. */
   readonly sentinel?: boolean
 }
 
@@ -109,7 +110,7 @@ async function ours(bytes: Uint8Array, type: 'pv' | 'pvh'): Promise<Ours> {
   }
 }
 
-/** undefined where we agree, or differ as STRICTER or LOOSER says; else what is wrong. */
+/** Returns the difference, or undefined if we agree or differ as STRICTER or LOOSER says. */
 function compare(type: 'pv' | 'pvh', peer: PeerVerdict, { kernel, error, facts, sentinel }: Ours, met: Set<string>) {
   if (sentinel || peer.outcome === 'crashed') return undefined
   const known = (wrong: string, reason: string | undefined) => {
@@ -131,7 +132,7 @@ function damaged(seed: number): Uint8Array {
   const random = new Random(seed)
   const bytes = randomKernel(seed).slice()
   for (let left = 1 + random.below(3); left > 0; left--) {
-    // The headers and program headers, and what stands at the end: notes, sections.
+    // The headers and program headers, or the end of the file, which has notes and sections.
     const at = random.oneIn(3)
       ? bytes.length - 1 - random.below(Math.min(bytes.length, 800))
       : random.below(Math.min(bytes.length, 400))

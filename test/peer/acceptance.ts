@@ -1,9 +1,9 @@
 /**
- * libxenguest's verdict on many kernels in one run: accepted with which parameters, refused with which words, or crashed.
+ * libxenguest's verdict on many kernels in one run: accepted with parameters, refused with a message, or crashed.
  *
  * Source: oracle/acceptance.c, compiled on first use against Debian's libxen-dev.
- * Gotcha: it stops where the image is parsed. What Xen refuses only when it lays the guest out (a start that is not page
- * aligned, too little memory) is accepted here.
+ * Gotcha: it stops after parsing. Xen refuses some of the accepted kernels only when it lays the guest out (a start
+ * that is not page aligned, too little memory).
  */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
@@ -15,7 +15,7 @@ import { findPeer } from './oracle.js'
 import type { Hex } from './oracle-layout.js'
 import type { Found } from './require-peer.js'
 
-/** What libxenguest read in a kernel it accepts. 2^64-1 (2^32-1 for phys_entry) stands for what is not there. */
+/** The facts that libxenguest read in a kernel it accepts. 2^64-1 (2^32-1 for phys_entry) means absent. */
 export interface AcceptedKernel {
   readonly outcome: 'accepted'
   readonly guest_type: 'xen-3.0-x86_64' | 'xen-3.0-x86_32p' | 'hvm-3.0-x86_32'
@@ -46,7 +46,7 @@ export type PeerVerdict =
 
 export const findAcceptance = (): Promise<Found<string>> => findPeer('acceptance')
 
-/** One verdict for each file, in their order. */
+/** Returns one verdict for each file, in order. */
 export async function peerVerdicts(
   program: string,
   questions: readonly { readonly type: 'pv' | 'pvh'; readonly file: string }[],
@@ -59,10 +59,10 @@ export async function peerVerdicts(
 }
 
 const PAE = { no: 0, yes: 1, 'extended-cr3': 2, bimodal: 3 } as const
-/** Xen's way to say that a u64 is not there: a kernel that names it names nothing (facts of the format, not ours). */
+/** Xen's value for an absent u64; a kernel cannot state it as a value (a property of the format, not ours). */
 export const UNSET = (1n << 64n) - 1n
 
-/** What we read in a kernel, in the peer's words. @throws DomainBuilderError where we refuse it. */
+/** Returns the facts that we read in a kernel, in the peer's terms. @throws DomainBuilderError if we refuse it. */
 export function ourFacts(kernel: Kernel, type: 'pv' | 'pvh'): Readonly<Record<string, string>> {
   const { params } = type === 'pv' ? pvKernel(kernel) : pvhKernel(kernel)
   const same = {
@@ -101,7 +101,7 @@ export function ourFacts(kernel: Kernel, type: 'pv' | 'pvh'): Readonly<Record<st
   }
 }
 
-/** What of it is not as the peer read it. */
+/** Returns the facts that differ from the peer's. */
 export function factDifferences(ours: Readonly<Record<string, string>>, peer: AcceptedKernel): string[] {
   return Object.entries(ours)
     .filter(([name, value]) => peer[name as keyof AcceptedKernel] !== value)

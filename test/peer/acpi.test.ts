@@ -1,8 +1,8 @@
 /**
- * ACPI tables, read by ACPICA's disassembler; the AML put together again by its compiler.
+ * Reads our ACPI tables with ACPICA's disassembler, and compiles the AML again with its compiler.
  *
  * Source: https://acpica.org (Debian's acpica-tools), the code that Linux, FreeBSD and Xen run themselves.
- * Gotcha: iasl writes beside its input and names the output after it.
+ * Gotcha: iasl writes its output next to its input, with the same base name.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ t.test('iasl reads each table, and finds in it what was asked for', async (t) =>
       const domain = buildDomain(kernel, { type: 'pvh', memory: 2 ** 26, vcpus, acpi: profile })
       const texts: Record<string, string> = {}
       for (const { signature, bytes } of readAcpi(domain.memory, Number(readHvmStartInfo(domain).fields.rsdp_paddr))) {
-        // An RSDP is no table: no header, and nothing of iasl's reads it.
+        // An RSDP is not a table: it has no header, and iasl does not read it.
         if (signature.startsWith('RSD')) continue
         const name = signature
         const file = path.join(folder, `${profile}${vcpus}-${name}`)

@@ -1,9 +1,9 @@
 /**
- * BSD_SYMTAB against libxenguest: the same image, symbol table included, wherever the image and the tables end.
+ * Compares BSD_SYMTAB with libxenguest: the same image, with its symbol table, for any end of the image and the tables.
  *
  * Source: libxenguest (oracle.ts).
- * Gotcha: on 32-bit libxenguest reserves up to 68 bytes too little. Where that crosses a page it writes behind its mapping
- * and dies of it: there, and only there, nothing can be compared.
+ * Gotcha: on 32-bit, libxenguest reserves up to 68 bytes too few. Where that crosses a page, it writes past its mapping
+ * and crashes; only those cases are not compared.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -34,7 +34,7 @@ for (const elfClass of [32, 64] as const) {
     if (!(await requirePeer(t, findOracle))) return
     const dir = t.testdir()
     let crossed = 0
-    // The last ones end just before and just behind the end of a page.
+    // The last ones end just before and just after the end of a page.
     for (const [imageBytes, symbols] of [
       [0x1001, 1],
       [0x1fff, 100],

@@ -1,14 +1,14 @@
 /**
- * Programs and files that a test needs, for requirePeer().
+ * Checks for programs and files that a test needs, for requirePeer().
  *
- * Source: our own; programs are looked for in PATH, as spawn does.
- * Gotcha: a program is started with --version. Some refuse that, but the ones that are not there do not start at all.
+ * Source: our own; programs are searched in PATH, as spawn does.
+ * Gotcha: a program is started with --version. Some refuse that, so a failing status does not mean a missing program.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Found } from './require-peer.js'
 
-/** What a shell, or a wrapper that finds no program to run, ends with. */
+/** The exit status of a shell, or of a wrapper, that does not find its program. */
 const NOT_FOUND = 127
 
 /** Whether `name` runs; `from` is the Debian package that has it. */
@@ -19,7 +19,7 @@ export async function findCommand(name: string, from: string): Promise<Found<str
     : { missing: `${name} (${from}) is not installed` }
 }
 
-/** Whether all of them run; each is a name with its package. */
+/** Whether all programs run; each is given as its name and package. */
 export async function findCommands(...all: readonly (readonly [name: string, from: string])[]): Promise<Found<true>> {
   for (const [name, from] of all) {
     const found = await findCommand(name, from)
@@ -28,7 +28,7 @@ export async function findCommands(...all: readonly (readonly [name: string, fro
   return { found: true }
 }
 
-/** Whether a file is there; `from` is the Debian package that has it. */
+/** Whether a file exists; `from` is the Debian package that has it. */
 export async function findFile(path: string, from: string): Promise<Found<string>> {
   return existsSync(path) ? { found: path } : { missing: `${path} (${from}) is not installed` }
 }

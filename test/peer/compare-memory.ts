@@ -1,23 +1,23 @@
 /**
- * Our guest's memory against a sparse image, to the last byte, in the time of what is in them.
+ * Compares our guest's memory with a sparse image, to the last byte, in a time proportional to their data.
  *
  * Source: the oracle's list of extents (lseek SEEK_DATA); GuestMemory.pages().
- * Gotcha: what one side never touched must be zero on the other, and both must be asked: see the two passes.
+ * Gotcha: memory that one side never touched must be zero on the other, so one pass over either side is not enough.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type Domain, type GuestMemory, PAGE_SIZE } from '../../lib/index.js'
 
-/** Bytes [start, end). */
+/** A range of bytes, [start, end). */
 type ByteRange = readonly [number, number]
 
 const PIECE = 4 << 20
 const ZEROS = Buffer.alloc(PIECE)
-/** Pages named in a report; the others are only counted. */
+/** The limit of pages named in a report; the others are only counted. */
 const NAMED_PAGES = 8
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`
 
-/** Our bytes, zero where the guest has a hole in its address space. */
+/** Reads our bytes, with zeros for a hole in the guest's address space. */
 function readOurs(memory: GuestMemory, at: number, out: Buffer): void {
   out.fill(0)
   for (const range of memory.ranges) {
@@ -27,7 +27,7 @@ function readOurs(memory: GuestMemory, at: number, out: Buffer): void {
   }
 }
 
-/** What is left of [start, end) when sorted ranges are taken away. */
+/** Yields the parts of [start, end) outside the sorted ranges `taken`. */
 function* without(start: number, end: number, taken: readonly ByteRange[]): Iterable<ByteRange> {
   let at = start
   for (const [from, to] of taken) {
@@ -76,12 +76,12 @@ class Report {
   }
 }
 
-/** Changes a page of theirs before it is compared: how a known difference is taken out of the way. */
+/** Changes a page of theirs before the comparison, to remove a known difference. */
 export type Patch = (pfn: number, page: Buffer) => void
 
 /**
- * One line for each page that differs, the first few of them; none where the memories are equal.
- * @param extents the image's bytes that are no holes, sorted.
+ * Returns one line for each of the first few pages that differ; none if the memories are equal.
+ * @param extents the image's byte ranges that are not holes, sorted.
  */
 export function memoryDifferences(
   domain: Domain,

@@ -1,8 +1,8 @@
 /**
- * The comparison itself: two equal guests have no difference, and one changed byte anywhere is found and named.
+ * Tests of the comparison itself: two equal guests have no difference; it names one changed byte anywhere.
  *
  * Source: our own; the guest is a kernel of three pages built by both.
- * Gotcha: an image's holes are changed too: what neither side wrote is compared like the rest.
+ * Gotcha: a comparison that skips holes would miss bytes there, so this changes an image's holes too.
  */
 import { open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

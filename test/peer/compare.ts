@@ -1,8 +1,8 @@
 /**
- * A guest of ours against libxenguest's: memory, start_info, shared_info, registers, page types, regions, grants.
+ * Compares our guest with libxenguest's: memory, start_info, shared_info, registers, page types, regions, grants.
  *
  * Source: the oracle's dump; MMUEXT_PIN_L{1..4}_TABLE of xen/include/public/xen.h.
- * Gotcha: differences come out as lines, so that a thousand guests need one assertion each and still say what is wrong.
+ * Gotcha: an assertion for each field of a thousand guests would be slow, so differences are returned as lines.
  */
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
@@ -20,7 +20,7 @@ const show = (value: unknown): string =>
     typeof v === 'bigint' ? hex(v) : v instanceof Uint8Array ? Buffer.from(v).toString('hex') : v,
   )
 
-/** Fields of two encoded structs that differ; when the fields are equal, the bytes between them. */
+/** Returns the fields of two encoded structs that differ; with equal fields, a difference in the padding. */
 function structDifferences<T extends object>(
   what: string,
   struct: Struct<T>,
@@ -36,7 +36,7 @@ function structDifferences<T extends object>(
   return lines.length > 0 ? lines : [`${what}: the fields are equal, the padding is not`]
 }
 
-/** The oracle's allocator steps in our words. */
+/** Returns the oracle's allocator steps as our regions. */
 function expectedRegions(layout: OracleLayout): Region[] {
   const names: Readonly<Record<string, string>> = {
     '(pad)': 'pad',
@@ -50,7 +50,7 @@ function expectedRegions(layout: OracleLayout): Region[] {
     const region = { name: names[name] ?? name, pfn, pages, vaddr: BigInt(va) }
     const area = layout.mappings[1]?.area
     if (name !== 'phys2mach' || !area) return [region]
-    // At INIT_P2M: the list, mapped there, and behind it the tables that map it.
+    // At INIT_P2M: the list, mapped there, and after it the tables that map it.
     const listPages = pages - area.tables
     return [
       { ...region, pages: listPages, vaddr: BigInt(area.from) },
@@ -66,7 +66,7 @@ function regionDifferences(domain: Domain, layout: OracleLayout): string[] {
   return ours === theirs ? [] : [`regions: ours ${ours}; theirs ${theirs}`]
 }
 
-/** Our regions' addresses, as far as they have one: the tables only see the low 48 bits. */
+/** Compares the addresses of regions that have one; only the low 48 bits, as in page tables. */
 function addressDifferences(domain: Domain, layout: OracleLayout): string[] {
   const low48 = (vaddr: bigint) => BigInt.asUintN(48, vaddr)
   const theirs = new Map(expectedRegions(layout).map((r) => [r.name, r.vaddr]))
@@ -86,7 +86,7 @@ function pageTypeDifferences(domain: Domain, layout: OracleLayout): string[] {
     }
   }
   const pinned = new Map(layout.pins.map(({ cmd, mfn }) => [domain.p2m.pfn(mfn), cmd + 1]))
-  // Every table of either side, and their neighbours, which must be none.
+  // Every table of either side, and its neighbours, which must not be tables.
   const pfns = new Set<number>(expected.keys())
   for (const { pfn, pages } of pageTables.runs) for (let i = 0; i < pages; i++) pfns.add(pfn + i)
   for (const pfn of [...pfns]) for (const near of [pfn - 1, pfn + 1]) if (domain.memory.has(near)) pfns.add(near)
@@ -114,7 +114,7 @@ function grantDifferences(domain: Domain, layout: OracleLayout): string[] {
 /** A dump without its memory. */
 export type BootDump = Pick<OracleGuest, 'layout' | 'startInfo' | 'sharedInfo' | 'vcpu'>
 
-/** Everything but memory in which the two guests differ, a line each. */
+/** Returns every difference between the two guests except in memory, one line each. */
 export function bootDifferences(domain: Domain, guest: BootDump): string[] {
   const { layout } = guest
   const abi = layout.guest_type === 'xen-3.0-x86_64' ? 'x86_64' : 'x86_32p'
@@ -149,7 +149,7 @@ export function bootDifferences(domain: Domain, guest: BootDump): string[] {
   ]
 }
 
-/** Everything in which the two guests differ, a line each; empty when they are the same. */
+/** Returns every difference between the two guests, one line each; empty if they are equal. */
 export function guestDifferences(domain: Domain, guest: OracleGuest, patch?: Patch): string[] {
   return [...bootDifferences(domain, guest), ...memoryDifferences(domain, guest.memory, guest.layout.extents, patch)]
 }

@@ -1,9 +1,9 @@
 /**
- * Fetches every kernel of kernels.ts out of Debian's archive into .cache/kernels: `npm run kernels`.
+ * Fetches every kernel of kernels.ts from Debian's archive into .cache/kernels: `npm run kernels`.
  *
  * Source: apt-get(8), dpkg-deb(1), grub-mkimage(1).
- * Gotcha: nothing is installed and the machine's own apt state stays as it is: each architecture has lists of its own.
- * Apart, too, because apt drops a whole suite when one architecture's list of it is damaged.
+ * Gotcha: apt-get would change the machine's own state, so each architecture has separate lists, and nothing is
+ * installed. In shared lists, apt drops a whole suite if one architecture's list is damaged.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -34,19 +34,19 @@ import { cacheDir } from './paths.js'
 
 const run = promisify(execFile)
 
-/** What grub-mkimage needs, each unpacked and none installed. */
+/** The packages that grub-mkimage needs, unpacked and not installed. */
 const GRUB_PACKAGES = ['grub-xen-bin', 'grub-common', 'libdevmapper1.02.1']
 const GRUB_MODULES =
   'normal echo ls configfile part_msdos part_gpt ext2 xzio gzio memdisk tar help reboot halt test linux search'
-/** Stays at its prompt. A golden is of this very image: another script or module would make another kernel. */
+/** An image that stays at its prompt. A golden uses this image: another script or module would change the kernel. */
 const GRUB_STAYS = { modules: GRUB_MODULES, script: 'echo hello from grub; ls\n' }
-/** Says what it is and ends. The pause lets the console's other end read: a domain that ends takes its ring with it. */
+/** An image that reports its name and ends. It pauses first: the console's ring ends with the domain. */
 const GRUB_HALTS = {
   modules: `${GRUB_MODULES} sleep`,
   script: 'echo GRUB-HELLO $grub_cpu-$grub_platform\nls\necho GRUB-DONE\nsleep 2\nhalt\n',
 }
 
-/** apt with lists of its own, for one architecture. */
+/** apt with separate lists, for one architecture. */
 class Apt {
   readonly #arch: Architecture
   readonly #config: string
@@ -76,7 +76,7 @@ class Apt {
       'APT::Sandbox::User "root";',
     ]
     await writeFile(this.#config, `${config.join('\n')}\n`)
-    // A source that does not answer leaves the others usable; what is then missing is reported by its name.
+    // The other sources work without one that does not answer; a missing package is reported by its name.
     await this.#run('apt-get', ['update', '-qq']).catch((error: Error) =>
       console.error(`apt-get update: ${error.message}`),
     )
@@ -106,7 +106,7 @@ class Apt {
   }
 }
 
-/** Unpacks the files of a package that match a pattern: a Linux image has hundreds of MB of modules nobody asked for. */
+/** Unpacks the files of a package that match a pattern: a Linux image has hundreds of MB of unused modules. */
 async function unpack(deb: string, pattern: string, to: string): Promise<string[]> {
   const script = 'set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xv -C "$2" --wildcards "$3"'
   await mkdir(to, { recursive: true })
@@ -114,7 +114,7 @@ async function unpack(deb: string, pattern: string, to: string): Promise<string[
   return stdout.split('\n').filter((line) => line !== '' && !line.endsWith('/'))
 }
 
-/** Makes one GRUB image; the tools are unpacked once for all. */
+/** Makes one GRUB image; the first call unpacks the tools. */
 async function makeGrub(apt: Apt, { grub: target, halts }: GrubKernel, dir: string): Promise<string> {
   const root = join(dir, 'grub')
   if (!(await readdir(dir)).includes('grub')) {
@@ -156,7 +156,7 @@ async function fetchOne(
     if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${source.file}`)
     made = join(unpacked, files[0] as string)
   }
-  // Copied first and renamed then: a test that looks meanwhile sees all of it or nothing.
+  // Copied, then renamed, so that a test at the same time sees the whole file or none.
   await copyFile(made, `${kernelPath(name)}.new`)
   await rename(`${kernelPath(name)}.new`, kernelPath(name))
   const sha256 = createHash('sha256')
@@ -165,7 +165,7 @@ async function fetchOne(
   return { name, package: from, version, file: basename(made), sha256 }
 }
 
-/** A program, fetched once: what it says of a kernel does not depend on which build of it says so. */
+/** Fetches a program, only once, since its output does not depend on its version. */
 async function fetchTool(apt: Apt, name: ToolName, dir: string): Promise<void> {
   if (existsSync(toolPath(name))) return
   const { package: from, file } = TOOLS[name]
@@ -177,7 +177,7 @@ async function fetchTool(apt: Apt, name: ToolName, dir: string): Promise<void> {
   await rename(`${toolPath(name)}.new`, toolPath(name))
 }
 
-/** Fetches all; what cannot be had is named in the result and does not keep the others away. */
+/** Fetches all kernels; the result names those that failed, and the others are still fetched. */
 async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: string[] }> {
   await mkdir(kernelsDir, { recursive: true })
   const apts = { amd64: new Apt('amd64'), i386: new Apt('i386') }

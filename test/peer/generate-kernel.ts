@@ -1,8 +1,8 @@
 /**
- * Kernels that no linker would make: every claim a PV kernel can make, present, absent and at its edges.
+ * Kernels that no linker would make: every claim a PV kernel can make, present, absent and at its limits.
  *
- * Source: xen/include/public/elfnote.h; what real kernels do, and what libxenguest looks at.
- * Gotcha: most of them must be sound, or both builders would only ever agree on refusing: each oddity is rare.
+ * Source: xen/include/public/elfnote.h; the claims of real kernels, and the fields that libxenguest reads.
+ * Gotcha: with frequent oddities, both builders would only agree on refusals, so most kernels are sound.
  */
 
 import { PF_R, PF_RWX, PF_X, PT_LOAD } from '../../lib/abi/elf.js'
@@ -27,28 +27,28 @@ type DraftNotes = { -readonly [K in keyof Notes]: NoteDesc }
 const PAGE = 4096n
 const MIB = 0x100000n
 
-/** What a generated kernel is made of, for the report of a failing case. */
+/** A generated kernel and its parts, for the report of a failing case. */
 export interface GeneratedKernel {
   readonly elf: Uint8Array
   readonly spec: ElfSpec
-  /** From VIRT_BASE to the end of its image, in MiB: less cannot do. */
+  /** MiB from VIRT_BASE to the end of its image: the least memory that can be enough. */
   readonly reachMiB: number
-  /** Its __xen_guest string, where it has one in place of notes. */
+  /** Its __xen_guest string, if it has one instead of notes. */
   readonly guestString?: string
 }
 
-/** A guest address space the kernel wants to be in, and where its image lies in it. */
+/** The address space that the kernel asks for, and the place of its image in it. */
 interface Place {
   readonly class: 32 | 64
   readonly virtBase: bigint
   readonly paddrOffset: bigint
-  /** Range of p_paddr. */
+  /** The range of p_paddr. */
   readonly start: bigint
   end: bigint
 }
 
 const wrap = (place: Place, value: bigint): bigint => BigInt.asUintN(place.class, value)
-/** The virtual address of a physical one, as Xen computes it. */
+/** Returns the virtual address of a physical one, as Xen computes it. */
 const virtual = (place: Place, paddr: bigint): bigint => wrap(place, paddr + place.virtBase - place.paddrOffset)
 
 function choosePlace(r: Random): Place {
@@ -80,7 +80,7 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
   for (let i = 0; i < count; i++) {
     const filesz = r.pick([0, 1, 17, 4095, 4096, 4097, 12288, 70000])
     const memsz = filesz + r.pick([0, 0, 0, 1, 4096, 100000, 0x200000])
-    // Behind the last one, at its very end, over its tail, or a page or more further on; the first where it must be.
+    // Right after the last one, over its tail, or a little, a page or more after it; the first one at the start.
     const gap = r.pick([0n, 0n, -16n, -4096n, 5n, PAGE, 0x7000n])
     let paddr = i === 0 ? place.start : place.end + gap
     if (paddr < place.start) paddr = place.start
@@ -101,7 +101,7 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
   if (r.percent(5)) segments.push({ type: 0x6474e551, paddr: 0, data: new Uint8Array(0) })
   if (r.percent(2)) segments.push({ paddr: wrap(place, place.start), memsz: 0 })
   if (first && r.percent(2)) segments[0] = { ...first, header: damage(r, first) }
-  // Over and over each other: around the limit of twice the image.
+  // Overlapping several times, around the limit of twice the image.
   if (first && r.percent(4)) {
     for (let i = r.integer(1, 3); i > 0; i--)
       segments.push({ ...first, data: patternBytes(first.data?.length ?? 0, i) })
@@ -111,7 +111,7 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
 
 type Header = NonNullable<SegmentSpec['header']>
 
-/** A header that promises more than the file has, or more than there is room for. */
+/** A header that claims more than the file has, or more than there is room for. */
 function damage(r: Random, { data }: SegmentSpec): Header {
   const filesz = data?.length ?? 0
   const ways: [Header, ...Header[]] = [
@@ -147,7 +147,7 @@ const PAE_MODES = ['no', 'yes[extended-cr3]', 'YES', ''] as const
 
 const chooseFeatures = (r: Random): string => (r.percent(85) ? r.pick(SOUND_FEATURES) : r.pick(FEATURES))
 
-/** An entry: the start, the middle, the very end (which Xen allows), or just outside. */
+/** Returns an entry: the start, the middle, the end (which Xen allows), or just outside. */
 function chooseEntry(r: Random, place: Place): bigint {
   const start = virtual(place, place.start)
   const end = virtual(place, place.end)
@@ -188,7 +188,7 @@ function chooseInitP2m(r: Random, place: Place): bigint {
   )
 }
 
-/** A word of the class, or a descriptor of another size. */
+/** Returns a word of the class, or a descriptor of another size. */
 function width(r: Random, value: bigint): NoteDesc {
   if (r.percent(97)) return value
   const bytes = new Uint8Array(8)
@@ -235,7 +235,7 @@ function chooseNotes(r: Random, place: Place): Notes {
   return r.percent(50) ? Object.fromEntries(Object.entries(notes).reverse()) : notes
 }
 
-/** The old form: key=value,... in a section. Numbers are decimal or hex; addresses are wide. */
+/** Returns the old form, key=value,... in a section. Numbers are decimal or hex; addresses are wide. */
 function chooseGuestString(r: Random, place: Place): string {
   const hex = (value: bigint) => `0x${value.toString(16)}`
   const keys: string[] = []
@@ -266,7 +266,7 @@ const SYMBOLS = [
   { name: 'end_of_all_things', value: 0x100100, size: 4 },
 ]
 
-/** The symbols' names; on 32-bit often as long as makes them end a few bytes into a page. */
+/** Returns the symbols' sections; on 32-bit, names are often long enough to end a few bytes into a page. */
 function chooseSymbols(r: Random, place: Place, segments: readonly SegmentSpec[]): SectionSpec[] {
   const sections = (length: number) =>
     symbolSections(place.class, [...SYMBOLS, { name: 's'.repeat(length), value: 0x100200 }])

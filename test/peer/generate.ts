@@ -1,8 +1,8 @@
 /**
- * Cases for both builders out of a seed: a kernel, and the guest that is asked for.
+ * Cases for both builders from a seed: a kernel, and a configuration of the guest.
  *
  * Source: lib/protocol/config.ts, libxenguest's struct xc_dom_image.
- * Gotcha: memory is whole MiB, for that is all libxenguest takes; the edges are found by many small guests.
+ * Gotcha: libxenguest takes only whole MiB of memory, so many small guests are needed to reach the limits.
  */
 import { patternBytes } from '../../lib/testing/index.js'
 import { Random } from '../fixtures/random.js'
@@ -19,7 +19,7 @@ type Draft = { -readonly [K in keyof GuestSpec]: GuestSpec[K] }
 
 const HOLE = 0xffffffffffffffffn
 
-/** A p2m by table: in reverse, shuffled, or shuffled with holes. */
+/** Returns a p2m table: in reverse or shuffled, sometimes with holes. */
 function chooseTable(r: Random, pages: number): BigUint64Array {
   const first = r.pick([0, 0x800, 0x100000, 0x1000000])
   const table = BigUint64Array.from({ length: pages }, (_, pfn) => BigInt(first + pages - 1 - pfn))
@@ -31,13 +31,13 @@ function chooseTable(r: Random, pages: number): BigUint64Array {
       table[j] = a
     }
   }
-  // Holes at the top, where a small guest has nothing, or anywhere.
+  // Holes at the top, where a small guest has no content, or anywhere.
   if (r.percent(25)) table.fill(HOLE, pages - r.integer(1, pages >> 2))
   else if (r.percent(5)) table[r.integer(0, pages - 1)] = HOLE
   return table
 }
 
-/** Around what the kernel needs, on either side of it, or plenty; in one block, or in several. */
+/** Returns memory slightly below or above the kernel's needs, or plenty; in one block or in several. */
 function chooseMemory(r: Random, reachMiB: number): Pick<Draft, 'memoryMiB' | 'vmem'> {
   if (r.percent(85)) {
     return { memoryMiB: reachMiB + (r.percent(60) ? r.integer(0, 8) : r.pick([16, 64, 128, 257, 1024, 4096])) }
@@ -83,13 +83,13 @@ export function generateCase(seed: number): GeneratedCase {
   if (r.percent(25)) spec.flags = r.pick([1, 3, 2, 4, 0xff00])
   if (r.percent(25)) spec.storeEvtchn = r.integer(0, 4095)
   if (r.percent(25)) spec.consoleEvtchn = r.integer(0, 4095)
-  // Not 1: that is the oracle's guest itself, and nobody grants a page to himself.
+  // Not 1: that is the oracle's guest itself, and a domain does not grant pages to itself.
   if (r.percent(15)) spec.storeDomid = r.integer(2, 5)
   if (r.percent(15)) spec.consoleDomid = r.integer(2, 5)
   return { seed, kernel, spec }
 }
 
-/** A case in a few lines, for a report. */
+/** Describes a case in a few lines, for a report. */
 export function describeCase({ seed, kernel, spec }: GeneratedCase): string {
   const show = (_: string, value: unknown): unknown => {
     if (typeof value === 'bigint') return `0x${value.toString(16)}`

@@ -1,9 +1,9 @@
 /**
- * More than a thousand kernels and guests out of seeds, built by us and by libxenguest: the same acceptance and, where
- * accepted, the same image, start_info, shared_info, registers and page types.
+ * Builds more than a thousand kernels and guests from seeds, with this library and with libxenguest. Both accept the
+ * same ones, with the same image, start_info, shared_info, registers and page types.
  *
  * Source: generate.ts, known-differences.ts.
- * Gotcha: the seeds are fixed, so that a run can be repeated. XDB_PEER_SEED and XDB_PEER_CASES give others.
+ * Gotcha: with random seeds, failures would be hard to repeat. XDB_PEER_SEED and XDB_PEER_CASES change the fixed ones.
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,19 +19,19 @@ import { requirePeer } from './require-peer.js'
 const DEFAULT = { seed: 1, cases: 1500 }
 const FIRST_SEED = Number(process.env.XDB_PEER_SEED ?? DEFAULT.seed)
 const CASES = Number(process.env.XDB_PEER_CASES ?? DEFAULT.cases)
-/** Both cores: libxenguest runs in processes of its own. */
+/** One for each of two cores: libxenguest runs in separate processes. */
 const WORKERS = 2
 
 interface Verdict {
   readonly outcome: 'both build' | 'both refuse' | 'known' | 'different'
-  /** Names of the known differences that showed. */
+  /** Names of the known differences that occurred. */
   readonly known: readonly string[]
   readonly lines: readonly string[]
 }
 
 const same = (outcome: Verdict['outcome']): Verdict => ({ outcome, known: [], lines: [] })
 
-/** What the seeds must reach among the guests that both build. */
+/** Properties that occur among the guests that both build, for the default seeds. */
 const TRAITS = [
   'a 64-bit guest',
   'a 32-bit guest',
@@ -55,7 +55,7 @@ const TRAITS = [
   'segments out of order',
 ] as const
 
-/** What an accepted case exercised, to show that the seeds reach what they should. */
+/** Returns the properties of an accepted case, to check that the seeds reach all of them. */
 function traits({ spec, kernel }: GeneratedCase, layout: OracleLayout): string[] {
   const { parms } = layout
   const all: Readonly<Record<(typeof TRAITS)[number], boolean>> = {
@@ -136,7 +136,7 @@ t.test('generated kernels and guests', { timeout: 1_200_000 }, async (t) => {
   t.comment(`${CASES} cases from seed ${FIRST_SEED}: ${JSON.stringify(outcomes)}`)
   t.comment(JSON.stringify(Object.fromEntries([...seen].sort())))
   t.strictSame(failures, [], 'nothing differs but what the table of known differences names')
-  // What was reached is known of the default seeds; others are for looking further.
+  // Only the default seeds must reach every property; others are for further search.
   if (FIRST_SEED !== DEFAULT.seed || CASES < DEFAULT.cases) return
   t.ok(outcomes['both build'] >= CASES / 3, 'a third of them and more is built by both')
   t.ok(outcomes['both refuse'] >= CASES / 10, 'a tenth of them and more is refused by both')

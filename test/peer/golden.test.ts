@@ -1,9 +1,9 @@
 /**
- * The goldens: guests that libxenguest built, byte for byte, without libxenguest at hand.
+ * Compares our guests with the goldens, which libxenguest built, byte for byte, without libxenguest installed.
  *
  * Source: test/golden/README.md.
- * Gotcha: kernels are found by content. One that Debian's archive no longer has is skipped with that reason, in CI too:
- * the peer tests compare whatever the archive has now.
+ * Gotcha: kernels are found by content. A kernel that Debian's archive no longer has is skipped with that reason, in CI
+ * too; the peer tests compare the archive's current one.
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -27,7 +27,7 @@ interface GoldenKernel {
 const json = <T>(...path: string[]): T => JSON.parse(readFileSync(join(goldenDir, ...path), 'utf8')) as T
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
-/** The file with that content: beside the golden, among the fetched ones, or in the directory the caller names. */
+/** Returns the file with that content: next to the golden, among the fetched ones, or in XDB_GOLDEN_KERNELS. */
 function findByContent(golden: string, wanted: GoldenKernel): string | undefined {
   const beside = join(goldenDir, golden, wanted.file)
   if (existsSync(beside) && sha256(beside) === wanted.sha256) return beside
@@ -39,7 +39,7 @@ function findByContent(golden: string, wanted: GoldenKernel): string | undefined
   return files.map(({ name }) => join(dir, name)).find((path) => sha256(path) === wanted.sha256)
 }
 
-/** Ends a test whose kernel is not there. In CI it must have been fetched; that the archive has another version is excused. */
+/** Ends a test whose kernel is missing. In CI this fails, unless the archive has another version. */
 async function kernelGone(t: Test, { name, file, version }: GoldenKernel): Promise<void> {
   const other = fetchedKernels().find((k) => k.name === name)
   if (other)
@@ -47,7 +47,7 @@ async function kernelGone(t: Test, { name, file, version }: GoldenKernel): Promi
   else await requirePeer(t, async () => ({ missing: `${file} was not fetched: npm run kernels` }))
 }
 
-/** How the golden's guest was asked for. */
+/** Returns the options of the golden's guest. */
 function specOf(golden: string, { input }: OracleLayout): GuestSpec {
   const pages = input.memory_mib * 256
   const reverse = () => ({

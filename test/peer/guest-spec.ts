@@ -1,9 +1,9 @@
 /**
- * One description of a guest, given to both builders: what is compared is then the builders, not two descriptions.
+ * One description of a guest for both builders, so that a test compares the builders, not two descriptions.
  *
  * Source: lib/protocol/config.ts on our side, oracle.ts on the other.
- * Gotcha: the frame of shared_info is always said. Left out, each side picks its own, and on the oracle's a frame that
- * the p2m also names would be two pages at once.
+ * Gotcha: by default, each side picks another frame for shared_info. The oracle may pick one that the p2m also names,
+ * which would then be two pages at once. So the frame is always given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ import { type OracleResult, runOracle } from './oracle.js'
 
 const MIB = 2 ** 20
 const PAGES_PER_MIB = 256
-/** The frame that the oracle hands out first when a page must move below 4 GiB. */
+/** The first frame that the oracle allocates when a page must move below 4 GiB. */
 const LOW_MFN = 0x100
 
 export interface GuestSpec {
@@ -31,14 +31,14 @@ export interface GuestSpec {
   readonly consoleDomid?: number
 }
 
-/** One past the highest frame. */
+/** Returns the frame number after the highest frame. */
 export function endPfnOf(spec: GuestSpec): number {
   return (spec.vmem?.at(-1)?.[1] ?? spec.memoryMiB) * PAGES_PER_MIB
 }
 
 const HOLE = 0xffffffffffffffffn
 
-/** A frame that the p2m does not name. */
+/** Returns a frame that the p2m does not name. */
 function sharedInfoMfn(spec: GuestSpec): number {
   const { p2m = 'identity' } = spec
   const end = endPfnOf(spec)
@@ -49,7 +49,7 @@ function sharedInfoMfn(spec: GuestSpec): number {
   return Number(max) + 1
 }
 
-/** What became of it on our side. Anything but a DomainBuilderError is a defect and passes through. */
+/** The result on our side. Any error except a DomainBuilderError is a defect and is thrown. */
 export type OurResult =
   | { readonly outcome: 'built'; readonly domain: Domain }
   | { readonly outcome: 'refused'; readonly error: DomainBuilderError }
@@ -75,7 +75,7 @@ export async function buildOurs(kernel: Kernel | Uint8Array, spec: GuestSpec): P
   }
 }
 
-/** Builds with libxenguest. The result's remove() takes away its files. */
+/** Builds with libxenguest. The result's remove() deletes its files. */
 export async function buildTheirs(kernelFile: string, spec: GuestSpec): Promise<OracleResult> {
   const { ramdisks = [], p2m = 'identity', ...same } = spec
   const dir = await mkdtemp(join(tmpdir(), 'xdb-spec-'))

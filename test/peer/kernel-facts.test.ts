@@ -1,8 +1,8 @@
 /**
- * Real kernels: what we read in them is what independent tools read, each run beside us.
+ * Compares the facts that we read in real kernels with those of independent tools, run in the same test.
  *
  * Source: readelf, file, Xen's readnotes, libxenguest's parser, and each format's own decompressor.
- * Gotcha: nothing here knows what is in a kernel. Debian's archive moves on, and the peers see the same file.
+ * Gotcha: facts stored here would become wrong when Debian's archive changes, so the peers read the same file.
  */
 import { execFile, execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -40,7 +40,7 @@ const MACHINES: Readonly<Record<number, string>> = { 3: 'Intel 80386', 62: 'Adva
 const ELF_TYPES: Readonly<Record<number, string>> = { 2: 'EXEC', 3: 'DYN' }
 const showFlags = (flags: number) => `${flags & 4 ? 'R' : ' '}${flags & 2 ? 'W' : ' '}${flags & 1 ? 'E' : ' '}`
 
-/** Read once for all tests of this file. */
+/** Kernels, read once for all tests of this file. */
 const kernels = new Map<KernelName, Promise<Kernel>>()
 async function fetched(t: Test, name: KernelName): Promise<Kernel | undefined> {
   const path = await requirePeer(t, () => findKernel(name))
@@ -50,11 +50,11 @@ async function fetched(t: Test, name: KernelName): Promise<Kernel | undefined> {
   return kernel
 }
 
-/** The format's own command, or undefined where the test is over. */
+/** Returns the format's own command, or undefined if the test is over. */
 const withCommand = (t: Test, codec: CodecName) =>
   requirePeer(t, () => findCommand(PEERS[codec].command, PEERS[codec].from))
 
-/** The ELF in a file of its own, as `extract` writes it. */
+/** Writes the ELF into a file, as `extract` does. Returns the path. */
 function elfFile(t: Test, kernel: Kernel): string {
   const file = join(t.testdir(), 'kernel.elf')
   if (kernel.elf !== undefined) writeFileSync(file, splitPayload(kernel.elf).elf)
@@ -79,7 +79,7 @@ t.test('readelf: headers, segments, notes', async (t) => {
         flags: showFlags(flags),
       }))
       t.same(segments, said.segments)
-      // readelf leaves out a note that claims more than there is (GRUB's i386-xen), and may read sections in another order.
+      // readelf omits a note that claims too many bytes (GRUB's i386-xen), and may read sections in another order.
       const ours = notes
         .filter(({ missing }) => missing === undefined)
         .map(({ owner, type, desc }) => ({ owner, type, size: desc.length, bytes: Buffer.from(desc).toString('hex') }))
@@ -116,7 +116,7 @@ t.test("Xen's readnotes", async (t) => {
   }
 })
 
-/** A note as readnotes prints it, its alignment aside; it knows no type that is newer than itself. */
+/** Returns a note as readnotes prints it, apart from alignment; readnotes does not know newer types. */
 function readnotesLine(note: ElfNote): string[] {
   if (!note.isXen) return []
   switch (note.name) {
@@ -198,7 +198,7 @@ t.test("each format's own decompressor: the ELF and the relocation table, byte f
       const command = await withCommand(t, codec)
       if (command === undefined) return
       const file = readFileSync(kernelPath(name))
-      // By the fields' addresses in boot.rst, and no code of ours.
+      // By the fields' offsets in boot.rst, without our code.
       const start = kernel.linux ? ((file[0x1f1] || 4) + 1) * 512 + file.readUInt32LE(0x248) : 0
       const end = kernel.linux ? start + file.readUInt32LE(0x24c) : file.length
       const input = file.subarray(start, end - (kernel.linux && codec !== 'gzip' ? 4 : 0))
@@ -210,7 +210,7 @@ t.test("each format's own decompressor: the ELF and the relocation table, byte f
   }
 })
 
-/** As Linux's build has them, but in a hurry; xz with its x86 filter, without which no kernel comes. */
+/** Compresses as Linux's build does, but faster; xz with its x86 filter, which every kernel uses. */
 const quickly = (codec: CodecName, bytes: Uint8Array): Uint8Array =>
   compress(codec, bytes, codec === 'xz' ? ['--check=crc32', '--x86', '--lzma2=preset=0'] : PEERS[codec].args.at(-1))
 

@@ -1,15 +1,16 @@
 /**
- * The fetched kernels are what their packages say: versions checked against each other, never against a stored hash.
+ * Checks the fetched kernels against their packages, by version and never by a stored hash.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (kernel_version), Debian's own version string in it.
- * Gotcha: a package's name holds the ABI (6.1.0-56), its version the upload (6.1.192-2): the kernel names both.
+ * Gotcha: one number is not enough: a package's name holds the ABI (6.1.0-56), its version the upload (6.1.192-2). The
+ * kernel names both.
  */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { fetchedKernels, findKernel, KERNEL_NAMES, type KernelName } from './kernels.js'
 import { requirePeer } from './require-peer.js'
 
-/** The version text that a Linux setup header points to. */
+/** Returns the version text to which a Linux setup header points. */
 function kernelVersion(bzImage: Buffer): string {
   const at = bzImage.readUInt16LE(0x20e) + 0x200
   return bzImage.toString('latin1', at, bzImage.indexOf(0, at))

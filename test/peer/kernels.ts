@@ -1,8 +1,8 @@
 /**
- * Real kernels: which there are, from which Debian package each comes, and where the fetched copy lies.
+ * Real kernels: their names, the Debian package of each, and the path of the fetched copy.
  *
- * Source: Debian's archive, through apt; GRUB's images are made by its own grub-mkimage from its own modules.
- * Gotcha: the archive moves on. Nothing here knows a hash: what is compared is compared with a peer run beside it.
+ * Source: Debian's archive, through apt; GRUB's images are made by its grub-mkimage from its modules.
+ * Gotcha: a stored hash would become wrong when the archive changes, so tests compare with a peer on the same file.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,13 +11,13 @@ import type { Found } from './require-peer.js'
 
 export type Architecture = 'amd64' | 'i386'
 
-/** A file out of a package. */
+/** A file from a package. */
 interface PackagedKernel {
   readonly package: string
   readonly arch: Architecture
-  /** Path in the package, a shell pattern that exactly one file matches. */
+  /** The path in the package: a shell pattern that matches exactly one file. */
   readonly file: string
-  /** The package holds nothing but a dependency on the current one, whose name starts with this. */
+  /** The prefix of the package with the kernel, if `package` is only a metapackage that depends on it. */
   readonly current?: string
 }
 
@@ -25,7 +25,7 @@ interface PackagedKernel {
 export interface GrubKernel {
   readonly package: 'grub-xen-bin'
   readonly arch: 'amd64'
-  /** It ends by itself after saying what it is; otherwise it stays at its prompt. */
+  /** Whether it ends by itself after reporting its name; otherwise it stays at its prompt. */
   readonly halts: boolean
   readonly grub: 'x86_64-xen' | 'i386-xen' | 'i386-xen_pvh'
 }
@@ -75,7 +75,7 @@ export const KERNELS = {
 export type KernelName = keyof typeof KERNELS
 export const KERNEL_NAMES = Object.keys(KERNELS) as KernelName[]
 
-/** A kernel that was fetched: its package as the archive had it, and what it holds. */
+/** A kernel that was fetched: its package in the archive, and its content. */
 export interface FetchedKernel {
   readonly name: KernelName
   readonly package: string
@@ -89,14 +89,14 @@ export const kernelsDir = join(cacheDir, 'kernels')
 export const kernelsIndex = join(kernelsDir, 'index.json')
 export const kernelPath = (name: KernelName): string => join(kernelsDir, name)
 
-/** Everything that was fetched and is still there. */
+/** Returns every fetched kernel that still exists. */
 export function fetchedKernels(): FetchedKernel[] {
   if (!existsSync(kernelsIndex)) return []
   const index = JSON.parse(readFileSync(kernelsIndex, 'utf8')) as FetchedKernel[]
   return index.filter(({ name }) => existsSync(kernelPath(name)))
 }
 
-/** The path of a fetched kernel, or undefined. */
+/** Returns the path of a fetched kernel, or undefined. */
 export function kernel(name: KernelName): string | undefined {
   return fetchedKernels().some((k) => k.name === name) ? kernelPath(name) : undefined
 }
@@ -107,7 +107,7 @@ export async function findKernel(name: KernelName): Promise<Found<string>> {
   return found === undefined ? { missing: `${name} was not fetched: npm run kernels` } : { found }
 }
 
-/** Programs out of the same packages: other people's readers of what we read. */
+/** Programs from the same packages: independent readers of kernels. */
 export const TOOLS = {
   readnotes: { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/bin/readnotes' },
 } as const satisfies Record<string, PackagedKernel>

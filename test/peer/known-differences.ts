@@ -1,9 +1,9 @@
 /**
- * Where we are not like libxenguest on purpose: the one table. Whatever differs and is not in it is a defect.
+ * The table of intended differences from libxenguest. Any difference that is not in it is a defect.
  *
- * Source: what libxenguest 4.17 does, seen by running it; why we do not, beside each.
- * Gotcha: an entry must recognise its own cause in the case that was built, not only the outcome, or it would excuse
- * other defects.
+ * Source: the behaviour of libxenguest 4.17, by running it; each entry has our reason.
+ * Gotcha: an entry that checks only the outcome would excuse other defects, so it must detect its cause in the case
+ * that was built.
  */
 import type { Domain } from '../../lib/index.js'
 import type { Patch } from './compare-memory.js'
@@ -15,13 +15,13 @@ import type { OracleLayout } from './oracle-layout.js'
 export interface KnownDifference {
   readonly name: string
   readonly reason: string
-  /** Whether one of us refuses and the other does not, for this cause. */
+  /** Whether only one of the two refuses, for this cause. */
   readonly refusal?: (built: GeneratedCase, ours: OurResult, theirs: OracleResult) => boolean
-  /** Whether both build, and for this cause ours lies elsewhere: nothing more can be compared then. */
+  /** Whether both build, and ours has another layout for this cause, so that nothing more can be compared. */
   readonly layout?: (ours: Domain, theirs: OracleLayout) => boolean
-  /** Whether both build and this cause may show in memory, */
+  /** Whether both build and this cause may show in memory. */
   readonly cause?: (built: GeneratedCase) => boolean
-  /** and what of theirs is then to be taken for ours. */
+  /** The change that makes their memory equal to ours in that case. */
   readonly patch?: (layout: OracleLayout) => Patch
 }
 
@@ -30,7 +30,7 @@ const HOLE = 0xffffffffffffffffn
 
 type Refusal = NonNullable<KnownDifference['refusal']>
 
-/** A refusal of ours with that code and words, of something that they build. */
+/** Our refusal with that code and text, of a case that they build. */
 const weRefuse =
   (code: string, words: RegExp, theirs: readonly OracleResult['outcome'][] = ['built']): Refusal =>
   (_, ours, peer) =>
@@ -53,20 +53,20 @@ const sharesAnL1: Refusal = (built, ours, theirs) => {
   )
 }
 
-/** Frames of the address space that the guest does not have. */
+/** Whether the address space has frames that the guest does not have. */
 function hasHoles({ spec }: GeneratedCase): boolean {
   const { p2m } = spec
   if (spec.vmem && spec.memoryMiB * 256 !== endPfnOf(spec)) return true
   return typeof p2m === 'object' && 'table' in p2m && p2m.table.includes(HOLE)
 }
 
-/** Our kernel has one page more than theirs, for the symbols of a 32-bit kernel that end in it. */
+/** Whether our kernel has one page more than theirs, in which the symbols of a 32-bit kernel end. */
 function symbolsNeedAPage(ours: Domain, { sizeof_pfn, parms, segments }: OracleLayout): boolean {
   const pages = ours.regions.find(({ name }) => name === 'kernel')?.pages
   return sizeof_pfn === 4 && parms.bsd_symtab && pages === (segments.kernel?.pages ?? 0) + 1
 }
 
-/** Removes entries whose frame is all ones, out of frames that hold page tables. */
+/** Removes entries whose frame is all ones from page tables. */
 function withoutHoleEntries(layout: OracleLayout): Patch {
   const tables = new Set<number>()
   for (const { levels } of layout.mappings) {

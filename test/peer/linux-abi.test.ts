@@ -1,8 +1,8 @@
 /**
- * boot_params, the setup header and ELF's structs against a C compiler over Linux's own headers.
+ * Compares boot_params, the setup header and ELF's structs with Linux's headers through a C compiler.
  *
  * Source: linux-libc-dev (asm/bootparam.h, linux/elf.h), libc6-dev (elf.h), gcc.
- * Gotcha: only the fields that we name are compared; a padding of theirs is one of ours by its offset.
+ * Gotcha: only the fields that we name are compared; padding is covered by the offsets of the fields after it.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ import { Ehdr32, Ehdr64, Nhdr, Phdr32, Phdr64, Shdr32, Shdr64, Sym32, Sym64 } fr
 import { findCommand, findFile } from './command.js'
 import { requirePeer } from './require-peer.js'
 
-/** Our identification fields are one array in C. */
+/** Whether a field is one of our identification fields, which are one array in C. */
 const isIdent = (field: string) => field.startsWith('ei_')
 
 const STRUCTS = [
@@ -69,7 +69,7 @@ t.test('sizes, offsets and numbers are those of the C headers', async (t) => {
     `P("${name}", sizeof(${name}));`,
     ...struct.fieldNames.filter((field) => !isIdent(field)).map((f) => `P("${name}.${f}", offsetof(${name}, ${f}));`),
   ])
-  // A header older than a number does not have it: then there is nothing to compare.
+  // An older header may lack a number, which is then not compared.
   const numbers = Object.keys(CONSTANTS).map((name) => `\n#ifdef ${name}\nP("${name}", ${name});\n#endif\n`)
   writeFileSync(
     path.join(folder, 'abi.c'),

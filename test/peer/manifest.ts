@@ -1,8 +1,8 @@
 /**
- * A guest's memory as a manifest: each run of non-zero pages with its sha256. What goldens keep in place of an image.
+ * A guest's memory as a manifest: each run of non-zero pages with its sha256. Goldens keep it instead of an image.
  *
- * Source: our own; the form of test/golden's manifest.json.
- * Gotcha: a page that was written with zeros ends a run like one that was never written.
+ * Source: our own; the format of test/golden's manifest.json.
+ * Gotcha: a page of zeros ends a run even if it was written, so a manifest does not depend on how zeros were made.
  */
 import { createHash } from 'node:crypto'
 import { type GuestMemory, PAGE_SIZE } from '../../lib/index.js'
@@ -14,7 +14,7 @@ export interface ManifestRun {
 }
 
 export interface Manifest {
-  /** Bytes from the first page to the end of the last. */
+  /** The number of bytes from the first page to the end of the last. */
   readonly size: number
   readonly nonzero_runs: readonly ManifestRun[]
 }

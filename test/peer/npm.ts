@@ -2,7 +2,7 @@
  * The environment in which a test runs npm.
  *
  * Source: npm's config(7), "cache".
- * Gotcha: npm cannot even pack without a cache that it may write to, and not every home is one.
+ * Gotcha: npm cannot even pack without a writable cache, and some homes are not writable.
  */
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { homedir, networkInterfaces, tmpdir } from 'node:os'
@@ -18,18 +18,18 @@ function isWritable(folder: string): boolean {
   }
 }
 
-/** This process's environment, with a cache that npm may write to. */
+/** Returns this process's environment, with a writable cache for npm. */
 export function npmEnvironment(): NodeJS.ProcessEnv {
   const cache = process.env.npm_config_cache ?? join(homedir(), '.npm')
   const usable = isWritable(cache) ? cache : join(tmpdir(), `npm-cache-${process.getuid?.()}`)
   return { ...process.env, npm_config_cache: usable }
 }
 
-/** Whether there is more of a network than the loopback. */
+/** Whether there is a network besides the loopback. */
 const isConnected = (): boolean =>
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ internal }) => !internal))
 
-/** The same, for what may be refused: npm asks for minutes, even where there is no network to ask. */
+/** The same, for requests that may fail: by default, npm retries for minutes, even without a network. */
 export const impatientNpm = (): NodeJS.ProcessEnv => ({
   ...npmEnvironment(),
   npm_config_fetch_retries: isConnected() ? '2' : '0',

@@ -1,11 +1,11 @@
 /**
- * What the oracle writes into layout.json, as far as tests look at it.
+ * The content of the oracle's layout.json, as far as tests use it.
  *
  * Source: dump() in oracle/oracle.c.
  * Gotcha: addresses and u64 are hex strings, frames and counts are numbers.
  */
 
-/** 0x-prefixed. */
+/** A hex number with the prefix 0x. */
 export type Hex = `0x${string}`
 
 export interface OracleSegment {
@@ -16,7 +16,7 @@ export interface OracleSegment {
   readonly pages: number
 }
 
-/** A step of the allocator; `(pad)` is what it left out to reach an address. */
+/** A step of the allocator; `(pad)` is a gap that it left to reach an address. */
 export interface OracleStep {
   readonly name: string
   readonly pfn: number
@@ -27,7 +27,7 @@ export interface OracleStep {
 export interface OracleLevel {
   readonly level: 1 | 2 | 3 | 4
   readonly from: Hex
-  /** Inclusive. */
+  /** The last address, inclusive. */
   readonly to: Hex
   readonly first_pfn: number
   readonly tables: number
@@ -38,7 +38,7 @@ export interface OracleMapping {
   readonly levels: readonly OracleLevel[]
 }
 
-/** Both outcomes carry whatever the builder knew when it stopped. */
+/** The fields of both outcomes, with the state of the builder when it stopped. */
 interface OracleCommon {
   readonly input: {
     readonly kernel: string

@@ -1,8 +1,8 @@
 /**
- * The oracle itself: it builds, it refuses with the library's words, it times, and it says which bytes are not holes.
+ * Tests of the oracle itself: it builds, refuses with the library's message, times, and lists bytes that are not holes.
  *
  * Source: oracle/README.md.
- * Gotcha: these check the instrument; what it measures is compared in the tests beside this one.
+ * Gotcha: these test only the oracle; the tests next to this one compare its results.
  */
 import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

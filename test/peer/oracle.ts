@@ -1,8 +1,8 @@
 /**
- * The peer: libxenguest itself, run offline on a kernel file, its guest dumped for comparison.
+ * The peer: libxenguest itself, run offline on a kernel file; it dumps its guest for comparison.
  *
  * Source: oracle/oracle.c, compiled on first use against Debian's libxen-dev; see its README.
- * Gotcha: the library's own bugs are part of the answer: it may also crash on a hostile kernel, which is a third outcome.
+ * Gotcha: the library has bugs too: it may crash on a hostile kernel, which is a third outcome.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -17,10 +17,10 @@ import type { Found } from './require-peer.js'
 
 const run = promisify(execFile)
 
-/** How the oracle's guest is to be built; each name is an option of its command line. */
+/** Options of the oracle's guest; each name is an option of its command line. */
 export interface OracleOptions {
   readonly memoryMiB: number
-  /** Files, two at most. */
+  /** Paths of files, two at most. */
   readonly ramdisks?: readonly string[]
   readonly cmdline?: string
   readonly features?: string
@@ -50,7 +50,7 @@ export interface OracleGuest {
 
 export interface OracleRefusal {
   readonly outcome: 'refused'
-  /** The step that failed and what the library said. */
+  /** The step that failed, and the library's message. */
   readonly reason: string
   readonly layout: OracleRefusalLayout
   readonly remove: () => Promise<void>
@@ -64,7 +64,7 @@ export interface OracleCrash {
 
 export type OracleResult = OracleGuest | OracleRefusal | OracleCrash
 
-/** What --bench prints, in milliseconds; the steps beside carry their names with `_ms`. */
+/** The output of --bench, in milliseconds; each step has its name with `_ms`. */
 export interface OracleTimings {
   readonly rc: number
   readonly total_ms: number
@@ -84,7 +84,7 @@ interface ChildFailure {
 
 const compiled = new Map<string, Promise<Found<string>>>()
 
-/** The executable of a C file in oracle/, compiled when there is none of this source yet. */
+/** Returns the executable of a C file in oracle/, compiling it if this source has none yet. */
 export function findPeer(name: 'oracle' | 'acceptance'): Promise<Found<string>> {
   const found = compiled.get(name) ?? compile(name)
   compiled.set(name, found)
@@ -101,7 +101,7 @@ async function compile(name: string): Promise<Found<string>> {
   const program = join(cacheDir, 'oracle', `${name}-${version.slice(0, 16)}`)
   if (existsSync(program)) return { found: program }
   await mkdir(join(cacheDir, 'oracle'), { recursive: true })
-  // Test files run side by side: each compiles for itself, and the last rename wins.
+  // Test files run in parallel: each compiles separately, and the last rename wins.
   const fresh = `${program}.${process.pid}`
   const libraries = ['-lxenguest', '-lxenctrl', '-lxentoollog', '-ldl']
   try {
@@ -141,7 +141,7 @@ function commandLine(kernel: string, options: OracleOptions): string[] {
   return args
 }
 
-/** What the library logged as an error, on one line. */
+/** Returns the library's logged errors, on one line. */
 function reasonOf(layout: OracleRefusalLayout): string {
   const said = layout.log
     .filter((line) => /^(panic|critical|error|warning)/i.test(line))
@@ -150,8 +150,8 @@ function reasonOf(layout: OracleRefusalLayout): string {
 }
 
 /**
- * Builds a guest with libxenguest. The files it leaves are the caller's to remove.
- * @throws Error when the oracle itself fails, as opposed to the builder within.
+ * Builds a guest with libxenguest. The caller must remove the files that it leaves.
+ * @throws Error if the oracle itself fails, but not if its builder refuses.
  */
 export async function runOracle(kernel: string, options: OracleOptions): Promise<OracleResult> {
   const executable = await program()
@@ -181,7 +181,7 @@ export async function runOracle(kernel: string, options: OracleOptions): Promise
   }
 }
 
-/** Times one build, its memory held in RAM and dropped. @throws Error when the kernel is refused. */
+/** Times one build, its memory held in RAM and dropped. @throws Error if the kernel is refused. */
 export async function oracleBench(kernel: string, options: OracleOptions): Promise<OracleTimings> {
   const { stdout } = await run(await program(), [...commandLine(kernel, options), '--bench', '--quiet'])
   return JSON.parse(stdout) as OracleTimings

@@ -1,8 +1,8 @@
 /**
- * Where the peers' sources are, and where what is made or fetched for them is kept.
+ * Paths of the peers' sources, and of the files made or fetched for them.
  *
- * Source: our own layout: sources beside this file's TypeScript, everything else in .cache/, which git ignores.
- * Gotcha: this runs compiled, out of dist/: the project is found by its package.json, never relative to the module.
+ * Source: our own layout: sources next to this file's TypeScript, everything else in .cache/, which git ignores.
+ * Gotcha: this runs compiled, from dist/, so a path relative to the module would be wrong; package.json marks the root.
  */
 import { cpSync, existsSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -20,7 +20,7 @@ export const peerSources = join(projectRoot, 'test', 'peer')
 export const goldenDir = join(projectRoot, 'test', 'golden')
 export const cacheDir = join(projectRoot, '.cache')
 
-/** What a checkout has not: what was made or fetched in it. */
+/** Names of files that were made or fetched, which a fresh clone does not have. */
 const MADE = /^(?:node_modules|dist|\.cache|\.tap|\.git|docs-site)$|\.tgz$/
 
 /** Copies the project as a fresh clone has it. */

@@ -1,8 +1,8 @@
 /**
- * Real kernels, built by us and by libxenguest in the same run: the same guests to the last byte, the same refusals.
+ * Builds real kernels with this library and libxenguest in one run: the same guests to the last byte, equal refusals.
  *
  * Source: Debian's archive (kernels.ts), libxenguest (oracle.ts).
- * Gotcha: Debian's kernel decompresses for most of a second on either side; ours is read once and serves all its guests.
+ * Gotcha: decompressing Debian's kernel takes most of a second on either side, so we read it once for all guests.
  */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -15,20 +15,20 @@ import { findOracle } from './oracle.js'
 import { requirePeer } from './require-peer.js'
 
 const ODD_RAMDISK = patternBytes(4095, 7)
-/** Neither a whole number of pages nor small. */
+/** A large ramdisk that is not a whole number of pages. */
 const LARGE_RAMDISK = patternBytes(5 * 2 ** 20 + 1, 8)
 
-/** A p2m of no rule: frames in reverse, every second pair swapped, beginning at 0x800. */
+/** Returns an irregular p2m: frames in reverse from 0x800 on, with every second pair swapped. */
 function scrambled(memoryMiB: number): { table: BigUint64Array } {
   const pages = memoryMiB * 256
   const table = new BigUint64Array(pages)
-  // By halves: sixteen million bigints would take longer than the builders.
+  // As 32-bit words: sixteen million bigints would take longer than the builders.
   const words = new Uint32Array(table.buffer)
   for (let pfn = 0; pfn < pages; pfn++) words[2 * pfn] = 0x800 + pages - 1 - (pfn ^ ((pfn & 2) >> 1))
   return { table }
 }
 
-/** Both build it, and both guests are the same. */
+/** Checks that both build it, and that both guests are the same. */
 async function expectSame(t: Test, name: KernelName, specs: Readonly<Record<string, GuestSpec>>): Promise<void> {
   if (!(await requirePeer(t, findOracle))) return
   const path = await requirePeer(t, () => findKernel(name))
@@ -44,7 +44,7 @@ async function expectSame(t: Test, name: KernelName, specs: Readonly<Record<stri
   }
 }
 
-/** Both refuse it, and we say why in a line that matches. */
+/** Checks that both refuse it, and that our reason matches. */
 async function expectRefused(t: Test, name: KernelName, spec: GuestSpec, reason: RegExp): Promise<void> {
   if (!(await requirePeer(t, findOracle))) return
   const path = await requirePeer(t, () => findKernel(name))

@@ -1,8 +1,8 @@
 /**
- * What readelf says of a file, as values.
+ * The output of readelf for a file, as values.
  *
  * Source: readelf(1) of GNU binutils, -h -l -n with -W.
- * Gotcha: it knows the names of a few Xen note types only as those of other owners; size and bytes are what is compared.
+ * Gotcha: it prints some Xen note types by the names of other owners, so tests compare size and bytes.
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -30,7 +30,7 @@ export interface ReadelfSegment {
 export interface ReadelfNote {
   readonly owner: string
   readonly size: number
-  /** Where it prints them. */
+  /** The type, if readelf prints it. */
   readonly type?: number
   readonly bytes?: string
 }

@@ -1,19 +1,19 @@
 /**
- * requirePeer: a test that needs another program gets it, or is skipped with the reason, or, in CI, fails.
+ * requirePeer gives a test the program that it needs, or skips it with the reason, or, in CI, fails it.
  *
- * Source: our own rule: a comparison that silently did not happen must never look like one that passed.
- * Gotcha: call it before the first assertion of a test; a skip is a plan of zero, and nothing may follow it.
+ * Source: our own rule: a comparison that did not happen must never look like one that passed.
+ * Gotcha: a skip is a plan of zero, so an assertion before or after it fails; call this before the first assertion.
  */
-/** What was looked for, or why it is not there. */
+/** The result of a search, or the reason that it found nothing. */
 export type Found<T> = { readonly found: T } | { readonly missing: string }
 
-/** A test, or what stands for one: how it fails, and how it is over before it began. */
+/** A test, or an object in its place: its ways to fail, and to end before the first assertion. */
 export interface Skipper {
   fail(reason: string): unknown
   plan(count: 0, reason: string): unknown
 }
 
-/** The peer, or undefined when the test is over: skipped here, failed in CI. */
+/** Returns the peer, or undefined if the test is over: skipped here, failed in CI. */
 export async function requirePeer<T>(t: Skipper, find: () => Promise<Found<T>>): Promise<T | undefined> {
   const result = await find()
   if ('found' in result) return result.found

@@ -1,8 +1,8 @@
 /**
- * Xen's own checker of save files, verify-stream-v2, out of Debian's xen-utils package: unpacked, not installed.
+ * Xen's own checker of save files, verify-stream-v2, from Debian's xen-utils package, unpacked and not installed.
  *
- * Source: apt-get(8), dpkg-deb(1); the package's version is whichever the archive has.
- * Gotcha: it finds its modules by PYTHONPATH; it says nothing when all is well.
+ * Source: apt-get(8), dpkg-deb(1); the package has the archive's version.
+ * Gotcha: it finds its modules only through PYTHONPATH; for a valid file, it prints nothing.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
@@ -15,10 +15,10 @@ const PACKAGE = 'xen-utils-4.17'
 const home = join(cacheDir, 'xen-utils')
 const root = join(home, 'usr', 'lib', 'xen-4.17')
 
-/** Runs the checker on a file; the complaint, or undefined. */
+/** Runs the checker on a file. Returns its message, or undefined. */
 export type VerifyStream = (file: string) => string | undefined
 
-/** The checker, fetched if need be. */
+/** Returns the checker, fetched if needed. */
 export async function findVerifyStream(): Promise<Found<VerifyStream>> {
   const python = await findCommand('python3', 'python3')
   if ('missing' in python) return python
@@ -26,7 +26,7 @@ export async function findVerifyStream(): Promise<Found<VerifyStream>> {
   return 'missing' in utils ? utils : { found: verify }
 }
 
-/** The folder of Xen's own programs (bin) and Python modules (lib/python), fetched if need be. */
+/** Returns the folder of Xen's own programs (bin) and Python modules (lib/python), fetched if needed. */
 export async function findXenUtils(): Promise<Found<string>> {
   if (!existsSync(root)) {
     try {
@@ -45,7 +45,7 @@ function fetchPackage(): void {
     execFileSync('apt-get', ['download', '-qq', PACKAGE], { cwd: folder, stdio: 'pipe' })
     const [deb = ''] = readdirSync(folder)
     execFileSync('dpkg-deb', ['-x', deb, 'unpacked'], { cwd: folder, stdio: 'pipe' })
-    // Another test may have been faster.
+    // Another test may have renamed it first.
     if (!existsSync(home)) renameSync(join(folder, 'unpacked'), home)
   } finally {
     rmSync(folder, { recursive: true, force: true })

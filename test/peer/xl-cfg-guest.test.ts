@@ -1,8 +1,8 @@
 /**
- * The guest that an xl.cfg describes, as we read it and as xl itself does: same guest, same refusals, same keys.
+ * Compares the guest of an xl.cfg as we read it with xl's: the same guest, the same refusals, the same keys.
  *
- * Source: xl.ts: Debian's xl, run dry. The differences are those that docs/xl-cfg.md names, each shown here.
- * Gotcha: where xl warns of a value and goes on as if it had not been written, we refuse the file.
+ * Source: xl.ts: Debian's xl, in a dry run. docs/xl-cfg.md names the differences, and each is tested here.
+ * Gotcha: xl only warns of some invalid values and ignores them; we refuse the file.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -15,7 +15,7 @@ import { findXl, type XlAnswer } from './xl.js'
 const KIB = 1024
 const MIB = 2 ** 20
 
-/** A guest in few words, or that it was refused. */
+/** A short description of a guest, or of its refusal. */
 type Answer = Readonly<Record<string, string | number | undefined>> | 'refused'
 
 function ours(text: string): Answer {
@@ -29,7 +29,7 @@ function ours(text: string): Answer {
   }
 }
 
-/** What xl said of the value of a key that a builder reads. */
+/** Returns xl's messages about values of keys that a builder reads. */
 const complaints = ({ said }: XlAnswer): string[] =>
   said.split('\n').filter((line) => {
     const key = /: warning: .*parameter `(\w+)'/.exec(line)?.[1]
@@ -74,7 +74,7 @@ t.test('the same guests and refusals as xl', async (t) => {
   const texts = fc
     .tuple(start, fc.array(line, { maxLength: 5 }))
     .map(([first, lines]) => first + lines.map((parts) => `${parts.join('')}\n`).join(''))
-    // These are others' keys, whose values xl looks into, and we do not.
+    // These keys are not for builders; xl checks their values, and we do not.
     .filter((whole) => !/^(disk=\["a"|on_crash\+?=\["a"|disk\+=)/m.test(whole))
   const seen = { refused: 0, taken: 0, hidden: 0 }
   for (const whole of fc.sample(texts, { numRuns: 400, seed: 4242 })) {
@@ -138,11 +138,11 @@ t.test('where the two differ, each as docs/xl-cfg.md says', async (t) => {
 t.test('the keys that xl asks for are known, and no others', async (t) => {
   const xl = await requirePeer(t, () => findXl(t))
   if (!xl) return
-  // A file that cannot be parsed is asked for nothing: these are of xl.conf.
+  // xl reads no keys of an invalid file, so these are keys of xl.conf.
   const global = xl.keys('=\n')
   const asked = new Set<string>()
   for (const type of ['pv', 'pvh', 'hvm']) {
-    // What is asked for only where another key says so.
+    // The last three keys make xl read further ones.
     const text = `name = "g"\nkernel = "k"\ntype = "${type}"\nvnc = 1\nsdl = 1\nspice = 1\n`
     for (const key of xl.keys(text)) if (!global.has(key)) asked.add(key)
   }
@@ -153,7 +153,7 @@ t.test('the keys that xl asks for are known, and no others', async (t) => {
     [],
     'each is known here',
   )
-  // Of a later xl than Debian's, or asked of /etc/xen/xl.conf as well.
+  // Keys of a later xl than Debian's, or keys that xl reads in /etc/xen/xl.conf as well.
   const later = [
     ...['altp2m_count', 'arm_sci', 'bootloader_restrict', 'bootloader_user', 'hvm_pirq', 'llc_colors', 'nr_spis'],
     ...['smbios', 'sve', 'trap_unmapped_accesses', 'virtio', 'xen_platform_pci_bar_uc'],

@@ -1,8 +1,8 @@
 /**
- * xl.cfg texts read by us and by libxlutil, xl's own parser: same values, same refusals.
+ * Compares our reading of xl.cfg texts with libxlutil, xl's own parser: the same values, the same refusals.
  *
  * Source: oracle/xl-cfg.c, compiled against Debian's libxen-dev.
- * Gotcha: libxlutil accepts a bad last character when the text ends right behind it, so every text here ends its line.
+ * Gotcha: libxlutil accepts an invalid last character at the end of a text, so every text here ends with a newline.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { parseXlCfg } from '../../lib/protocol/xl-cfg.js'
 import { peerSources } from './paths.js'
 import { requirePeer } from './require-peer.js'
 
-/** One line a key: its name, then the text in hex, or the items of a list. */
+/** One line for each key: its name, then the text in hex, or the items of a list. */
 function ours(text: string): string {
   try {
     const settings = parseXlCfg(text)

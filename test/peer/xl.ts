@@ -1,8 +1,8 @@
 /**
- * The peer: xl itself, out of Debian's xen-utils, run dry with no hypervisor under it.
+ * The peer: xl itself, from Debian's xen-utils, in a dry run without a hypervisor.
  *
- * Source: xl(1), -N; oracle/xl-dry-run.c, which answers what a dry run asks of Xen.
- * Gotcha: xl exits 0 where it only warns, so what it warned of is part of the answer.
+ * Source: xl(1), -N; oracle/xl-dry-run.c, which answers the requests of a dry run to Xen.
+ * Gotcha: xl exits with 0 if it only warns, so its warnings are part of the answer.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { peerSources } from './paths.js'
 import type { Found } from './require-peer.js'
 import { findXenUtils } from './verify-stream.js'
 
-/** A configuration as xl prints it, as far as it concerns a builder; absent is xl's default. */
+/** The part of xl's printed configuration that a builder uses; an absent value means xl's default. */
 export interface XlConfig {
   readonly c_info: { readonly type: string; readonly name: string }
   readonly b_info: {
@@ -28,7 +28,7 @@ export interface XlConfig {
   }
 }
 
-/** What xl makes of a file, or undefined where it refuses it; and what it said. */
+/** xl's configuration of a file, undefined if it refuses the file, and its messages. */
 export interface XlAnswer {
   readonly config: XlConfig | undefined
   readonly said: string
@@ -36,11 +36,11 @@ export interface XlAnswer {
 
 export interface Xl {
   create(text: string): XlAnswer
-  /** The keys that it asks for, of a file and of /etc/xen/xl.conf. */
+  /** Returns the keys that it reads, in a file and in /etc/xen/xl.conf. */
   keys(text: string): ReadonlySet<string>
 }
 
-/** xl, fetched if need be, and what it is run with, compiled. */
+/** Returns xl, fetched if needed, with the library for its dry run, compiled. */
 export async function findXl(t: Test): Promise<Found<Xl>> {
   const utils = await findXenUtils()
   if ('missing' in utils) return utils

@@ -1,9 +1,10 @@
 /**
- * A configuration has one shape for each type: thirty wrong ones that do not compile, the same thirty refused at run time
- * in one line, and right ones that do both.
+ * A configuration has one shape for each type. Thirty invalid ones do not compile and are refused at run time in one
+ * line; valid ones pass both.
  *
  * Source: ../../lib/protocol/config.ts.
- * Gotcha: an entry is a call on one line below its @ts-expect-error: tsc fails the build where one compiles.
+ * Gotcha: @ts-expect-error covers only the next line, so an entry is a call on one line. tsc fails the build if an
+ * entry compiles.
  */
 import t from 'tap'
 import { buildDomain, type DomainConfig, type Kernel, readKernel } from '../../lib/index.js'
@@ -22,7 +23,7 @@ const SCREEN = { font_height: 16, cursor_x: 0, cursor_y: 0, rows: 25, columns: 8
 
 type Wrong = readonly [line: string, build: (kernel: Kernel) => unknown]
 
-/** An unknown key, with what was meant. */
+/** An unknown key, with the key that was meant. */
 const MISSPELT: readonly Wrong[] = [
   [
     'vcpu is unknown: did you mean vcpus?',
@@ -61,7 +62,7 @@ const MISSPELT: readonly Wrong[] = [
   ],
 ]
 
-/** A key of another type. */
+/** A key that only another type has. */
 const FOREIGN: readonly Wrong[] = [
   [
     'entry is for type linux; this guest is pv',
@@ -105,7 +106,7 @@ const FOREIGN: readonly Wrong[] = [
   ],
 ]
 
-/** Each word alone would do. */
+/** Keys that exclude each other; each alone is valid. */
 const CONTRADICTIONS: readonly Wrong[] = [
   [
     "Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
@@ -154,7 +155,7 @@ const CONTRADICTIONS: readonly Wrong[] = [
   ],
 ]
 
-/** A value that its key cannot have. */
+/** An invalid value for its key. */
 const VALUES: readonly Wrong[] = [
   [
     'memory (bytes) cannot be used: expected an integer from 4096 to 4503599627370496, found undefined',
@@ -209,7 +210,7 @@ t.test('what is right compiles, and is built', async (t) => {
     t.equal(buildDomain(kernels.pv, { type: 'pv', memory, purpose, storeEvtchn: 7 }).type, 'pv')
     t.equal(buildDomain(kernels.pvh, { type: 'pvh', memory, purpose, acpi: 'none' }).type, 'pvh')
   }
-  // One of several types, as a service has it from its caller.
+  // One of several types, as a service gets it from its caller.
   for (const type of ['pv', 'pvh', 'linux', 'auto'] as const) {
     const kernel = type === 'auto' ? kernels.pv : kernels[type]
     t.equal(buildDomain(kernel, { type, memory, ramdisk: bytes, vcpus: 2 }).vcpus.length, 2)

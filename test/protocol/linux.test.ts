@@ -1,8 +1,9 @@
 /**
- * The Linux entries as boot.rst has them: what boot_params say, where things lie, and what is refused.
+ * The Linux entries as in boot.rst: the content of boot_params, the layout, and the refusals.
  *
  * Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst.
- * Gotcha: what is read here is read out of guest memory, through the guest's own registers and page tables.
+ * Gotcha: the builder's own records could repeat its errors, so this reads guest memory, through registers and page
+ * tables.
  */
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -76,7 +77,7 @@ t.test('the 32-bit entry is what boot.rst says', async (t) => {
   }
   const gdt = bytesAt(domain, Number(vcpu?.gdtr?.base), 32)
   t.equal(vcpu?.gdtr?.limit, 31)
-  // The bytes that every flat-model boot loader has.
+  // The descriptor bytes of every flat-model boot loader.
   t.equal(Buffer.from(gdt).toString('hex', 16), 'ffff0000009bcf00ffff00000093cf00')
 
   const params = readBootParams(domain)
@@ -133,7 +134,7 @@ t.test('the kernel tables are few, however large the guest', async (t) => {
 })
 
 t.test('fields appear with the protocol version that has them', async (t) => {
-  // The last byte each version's header has, by boot.rst's table of fields.
+  // The last byte of each version's header, by boot.rst's table of fields.
   const ends = { 512: 0x224, 513: 0x226, 514: 0x22c, 515: 0x230, 517: 0x235, 518: 0x23c, 522: 0x264, 527: 0x26c }
   for (const [version, end] of Object.entries(ends)) {
     const protocol = Number(version)
@@ -235,7 +236,7 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
 
 const fixedImage = (header: BzImageSpec['header'] = {}) =>
   image({ header: { relocatable_kernel: 0, pref_address: 0n, init_size: 0, ...header } })
-/** Pages of boot sector and setup code aside, what fixedImage is made of. */
+/** The size of fixedImage in bytes, without boot sector and setup code. */
 const CODE_BYTES = 0x40 + 4 * PAGE_SIZE
 
 t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook', async (t) => {

@@ -1,8 +1,8 @@
 /**
- * The PVH boot convention, seen from outside: what a guest would find by following %ebx, and nothing else.
+ * The PVH boot convention as a guest sees it: this reads only memory that a guest finds through %ebx.
  *
  * Source: docs/misc/pvh.pandoc; xen/include/public/arch-x86/hvm/start_info.h, whose offsets are written out here.
- * Gotcha: readers here share no code with the writer.
+ * Gotcha: code shared with the writer would hide its errors, so readers here share none.
  */
 import fc from 'fast-check'
 import t from 'tap'
@@ -27,7 +27,7 @@ async function build(config: Partial<PvhConfig> = {}, file = pvhKernelFile()): P
   return buildDomain(await readKernel(file), { memory: 64 * MiB, ...config, type: 'pvh' })
 }
 
-/** hvm_start_info by the offsets that its header documents. */
+/** Reads hvm_start_info by the offsets that its header documents. */
 function follow(domain: Domain) {
   const { memory } = domain
   const at = Number(domain.vcpus[0]?.registers.rbx ?? 0n)
@@ -171,7 +171,7 @@ t.test('nothing that is made grows with memory', async (t) => {
     const domain = await build({ memory, vcpus: 2 })
     return [...domain.memory.chunks()].reduce((sum, { bytes }) => sum + bytes.length, 0)
   }
-  // One more entry of the memory map, in a page that is there anyway.
+  // One more entry of the memory map, in an existing page.
   const least = await made(64 * MiB)
   t.ok(least > PAGE_SIZE, `${least} bytes`)
   t.equal((await made(3 * GiB)) - least, 0)
@@ -335,7 +335,7 @@ t.test('whatever is asked for, the guest is whole', async () => {
 
 const acpiPages = (domain: Domain): number => domain.regions.find(({ name }) => name === 'acpi')?.pages ?? 0
 
-/** Entries of type 0 with different ids, walked by their own lengths. */
+/** Counts entries of type 0 with different ids, walking them by their lengths. */
 function localApics(madt: Uint8Array = new Uint8Array(0)): number {
   const ids = new Set<number>()
   for (let at = 44; at < madt.length; at += madt[at + 1] || 1) if (madt[at] === 0) ids.add(madt[at + 3] ?? 0)

@@ -1,8 +1,8 @@
 /**
- * A kernel moved by its relocation table: which words change, by how much, and that the file does not.
+ * A kernel moved by its relocation table: the words that change, by how much, and the file, which must not change.
  *
- * Source: the meaning of the three lists is tested against real kernels, which boot, in test/qemu.
- * Gotcha: the table here is our own, so that every word of it can be foreseen.
+ * Source: test/qemu tests the meaning of the three lists with real kernels, which boot.
+ * Gotcha: a real table cannot be checked word by word, so the table here is our own.
  */
 import t from 'tap'
 import { buildDomain, DomainBuilderError, readKernel } from '../../lib/index.js'

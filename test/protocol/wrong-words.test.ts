@@ -1,8 +1,8 @@
 /**
- * Configurations that no type checker looked at, out of a JSON file or from JavaScript: one line each, never a TypeError.
+ * Configurations without a type check, from a JSON file or from JavaScript: refused in one line, never by a TypeError.
  *
  * Source: lib/protocol/config.ts and its neighbours.
- * Gotcha: `as never` is what makes them compile.
+ * Gotcha: without `as never`, they do not compile.
  */
 import { test } from 'tap'
 import {
@@ -71,7 +71,7 @@ test('every wrong word is refused by name', async (t) => {
   }
 })
 
-/** An object that throws when it is looked at. */
+/** An object that throws when it is inspected. */
 const trap = new Proxy(
   {},
   {
@@ -83,14 +83,14 @@ const trap = new Proxy(
     },
   },
 )
-/** A proxy that nobody may ask for anything. */
+/** A proxy that throws at every access. */
 const revoked = (() => {
   const { proxy, revoke } = Proxy.revocable([], {})
   revoke()
   return proxy
 })()
 const bare = (values: object = {}) => Object.assign(Object.create(null), values)
-/** Bytes whose buffer went to another thread. */
+/** Bytes whose buffer was transferred to another thread. */
 const transferred = (): Uint8Array => {
   const bytes = new Uint8Array(100)
   structuredClone(bytes, { transfer: [bytes.buffer] })
@@ -101,7 +101,7 @@ const throwing = {
     throw new Error('no')
   },
 }
-/** Values that are nothing that a key can be. */
+/** Values that are invalid for every key. */
 const NOTHINGS = [
   null,
   bare(),
@@ -159,7 +159,7 @@ test('hostile values are one line each', async (t) => {
   for (const type of ['pv', 'pvh', 'linux'] as const) {
     for (const key of [...COMMON, ...KEYS[type]]) {
       for (const [i, value] of NOTHINGS.entries()) {
-        // No console is as good as none; a dom0 without prototype is one.
+        // A dom0 object without prototype and without a console is valid.
         if (key === 'dom0' && i === 1) continue
         refused(type, { type, memory, [key]: value }, `${key} ${i}`)
       }

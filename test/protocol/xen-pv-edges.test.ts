@@ -1,8 +1,8 @@
 /**
- * What a PV guest's parts need before they can be placed: a byte of image, a machine frame each, room for symbols.
+ * The needs of a PV guest's parts before they can be placed: a byte of image, a machine frame each, room for symbols.
  *
  * Source: found by comparing generated kernels with libxenguest (test/peer/generated.test.ts).
- * Gotcha: a p2m may have holes, but only where nothing is placed.
+ * Gotcha: a p2m with a hole where a part is placed is refused; other holes are valid.
  */
 
 import t from 'tap'

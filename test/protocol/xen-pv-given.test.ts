@@ -1,8 +1,8 @@
 /**
- * What else a PV guest can be given: dom0's console, module packages, the hypercall page, a p2m in ranges, symbols.
+ * Further options of a PV guest: dom0's console, module packages, the hypercall page, a p2m in ranges, symbols.
  *
  * Source: xen/include/public/xen.h; arch-x86/xen-x86_{32,64}.h.
- * Gotcha: none of this is libxenguest's default, so most of it is checked against the headers' words, not against it.
+ * Gotcha: none of this is libxenguest's default, so most of it is checked against the text of the headers instead.
  */
 import t from 'tap'
 import { SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_MULTIBOOT_MOD, SIF_PRIVILEGED } from '../../lib/abi/start-info.js'

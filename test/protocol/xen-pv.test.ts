@@ -1,8 +1,8 @@
 /**
- * The PV layout, seen from outside: what a guest would find by following %rsi, cr3 and its own tables.
+ * The PV layout as a guest sees it: memory that a guest finds through %rsi, cr3 and its own tables.
  *
- * Source: xen/include/public/xen.h. That every byte equals libxenguest's is shown in test/peer.
- * Gotcha: readers here share no code with the writer but the ABI's numbers.
+ * Source: xen/include/public/xen.h. test/peer compares every byte with libxenguest's.
+ * Gotcha: code shared with the writer would hide its errors, so readers here share only the ABI's numbers.
  */
 import t from 'tap'
 import { SIF_MOD_START_PFN } from '../../lib/abi/start-info.js'

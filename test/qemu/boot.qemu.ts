@@ -1,4 +1,4 @@
-/** Debian's kernels boot from what we build: each entry, several addresses, moved by their own code and by ours. */
+/** Boots Debian's kernels in our guests: each entry, several addresses, moved by their own code and by ours. */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'
@@ -13,7 +13,7 @@ const MiB = 2 ** 20
 const GiB = 2 ** 30
 const CMDLINE = `${LINUX_CMDLINE} quiet`
 const TEXT = { amd64: 0xffffffff81000000n, i386: 0xc1000000n } as const
-/** Where both kernels are linked to be, physically. */
+/** The physical address at which both kernels are linked. */
 const LINKED_AT = 0x1000000
 
 interface Boot {
@@ -21,21 +21,21 @@ interface Boot {
   readonly kernel: KernelName
   readonly arch: Architecture
   readonly config: Partial<LinuxConfig>
-  /** Where the kernel's code must be found to run; default as linked. */
+  /** The physical address of the running kernel's code; default as linked. */
   readonly runsAt?: number
   readonly virtualOffset?: bigint
-  /** What is given to readKernel instead of the file. */
+  /** Makes the bytes for readKernel, instead of the file. */
   readonly prepare?: (kernel: Kernel) => Uint8Array
 }
 
-/** The whole file, as if its kernel had been built not to move: it must then be at 1 MiB. */
+/** Returns the file, marked as a kernel that cannot move; it must then be at 1 MiB. */
 function fixed(kernel: Kernel): Uint8Array {
   const file = Uint8Array.from(kernel.linux?.bytes ?? [])
   file[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('relocatable_kernel')] = 0
   return file
 }
 
-/** 1 MiB is taken: the kernel is loaded at 2 MiB, and a hook moves it. */
+/** Reserves memory at 1 MiB: the kernel is loaded at 2 MiB, and a hook moves it. */
 const hooked = { reserve: [{ start: 0x100000, end: 0x180000 }] } as const
 
 const amd64 = { kernel: 'debian-amd64', arch: 'amd64' } as const
@@ -94,7 +94,7 @@ function check(t: Test, output: string, domain: Domain, boot: Boot): void {
   const said = (what: string): string[] => guestSaid(output, what)
   t.same(said('CMDLINE'), [CMDLINE])
   t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
-  // In real mode it asks the BIOS.
+  // From the real-mode entry, it gets the map from the BIOS.
   if (boot.config.entry !== 16) t.same(said('E820'), e820Lines(domain), 'the memory map it was given')
   if (boot.config.reserve === hooked.reserve) {
     t.equal(domain.regions.find(({ name }) => name === 'kernel')?.pfn, 0x200, 'it was loaded at 2 MiB')
@@ -107,7 +107,7 @@ function check(t: Test, output: string, domain: Domain, boot: Boot): void {
   t.equal(BigInt(`0x${text.split(' ')[0] || '0'}`), TEXT[boot.arch] + (boot.virtualOffset ?? virtualOf(boot)), text)
 }
 
-/** A 32-bit kernel's virtual addresses follow its physical ones, whoever moves it. */
+/** Returns the virtual offset. A 32-bit kernel's virtual addresses follow its physical ones, after any move. */
 const virtualOf = ({ arch, runsAt = LINKED_AT }: Boot): bigint => (arch === 'i386' ? BigInt(runsAt - LINKED_AT) : 0n)
 
 for (const boot of boots) {

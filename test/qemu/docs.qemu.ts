@@ -1,4 +1,4 @@
-/** docs/running.md, typed from its first line to its last: what it starts runs, with a ramdisk that says what it found. */
+/** Types docs/running.md from its first line to its last; its guests run, with a ramdisk that reports their state. */
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

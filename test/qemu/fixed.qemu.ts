@@ -1,7 +1,7 @@
 /**
- * Real kernels that run at 0x100000 and nowhere else, each by its own age of the protocol: memdisk (2.03), iPXE (2.07),
- * memtest86+ (2.12); by every entry they have, from 1 MiB, and where that is taken through the hook. Debian's kernels that
- * were made such are in boot.qemu.ts.
+ * Real kernels that run only at 0x100000, in several versions of the protocol: memdisk (2.03), iPXE (2.07), memtest86+
+ * (2.12). Each is started by every entry it has, at 1 MiB, and through the hook where 1 MiB is reserved. Debian's
+ * kernels, changed so that they cannot move, are in boot.qemu.ts.
  */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -42,7 +42,7 @@ for (const name of ['memtest86+-ia32', 'memtest86+-x64'] as const) {
           domain.regions.some((region) => region.name === 'hook'),
           hooked,
         )
-        // The title of its screen.
+        // The title on its screen.
         t.match(await runUntil(domain, /Memtest86\+ v6/), /Memtest86\+ v6/)
       })
     }

@@ -1,5 +1,5 @@
 /**
- * A guest in QEMU, stopped at an address before that instruction runs: its registers and its memory.
+ * Stops a guest in QEMU before the instruction at an address runs, and reads its registers and its memory.
  *
  * Source: GDB's remote serial protocol (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html).
  * Gotcha: a breakpoint in memory would be overwritten when the kernel is loaded; a hardware one is not.
@@ -17,7 +17,7 @@ export interface Stopped {
 
 const CHUNK = 1024
 
-/** One answer for each packet; everything is acknowledged. */
+/** A connection to GDB's stub: one answer for each packet, all of them acknowledged. */
 class Remote {
   readonly #socket: Socket
   #buffer = ''
@@ -56,7 +56,7 @@ async function connected(path: string): Promise<Socket> {
   }
 }
 
-/** Starts QEMU, lets it run to the address, and looks. */
+/** Starts QEMU, lets it run to the address, and calls `look`. */
 export function stoppedAt<T>(
   args: readonly string[],
   address: number,

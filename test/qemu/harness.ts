@@ -1,8 +1,8 @@
 /**
- * runInQemu: a guest as we built it, in QEMU's software emulation, until it ends by itself.
+ * runInQemu runs a guest that we built in QEMU's software emulation, until it ends by itself.
  *
  * Source: qemu(1); ../../lib/snapshot/qemu.ts.
- * Gotcha: a guest ends its machine by a reset, which -no-reboot turns into QEMU's end. What does not end is stopped.
+ * Gotcha: a guest ends its machine by a reset, so without -no-reboot QEMU would start it again. A timeout stops others.
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
@@ -19,21 +19,21 @@ export const QEMU = 'qemu-system-x86_64'
 export const findQemu = (): Promise<Found<string>> => findCommand(QEMU, 'qemu-system-x86')
 
 /**
- * What every Linux here is told. nokaslr: where it runs is then what we chose. reboot=t: a triple fault, which needs no
- * firmware. no_timer_check: at boot Linux counts the PIT's interrupts over some 60 ms of the TSC, and panics ("IO-APIC +
- * timer doesn't work!") below five; on a busy machine QEMU's emulation keeps the TSC going and delivers fewer.
+ * The command line of every Linux here. nokaslr: it runs at the address that we chose. reboot=t: a triple fault, which
+ * needs no firmware. no_timer_check: at boot, Linux counts the PIT's interrupts over some 60 ms of the TSC, and panics
+ * ("IO-APIC + timer doesn't work!") below five. On a busy machine, QEMU's TSC goes on, and fewer interrupts arrive.
  */
 export const LINUX_CMDLINE = 'console=ttyS0 nokaslr reboot=t panic=-1 no_timer_check'
 
-/** Where a test has failed, the last that its guest said. */
+/** Shows the end of the guest's output if a test has failed. */
 export function showConsole(t: Test, output: string): void {
   if (!t.passing()) t.comment(`the console ended in:\n${output.slice(-3000)}`)
 }
 
-/** Minutes on a machine that is busy; seconds on one that is not. */
+/** The limit of a run; a busy machine takes minutes, an idle one seconds. */
 const PATIENCE_SECONDS = 240
 
-/** A directory of its own for whatever the act needs, gone afterwards. */
+/** Runs the act with a new directory, and removes the directory afterwards. */
 export async function withDirectory<T>(act: (directory: string) => Promise<T>): Promise<T> {
   mkdirSync(join(cacheDir, 'qemu'), { recursive: true })
   const directory = mkdtempSync(join(cacheDir, 'qemu', 'run-'))
@@ -44,12 +44,12 @@ export async function withDirectory<T>(act: (directory: string) => Promise<T>): 
   }
 }
 
-/** The files of a snapshot for QEMU. */
+/** Writes the files of a snapshot for QEMU. */
 export async function writeQemuFiles(domain: Domain, file: string): Promise<void> {
   await writeSnapshotFile(domain, file, { format: 'qemu' })
 }
 
-/** Everything that the guest wrote to its serial port. */
+/** Runs the guest, and returns its output on the serial port. */
 export function runInQemu(domain: Domain): Promise<string> {
   return withDirectory(async (directory) => {
     const file = join(directory, 'guest')
@@ -58,7 +58,7 @@ export function runInQemu(domain: Domain): Promise<string> {
   })
 }
 
-/** The same of a guest that never ends: until it has written what it is waited for. */
+/** The same for a guest that never ends: runs it until it has written the awaited text. */
 export function runUntil(domain: Domain, awaited: RegExp): Promise<string> {
   return withDirectory(async (directory) => {
     const file = join(directory, 'guest')
@@ -67,7 +67,7 @@ export function runUntil(domain: Domain, awaited: RegExp): Promise<string> {
   })
 }
 
-/** Standard output of QEMU, which must end by itself, or is ended once it has written what is awaited. */
+/** Runs QEMU, and returns its standard output. It must end by itself, or it is ended after the awaited text. */
 export function runQemu(args: readonly string[], command = QEMU, awaited?: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     const qemu = spawn('timeout', ['--kill-after=5', String(PATIENCE_SECONDS), command, ...args], {

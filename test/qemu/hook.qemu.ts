@@ -1,6 +1,6 @@
 /**
- * The hook alone: many moves of every size and distance in one guest, whose whole memory is then compared with what it must
- * be, byte by byte; and the registers that each hook left.
+ * Tests of the hook alone: many moves of every size and distance in one guest. Its whole memory is then compared with
+ * the expected one, byte by byte, and the registers after each hook, too.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -20,11 +20,11 @@ import { findQemu, runInQemu, runQemu, withDirectory, writeQemuFiles } from './h
 
 const MiB = 2 ** 20
 const MEMORY = 192 * MiB
-/** The driver, its report, and from where on the moves are. */
+/** The addresses of the driver, of its report, and of the first move. */
 const DRIVER = 0x1000000
 const REPORT = 0x1100000
 const MOVES = 0x1200000
-/** What lies below is the boot ROM's and our own structures. */
+/** The lowest compared address; the memory below has the boot ROM's structures and ours. */
 const LOWEST = 0x100000
 const BOOT_PARAMS = 0x1180000
 const CODE32_START = BOOT_PARAMS + 0x214
@@ -33,12 +33,12 @@ const FIELDS = 12
 const GIVEN = { esp: 0x11223344, ebp: 0x55667788, esi: BOOT_PARAMS, edi: 0x99aabbcc } as const
 const LANDING_BYTES = 5
 
-/** A case with its place: the hook right behind the image. */
+/** A case with its addresses; the hook is right after the image. */
 interface Move extends HookMove {
   readonly hook: number
 }
 
-/** From sizes and distances to places that do not meet; the last one is what a kernel of more than 16 MiB has. */
+/** Assigns separate addresses to sizes and distances; the last case is that of a kernel of more than 16 MiB. */
 function placed(cases: readonly { bytes: number; distance: number }[]): { moves: Move[]; end: number } {
   let at = MOVES
   const moves = cases.map(({ bytes, distance }) => {
@@ -51,7 +51,7 @@ function placed(cases: readonly { bytes: number; distance: number }[]): { moves:
   return { moves, end: at }
 }
 
-/** Jumps to each hook in turn and writes down what it was left with. */
+/** Returns code that jumps to each hook in turn, and records the registers after it. */
 function driver(moves: readonly Move[]): { code: Uint8Array; returns: readonly number[] } {
   const a = new SystemAssembler(DRIVER, 32)
   const jump = (target: number) => {
@@ -62,7 +62,7 @@ function driver(moves: readonly Move[]): { code: Uint8Array; returns: readonly n
     a.mov(R.eax, 0)
     a.mov(R.edx, CODE32_START)
     a.mov(mem(R.edx), R.eax)
-    // As at code32_start: nothing but CS is loaded, backwards is where strings might go.
+    // As at code32_start: only CS is loaded, and the direction flag may be set.
     for (const segment of ['fs', 'gs'] as const) a.toSegment(segment, R.eax)
     a.bytes(0xfd) // std
     a.mov(R.ebx, 0xdeadbeef)
@@ -96,7 +96,7 @@ function driver(moves: readonly Move[]): { code: Uint8Array; returns: readonly n
   return { code: a.assemble(), returns }
 }
 
-/** jmp rel32, what each image begins with: back to the driver. */
+/** Returns the start of each image: jmp rel32, back to the driver. */
 function landing(at: number, target: number): Uint8Array {
   const out = new Uint8Array(LANDING_BYTES)
   out[0] = 0xe9
@@ -104,14 +104,14 @@ function landing(at: number, target: number): Uint8Array {
   return out
 }
 
-/** Waits for a line of the guest's. */
+/** Waits for a line of the guest's output. */
 async function untilFileSays(path: string, text: string): Promise<void> {
   while (!existsSync(path) || !readFileSync(path, 'latin1').includes(text)) {
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
 
-/** Asks QEMU's monitor for a file of the guest's memory, and then to end. */
+/** Tells QEMU's monitor to write the guest's memory to a file, and then to quit. */
 function saveMemory(socket: string, start: number, bytes: number, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const monitor = connect(socket, () => monitor.write(`pmemsave ${start} ${bytes} "${file}"\nquit\n`))
@@ -164,7 +164,7 @@ t.test('every byte is moved, nothing else is touched, the registers are kept', a
     }
     const args = qemuArguments(domain, file)
     const ended = runQemu(args.map((word, i) => instead[args[i - 1] ?? ''] ?? word))
-    // QEMU that could not start says so by itself.
+    // If QEMU cannot start, `ended` rejects with its message.
     await Promise.race([ended, untilFileSays(serial, 'DONE')])
     await saveMemory(socket, LOWEST, MEMORY - LOWEST, dump)
     await ended
@@ -176,7 +176,7 @@ t.test('every byte is moved, nothing else is touched, the registers are kept', a
   words.setUint32(CODE32_START - LOWEST, moves.at(-1)?.to ?? 0, true)
   const { esp, ebp, esi, edi } = GIVEN
   moves.forEach(({ to }, i) => {
-    // ebx is 0, the four registers are kept, code32_start is the image again, every segment but cs is loaded.
+    // ebx is 0, the four registers are kept, code32_start is the image again, every segment except cs is loaded.
     ;[0, esp, ebp, esi, edi, to, 0x10, 0x18, 0x18, 0x18, 0x18, 0x18].forEach((value, field) => {
       words.setUint32(REPORT - LOWEST + (i * FIELDS + field) * 4, value, true)
     })

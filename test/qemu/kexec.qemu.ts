@@ -1,4 +1,4 @@
-/** Debian's kernel runs, loads what we built by kexec_load(2), and becomes it: at once, or when it crashes. */
+/** Debian's kernel runs, loads our guest by kexec_load(2), and becomes it, at once or when it crashes. */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { Prstatus64 } from '../../lib/abi/core-files.js'
@@ -18,7 +18,7 @@ const MEMORY = 1024 * MiB
 const CMDLINE = `${LINUX_CMDLINE} quiet`
 const LINKED_AT = 0x1000000
 
-/** Runs it; the second kernel reports what it has, and the first one only that it was there. */
+/** Runs both kernels; the second one reports its state, and the first one only that it ran. */
 async function become(t: Test, first: FirstKernel, domain: Domain, cmdline = '', firstCmdline = ''): Promise<string> {
   const start = performance.now()
   const output = await runByKexec(first, domain, firstCmdline)
@@ -96,12 +96,12 @@ for (const one of states) {
   })
 }
 
-/** What the first kernel keeps for one that is to run when it crashes. */
+/** The memory that the first kernel reserves for its crash kernel. */
 const RESERVATION = { start: 0x10000000, end: 0x20000000 } as const
 const CRASHKERNEL = 'crashkernel=256M@0x10000000 KEXEC=crash'
 const CRASH_CMDLINE = `${CMDLINE} nr_cpus=1 irqpoll reset_devices`
 
-/** The text of a kernel's version, and where it is in physical memory when the kernel runs as it is linked. */
+/** Returns a kernel's version text, and its physical address when the kernel runs as linked. */
 function bannerOf({ elf }: Kernel): { readonly paddr: number; readonly version: string } {
   for (const { paddr, offset, filesz } of elf?.segments ?? []) {
     const bytes = Buffer.from(elf?.bytes.subarray(offset, offset + filesz) ?? [])
@@ -112,7 +112,7 @@ function bannerOf({ elf }: Kernel): { readonly paddr: number; readonly version: 
   throw new Error('the kernel has no banner')
 }
 
-/** The least that /proc/vmcore can be made of: a note, and one page of the old kernel's memory. */
+/** Returns the smallest header for /proc/vmcore: a note, and one page of the old kernel's memory. */
 function elfCoreHeader(at: number, page: number): Uint8Array {
   const notesAt = Ehdr64.size + 2 * Phdr64.size
   // The kernel reads notes until one without a name.

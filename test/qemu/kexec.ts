@@ -1,8 +1,8 @@
 /**
- * A running Linux that starts what we built by kexec_load(2), at once or when it crashes.
+ * A running Linux that starts our guest by kexec_load(2), at once or when it crashes.
  *
  * Source: test/qemu/kexec-load.c and init-kexec; Linux Documentation/admin-guide/kdump/kdump.rst.
- * Gotcha: the program is static, since there is nothing else in the ramdisk; gcc makes it once in a run.
+ * Gotcha: the ramdisk has no libraries, so gcc links the program statically, at each run.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -17,13 +17,13 @@ import { requirePeer } from '../peer/require-peer.js'
 import { findQemu, LINUX_CMDLINE, runQemu, withDirectory } from './harness.js'
 import { findBusybox, ramdisk } from './ramdisk.js'
 
-/** What a first kernel is made of. */
+/** The files of a first kernel. */
 export interface FirstKernel {
   readonly kernel: string
   readonly busybox: string
 }
 
-/** All that it takes, or undefined when the test is over. */
+/** Returns the files of a first kernel, or undefined if the test is over. */
 export async function findFirstKernel(t: Test): Promise<FirstKernel | undefined> {
   if ((await requirePeer(t, findQemu)) === undefined) return undefined
   if ((await requirePeer(t, () => findCommand('gcc', 'gcc'))) === undefined) return undefined
@@ -32,7 +32,7 @@ export async function findFirstKernel(t: Test): Promise<FirstKernel | undefined>
   return kernel ? { kernel, busybox } : undefined
 }
 
-/** RAM of a PC of 1 GiB in QEMU, but for what its firmware keeps at the top. */
+/** The RAM of a PC of 1 GiB in QEMU, except the part that its firmware keeps at the top. */
 export const FIRST_MEMORY = '1G'
 export const FIRST_RAM = [
   { start: 0, end: 0x9f000 },
@@ -40,7 +40,7 @@ export const FIRST_RAM = [
 ] as const
 
 /**
- * Everything that a machine said which started as Debian's kernel and went on as the guest.
+ * Runs a machine that starts as Debian's kernel and continues as the guest. Returns its whole output.
  * @param cmdline for the first kernel; KEXEC=crash makes it crash.
  */
 export function runByKexec(first: FirstKernel, domain: Domain, cmdline = ''): Promise<string> {

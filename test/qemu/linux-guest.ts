@@ -1,16 +1,16 @@
 /**
- * A Linux guest in QEMU: what it says of itself, and what it should.
+ * A Linux guest in QEMU: its reports, and the expected values.
  *
  * Source: test/qemu/init, whose lines begin with GUEST-; Linux's own lines of its memory map.
- * Gotcha: a guest that has another start in its place shares its console with it.
+ * Gotcha: a guest that starts another kernel shares its console with it, so a report may come twice.
  */
 import { type Domain, type Kernel, readBootParams } from '../../lib/index.js'
 
-/** What the init of a guest said, each time it did. */
+/** Returns every report of that kind from the guest's init. */
 export const guestSaid = (output: string, what: string): string[] =>
   [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\\r?\\n`, 'g'))].map((m) => m[1] ?? '')
 
-/** The map in boot_params, as Linux prints it. */
+/** Returns the memory map in boot_params as Linux prints it. */
 export function e820Lines(domain: Domain): string[] {
   const digits = (value: bigint): string => value.toString(16).padStart(16, '0')
   const { e820_table, e820_entries } = readBootParams(domain)
@@ -22,7 +22,7 @@ export function e820Lines(domain: Domain): string[] {
     )
 }
 
-/** The vmlinux alone, as if it had been linked to be position independent. */
+/** Returns the vmlinux alone, marked as position independent. */
 export function asDyn(kernel: Kernel): Uint8Array {
   const { bytes = new Uint8Array(0), end = 0 } = kernel.elf ?? {}
   const elf = bytes.slice(0, end)

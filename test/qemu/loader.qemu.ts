@@ -1,6 +1,6 @@
 /**
- * boot_params as we make them beside those that QEMU's own Linux loader and Debian's setup code make, for one and the same
- * kernel: Debian's setup sectors in front of a protected-mode kernel of ours that tells what it was given.
+ * Compares our boot_params with those of QEMU's Linux loader and Debian's setup code, for the same kernel. The kernel
+ * has Debian's setup sectors before our protected-mode kernel, which reports its boot state.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,10 +16,10 @@ import { findQemu, runInQemu, runQemu, withDirectory } from './harness.js'
 const MiB = 2 ** 20
 const MEMORY = 128 * MiB
 const CMDLINE = 'console=ttyS0 loader=compared'
-/** Where QEMU loads every bzImage. */
+/** The address at which QEMU loads every bzImage. */
 const ADDRESS = 0x100000
 
-/** Every field in which the two differ, and why. A name stands for what lies in it too. */
+/** Every field in which the two differ, and the reason. The name of a struct includes its fields. */
 const NAMED: Readonly<Record<string, string>> = {
   'hdr.type_of_loader': 'who loaded it: QEMU has a number of its own, we have none',
   'hdr.ramdisk_image': 'as high as there is memory in both; SeaBIOS keeps the highest 128 KiB for its ACPI tables',
@@ -37,7 +37,7 @@ const NAMED: Readonly<Record<string, string>> = {
   edid_info: 'what the setup code fills in before it asks for a monitor that is not there',
 }
 
-/** Debian's boot sector and setup code, then our kernel; the payload that the header names is not there. */
+/** Returns Debian's boot sector and setup code, then our kernel; the header names no payload. */
 async function dumpingImage(file: string): Promise<Uint8Array> {
   const { linux } = await readKernel(readFileSync(file))
   if (!linux) throw new Error(`${file} is no bzImage`)
@@ -50,7 +50,7 @@ async function dumpingImage(file: string): Promise<Uint8Array> {
   return Buffer.concat([setup, code])
 }
 
-/** Fields by their C names, `hdr.version`, those of arrays by their index too. */
+/** Returns the fields by their C names, such as `hdr.version`; elements of arrays also by their index. */
 function flat(value: unknown, path = ''): [string, string][] {
   if (value instanceof Uint8Array)
     return [
@@ -61,13 +61,13 @@ function flat(value: unknown, path = ''): [string, string][] {
           .replace(/(00)+$/, ''),
       ],
     ]
-  // The padding of a struct within a struct.
+  // The padding of a nested struct.
   if (value === undefined) return []
   if (typeof value !== 'object' || value === null) return [[path, `0x${BigInt(value as number).toString(16)}`]]
   return Object.entries(value).flatMap(([name, inner]) => flat(inner, path === '' ? name : `${path}.${name}`))
 }
 
-/** Ranges of RAM in the map that a kernel was given. */
+/** Returns the ranges of RAM in the memory map that a kernel reports. */
 function usable(output: string): (readonly [bigint, bigint])[] {
   const { e820_table, e820_entries } = BootParams.decode(parseReport(output, 32).bootParams)
   return e820_table

@@ -1,8 +1,8 @@
 /**
- * What QEMU's own PVH loader gives a kernel, beside what we give it, field by field.
+ * Compares the start info of QEMU's PVH loader with ours, field by field.
  *
- * Source: QEMU pc-bios/optionrom/pvh_main.c and hw/i386/x86.c, by what they leave in memory.
- * Gotcha: QEMU's map is SeaBIOS's: a BIOS has taken its own memory out of it before the kernel starts.
+ * Source: QEMU pc-bios/optionrom/pvh_main.c and hw/i386/x86.c, by their results in memory.
+ * Gotcha: QEMU's map is SeaBIOS's, which has removed its own memory from it, so the maps cannot be equal.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,20 +17,20 @@ import { findQemu, withDirectory } from './harness.js'
 
 const MEMORY = 512 * 2 ** 20
 const CMDLINE = 'console=ttyS0 quiet'
-/** RAM of ours that QEMU's guest is not told of, and why. */
+/** RAM of our guest that QEMU's map does not have, and the reason. */
 const TAKEN_BY_FIRMWARE = [
   { start: 0x9fc00, end: 0xa0000, why: "SeaBIOS's extended BIOS data area" },
   { start: 0x1ffdf000, end: 0x20000000, why: "SeaBIOS's tables, at the end of low memory" },
 ] as const
 
-/** The rest of what QEMU's map reserves: ours has no firmware, and ends far below. */
+/** The ranges that QEMU's map reserves: our guest has no firmware, and its map ends far below. */
 const FIRMWARES = [
   ...TAKEN_BY_FIRMWARE,
   { start: 0xf0000, end: 0x100000, why: "SeaBIOS's own code" },
   { start: 0xfffc0000, end: 2 ** 32, why: 'the firmware as the processor starts it' },
   { start: 0xfd00000000, end: 2 ** 40, why: "what AMD's processors keep for HyperTransport" },
 ] as const
-/** Fields that differ, and why; all others are equal, reserved ones included. */
+/** Fields that differ, and the reason; all others are equal, including reserved ones. */
 const OTHER_FIELDS: Readonly<Record<string, string>> = {
   modlist_paddr: 'each loader has its own place for lists',
   cmdline_paddr: 'each loader has its own place for texts',

@@ -1,8 +1,8 @@
 /**
- * Kernels enter at PHYS32_ENTRY from what we build, and find in hvm_start_info what we put there.
+ * Kernels in our guests enter at PHYS32_ENTRY, and find our values in hvm_start_info.
  *
  * Source: Linux arch/x86/platform/pvh; ../../lib/protocol/pvh.ts.
- * Gotcha: Linux adds the adapter area to the map it was given, as reserved: every PC has one.
+ * Gotcha: Linux's map differs from ours: it adds the adapter area of every PC, as reserved.
  */
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -20,7 +20,7 @@ interface Boot {
   readonly kernel: KernelName
   readonly arch: Architecture
   readonly config: Partial<PvhConfig>
-  /** Where the kernel's code must be found to run; default as linked. */
+  /** The physical address of the running kernel's code; default as linked. */
   readonly runsAt?: number
 }
 
@@ -42,7 +42,7 @@ const boots: readonly Boot[] = [
 
 const TYPES: Readonly<Record<number, string>> = { 1: 'usable', 2: 'reserved', 3: 'ACPI data' }
 
-/** Our memory map as Linux prints it, with what it adds. */
+/** Returns our memory map as Linux prints it, with the area that it adds. */
 function e820Lines(domain: Domain): string[] {
   const digits = (value: bigint): string => value.toString(16).padStart(16, '0')
   const ours = readHvmStartInfo(domain).memmap.map(({ addr, size, type }) => ({ addr, end: addr + size, type }))
@@ -56,7 +56,7 @@ function check(t: Test, output: string, domain: Domain, boot: Boot): void {
     [...output.matchAll(new RegExp(`GUEST-${what} (.*?)\r?\n`, 'g'))].map((m) => m[1] ?? '')
   t.same(said('CMDLINE'), [LINUX_CMDLINE])
   t.same(said('PAYLOAD'), [payloadChecksum], 'the ramdisk arrived whole')
-  // The kernel writes to the console meanwhile: what follows a whole line is not init's.
+  // The kernel writes to the console at the same time, so text after the pattern is not init's.
   const e820 = said('E820').map((line) => /^\[mem \S+\] (usable|reserved|ACPI data)/.exec(line)?.[0])
   t.same(e820, e820Lines(domain), 'the memory map it was given')
   t.same(said('READY'), [boot.arch === 'amd64' ? 'x86_64' : 'i686'])

@@ -1,7 +1,8 @@
 /**
- * A ramdisk with busybox, an init of ours and a payload whose checksum the guest tells.
+ * A ramdisk with busybox, our init, and a payload whose checksum the guest reports.
  *
- * Source: Linux Documentation/driver-api/early-userspace/buffer-format.rst (the "newc" cpio format); Debian's busybox-static.
+ * Source: Linux Documentation/driver-api/early-userspace/buffer-format.rst (the "newc" cpio format); Debian's
+ * busybox-static.
  * Gotcha: a 32-bit kernel needs a 32-bit busybox, which comes from another architecture's archive.
  */
 import { execFileSync } from 'node:child_process'
@@ -25,7 +26,7 @@ import type { Found } from '../peer/require-peer.js'
 const S_IFDIR = 0o040755
 const S_IFREG = 0o100755
 const S_IFCHR = 0o020600
-/** /dev/console, without which init would have no output. */
+/** The device number of /dev/console, without which init would have no output. */
 const CONSOLE = { major: 5, minor: 1 }
 
 interface Entry {
@@ -35,7 +36,7 @@ interface Entry {
   readonly device?: { readonly major: number; readonly minor: number }
 }
 
-/** An archive of the newc format. */
+/** Returns an archive of the newc format. */
 function cpio(entries: readonly Entry[]): Uint8Array {
   const pieces: Uint8Array[] = []
   let length = 0
@@ -71,7 +72,7 @@ function cpio(entries: readonly Entry[]): Uint8Array {
 
 const busyboxPath = (arch: Architecture): string => join(cacheDir, 'qemu', `busybox-${arch}`)
 
-/** Debian's busybox for an architecture, through the lists that `npm run kernels` has fetched. */
+/** Returns Debian's busybox for an architecture, through the lists that `npm run kernels` has fetched. */
 export async function findBusybox(arch: Architecture): Promise<Found<string>> {
   const path = busyboxPath(arch)
   if (existsSync(path)) return { found: path }
@@ -100,8 +101,8 @@ const payload = patternBytes(1 << 20, 11)
 export const payloadChecksum = createHash('sha256').update(payload).digest('hex')
 
 /**
- * The whole ramdisk, uncompressed.
- * @param init a script beside this file. @param files further programs and data, by name.
+ * Returns the whole ramdisk, uncompressed.
+ * @param init a script next to this file. @param files further programs and data, by name.
  */
 export function ramdisk(
   busybox: string,
@@ -119,7 +120,7 @@ export function ramdisk(
   ])
 }
 
-/** The same in a file, for QEMU's own -initrd. */
+/** Writes the ramdisk to a file, for QEMU's -initrd. Returns the path. */
 export function ramdiskFile(busybox: string, path: string): string {
   writeFileSync(path, ramdisk(busybox))
   return path

@@ -1,6 +1,6 @@
 /**
- * Setup code of our own, built and run by the two commands that a user types: the state it is entered in, and that it
- * arrives at code32_start, hook or not.
+ * Builds and runs our own setup code with the two commands that a user types. Checks its state at the entry, and that
+ * it reaches code32_start, with a hook and without.
  */
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'

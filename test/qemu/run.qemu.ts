@@ -1,4 +1,4 @@
-/** The two commands that a user types: build --format qemu, and run. */
+/** Tests of the two commands that a user types: build --format qemu, and run. */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -54,7 +54,7 @@ t.test('build --format qemu writes it, run starts it, the console is on standard
       maxBuffer: 2 ** 26,
     })
     t.equal(shell.stdout, ran.stdout)
-    // A comma is not the end of a file's name for QEMU.
+    // QEMU must not take a comma for the end of a file's name.
     for (const suffix of ['', '.json', '.rom'])
       copyFileSync(join(directory, `guest${suffix}`), join(directory, `a,cpu-num=9${suffix}`))
     t.equal(xdb('run', 'a,cpu-num=9').stdout, ran.stdout)

@@ -1,8 +1,8 @@
 /**
- * What a kernel of ours found at its entry, compared with the Domain and with boot.rst.
+ * Compares the state that our kernel found at its entry with the Domain and with boot.rst.
  *
  * Source: Linux Documentation/arch/x86/boot.rst, "32-bit Boot Protocol", "64-bit Boot Protocol".
- * Gotcha: outside ring 0 the control registers are not asked for.
+ * Gotcha: outside ring 0, reading control registers faults, so they are not checked there.
  */
 import type { Test } from 'tap'
 import { BootParams } from '../../lib/abi/boot-params.js'
@@ -10,7 +10,7 @@ import { StartInfo32, StartInfo64 } from '../../lib/abi/start-info.js'
 import { type Domain, type LinuxConfig, PAGE_SIZE, readBootParams, readStartInfo } from '../../lib/index.js'
 import { SEGMENT_NAMES, type StateKernel, type StateReport, stateCode } from '../fixtures/state-kernel.js'
 
-/** A kernel, and how it was entered. */
+/** A kernel, and the configuration of its entry. */
 export interface StateCase {
   readonly kernel: StateKernel
   readonly config: Partial<LinuxConfig>
@@ -22,7 +22,7 @@ export function checkState(t: Test, { kernel: spec, config }: StateCase, domain:
   const ring = config.ring ?? 0
   const paging = bits === 64 || config.paging === true
   const [vcpu] = domain.vcpus
-  // Every register, but for those that the 64-bit entry leaves open, is as the Domain has it.
+  // Every register except those that the 64-bit entry leaves undefined is as in the Domain.
   for (const [name, value] of Object.entries(vcpu?.registers ?? {})) {
     if (name !== 'rip' && name !== 'rflags' && name in fields) t.equal(fields[name], value, name)
   }
@@ -46,7 +46,7 @@ export function checkState(t: Test, { kernel: spec, config }: StateCase, domain:
   for (const name of SEGMENT_NAMES) {
     const code = name === 'cs'
     const rights = (code ? (bits === 64 ? 0xa09b00 : 0xc09b00) : 0xc09300) | (ring << 13)
-    // lar shows the descriptor's second word: the limit's high bits are undefined in it.
+    // lar shows the descriptor's second word, in which the limit's high bits are undefined.
     t.equal(
       (fields[`${name} rights`] ?? 0n) & 0xf0ff00n,
       BigInt(rights),

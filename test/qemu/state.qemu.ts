@@ -1,4 +1,4 @@
-/** A kernel of our own, entered in every state there is, reports what it was given; and it is what boot.rst says. */
+/** Enters our own kernel in every possible state. It reports its boot state, which must be as in boot.rst. */
 import t from 'tap'
 import { buildDomain, readKernel } from '../../lib/index.js'
 import { buildBzImage } from '../../lib/testing/index.js'

@@ -1,8 +1,8 @@
 /**
- * The program that every runtime and bundler gets: it builds guests and prints what they are, in a line each.
+ * The program for every runtime and bundler: it builds guests and prints a description of each, in one line.
  *
- * Source: README.md; nothing in it is of one runtime.
- * Gotcha: it is a text, with the kernels in it, since a page in a browser has no files.
+ * Source: README.md; it uses no API of a single runtime.
+ * Gotcha: a page in a browser has no files, so the program is a text that includes the kernels.
  */
 import { gzipSync } from 'node:zlib'
 import { buildElf, patternBytes, xenNotes } from '../../lib/testing/index.js'
@@ -24,7 +24,7 @@ function kernel(): Uint8Array {
   })
 }
 
-/** The kernel as it is, and by every compression that can be made here; gzip always can. */
+/** The kernel uncompressed, and in every compression whose program is installed; gzip needs none. */
 async function kernels(): Promise<Readonly<Record<string, Uint8Array>>> {
   const plain = kernel()
   const files: Record<string, Uint8Array> = { plain, gzip: gzipSync(plain) }
@@ -39,7 +39,7 @@ async function kernels(): Promise<Readonly<Record<string, Uint8Array>>> {
   return files
 }
 
-/** The program, to be run as a module or bundled. Its last line is `done`. */
+/** The program, to run as a module or to bundle. Its last line of output is `done`. */
 export async function program(): Promise<string> {
   const files = Object.entries(await kernels()).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')])
   return `import { buildDomain, DomainBuilderError, readKernel, writeXl } from 'xen-domain-builder'

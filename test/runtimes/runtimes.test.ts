@@ -1,9 +1,9 @@
 /**
- * One program under every runtime, bundled and not: all of them build the same guest.
+ * Runs one program under every runtime, bundled and not: all of them build the same guest.
  *
- * Source: https://esbuild.github.io, https://vite.dev, https://bun.sh, https://deno.com; npx brings the releases of Node,
- * Bun and Deno from the npm registry.
- * Gotcha: the project lies outside this one and has only the packed package, so that nothing is found that was not packed.
+ * Source: https://esbuild.github.io, https://vite.dev, https://bun.sh, https://deno.com; npx brings the releases of
+ * Node, Bun and Deno from the npm registry.
+ * Gotcha: in a project within this one, files that were not packed would be found too.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -26,7 +26,7 @@ const dir = mkdtempSync(path.join(tmpdir(), 'xen-domain-builder-runtimes-'))
 process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
 const at = (...names: string[]): string => path.join(dir, ...names)
 
-/** The project: the package, unpacked, and the program. What needs no package lies in a folder of its own. */
+/** The project has the unpacked package and the program. Files that need no package are in a separate folder. */
 const alone = mkdtempSync(path.join(tmpdir(), 'xen-domain-builder-alone-'))
 process.once('exit', () => rmSync(alone, { recursive: true, force: true }))
 const environment = Object.fromEntries(
@@ -40,7 +40,7 @@ function run(command: string, ...args: readonly string[]): string {
   return ran.status === 0 ? ran.stdout : `${ran.stdout}${ran.stderr}${ran.error ?? ''}`
 }
 
-/** Whether npx can run a package; it fetches it where it must. */
+/** Whether npx can run a package, fetching it if needed. */
 const findPackage = async (name: string) => {
   const ran = spawnSync('npx', ['-y', name, '--version'], {
     cwd: dir,
@@ -53,7 +53,7 @@ const findPackage = async (name: string) => {
     : ({ missing: `npx cannot fetch ${name}: ${ran.stderr.trim().split('\n')[0]}` } as const)
 }
 
-/** What Node prints of the program, unbundled: what everyone must print. */
+/** The output of the program in Node, unbundled, which every runtime must print. */
 let expected = ''
 
 test('Node runs it as it is', async (t) => {
@@ -116,7 +116,7 @@ test('Deno, which asks for no permission', async (t) => {
   t.equal(ran, expected)
 })
 
-/** What the console of a page says whose files are those of a folder. */
+/** Returns the console output of a page whose files are in a folder. */
 async function inChromium(folder: string): Promise<string> {
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
@@ -136,7 +136,7 @@ async function inChromium(folder: string): Promise<string> {
       })
     })
     const TYPES: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript' }
-    // Not over the network: only the name is localhost's, whose pages are secure contexts.
+    // Not over the network: the name localhost only makes its pages secure contexts.
     await page.route('**/*', (route) => {
       const name = new URL(route.request().url()).pathname.slice(1) || 'index.html'
       if (name === 'favicon.ico') return route.fulfill({ status: 204 })

@@ -2,7 +2,7 @@
  * The library in a worker thread: bytes go in and come out, and several threads build the same guest at once.
  *
  * Source: https://nodejs.org/api/worker_threads.html
- * Gotcha: the bundle is what a worker of a user's would import, so it is what is imported here.
+ * Gotcha: a user's worker imports the bundle, which may differ from the sources, so this imports the bundle.
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'

@@ -1,8 +1,8 @@
 /**
- * Compressed snapshots, and the cancellation and progress of everything that takes long.
+ * Compressed snapshots, and the cancellation and progress of long operations.
  *
  * Source: RFC 1952, RFC 8878; gzip(1) and zstd(1) as peers; lib/work.ts.
- * Gotcha: our own gzip has a member for each chunk, gzip(1)'s has one: both must be read.
+ * Gotcha: our own gzip has a member for each chunk, gzip(1)'s has only one; both must be readable.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -47,7 +47,7 @@ async function pvGuest(): Promise<Domain> {
 const linuxGuest = async (): Promise<Domain> =>
   buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 64 * MiB, ramdisk: pattern(9 * MiB) })
 
-/** What a command makes of its standard input. */
+/** Returns the output of a command for this standard input. */
 function through(command: string, args: readonly string[], input: Uint8Array): Buffer {
   const { status, stdout, stderr } = spawnSync(command, args, { input, maxBuffer: 2 ** 28 })
   if (status !== 0) throw new Error(`${command}: ${stderr}`)
@@ -99,7 +99,7 @@ t.test('zstd, as zstd(1) writes it', async (t) => {
     t.equal(await sniffSnapshot(bytesSource(file)), 'elf-core', name)
     sameGuest(t, await openSnapshot(bytesSource(file)), guest, name)
   }
-  // A window that zstd(1) itself does not take without --long=31.
+  // A window that zstd(1) itself does not accept without --long=31.
   const long = Buffer.from(zstd('--zstd=wlog=10'))
   long[5] = 18 << 3
   await t.rejects(openSnapshot(bytesSource(long)), {
@@ -112,7 +112,7 @@ t.test('zstd, as zstd(1) writes it', async (t) => {
   })
 })
 
-/** Damages files of the guest hundreds of times: each is refused, or is the whole guest. */
+/** Damages files of the guest hundreds of times: each is refused, or opens as the whole guest. */
 async function damage(t: Test, guest: Domain, files: readonly Uint8Array[]): Promise<void> {
   let seed = 1
   const random = (below: number): number => {
@@ -156,7 +156,7 @@ const spliced = (bytes: Buffer, at: number, length: number): Buffer =>
 t.test('a bomb is refused, and memory is bounded', async (t) => {
   const zeros = new Uint8Array(64 * MiB)
   const start = bytesOf(writeXl(await pvGuest())).subarray(0, 4096)
-  // Zeros take no room at all, wherever they are kept.
+  // Zeros take no room in any scratch space.
   const scratch = memoryScratch(1 * MiB)
   await t.rejects(openSnapshot(bytesSource(gzipSync(Buffer.concat([start, zeros]))), { scratch }), {
     code: 'bad-snapshot',
@@ -166,7 +166,7 @@ t.test('a bomb is refused, and memory is bounded', async (t) => {
     code: 'payload-too-large',
     message: /expected at most 2097152 bytes that are not zero, found more/,
   })
-  // 4 GiB and more of zeros in a few bytes: blocks of one repeated byte, 128 KiB each in 4.
+  // Over 2 GiB of zeros in a few bytes: blocks of one repeated byte, 128 KiB in 4 bytes each.
   const block = Buffer.from([0x02, 0x00, 0x10, 0x00])
   const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38])
   const bomb = Buffer.concat([header, ...Array.from({ length: 20000 }, () => block)])
@@ -183,7 +183,7 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
   const file = (name: string): string => path.join(folder, name)
   const kernel = file('kernel')
   writeFileSync(kernel, pvKernelFile())
-  // Little that repeats, so that nothing is small; and it is placed, read and written in pieces everywhere.
+  // Hardly compressible data, so that all files are large; it is placed, read and written in pieces everywhere.
   const random = new Random(1)
   const noise = Uint8Array.from({ length: MiB + 17 }, () => random.below(256))
   writeFileSync(file('ramdisk'), Buffer.alloc(400 * MiB, noise))
@@ -230,7 +230,7 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
   })
   t.comment(`${Math.round(wanted.length / MiB)} MiB converted, peak: ${shown.join(', ')}`)
 
-  // Where there is no room for it, that is said, and the output does not appear.
+  // Without room for temporary data, this is reported, and no output appears.
   const nowhere = spawnSync(process.execPath, [MAIN, 'convert', file('g.xl.gz'), '-o', file('none.xl')], {
     env: { ...process.env, TMPDIR: file('no-such-folder') },
     encoding: 'utf8',
@@ -248,14 +248,14 @@ t.test('the command needs no memory for what a compressed file or a pipe holds',
   t.ok(statSync(file('g.xl.gz')).size > 0)
 })
 
-/** All bytes of what is made over time. */
+/** Collects all bytes of an asynchronous sequence. */
 async function collected(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const all: Uint8Array[] = []
   for await (const chunk of chunks) all.push(chunk)
   return concat(all)
 }
 
-/** All work that takes options, for a guest that it can do it with. */
+/** Returns every operation that takes WorkOptions, with a suitable guest. */
 async function works(): Promise<{ name: string; run: (options: WorkOptions) => Promise<unknown> }[]> {
   const [pv, linux] = [await pvGuest(), await linuxGuest()]
   const pieces = (make: (options: WorkOptions) => Iterable<unknown>) => async (options: WorkOptions) => {

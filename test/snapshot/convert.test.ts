@@ -1,10 +1,10 @@
 /**
- * Every format into every other and back, for every kind of guest; what a format cannot carry it refuses in one line.
+ * Converts every format to every other and back, for every kind of guest; a format refuses other guests in one line.
  *
  * Source: lib/snapshot.
- * Gotcha: a format either carries a guest whole or not at all, so what refuses the guest as it was built must refuse it
- * out of every other format too. An xl file has pfns where the others have frames, so p2m is the identity here;
- * xl.test.ts shows that any other gives the same file.
+ * Gotcha: a format carries a guest whole or not at all. If it refuses the built guest, it must refuse it after every
+ * other format too. An xl file has pfns where the others have frames, so p2m is the identity here. xl.test.ts shows
+ * that any other p2m gives the same file.
  */
 import t, { type Test } from 'tap'
 import {
@@ -25,7 +25,7 @@ type Refusals = Partial<Record<Format, RegExp>>
 
 interface Guest {
   readonly make: () => Promise<Domain>
-  /** What cannot carry it, and why. */
+  /** The formats that cannot carry it, with the reasons. */
   readonly refusals: Refusals
 }
 
@@ -50,7 +50,7 @@ const linux = (bits: 32 | 64): Guest => ({
   make: built(linuxKernelFile(bits), { ...common, type: 'linux', memory: 20 * 2 ** 20 }),
   refusals: { xl: notForXl, 'xl version 2': notForXl },
 })
-/** As xl saved it, of a later Xen and of an earlier one. */
+/** An HVM guest saved by xl, of a later Xen and of an earlier one. */
 const hvm = (vcpus: HvmVcpus, version: 2 | 3): Guest => ({
   make: async () => openXl(bytesSource(hvmSaveFile({ vcpus, version }))),
   refusals: { qemu: needsXen, kexec: needsXen, ...(version === 3 ? { 'xl version 2': policies } : {}) },

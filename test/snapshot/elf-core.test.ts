@@ -1,8 +1,8 @@
 /**
- * The cores in the hands of strangers: readelf, gdb with Debian's kernel, and what a memory forensics tool does.
+ * Our cores in independent tools: readelf, gdb with Debian's kernel, and the steps of a memory forensics tool.
  *
  * Source: readelf(1), gdb(1), objcopy(1).
- * Gotcha: Debian's kernel has no symbol table: gdb is told the names that the kernel's own notes give addresses for.
+ * Gotcha: Debian's kernel has no symbol table, so gdb gets the names whose addresses are in the kernel's own notes.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -29,13 +29,13 @@ import { requirePeer } from '../peer/require-peer.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'xdb-core-'))
 t.teardown(() => rmSync(folder, { recursive: true }))
-/** Where Linux is linked. */
+/** The virtual address at which Linux is linked. */
 const VIRT_BASE = 0xffffffff80000000n
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
 let debianKernel: Promise<Kernel> | undefined
 
-/** A core of Debian's kernel, written to a file, and the kernel, which is decompressed once. */
+/** Writes a core of Debian's kernel to a file. The kernel is decompressed once. */
 async function debianCore(
   t: Test,
   config: DomainConfig,
@@ -50,7 +50,7 @@ async function debianCore(
   return { kernel, built, file }
 }
 
-/** Gives an ELF without symbols these: each belongs to the section that has its address, or gdb would not show it. */
+/** Adds these symbols to an ELF without any. Each is in the section of its address, or gdb would not show it. */
 function nameAddresses(objcopy: string, file: string, names: Readonly<Record<string, bigint>>): void {
   const listed = execFileSync('readelf', ['-SW', file], { encoding: 'utf8' })
   const sections = [...listed.matchAll(/^ +\[ *\d+\] (\S+) +PROGBITS +([0-9a-f]{16}) [0-9a-f]+ ([0-9a-f]+) /gm)].map(
@@ -134,7 +134,7 @@ t.test('readelf has no complaint, and raw reads by physical address agree', asyn
       const same = Buffer.compare(bytes.subarray(offset, offset + filesz), built.memory.read(Number(paddr), filesz))
       t.equal(same, 0, `${config.type}: ${filesz} bytes at paddr ${hex(paddr)}`)
     }
-    // What no segment has is memory in which nothing is.
+    // Memory outside all segments is empty.
     const covered = (paddr: number): boolean =>
       loads.some((s) => Number(s.paddr) <= paddr && paddr < Number(s.paddr) + s.filesz)
     const zero = new Uint8Array(PAGE_SIZE)
@@ -142,7 +142,7 @@ t.test('readelf has no complaint, and raw reads by physical address agree', asyn
       .flatMap(({ pfn, pages }) => Array.from({ length: pages }, (_, i) => (pfn + i) * PAGE_SIZE))
       .filter((paddr) => !covered(paddr) && Buffer.compare(built.memory.read(paddr, PAGE_SIZE), zero) !== 0)
     t.same(lost, [], `${config.type}: nothing is left out`)
-    // By virtual address: what the guest's own tables say.
+    // By virtual address, as in the guest's own tables.
     for (const { vaddr, offset, filesz } of loads.filter((s) => s.vaddr !== 0n)) {
       const ours = readVirtual(built, vaddr, filesz)
       t.equal(Buffer.compare(bytes.subarray(offset, offset + filesz), ours), 0, `${config.type}: at ${hex(vaddr)}`)

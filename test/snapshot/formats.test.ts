@@ -1,8 +1,8 @@
 /**
- * What cores keep of a guest, ours and a stranger's.
+ * The parts of a guest that cores keep, in our files and in others'.
  *
  * Source: lib/snapshot.
- * Gotcha: frames in some formats are pfns and in others mfns; what a guest sees is the same in all of them.
+ * Gotcha: frames are pfns in some formats and mfns in others, so only the guest's view can be compared.
  */
 import t from 'tap'
 import {
@@ -28,14 +28,14 @@ import {
 import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 
-/** The note's owner misspelt: a stranger's file, of which only what xl itself writes is left. */
+/** Returns a core with a misspelt owner of our note, so that it has only the parts that xl itself writes. */
 function strangersCore(domain: Domain): Buffer {
   const bytes = Buffer.from(bytesOf(writeXenCore(domain)))
   bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
   return bytes
 }
 
-/** Offset of the body of the first record of that type, in a file of xl's that was just written. */
+/** Returns the offset of the body of the first record of that type, in an xl file that was just written. */
 function bodyOf(file: Buffer, type: number): number {
   const magic = Buffer.alloc(8)
   magic.writeBigUInt64LE(0xffffffffffffffffn)
@@ -94,11 +94,11 @@ t.test('a p2m list that lies in pieces keeps its order, and tables their pins, i
   const built = buildDomain(kernel, { type: 'pv', memory: 8 * 2 ** 20, name: 'run', purpose: 'restore' })
   const uuid = '6cf5c1f3-4b2e-4e52-9f7c-3a5b9d2f0c11'
   const file = Buffer.from(bytesOf(writeXl(built, { uuid })))
-  // As Linux leaves it: the list was made anew, from the top of memory down.
+  // As Linux leaves it: the list was made again, from the top of memory down.
   const list = bodyOf(file, LIBXC_RECORD.X86_PV_P2M_FRAMES) + X86PvP2mFrames.size
   const frames = Array.from({ length: 4 }, (_, i) => file.readBigUInt64LE(list + 8 * i))
   for (const [i, frame] of frames.toReversed().entries()) file.writeBigUInt64LE(frame, list + 8 * i)
-  // And it holds a table beside the top one.
+  // It also pins a table besides the top one.
   const { runs } = requirePv(built).pageTables
   const table = runs.find(({ level }) => level === 1)?.pfn ?? 0
   const entry = bodyOf(file, LIBXC_RECORD.PAGE_DATA) + 8 + 8 * table + 7
@@ -121,7 +121,7 @@ t.test("a core of xl's of a guest that is not PV: memory and registers, and no d
   const built = buildDomain(kernel, { type: 'pvh', memory: 64 * 2 ** 20, vcpus: 2, cmdline: 'quiet' })
   const [boot, waits] = built.vcpus
   if (!boot || !waits) throw new Error('two vcpus')
-  // As it is once it runs: in 64-bit mode, on tables that it made.
+  // As in a running guest: in 64-bit mode, on tables that it made.
   const registers = { ...boot.registers, rip: 0xffffffff81000000n }
   const running = { ...built, vcpus: [{ ...boot, registers, cr0: 0x80050033n, cr3: 0x1000n, cr4: 0x20n }, waits] }
   const core = strangersCore(running)

@@ -1,8 +1,8 @@
 /**
- * Opens every damaged snapshot and reads all of its memory, in a process of its own, and says what it cost.
+ * Opens every damaged snapshot and reads all of its memory, in a separate process, and reports the cost.
  *
  * Source: VmHWM in /proc/self/status, proc_pid_status(5).
- * Gotcha: processor time is counted, not what passed: what else runs on the machine is no fault of ours.
+ * Gotcha: wall-clock time would include other processes of the machine, so this counts processor time.
  */
 import { readFileSync } from 'node:fs'
 import { LIBXC_RECORD, LIBXL_RECORD, RecordHeader } from '../../lib/abi/save-stream.js'
@@ -11,17 +11,17 @@ import { type DamagedSnapshot, damagedSnapshots, type Kind } from '../fixtures/d
 
 export interface HostileReport {
   readonly cases: number
-  /** By what was damaged. */
+  /** The number of results, by the damaged input. */
   readonly outcomes: Readonly<Record<string, { readonly opened: number; readonly refused: number }>>
   readonly slowest: { readonly ms: number; readonly name: string }
-  /** Bytes, before the first case and at the end. */
+  /** Peak memory in bytes, before the first case and at the end. */
   readonly before: number
   readonly peak: number
-  /** The first few that went wrong. */
+  /** The first few failures. */
   readonly failures: readonly string[]
 }
 
-/** How a refusal begins when it names what it is about. */
+/** The beginning of a refusal that names the damaged part. */
 const NAMES_ITS_PLACE: Readonly<Record<Kind, RegExp>> = {
   stream:
     /^(([A-Z0-9_]+|unknown \(0x[0-9a-f]+\)) record|record header|xl header|libxl [a-z ]*header|libxc |domain configuration|the snapshot format is unknown)/,
@@ -30,7 +30,7 @@ const NAMES_ITS_PLACE: Readonly<Record<Kind, RegExp>> = {
   sidecar: /^(sidecar|the image|the file|boot_params|hvm_start_info|the snapshot format is unknown)/,
 }
 
-/** All bytes that the guest has in the file: no more than the file holds, whatever it claims. */
+/** Reads all bytes that the guest has in the file, and no more, even if the file claims more. Returns their number. */
 function readAll({ memory }: Domain): number {
   let total = 0
   for (const { bytes } of memory.chunks()) total += bytes.length
@@ -43,7 +43,7 @@ function peakMemory(): number {
 
 const TYPES: Readonly<Record<string, number>> = { ...LIBXL_RECORD, ...LIBXC_RECORD }
 
-/** Whether the record that a refusal names is the one at its offset. */
+/** Whether the record named in a refusal is the one at its offset. */
 function isThere({ message, offset = -1 }: DomainBuilderError, bytes: Uint8Array): boolean {
   const [, name, unknown] = /^(?:([A-Z0-9_]+)|unknown \((0x[0-9a-f]+)\)) record: /.exec(message) ?? []
   if (name === undefined && unknown === undefined) return true
@@ -51,11 +51,11 @@ function isThere({ message, offset = -1 }: DomainBuilderError, bytes: Uint8Array
   return type === (name === undefined ? Number(unknown) : TYPES[name])
 }
 
-/** What is wrong with a refusal, or undefined. */
+/** Returns the fault of a refusal, or undefined. */
 function complaint({ kind, bytes }: DamagedSnapshot, error: unknown): string | undefined {
   if (!(error instanceof DomainBuilderError)) return error instanceof Error ? error.stack : String(error)
   if (/\p{Cc}/u.test(error.message)) return `not one printable line: ${error.message}`
-  // What is wrong in a sidecar is said by its path: it is a file of its own, for people to look into.
+  // A refusal names a value in a sidecar by its path, since a sidecar is a text that people read.
   if (kind !== 'sidecar' && error.offset === undefined) return `no offset: ${error.message}`
   if (kind === 'stream' && !isThere(error, bytes)) return `that record is not there: ${error.message}`
   return NAMES_ITS_PLACE[kind].test(error.message) ? undefined : `nothing is named: ${error.message}`

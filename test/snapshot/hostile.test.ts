@@ -1,8 +1,8 @@
 /**
- * Fifty thousand damaged snapshots: each refused in one line that says where, or read, soon, and in little memory.
+ * Fifty thousand damaged snapshots: each is refused in one line with the place, or read, quickly, and in little memory.
  *
- * Source: ../fixtures/damaged-snapshots.ts; Xen docs/specs/libxc-migration-stream.pandoc for what a stream must hold.
- * Gotcha: most of a snapshot is pages, in which nothing can be wrong; damage goes where the structure is.
+ * Source: ../fixtures/damaged-snapshots.ts; Xen docs/specs/libxc-migration-stream.pandoc for the records of a stream.
+ * Gotcha: most of a snapshot is pages, whose content is never invalid, so random damage would rarely matter.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

@@ -1,8 +1,8 @@
 /**
- * HVM guests out of save files built to the specification: what is read of them, what is kept, and what is refused.
+ * HVM guests from save files built to the specification: the parts that are read, the parts that are kept, refusals.
  *
- * Source: ../fixtures/hvm-save.ts; a real xl's files are looked at in test/xen/hvm.ts.
- * Gotcha: the guest's vcpus are in three modes at once, and the last of them waits: the views are of vcpu 0.
+ * Source: ../fixtures/hvm-save.ts; test/xen/hvm.ts tests files of a real xl.
+ * Gotcha: the guest's vcpus are in three modes, and the last one waits, so only vcpu 0 gives the expected views.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -152,7 +152,7 @@ t.test('what people see of it', async (t) => {
   t.throws(() => validate(guest), { code: 'bad-config', message: /page tables that Xen validates: .* found hvm/ })
 })
 
-/** The same guest with other control registers. */
+/** Returns the same guest with other control registers. */
 const withControl = (guest: Domain, change: Partial<Domain['vcpus'][number]>): Domain => ({
   ...guest,
   vcpus: guest.vcpus.map((vcpu) => ({ ...vcpu, ...change })),
@@ -216,7 +216,7 @@ t.test("Xen's own checker takes the file, and what we write of it", async (t) =>
   const directory = mkdtempSync(join(tmpdir(), 'hvm-'))
   try {
     for (const version of [3, 2] as const) {
-      // Under Python 3 that checker takes no text of a device model's, whoever wrote it.
+      // Under Python 3, that checker accepts no text of a device model from any writer.
       const file = hvmSaveFile({ version, xenstoreData: '' })
       const written = bytesOf(writeXl(openXl(bytesSource(file)), { version }))
       for (const [name, bytes] of Object.entries({ fixture: file, written })) {

@@ -1,9 +1,9 @@
 /**
- * The kexec format without a kernel to load it: what is written is read back, keeps kexec_load's rules, and is refused
- * where it does not.
+ * The kexec format, without a kernel to load it: written files read back, follow kexec_load's rules, and are refused if
+ * they do not.
  *
- * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2). What a processor makes of the purgatory is tested in test/qemu.
- * Gotcha: memory outside the segments is not zero on a machine that ran before: whatever a region has must be in one.
+ * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2). test/qemu tests the purgatory on a processor.
+ * Gotcha: memory outside the segments is not zero on a machine that ran before, so a region must be whole in a segment.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -51,7 +51,7 @@ async function build(config: Partial<LinuxConfig> = {}, file = image()): Promise
   return buildDomain(await readKernel(file), { ...common, ...config, type: 'linux' })
 }
 
-/** Guests of every kind that kexec can enter. */
+/** Returns guests of every kind that kexec can enter. */
 async function guests(): Promise<readonly { name: string; domain: Domain }[]> {
   const pvh = buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', platform: 'pc', memory: 64 * MiB })
   return [
@@ -68,7 +68,7 @@ async function guests(): Promise<readonly { name: string; domain: Domain }[]> {
 const written = (domain: Domain): Uint8Array => bytesOf(writeKexec(domain))
 const rawJson = (domain: Domain): string => sidecarOf(domain, 'raw')
 
-/** Through the raw format, whose image is read where somebody looks. */
+/** Takes a guest through the raw format, whose image is read on demand. */
 const throughRaw = (domain: Domain): Domain =>
   openPair(rawJson(domain), {
     size: domain.memory.endPfn * PAGE_SIZE,

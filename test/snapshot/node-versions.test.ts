@@ -1,8 +1,8 @@
 /**
- * The same inputs give the same bytes whatever the version of Node.
+ * The same inputs give the same bytes in every version of Node.
  *
  * Source: the node package of the npm registry, whose versions `npx node@22` runs.
- * Gotcha: only uncompressed files are promised: what gzip makes of the same bytes depends on the zlib that Node has.
+ * Gotcha: the output of gzip depends on Node's zlib, so only uncompressed files are the same.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -16,7 +16,7 @@ import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
-/** Guests with their MiB. A raw image of a PVH guest ends just below 4 GiB: sparse, but long to hash. */
+/** Guests with their MiB. A raw image of a PVH guest ends just below 4 GiB: it is sparse, but takes long to hash. */
 const GUESTS = {
   pv: { memory: '16', formats: ['raw', 'xl', 'xen-core', 'elf-core'] },
   pvh: { memory: '20', formats: ['xl', 'xen-core', 'elf-core'] },
@@ -29,7 +29,7 @@ writeFileSync(file('pv'), pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
 writeFileSync(file('pvh'), pvhKernelFile())
 writeFileSync(file('ramdisk'), pattern(50000))
 
-/** sha256 of every file that this Node makes of every guest in every format, by name. */
+/** Returns the sha256 of this Node's file of every guest in every format, by name. */
 function builtBy(node: string): Readonly<Record<string, string>> {
   const out = mkdtempSync(file('out-'))
   for (const [type, { memory, formats }] of Object.entries(GUESTS)) {

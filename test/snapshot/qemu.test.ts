@@ -1,8 +1,8 @@
 /**
- * The qemu format without QEMU: what is written is read back, what is refused, and the ROM's fixed places.
+ * The qemu format, without QEMU: written files read back, the refusals, and the ROM's fixed addresses.
  *
- * Source: ARCHITECTURE.md, "The qemu format"; what a processor makes of the ROM is tested in test/qemu.
- * Gotcha: a sidecar may be a stranger's: nothing in it may become an argument of a program.
+ * Source: ARCHITECTURE.md, "The qemu format"; test/qemu tests the ROM on a processor.
+ * Gotcha: a sidecar may be untrusted, so nothing in it may become an argument of a program.
  */
 import t from 'tap'
 import {

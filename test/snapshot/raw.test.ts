@@ -1,8 +1,8 @@
 /**
- * The raw format: what is written is read back equal, and a sidecar that lies is refused.
+ * The raw format: written files read back equal, and a false sidecar is refused.
  *
  * Source: lib/snapshot/raw.ts.
- * Gotcha: the image here is bytes in memory; files are the command line's business (test/cli).
+ * Gotcha: the image here is bytes in memory; test/cli covers files.
  */
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -48,7 +48,7 @@ t.test('a guest read back is the guest that was written', async (t) => {
   }
 })
 
-/** As imageOf, for a guest whose addresses go up to 4 GiB and beyond. */
+/** Like imageOf, for a guest with addresses up to 4 GiB and above. */
 const sparseImage = (domain: Domain): ByteSource => ({
   size: domain.memory.endPfn * PAGE_SIZE,
   readInto: (offset, out) => domain.memory.readInto(offset, out),

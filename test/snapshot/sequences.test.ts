@@ -1,5 +1,5 @@
 /**
- * Every sequence of build and convert ends in a save file that a restore can start, or in a line that says what to do.
+ * Every sequence of build and convert ends in a save file that a restore can start, or in a line with the remedy.
  *
  * Source: xen/include/public/xen.h (the hypercall page, SIF_MOD_START_PFN); libxc clears start_info.flags on restore.
  * Gotcha: Xen fills the hypercall page when it creates a guest, and nothing fills it when a guest is restored.
@@ -21,7 +21,7 @@ import { bytesOf, FORMATS, THROUGH } from '../fixtures/snapshots.js'
 const HYPERCALLS = 2
 const NOTES = { HYPERCALL_PAGE: 0xffffffff80000000n + BigInt(HYPERCALLS * 4096) }
 
-/** Through which formats a PV guest can go before it becomes a save file. */
+/** The formats through which a PV guest can go before it becomes a save file. */
 const BEFORE = ['none', ...FORMATS.filter((format) => format !== 'qemu' && format !== 'kexec')] as const
 
 async function built(purpose: Purpose, notes: object = NOTES): Promise<Domain> {

@@ -1,8 +1,8 @@
 /**
- * Sources: what is read ahead is what is there, wherever one reads next.
+ * Sources: reading ahead returns the right bytes for every order of reads.
  *
  * Source: lib/snapshot/source.ts.
- * Gotcha: the reads are seeded: small and large ones, forwards, backwards, and across the end.
+ * Gotcha: only some orders of reads fail, so the seeded reads are small and large, forwards, backwards, across the end.
  */
 import t from 'tap'
 import { bytesSource } from '../../lib/index.js'
@@ -10,7 +10,7 @@ import { type ByteSource, readAhead } from '../../lib/snapshot/source.js'
 import { pattern } from '../fixtures/kernels.js'
 import { Random } from '../fixtures/random.js'
 
-/** Several times what is read ahead. */
+/** Bytes: several times the amount that is read ahead. */
 const SIZE = 700_001
 
 t.test('reading ahead changes nothing but how often the file is read', async (t) => {

@@ -1,9 +1,9 @@
 /**
- * A writer's bytes, taken in every ordinary way: each gives the same file, however long the chunks are kept.
+ * Consumes a writer's bytes in every ordinary way: each gives the same file, even if the chunks are kept.
  *
  * Source: the streams of Node (https://nodejs.org/api/stream.html) and of the Web (https://streams.spec.whatwg.org).
- * Gotcha: a consumer may hold a chunk while it asks for the next ones. A writer that fills a buffer twice passes every
- * test that hashes chunk by chunk.
+ * Gotcha: a consumer may hold a chunk while it requests the next ones. A writer that reuses a buffer passes every test
+ * that hashes chunk by chunk.
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -27,7 +27,7 @@ import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-/** Bytes that are placed, long and short, generated ones and holes: chunks of every kind. */
+/** Returns guests with chunks of every kind: placed bytes, long and short, generated ones and holes. */
 async function guests(): Promise<Readonly<Record<'pv' | 'linux', Domain>>> {
   const ramdisk = pattern(3 * 2 ** 20 + 777)
   const memory = 24 * 2 ** 20
@@ -38,12 +38,12 @@ async function guests(): Promise<Readonly<Record<'pv' | 'linux', Domain>>> {
   }
 }
 
-/** TypeScript knows two types of web streams, which are one class. */
+/** TypeScript has two types of web streams, which are one class. */
 type Stream = NonNullable<ConstructorParameters<typeof Response>[0]> & globalThis.ReadableStream<Uint8Array>
 
 type Way = (file: SnapshotFile, name: string) => Promise<Uint8Array>
 
-/** Each ends with the whole file's bytes. `name` is a file that may be written. */
+/** Each way returns the bytes of the whole file. `name` is a file that may be written. */
 const WAYS: Readonly<Record<string, Way>> = {
   'collected in an array': async (file) => Buffer.concat([...file]),
   'fs.promises.writeFile': async (file, name) => {
@@ -133,7 +133,7 @@ const WAYS: Readonly<Record<string, Way>> = {
 
 const webStream = (file: SnapshotFile) => ReadableStream.from(file) as unknown as Stream
 
-/** The hash of each chunk as it comes: right however the writer uses its buffers. */
+/** Hashes each chunk as it comes, which is right even for a writer that reuses its buffers. */
 function hashOf(file: SnapshotFile): string {
   const hash = createHash('sha256')
   for (const chunk of file) hash.update(chunk)
@@ -184,7 +184,7 @@ test('placed bytes are handed out as they are, and not copied', async (t) => {
       ({ bytes }) => bytes.buffer.byteLength === 3 * 2 ** 20 + (name === 'raw' ? 777 : 0),
     )
     const viewed = views.reduce((sum, { bytes }) => sum + bytes.length, 0)
-    // What is left of it at the end of a record is short, and copied.
+    // The rest of it at the end of a record is short, and copied.
     t.ok(viewed >= 3 * 2 ** 20 - 2 ** 16, `${name}: ${viewed} bytes of the ramdisk's own buffer`)
   }
 })

@@ -1,8 +1,8 @@
 /**
- * The xl format: what is written is what Xen's checker takes, and reads back as the guest it was.
+ * The xl format: Xen's checker accepts the written files, which read back as the same guest.
  *
  * Source: lib/snapshot/xen-save.ts; the checker is verify-stream-v2 of Debian's xen-utils.
- * Gotcha: frames are pfns in the file, so guests with different p2m have one and the same file.
+ * Gotcha: frames are pfns in the file, so guests with different p2m have the same file.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -277,7 +277,7 @@ t.test("GRUB's PVH image, which asks Xen for its memory map, is refused, and onl
 
 t.test('a PVH file that lies is refused, wherever it does', async (t) => {
   const good = xlBytes(buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 17 * 2 ** 20 }))
-  // Everything but page contents: the head, and the last records.
+  // Everything except page contents: the head, and the last records.
   const places = [...Array(1200).keys(), ...Array.from({ length: 2200 }, (_, i) => good.length - 2200 + i)]
   let refused = 0
   for (const [i, at] of places.entries()) {

@@ -1,4 +1,4 @@
-/** The assertions: what they let pass, what they say, and how tap, node:test and vitest show it. */
+/** Tests of the assertions: accepted values, messages, and their display in tap, node:test and vitest. */
 import type { AssertionError } from 'node:assert'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'

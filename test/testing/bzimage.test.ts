@@ -1,4 +1,4 @@
-/** buildBzImage against the offsets that boot.rst lists, and against file(1). */
+/** Compares buildBzImage with the offsets in boot.rst, and with file(1). */
 import { spawnSync } from 'node:child_process'
 import { test } from 'tap'
 import { SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'

@@ -1,4 +1,4 @@
-/** buildElf against binutils: what we say must be what readelf reads. */
+/** Compares buildElf with binutils: readelf must read the values that we give. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -49,7 +49,7 @@ const tiny: ElfSpec = {
 
 test('what readelf says of a tiny kernel', async (t) => {
   if (!(await requirePeer(t, findReadelf))) return
-  // Type 1 is NT_VERSION to a readelf that does not know the owner Xen; the bytes are what counts.
+  // A readelf that does not know the owner Xen shows type 1 as NT_VERSION; only the bytes matter.
   const said = readelf(buildElf(tiny), '-hlnW')
   t.match(said, /Class:\s+ELF64/)
   t.match(said, /Type:\s+EXEC/)
@@ -102,7 +102,7 @@ test('notes only in a section, and sections with symbols', async (t) => {
 
 test("a linker's merged segment: GNU's notes at 8, Xen's at 4, all in one", async (t) => {
   if (!(await requirePeer(t, findReadelf))) return
-  // 12 + 4 + 4 bytes: what follows lies at 4 modulo 8, unless somebody resynchronises.
+  // 12 + 4 + 4 bytes: the next note is at 4 modulo 8, which a reader of 8-aligned notes misses.
   const [first, ...others] = xenNotes({ SUSPEND_CANCEL: [1], ENTRY: 0x1000n, LOADER: 'generic' })
   t.ok(first)
   if (!first) return

@@ -1,8 +1,8 @@
 /**
- * The readers that tests of users are made of, against the bytes that they read and against each other.
+ * Compares the readers for users' tests with the bytes that they read, and with each other.
  *
  * Source: Linux Documentation/arch/x86/zero-page.rst and boot.rst (offsets); Intel SDM vol. 3, 4.4 and 4.5.
- * Gotcha: offsets are written out here as the specification has them, and not taken from lib/abi.
+ * Gotcha: offsets from lib/abi would repeat its errors, so the specification's are written out here.
  */
 import { test } from 'tap'
 import { buildDomain, type Domain, readKernel } from '../../lib/index.js'
@@ -64,7 +64,7 @@ test('readBootParams refuses the guests of other conventions', async (t) => {
   }
 })
 
-/** Every 4 KiB or large page that the tables map, by a walk of one address at a time. */
+/** Yields every 4 KiB or large page that the tables map. */
 function* mapped(guest: Domain): Iterable<{ vaddr: bigint; entry: bigint; level: number; index: number; pfn: number }> {
   for (const { level, vaddr, entries, pfn } of walkPageTables(guest)) {
     for (const [index, entry] of entries.entries()) {

@@ -1,8 +1,8 @@
 /**
- * checkInXen: a table of cases, each with what must be true of its result, run in one boot and reported one by one.
+ * checkInXen runs a table of cases in one boot, each with a check of its result, and reports them one by one.
  *
  * Source: our own; harness.ts runs them.
- * Gotcha: the boot happens even if only one case is asked for (XEN_ONLY=part-of-its-name,of-another): dom0's start takes the time.
+ * Gotcha: one case alone (XEN_ONLY=part-of-its-name,of-another) is hardly faster, since dom0's start takes the time.
  */
 import t, { type Test } from 'tap'
 import { findKernel, type KernelName } from '../peer/kernels.js'
@@ -10,11 +10,11 @@ import { type Found, requirePeer } from '../peer/require-peer.js'
 import { findXen, type Hypervisor, runInXen, type XenCase, type XenResult } from './harness.js'
 
 export interface CheckedCase extends XenCase {
-  /** What holds when every step has succeeded. */
+  /** Checks the result after every step has succeeded. */
   check(t: Test, result: XenResult): void | Promise<void>
 }
 
-/** A Xen and all the fetched kernels that its cases need, or the first that is missing. */
+/** Returns a Xen if all kernels that its cases need are fetched, or the first that is missing. */
 async function findAll(hypervisor: Hypervisor, kernels: readonly KernelName[]): Promise<Found<Hypervisor>> {
   for (const name of kernels) {
     const kernel = await findKernel(name)
@@ -23,7 +23,7 @@ async function findAll(hypervisor: Hypervisor, kernels: readonly KernelName[]): 
   return findXen(hypervisor)
 }
 
-/** How long each step took, in dom0's time: from its line in the log to the next one. The last line is the case's end. */
+/** Returns each step's duration in dom0's time, from its line in the log to the next. The last line ends the case. */
 function stepTimes(log: string): string {
   const steps = [...log.matchAll(/^\[([\d.]+)\] (.*)$/gm)].map(([, at, step]) => ({ at: Number(at), step }))
   return steps
@@ -32,7 +32,7 @@ function stepTimes(log: string): string {
     .join('\n')
 }
 
-/** Registers one test that boots that Xen once and holds a subtest for each case. */
+/** Registers one test that boots that Xen once and has a subtest for each case. */
 export function checkInXen(hypervisor: Hypervisor, kernels: readonly KernelName[], all: readonly CheckedCase[]): void {
   const only = process.env.XEN_ONLY?.split(',') ?? ['']
   const cases = all.filter(({ name }) => only.some((part) => name.includes(part)))

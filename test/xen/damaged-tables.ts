@@ -1,10 +1,11 @@
 /**
- * The guests that `validate` complains of, shown to Xen: each is restored from a file of ours, and what Xen makes of it is
- * in one table.
+ * Shows Xen the guests in which `validate` finds violations: each is restored from our file, and one table has Xen's
+ * verdicts.
  *
- * Source: xen/arch/x86/mm.c (promote_l1_table to promote_l4_table, get_page_from_l1e), tools/libs/guest/xg_sr_restore_x86_pv.c.
- * Gotcha: only a DEBUG Xen says why it refuses, and only what the file says as it is reaches it: restoring translates
- * tables, and looks at cr3 and its type, before Xen is asked.
+ * Source: xen/arch/x86/mm.c (promote_l1_table to promote_l4_table, get_page_from_l1e),
+ * tools/libs/guest/xg_sr_restore_x86_pv.c.
+ * Gotcha: only a DEBUG Xen gives the reason of a refusal. Not all damage in the file reaches it: restoring translates
+ * tables, and checks cr3 and its type, before it calls Xen.
  */
 import { type Domain, writeXl } from '../../lib/index.js'
 import { type DamageName, damagedGuest, damages, linearGuest, soundGuest } from '../fixtures/damage.js'
@@ -12,19 +13,19 @@ import { bytesOf } from '../fixtures/snapshots.js'
 import type { CheckedCase } from './check.js'
 
 type Verdict =
-  /** Xen refuses the tables, in these words of its log. */
+  /** Xen refuses the tables, with this text in its log. */
   | { readonly xen: RegExp }
-  /** Xen is not asked: restoring refuses the file before, in these words. */
+  /** Restoring refuses the file with this text, before it calls Xen. */
   | { readonly restoring: RegExp; readonly why: string }
-  /** Xen accepts what `validate` reports; a 64-bit guest is then run, and this is all that its console has. */
+  /** Xen accepts the guest; a 64-bit guest is then run, and this is its whole console output. */
   | { readonly accepted: string; readonly console?: string }
 
 const HELLO = 'hello from start_info, nr_pages=0x2000\n'
 
-/** What restoring says of a pfn behind the last; it ends by that. */
+/** The message of restoring for a pfn after the last one, with which it aborts. */
 const PAST_THE_END = /Assertion `pfn <= ctx->x86\.pv\.max_pfn' failed/
 
-// Xen says `linear p.t. with write perms` wherever it gives up on a table for EINVAL; the slot tells whether it was meant.
+// Xen logs `linear p.t. with write perms` for every table that fails with EINVAL; the slot tells if that is the cause.
 const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
   'l1-writable': { xen: /Could not get page type PGT_writable_page/ },
   'l4-writable': { xen: /Could not get page type PGT_writable_page/ },
@@ -78,7 +79,7 @@ const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
 
 const saved = (domain: Domain): Uint8Array => bytesOf(writeXl(domain))
 
-/** Restored but not yet run; a 64-bit guest then says what it has to say, and ends. */
+/** Restores a guest paused; a 64-bit guest is then run to its end, and its console is compared. */
 function acceptedCase(name: string, guest: () => Promise<Domain>, why: string, console?: string): CheckedCase {
   return {
     name,
@@ -91,7 +92,7 @@ function acceptedCase(name: string, guest: () => Promise<Domain>, why: string, c
   }
 }
 
-/** Nothing is left of the guest, and dom0 goes on to the next. */
+/** Checks that a guest is refused and leaves no domain, and that dom0 goes on. */
 function refusedCase(
   name: string,
   guest: () => Promise<Domain>,
@@ -108,7 +109,7 @@ function refusedCase(
   }
 }
 
-/** A case for each kind of damage, and one for each sound guest. */
+/** Returns a case for each kind of damage, and one for each sound guest. */
 export function damagedCases(): readonly CheckedCase[] {
   return [
     ...damages.map(([kind, damage]) => {

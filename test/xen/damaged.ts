@@ -1,8 +1,8 @@
 /**
- * Save files with one thing wrong each: what Xen says of them, what we say, and that dom0 goes on as if nothing was.
+ * Save files with one fault each: Xen's message, our message, and dom0, which goes on unharmed.
  *
- * Source: lib/abi/save-stream.ts; the words of Xen 4.17's xl, libxl and libxenguest as they were seen.
- * Gotcha: "refused" alone could mean a file that was not found: each damage has its own words, in both readers.
+ * Source: lib/abi/save-stream.ts; the messages of Xen 4.17's xl, libxl and libxenguest, from running them.
+ * Gotcha: a refusal alone could mean a missing file, so each damage is checked by its message in both readers.
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -26,17 +26,17 @@ import type { GuestSpec } from './guests.js'
 import { ourSaveFile } from './saved.js'
 
 interface Damage {
-  /** The file, out of a sound one that is its own to change. */
+  /** Makes the damaged file from a copy of a sound one, which it may change. */
   make(file: Buffer, records: readonly StreamRecord[]): Uint8Array
-  /** xl 4.17 ends with a fault of its own behind its message, and what it had begun stays. */
+  /** xl 4.17 crashes after its message, and the unfinished domain remains. */
   readonly leavesDomain?: true
-  /** In what xl prints. */
+  /** A text in xl's output. */
   readonly xen: RegExp
-  /** In our one line. */
+  /** A text in our one line. */
   readonly ours: RegExp
 }
 
-/** The records of the libxc stream in a file that is sound. */
+/** Returns the records of the libxc stream in a sound file. */
 function recordsOf(file: Buffer): StreamRecord[] {
   const source = bytesSource(file)
   const records: StreamRecord[] = []
@@ -55,11 +55,11 @@ function find(records: readonly StreamRecord[], name: LibxcRecordName): StreamRe
   return found
 }
 
-/** The file with some of its bytes taken out. */
+/** Returns the file without some of its bytes. */
 const without = (file: Buffer, start: number, end: number): Buffer =>
   Buffer.concat([file.subarray(0, start), file.subarray(end)])
 
-/** The file with a byte turned over. */
+/** Inverts a byte of the file. */
 function flip(file: Buffer, at: number): Buffer {
   file[at] = (file[at] ?? 0) ^ 0xff
   return file
@@ -156,7 +156,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
   },
 }
 
-/** Each is refused, leaves no domain, and a sound file is restored after all of them. */
+/** Checks that each file is refused and leaves no domain, and that a sound file is restored after all of them. */
 export function damagedCase(name: string, spec: GuestSpec, until: string, said: RegExp): CheckedCase {
   const damaged = async (damage: Damage): Promise<Uint8Array> => {
     const file = Buffer.from(await ourSaveFile(name, spec))

@@ -26,14 +26,14 @@ import {
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
-/** The same kernel, looking for a magic that no Xen writes. */
+/** Returns the same kernel, which expects a magic that no Xen writes. */
 function lostKernel(): Uint8Array {
   const kernel = Buffer.from(helloKernel())
   kernel.write('xen-0.0', kernel.indexOf(START_INFO_MAGIC.x86_64))
   return kernel
 }
 
-/** What examples/xl-restore.ts writes, run as its user runs it. */
+/** Runs examples/xl-restore.ts as a user does. Returns its file. */
 async function exampleFile(name: string): Promise<Uint8Array> {
   const directory = mkdtempSync(join(tmpdir(), 'xl-restore-'))
   try {

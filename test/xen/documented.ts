@@ -1,8 +1,8 @@
 /**
- * What docs/running.md says of a Xen host: typed on this machine as far as it is this machine's, and in a real Xen.
+ * Types the commands of docs/running.md about a Xen host: the local ones on this machine, the others in a real Xen.
  *
  * Source: docs/running.md, its session with `server#` lines.
- * Gotcha: scp is the one thing that is not typed: here the share between the two machines carries the files.
+ * Gotcha: only scp is not typed, since the machines have no network: a share between them carries the files.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,7 @@ function commandsOfPage(): readonly Command[] {
   return sessions.flatMap((block) => (block.kind === 'session' ? block.commands : []))
 }
 
-/** A server's command as a step of a case, and how long it takes until the guest is up. */
+/** Returns a server's command as steps of a case, with a wait until the guest is up. */
 function steps({ command }: Command): string[] {
   if (/^scp laptop:\S+ \.$/.test(command)) return []
   const back = /^scp (.+) laptop:$/.exec(command)
@@ -30,7 +30,7 @@ function steps({ command }: Command): string[] {
 
 const session = (commands: readonly Command[]): Block[] => [{ kind: 'session', line: 1, commands }]
 
-/** The case is named as the page names its guest. */
+/** Returns a case with the name of the page's guest. */
 export function documentedCase(): CheckedCase {
   const commands = commandsOfPage()
   const first = commands.findIndex(({ prompt }) => prompt === 'server#')

@@ -1,8 +1,8 @@
 /**
- * A guest that Xen's own toolstack built and that never ran, and how it differs from the one we build of the same kernel.
+ * Compares a guest that Xen's own toolstack built and that never ran with the one that we build of the same kernel.
  *
- * Source: src/pvfreeze.c writes the files; what pinning changes is what xen/arch/x86/mm.c says it does.
- * Gotcha: frames and event channels are Xen's to give. We build with the same, so every byte can be compared as it is.
+ * Source: src/pvfreeze.c writes the files; xen/arch/x86/mm.c for the changes by pinning.
+ * Gotcha: Xen assigns frames and event channels. We must build with the same ones, or bytes differ everywhere.
  */
 import { SharedInfo32, SharedInfo64 } from '../../lib/abi/shared-info.js'
 import { SIF_VIRT_P2M_4TOOLS, StartInfo32, StartInfo64 } from '../../lib/abi/start-info.js'
@@ -19,19 +19,19 @@ import {
 } from '../../lib/index.js'
 import type { XenResult } from './harness.js'
 
-/** The files that `pvfreeze DOMID dump .` leaves, to be given back by the case. */
+/** The files that `pvfreeze DOMID dump .` writes, which the case gives back. */
 const FROZEN_FILES = ['vcpu.bin', 'shared_info.bin', 'p2m.bin', 'pages.bin'] as const
-/** Steps that freeze a guest.cfg before its first instruction and give back what is in it. */
+/** Steps that freeze the guest of guest.cfg before its first instruction, and give back its content. */
 export const FREEZE = ['xl create -p guest.cfg', 'pvfreeze $(domid) dump .', `give ${FROZEN_FILES.join(' ')}`] as const
 
-/** What a DEBUG Xen fills fresh memory with, so that nobody relies on zeros (xen/common/page_alloc.c, SCRUB_PATTERN). */
+/** The byte with which a DEBUG Xen fills fresh memory, instead of zeros (xen/common/page_alloc.c, SCRUB_PATTERN). */
 const SCRUB_BYTE = 0xc2
 
 export interface Frozen {
   readonly vcpu: Uint8Array
   readonly sharedInfo: Uint8Array
   readonly p2m: BigUint64Array
-  /** Pages that the toolstack wrote something to, by pfn. */
+  /** The pages that the toolstack wrote to, by pfn. */
   readonly pages: ReadonlyMap<number, Uint8Array>
 }
 
@@ -47,7 +47,7 @@ export function readFrozen(result: XenResult): Frozen {
   return { vcpu, sharedInfo, p2m: new BigUint64Array(p2m.buffer), pages }
 }
 
-/** The same guest by our builder, with the frames and event channels that this Xen gave. */
+/** Builds the same guest with our builder, with the frames and event channels that this Xen assigned. */
 export function buildLike(frozen: Frozen, kernel: Kernel, config: PvConfig & { readonly dom0?: never }): Domain {
   const p2m = { table: frozen.p2m }
   const first = buildDomain(kernel, { ...config, p2m })
@@ -66,19 +66,19 @@ export function buildLike(frozen: Frozen, kernel: Kernel, config: PvConfig & { r
 }
 
 /**
- * Entries that Xen fills with mappings of its own: the top table's slots from 0xffff800000000000 on (xen-x86_64.h), and
- * in a 32-bit guest the last level 2 table's from 0xf5800000 on (xen-x86_32.h).
+ * Entries that Xen fills with its own mappings: the top table's slots from 0xffff800000000000 on (xen-x86_64.h). In a
+ * 32-bit guest, they are the last level 2 table's slots from 0xf5800000 on (xen-x86_32.h).
  */
 const XEN_ENTRIES = {
   x86_64: { level: 4, first: 256, end: 272 },
   x86_32p: { level: 2, first: 0xf5800000 / 2 ** 21 - 3 * 512, end: 512 },
 } as const
-/** A bit that hardware ignores, by which Xen remembers that the guest meant a leaf for its kernel alone. */
+/** A bit that hardware ignores; Xen sets it in leaves that the guest made for its kernel alone. */
 const PTE_GUEST_KERNEL = 1n << 52n
 
-/** What pinning makes of a page table as the builder wrote it, but for the entries that Xen fills. */
+/** Returns a page table of the builder as it is after pinning, except the entries that Xen fills. */
 function asPinned(table: Uint8Array, level: number, abi: Domain['abi']): Uint8Array {
-  // A 64-bit guest's kernel runs in ring 3: every page it can see at all must be a user page. Ring 1 needs none of that.
+  // A 64-bit guest's kernel runs in ring 3, so each of its pages must be a user page. Ring 1 does not need that.
   if (level !== 1 || abi !== 'x86_64') return table
   const entries = new BigUint64Array(table.slice().buffer)
   for (const [index, entry] of entries.entries()) {
@@ -88,7 +88,7 @@ function asPinned(table: Uint8Array, level: number, abi: Domain['abi']): Uint8Ar
   return new Uint8Array(entries.buffer)
 }
 
-/** A table of the running Xen without the entries that are its own. */
+/** Returns a table of the running Xen without Xen's own entries. */
 function withoutXens(table: Uint8Array, level: number, domain: Domain, isLastL2: boolean): Uint8Array {
   const own = XEN_ENTRIES[domain.abi === 'x86_64' ? 'x86_64' : 'x86_32p']
   if (level !== own.level || (domain.abi !== 'x86_64' && !isLastL2)) return table
@@ -96,8 +96,8 @@ function withoutXens(table: Uint8Array, level: number, domain: Domain, isLastL2:
 }
 
 /**
- * start_info as libxl leaves it: libxenguest sets SIF_VIRT_P2M_4TOOLS before anyone asks, and libxl then assigns the
- * flags instead of adding to them (libxl_dom.c, libxl__build_pv).
+ * Returns start_info as libxl leaves it: libxenguest sets SIF_VIRT_P2M_4TOOLS, and libxl then overwrites the flags
+ * instead of adding to them (libxl_dom.c, libxl__build_pv).
  */
 function asLibxlLeavesIt(startInfo: Uint8Array, abi: Domain['abi']): Uint8Array {
   const out = startInfo.slice()
@@ -106,14 +106,14 @@ function asLibxlLeavesIt(startInfo: Uint8Array, abi: Domain['abi']): Uint8Array 
   return out
 }
 
-/** libxenguest writes the struct and no more: behind it a DEBUG Xen's page is as fresh memory is. */
+/** Clears the page after the struct: libxenguest writes only the struct, and a DEBUG Xen leaves its fill byte there. */
 function withoutScrubbedTail(startInfo: Uint8Array, abi: Domain['abi']): Uint8Array {
   const { size } = abi === 'x86_64' ? StartInfo64 : StartInfo32
   if (startInfo.subarray(size).some((byte) => byte !== SCRUB_BYTE)) return startInfo
   return startInfo.slice().fill(0, size)
 }
 
-/** Every page that is not the same, with its region, first differing offset and both bytes there. */
+/** Returns every page that differs, with its region, the first differing offset and both bytes there. */
 export function differingPages(frozen: Frozen, domain: Domain): string[] {
   const pfns = new Set(frozen.pages.keys())
   for (const run of domain.memory.pages()) for (let i = 0; i < run.pages; i++) pfns.add(run.pfn + i)
@@ -136,7 +136,7 @@ export function differingPages(frozen: Frozen, domain: Domain): string[] {
   return out
 }
 
-/** A struct's fields as dotted names, so that two can be compared by name. */
+/** Collects a struct's fields by dotted names, so that two structs can be compared by name. */
 function flatten(value: unknown, path: string, into: Map<string, string>): Map<string, string> {
   if (value instanceof Uint8Array) into.set(path, Buffer.from(value).toString('hex'))
   else if (Array.isArray(value)) for (const [i, v] of value.entries()) flatten(v, `${path}[${i}]`, into)
@@ -153,7 +153,7 @@ function differences(theirs: unknown, ours: unknown): string[] {
     .map(([name, value]) => `${name}: ours ${mine.get(name)}, Xen's ${value}`)
 }
 
-/** The x87 control word and MXCSR after reset, which Xen starts every vcpu with (Intel SDM vol. 1, 8.1.5 and 10.2.3). */
+/** The x87 control word and MXCSR after reset, as in every new vcpu of Xen (Intel SDM vol. 1, 8.1.5 and 10.2.3). */
 const FPU_RESET = { fcw: { at: 0, value: 0x37f }, mxcsr: { at: 24, value: 0x1f80 } } as const
 
 interface PvContext {
@@ -165,8 +165,8 @@ interface PvContext {
 }
 
 /**
- * What Xen makes of a context it is given. Its own: cr0 and cr4, which a PV guest does not choose; the floating-point
- * state after reset; and the privilege level in each trap's code selector, the kernel's even where no trap is set.
+ * Returns a context as Xen keeps it. Xen sets cr0 and cr4, which a PV guest does not choose, and the floating-point
+ * state after reset. It sets the kernel's privilege level in each trap's code selector, even where no trap is set.
  */
 function asXenKeepsIt<T extends PvContext>(built: T, xens: PvContext, kernelRing: number): PvContext {
   const fpu = built.fpu_ctxt.slice()
@@ -184,7 +184,7 @@ function asXenKeepsIt<T extends PvContext>(built: T, xens: PvContext, kernelRing
   }
 }
 
-/** vcpu 0's context, field by field. */
+/** Returns the differences in vcpu 0's context, field by field. */
 export function differingVcpu(frozen: Frozen, domain: Domain): string[] {
   const [vcpu] = domain.vcpus
   if (!vcpu || domain.abi === 'x86_32') throw new Error('a PV guest with a vcpu is expected')
@@ -194,7 +194,7 @@ export function differingVcpu(frozen: Frozen, domain: Domain): string[] {
   return differences(xens, asXenKeepsIt(decode(encodePvContext(vcpu, domain.abi)), xens, is64 ? 3 : 1))
 }
 
-/** shared_info, field by field, but for the time, which Xen keeps. */
+/** Returns the differences in shared_info, field by field, except the time, which Xen updates. */
 export function differingSharedInfo(frozen: Frozen, domain: Domain): string[] {
   const decode = domain.abi === 'x86_64' ? SharedInfo64.decode : SharedInfo32.decode
   return differences(decode(frozen.sharedInfo), decode(requirePv(domain).sharedInfo)).filter(

@@ -1,8 +1,8 @@
 /**
- * Guests that are described once, for xl and for our builder alike, and the cases made of them.
+ * Guests that are described once, for xl and for our builder, and the cases made from them.
  *
  * Source: xl.cfg(5).
- * Gotcha: xl takes memory in MiB, our builder in bytes; a kernel and a ramdisk lie in files for the one, in bytes for the other.
+ * Gotcha: xl takes memory in MiB, our builder in bytes; xl takes a kernel and a ramdisk as files, our builder as bytes.
  */
 import { readFileSync } from 'node:fs'
 import { readKernel } from '../../lib/index.js'
@@ -20,7 +20,7 @@ export interface GuestSpec {
   readonly ramdisk?: string
 }
 
-/** What xl needs of it: its files, and guest.cfg. */
+/** Returns the parts for xl: its files, and guest.cfg. */
 export function forXl(spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'config'> {
   return {
     files: { kernel: spec.kernel, ...(spec.ramdisk === undefined ? {} : { ramdisk: spec.ramdisk }) },
@@ -37,7 +37,7 @@ export function forXl(spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'c
   }
 }
 
-/** xl builds it and stops before its first instruction: every byte of it must be what we build. */
+/** xl builds the guest and stops before its first instruction; every byte of it must be as we build it. */
 export function frozenCase(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,

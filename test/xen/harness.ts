@@ -1,8 +1,9 @@
 /**
- * runInXen: a real Xen with a real dom0 under QEMU's software emulation; one boot runs a list of cases.
+ * runInXen boots a real Xen with a real dom0 under QEMU's software emulation; one boot runs a list of cases.
  *
- * Source: Xen docs/misc/xen-command-line.pandoc, qemu(1); what runs inside is dom0/init and dom0/lib.sh beside this file.
- * Gotcha: `-cpu max` without -smap faults dom0's first instruction, and without -rdtscp PVH guests loop in Xen's SVM code.
+ * Source: Xen docs/misc/xen-command-line.pandoc, qemu(1); dom0/init and dom0/lib.sh next to this file run inside.
+ * Gotcha: `-cpu max` without -smap faults dom0's first instruction, and without -rdtscp PVH guests loop in Xen's SVM
+ * code.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -21,34 +22,34 @@ import { join } from 'node:path'
 import { cacheDir, projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 
-/** Which hypervisor: Debian's own, or one built from Debian's source with 32-bit PV guests and debugging switched on. */
+/** The hypervisor: Debian's own, or one built from Debian's source with 32-bit PV guests and debugging enabled. */
 export type Hypervisor = 'debian' | 'pv32-debug'
 
 export interface XenCase {
-  /** Names its domain, its console's log and its directory: letters, digits and hyphens. A save file must use it too. */
+  /** The name of its domain, log and directory: letters, digits and hyphens. A save file must use it too. */
   readonly name: string
-  /** What dom0 finds in its working directory: bytes, the path of a file, or what makes the bytes once all is built. */
+  /** The files in dom0's working directory: bytes, a file's path, or a function that makes bytes before the boot. */
   readonly files?: Readonly<Record<string, Uint8Array | string | (() => Promise<Uint8Array>)>>
-  /** guest.cfg, in xl.cfg's words; the name is added. */
+  /** The settings of guest.cfg, by the keys of xl.cfg; the name is added. */
   readonly config?: Readonly<Record<string, string | number | readonly string[]>>
   /** Shell commands, with the verbs of dom0/lib.sh; the first that fails ends the case. */
   readonly steps: readonly string[]
-  /** What the case asks for by name, made here while it waits, out of the files that it gave until then. */
+  /** Files that the case requests by name; they are made here while it waits, from the files that it gave before. */
   readonly answers?: Readonly<Record<string, (given: (file: string) => Uint8Array) => Uint8Array>>
-  /** What it may take in dom0's time before it is stopped; default 120, ten times what most of them take. */
+  /** The limit in dom0's time after which it is stopped; default 120, ten times the duration of most cases. */
   readonly seconds?: number
 }
 
 export interface XenResult {
-  /** 0 when every step succeeded; undefined when the machine ended before the case did. */
+  /** 0 if every step succeeded; undefined if the machine ended before the case did. */
   readonly status: number | undefined
-  /** The steps, with dom0's uptime, and all that they printed. */
+  /** The steps, with dom0's uptime, and their output. */
   readonly log: string
   /** Everything the guest wrote to its console. */
   readonly console: string
   /** Xen's own log during the case. */
   readonly xen: string
-  /** A file that the case gave back. */
+  /** Returns a file that the case gave back. */
   file(name: string): Uint8Array
 }
 
@@ -56,29 +57,30 @@ export interface XenRun {
   readonly results: ReadonlyMap<string, XenResult>
   /** Xen's and dom0's serial console. */
   readonly serial: string
-  /** Where all of it lies until it is removed. */
+  /** The directory of all files of the run, until it is removed. */
   readonly directory: string
   remove(): void
 }
 
 const sources = join(projectRoot, 'test', 'xen')
 const xenCache = join(cacheDir, 'xen')
-/** Where the build scripts leave what they made: vmlinux, guest.cpio and the rest. */
+/** The output directory of the build scripts: vmlinux, guest.cpio and the rest. */
 export const xenBuild = join(xenCache, 'build')
 
-/** Memory of the emulated machine and of dom0 in it, which saves a guest of 1 GiB to its memory; guests get what is left. */
+/** Memory of the emulated machine and of dom0, which saves a guest of 1 GiB to its memory; guests get the rest. */
 const MACHINE_MIB = 4096
 const DOM0_MIB = 2048
 /**
- * Its time is counted in instructions, 2 ns each, and its processors take turns in one thread: with a thread for each, QEMU 7.2
- * loses interrupts while a PVH guest runs, and a busy machine is slow to them all. README.md beside this file says how.
+ * The emulated time is counted in instructions, 2 ns each, and the processors take turns in one thread. With a thread
+ * for each, QEMU 7.2 loses interrupts while a PVH guest runs, and a busy machine delays them all. README.md next to
+ * this file has the details.
  */
 const ICOUNT = 'shift=1,sleep=on'
-/** Until dom0's toolstack is ready: 10 s on an idle machine, minutes on one that is busy. */
+/** The limit until dom0's toolstack is ready: it takes 10 s on an idle machine, minutes on a busy one. */
 const BOOT_SECONDS = 240
 const CASE_SECONDS = 120
 
-/** The programs that all of this needs, and the Debian packages that have them. */
+/** The required programs, and their Debian packages. */
 const TOOLS: Readonly<Record<string, string>> = {
   'qemu-system-x86_64': 'qemu-system-x86',
   gcc: 'gcc',
@@ -89,7 +91,7 @@ const TOOLS: Readonly<Record<string, string>> = {
 }
 const TOOLS_PV32: Readonly<Record<string, string>> = { make: 'make', bison: 'bison', flex: 'flex', python3: 'python3' }
 
-/** Whether a Xen can be started here: the first program that is missing says no. */
+/** Whether a Xen can be started here; if not, the result names the first missing program. */
 export async function findXen(hypervisor: Hypervisor = 'debian'): Promise<Found<Hypervisor>> {
   for (const [tool, from] of Object.entries(hypervisor === 'debian' ? TOOLS : { ...TOOLS, ...TOOLS_PV32 })) {
     if (spawnSync(tool, ['--version']).error) return { missing: `${tool} (${from}) is not installed` }
@@ -97,14 +99,14 @@ export async function findXen(hypervisor: Hypervisor = 'debian'): Promise<Found<
   return { found: hypervisor }
 }
 
-/** sha256 over files of this directory, as the build scripts note it beside what they built. */
+/** Returns the sha256 of files in this directory, as the build scripts record it next to their output. */
 function keyOf(files: readonly string[]): string {
   const hash = createHash('sha256')
   for (const file of files) hash.update(readFileSync(join(sources, file)))
   return hash.digest('hex')
 }
 
-/** Runs a build script unless what it made is there and its sources are the same. */
+/** Runs a build script unless its output exists and its sources are unchanged. */
 function ensureBuilt(script: 'build-dom0' | 'build-hvm' | 'build-xen-pv32'): void {
   const made: Record<typeof script, { readonly key: string; readonly from: readonly string[] }> = {
     'build-dom0': {
@@ -123,7 +125,7 @@ function ensureBuilt(script: 'build-dom0' | 'build-hvm' | 'build-xen-pv32'): voi
 
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** guest.cfg as xl reads it. */
+/** Returns guest.cfg as xl reads it. */
 function xlConfig(name: string, config: NonNullable<XenCase['config']>): string {
   const value = (v: string | number | readonly string[]): string => {
     if (typeof v === 'number') return String(v)
@@ -145,7 +147,7 @@ function placeFile(from: string, to: string): void {
   }
 }
 
-/** Lays out a case's directory as dom0/init expects it. */
+/** Prepares a case's directory as dom0/init expects it. */
 async function prepare(directory: string, xenCase: XenCase): Promise<void> {
   mkdirSync(directory)
   const names = Object.keys(xenCase.files ?? {})
@@ -182,10 +184,10 @@ function resultOf(out: string, name: string): XenResult {
   }
 }
 
-/** How soon what a case asks for is looked at. */
+/** The interval of checks for requests of cases. */
 const ANSWER_EVERY_MS = 250
 
-/** Makes what cases ask for: the answer appears whole, or what was wrong with it. */
+/** Makes the files that cases request: the whole file appears, or a file with the error. */
 function answer(cases: readonly XenCase[], share: string): void {
   for (const { name, answers } of cases) {
     for (const [file, make] of Object.entries(answers ?? {})) {
@@ -206,8 +208,8 @@ function answer(cases: readonly XenCase[], share: string): void {
 }
 
 /**
- * Boots Xen and dom0, runs the cases one after another in the order of their names, powers off.
- * A case that fails, hangs or crashes its guest does not keep the others from running.
+ * Boots Xen and dom0, runs the cases one after another in the order of their names, and powers off.
+ * A case that fails, hangs or crashes its guest does not stop the others.
  */
 export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor = 'debian'): Promise<XenRun> {
   ensureBuilt('build-dom0')
@@ -242,7 +244,7 @@ export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor
   return { results, serial: readText(serial), directory, remove: () => rmSync(directory, { recursive: true }) }
 }
 
-/** Ends when the machine powers off; timeout(1) stops it even if this process is gone by then. */
+/** Runs QEMU until the machine powers off; timeout(1) stops it even if this process has ended. */
 function runQemu(args: readonly string[], seconds: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const qemu = spawn('timeout', ['--kill-after=5', String(seconds), 'qemu-system-x86_64', ...args], {
@@ -254,7 +256,7 @@ function runQemu(args: readonly string[], seconds: number): Promise<void> {
     })
     qemu.on('error', reject)
     qemu.on('close', (status) => {
-      // 124: timeout ended it. What the cases got done by then is still there to be read.
+      // 124: timeout ended it. The results of the cases up to then can still be read.
       if (status === 0 || status === 124) resolve()
       else reject(new Error(`qemu-system-x86_64 ended with status ${status}: ${complaint.trim()}`))
     })

@@ -1,9 +1,10 @@
 /**
- * HVM guests that xl saved, with QEMU for their device model: read by us, taken through every format, and restored by xl.
+ * HVM guests that xl saved, with QEMU for their device model: read by us, taken through every format, and restored by
+ * xl.
  *
  * Source: ../../lib/snapshot/xen-save-hvm.ts reads the file; xen-hvmctx(1) says what Xen itself has of the vcpus.
- * Gotcha: such a guest has no driver that suspends it, so that xl stops it where it is; left paused behind, it is in the
- * very state that was saved. Paused before, it might wait for QEMU in the middle of an instruction, and cannot be saved.
+ * Gotcha: a guest that is paused before the save may wait for QEMU inside an instruction, and cannot be saved. It has
+ * no driver that suspends it, so xl stops it at any instruction; left paused afterwards, it is in the saved state.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -27,12 +28,12 @@ import { findVerifyStream } from '../peer/verify-stream.js'
 import type { CheckedCase } from './check.js'
 import { checkCarried, rewritten, saveBytes } from './saved.js'
 
-/** What every guest here is: nobody looks at a screen, and a crash stays to be seen. */
+/** The settings of every guest here: no screen, and a crashed guest remains for inspection. */
 const machine = { type: 'hvm', vga: 'none', vnc: 0, sdl: 0, on_crash: 'preserve' } as const
 
 const EMULATORS_LOG = '{ cat /var/log/xen/qemu-dm-$NAME.log; false; }'
 const CREATE = ['hvm_ready', `xl create guest.cfg || ${EMULATORS_LOG}`] as const
-/** A file, and what Xen has of the vcpus at that very instant. */
+/** Steps that save a guest, and record Xen's state of its vcpus at the same instant. */
 const SAVE = [
   'xl save -p $NAME saved',
   'xen-hvmctx $(domid) >context',
@@ -41,7 +42,7 @@ const SAVE = [
 ] as const
 const RESTORE = ['ask rewritten', `xl restore rewritten || ${EMULATORS_LOG}`] as const
 
-/** A vcpu's registers as hvmctx prints them, by the names and in the shape that ours have. */
+/** Returns the vcpus' registers from hvmctx's output, in the form of our Vcpu. */
 function shownVcpus(context: string): Partial<Vcpu>[] {
   const parts = context.split(/^Entry \d+: /m).filter((part) => part.startsWith('type 2 '))
   return parts.map((part) => {
@@ -73,7 +74,7 @@ function shownVcpus(context: string): Partial<Vcpu>[] {
   })
 }
 
-/** What must hold of every file that xl saved of an HVM guest. */
+/** Checks the properties of every file that xl saved of an HVM guest. */
 async function checkSaved(
   t: Test,
   file: Uint8Array,
@@ -110,7 +111,7 @@ async function checkSaved(
   return guest
 }
 
-/** A firmware of our own, a vcpu in 64-bit mode and one in real mode; restored out of our file, it goes on where it was. */
+/** Our own firmware, with a vcpu in 64-bit mode and one in real mode; restored from our file, it continues. */
 export function savedFirmwareCase(name: string): CheckedCase {
   return {
     name,
@@ -137,7 +138,7 @@ export function savedFirmwareCase(name: string): CheckedCase {
   }
 }
 
-/** hvmloader and SeaBIOS, as every HVM guest begins: stopped on the way, restored out of our file, and on its way again. */
+/** hvmloader and SeaBIOS, with which every HVM guest begins: stopped midway, restored from our file, and continued. */
 export function savedBiosCase(name: string): CheckedCase {
   return {
     name,

@@ -1,8 +1,8 @@
 /**
- * Debian's kernel with a system of ours in its ramdisk: what it must say once it is up, and after save and restore.
+ * Debian's kernel with our system in its ramdisk: its expected output once it is up, and after save and restore.
  *
  * Source: guest/init writes the lines.
- * Gotcha: MemTotal is what Linux has left of its memory, so it is a range; the ramdisk's checksum is exact.
+ * Gotcha: MemTotal is the rest of memory after Linux's own use, so it varies; the ramdisk's checksum is exact.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,10 +11,10 @@ import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
 
-/** What Debian's kernel keeps for itself of any guest, in MiB; of a larger one, something for each page besides. */
+/** The memory that Debian's kernel keeps for itself, in MiB; larger guests add a small amount for each page. */
 const KERNEL_MIB = 52
 
-/** What the console of a guest that reached its /init has said. */
+/** Checks the console of a guest that reached its /init. */
 export function checkLinuxConsole(t: Test, console: string, spec: GuestSpec): void {
   const said = (what: string): string | undefined => new RegExp(`GUEST-${what} (.*?)\r?\n`).exec(console)?.[1]
   t.equal(said('CMDLINE'), spec.cmdline)
@@ -22,12 +22,12 @@ export function checkLinuxConsole(t: Test, console: string, spec: GuestSpec): vo
   t.equal(said('PAYLOAD'), readFileSync(join(xenBuild, 'guest.sha256'), 'utf8').trim(), 'the ramdisk arrived whole')
   t.equal(said('READY'), `type=${(spec.type ?? 'pv').toUpperCase()} Linux x86_64`)
   const kib = Number.parseInt(said('MEMORY') ?? '', 10)
-  // The kernel keeps its image, and what describes each page.
+  // The kernel keeps its image, and a descriptor of each page.
   const kept = spec.memoryMiB - kib / 1024
   t.ok(kept > 0 && kept < KERNEL_MIB + spec.memoryMiB / 32, `MemTotal ${kib} kB of ${spec.memoryMiB} MiB`)
 }
 
-/** Steps for a guest that runs: it is saved, restored, and counts on where it was. @param restore how; default as saved. */
+/** Steps for a running guest: it is saved and restored, and continues. @param restore steps; default as saved. */
 export const saveAndRestore = (...restore: readonly string[]): string[] => [
   'console "GUEST-ALIVE 2"',
   'xl save $NAME saved',
@@ -37,7 +37,7 @@ export const saveAndRestore = (...restore: readonly string[]): string[] => [
   'console GUEST-ALIVE 60 $((before + 2))',
 ]
 
-/** xl creates it; it reaches its /init, is saved and restored. */
+/** xl creates the guest; it reaches its /init, is saved and restored. */
 export function linuxCase(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,

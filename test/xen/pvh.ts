@@ -1,8 +1,8 @@
 /**
- * xl builds a PVH guest and saves it before its first instruction; what is in the file is compared with what we build.
+ * xl builds a PVH guest and saves it before its first instruction; its file is compared with the guest that we build.
  *
  * Source: ../../lib/snapshot/xen-save.ts reads the file.
- * Gotcha: xl asks a PVH guest to suspend as it asks a PV one; pvfreeze answers in the place of a guest that never ran.
+ * Gotcha: xl asks a PVH guest to suspend, as it asks a PV one. A guest that never ran cannot answer, so pvfreeze does.
  */
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
@@ -22,14 +22,14 @@ import { openXl } from '../../lib/snapshot/xen-save.js'
 import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
 
-/** What may differ, and why; everything else must be the same. */
+/** Parts that may differ, and the reason; everything else must be the same. */
 export const KNOWN_PVH_DIFFERENCES: Readonly<Record<string, string>> = {
   start_info: "Xen's lists have room for 32 modules with command lines of 1 KiB each: other addresses, same content",
   acpi: "Xen's DSDT has 128 processor objects, for other toolstacks than xl; so all behind it lies further on",
   free: "the page before the tables, 0xfc000, holds what that DSDT's code reads; the tables go on behind ours",
 }
 
-/** Names of the regions in which a page differs. */
+/** Returns the names of the regions in which a page differs. */
 function differingRegions(theirs: Domain, ours: Domain): string[] {
   const names = new Set<string>()
   const pages = new Set<number>()
@@ -72,10 +72,10 @@ function compareStartInfo(t: Test, theirs: Domain, ours: Domain): void {
   t.same(entries(ours, b), entries(theirs, a), 'MADT')
 }
 
-/** Of each vcpu, beside its registers. */
+/** The records of each vcpu that are compared, in addition to its registers. */
 const COMPARED_RECORDS = { LAPIC: HVM_SAVE_CODE.LAPIC, MTRR: HVM_SAVE_CODE.MTRR } as const
 
-/** The bodies of one type in an HVM context, in the order of their vcpus. */
+/** Returns the bodies of one type in an HVM context, in the order of their vcpus. */
 function recordsOf(context: Uint8Array, code: number): string[] {
   const out: string[] = []
   for (let at = 0; at < context.length; ) {
@@ -87,7 +87,7 @@ function recordsOf(context: Uint8Array, code: number): string[] {
   return out
 }
 
-/** As freeze_save, but that there is nothing of a PV guest's to prepare. */
+/** Like freeze_save, without the preparation of a PV guest. */
 const SAVE_UNRUN =
   'request=/local/domain/$(domid)/control/shutdown; xl save $NAME saved & ' +
   "until_true 30 'the request to suspend' asked_to_suspend $request && " +

@@ -1,5 +1,5 @@
 /**
- * Guests that were never created by a toolstack: our save file is all that `xl restore` gets.
+ * Guests that no toolstack created: `xl restore` gets only our save file.
  *
  * Source: lib/snapshot/xen-save.ts.
  * Gotcha: the domain must have the case's name, by which its console's log is found.
@@ -29,7 +29,7 @@ import type { CheckedCase } from './check.js'
 import { forXl, type GuestSpec } from './guests.js'
 import { checkLinuxConsole, saveAndRestore } from './linux.js'
 
-/** The guest as a save file, built here. */
+/** Builds the guest here. Returns its save file. */
 export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOptions): Promise<Uint8Array> {
   const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
   const domain = buildDomain(kernel, {
@@ -45,7 +45,7 @@ export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOpt
   return saveBytes(domain, options)
 }
 
-/** `xl restore` of our file, and what the console must say until the guest is gone. */
+/** A case that restores our file, and checks the console until the guest is gone. */
 export function restoredCase(
   name: string,
   spec: GuestSpec,
@@ -56,7 +56,7 @@ export function restoredCase(
   return restoredFile(name, () => ourSaveFile(name, spec, options), until, said)
 }
 
-/** The same of a file, whoever makes it. */
+/** The same for a file from any maker. */
 export function restoredFile(
   name: string,
   make: (name: string) => Promise<Uint8Array>,
@@ -73,7 +73,7 @@ export function restoredFile(
   }
 }
 
-/** A kernel that comes to its end by itself: out of our file it says what it says, and ends as it ends, when xl creates it. */
+/** A kernel that ends by itself: restored from our file, it has the same output and end as created by xl. */
 export function restoredAsCreated(name: string, spec: GuestSpec): CheckedCase {
   const { files, config } = forXl(spec)
   const toItsEnd = (start: string, log: string): string[] => [
@@ -100,7 +100,7 @@ export function restoredAsCreated(name: string, spec: GuestSpec): CheckedCase {
   }
 }
 
-/** Linux out of our file reaches its /init. */
+/** Linux from our file reaches its /init. */
 export function restoredLinux(name: string, spec: GuestSpec): CheckedCase {
   return {
     name,
@@ -124,13 +124,13 @@ export function restoredLinuxAgain(name: string, spec: GuestSpec): CheckedCase {
   }
 }
 
-/** A save file of xl's as it comes out of every other format: nothing of the guest may be lost on the way. */
+/** Takes a save file of xl's through every other format; nothing of the guest may be lost. */
 export const rewritten = (given: (file: string) => Uint8Array): Uint8Array => {
   const guest = openXl(bytesSource(given('saved')))
   return saveBytes(THROUGH['xen-core'](THROUGH['elf-core'](THROUGH.raw(guest))))
 }
 
-/** Into every format that carries it and back: the same guest, and the same file of xl's to the last byte. */
+/** Converts a guest to every format that carries it and back: the same guest, and the same xl file to the last byte. */
 export function checkCarried(t: Test, guest: Domain): void {
   const direct = saveBytes(guest)
   for (const format of ['raw', 'xen-core', 'elf-core', 'xl'] as const) {
@@ -141,7 +141,7 @@ export function checkCarried(t: Test, guest: Domain): void {
   }
 }
 
-/** ...is then saved by xl, and restored by xl once we have taken it through every format; and what xl saved is looked at. */
+/** ...is then saved by xl, taken through every format by us, and restored by xl; xl's file is checked as well. */
 export function restoredLinuxTwice(name: string, spec: GuestSpec): CheckedCase {
   const again = restoredLinuxAgain(name, spec)
   return {
@@ -158,7 +158,7 @@ export function restoredLinuxTwice(name: string, spec: GuestSpec): CheckedCase {
   }
 }
 
-/** ...and before that it is dumped by xl, while it runs; that is read by us too. */
+/** ...and before that, xl dumps it while it runs; we read that file too. */
 export function restoredLinuxDumped(name: string, spec: GuestSpec): CheckedCase {
   const twice = restoredLinuxTwice(name, spec)
   const untilReady = restoredLinux(name, spec).steps
@@ -173,10 +173,10 @@ export function restoredLinuxDumped(name: string, spec: GuestSpec): CheckedCase 
   }
 }
 
-/** Where Debian's kernel has its code. */
+/** The physical address of the code of Debian's kernel. */
 const KERNEL_TEXT = { paddr: 0x1000000, pages: 2048 } as const
 
-/** A core that xl wrote of a PVH guest: its registers lead through its own tables, to the kernel that the save file has too. */
+/** Checks a core that xl wrote of a PVH guest: its registers lead through its tables to the save file's kernel. */
 async function checkDumped(t: Test, core: Uint8Array, saved: Uint8Array, spec: GuestSpec): Promise<void> {
   const guest = await openSnapshot(bytesSource(core))
   t.equal(guest.type, 'hvm', 'which of the two it is, the file does not say')
@@ -185,7 +185,7 @@ async function checkDumped(t: Test, core: Uint8Array, saved: Uint8Array, spec: G
   const { rip } = guest.vcpus[0]?.registers ?? { rip: 0n }
   const other = openXl(bytesSource(saved))
   t.same(readVirtual(guest, rip, 16), readVirtual(other, rip, 16), 'what it was about to do')
-  // A kernel patches its own code now and then: a few of these pages may be another moment's.
+  // A kernel patches its own code at times, so a few of these pages may be of another moment.
   const differing = Array.from({ length: KERNEL_TEXT.pages }, (_, i) => {
     const [a, b] = [guest, other].map(({ memory }) => memory.read(KERNEL_TEXT.paddr + i * PAGE_SIZE, PAGE_SIZE))
     return Buffer.compare(a as Uint8Array, b as Uint8Array) !== 0
@@ -194,13 +194,13 @@ async function checkDumped(t: Test, core: Uint8Array, saved: Uint8Array, spec: G
   checkMapped(t, guest)
 }
 
-/** A file that xl wrote of a guest in full swing: its own page tables lead to what it says of itself. */
+/** Checks a file that xl wrote of a running guest: its page tables lead to its own data. */
 function checkRunning(t: Test, file: Uint8Array, spec: GuestSpec): void {
   const guest = openXl(bytesSource(file))
   t.equal(guest.type, spec.type ?? 'pv')
   t.equal(guest.vcpus.filter(({ online }) => online).length, spec.vcpus ?? 1)
   const { rip } = guest.vcpus[0]?.registers ?? { rip: 0n }
-  // It was stopped behind the instruction of a hypercall: sched_op, to suspend.
+  // It was stopped after the instruction of a hypercall: sched_op, to suspend.
   if (guest.type === 'pv') {
     t.equal(guest.memory.pageCount, spec.memoryMiB * 256)
     t.ok(guest.vcpus[0]?.pv?.context, 'it has traps, a GDT, callbacks')
@@ -217,7 +217,7 @@ function checkRunning(t: Test, file: Uint8Array, spec: GuestSpec): void {
   if (guest.type === 'pv') t.same(validate(guest), [], 'Xen runs on these page tables')
 }
 
-/** It can be looked at like any other, in bounds: the tables of all its processes are more than anybody reads. */
+/** Checks that its maps stay within bounds: the tables of all its processes are too many to list. */
 function checkMapped(t: Test, guest: Domain): void {
   const { virtual, paging } = describeMap(guest)
   t.ok(virtual.length > 0, `${paging}: its tables are found`)
@@ -229,9 +229,9 @@ function checkMapped(t: Test, guest: Domain): void {
 }
 
 const SYSCALL = Uint8Array.of(0x0f, 0x05)
-/** What vmcall and vmmcall begin with, of whichever make the processor is. */
+/** The common first bytes of vmcall (Intel) and vmmcall (AMD). */
 const VMCALL_OPCODE = Uint8Array.of(0x0f, 0x01)
-/** Special pages and tables more; less those where Linux puts what is Xen's: shared_info, grant tables. */
+/** Tolerance in pages: special pages and tables are added; those for Xen's shared_info and grant tables are missing. */
 const PVH_PAGES_BESIDE = 64
 
 export const saveBytes = (domain: Domain, options?: XlOptions): Uint8Array =>

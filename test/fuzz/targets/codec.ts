@@ -1,8 +1,9 @@
 /**
- * Compressed streams: what is decoded is what the format's own program makes of them.
+ * Compressed streams: the decoded bytes are those of the format's own program.
  *
  * Source: test/kernel/codec-peers.ts.
- * Gotcha: the program is asked about all that is accepted, and of the rest about one in many, by a checksum of the bytes.
+ * Gotcha: starting the program is slow. It checks every accepted input, and a sample of the refused ones, chosen by a
+ * checksum of the bytes.
  */
 import { gunzipSync } from 'node:zlib'
 import { concat } from '../../../lib/bytes.js'
@@ -18,7 +19,7 @@ import { expectSame, type Target, WrongAnswer } from '../target.js'
 import { PeerProgram } from './peer.js'
 
 const LIMIT = 2 ** 20
-/** One refused input in so many is shown to the peer, and so many inputs are the seed of data that is packed and unpacked. */
+/** One refused input in this many goes to the peer; one input in this many is the seed of data to pack and unpack. */
 const ONE_IN = 64
 
 const DECOMPRESS: Readonly<Record<CodecName, string>> = {
@@ -31,7 +32,7 @@ const DECOMPRESS: Readonly<Record<CodecName, string>> = {
   zstd: 'zstd -dc --long=31',
 }
 
-/** Words, runs, copies of what came before, and noise: something for every part of a compressor. */
+/** Returns words, runs, copies of earlier bytes, and noise, to use every part of a compressor. */
 export function structuredData(random: Random): Uint8Array {
   let data: Uint8Array = new Uint8Array(0)
   for (let left = 1 + random.below(12); left > 0; left--) {
@@ -51,14 +52,14 @@ export function structuredData(random: Random): Uint8Array {
 
 const quoted = (args: readonly string[]): string => args.map((arg) => `'${arg}'`).join(' ')
 
-/** Whether there is a checksum over all of it. Without one the programs take some streams that their format forbids. */
+/** Whether a checksum covers all of it. Without one, the programs accept some streams that their format forbids. */
 function isChecked(codec: CodecName, bytes: Uint8Array): boolean {
   if (codec === 'zstd') return ((bytes[4] ?? 0) & 4) !== 0
   if (codec === 'xz') return bytes[7] !== 0
   return codec === 'gzip' || codec === 'bzip2'
 }
 
-/** xz guesses what a .lzma is, and only takes dictionaries of the sizes that encoders write; a larger one changes nothing. */
+/** xz guesses the .lzma format, and only accepts dictionary sizes that encoders write; a larger one is harmless. */
 function asTheyTakeIt(codec: CodecName, stream: Uint8Array): Uint8Array {
   if (codec !== 'lzma') return stream
   const changed = stream.slice()
@@ -84,17 +85,17 @@ export function codecTarget(codec: CodecName): Target {
       try {
         return new Uint8Array(gunzipSync(bytes))
       } catch {
-        // Its own program may know better.
+        // The format's own program may accept it.
       }
     }
     const { status, bytes: found, said } = await shell.ask(DECOMPRESS[codec], bytes)
     return status === 0 ? found : said || `status ${status}`
   }
-  /** Packed by the peer, unpacked by us. */
+  /** Packs data with the peer, and unpacks it with our decoder. */
   const roundTrip = async (seed: number): Promise<void> => {
     const random = new Random(seed)
     const data = structuredData(random)
-    // A compressor that does not know how little there is takes half a gigabyte.
+    // A compressor that does not know the size of its input takes half a gigabyte.
     const hint = codec === 'zstd' ? `--stream-size=${data.length}` : ''
     const packed = await shell.ask(`${command} ${quoted(random.pick(args))} ${hint}`, data)
     if (packed.status !== 0) throw new Error(`${command}: ${packed.said}`)

@@ -1,8 +1,8 @@
 /**
- * Configurations: every word of every type, with values that suit it, that nearly do, and that no compiler would let in.
+ * Configurations: every key of every type, with valid values, nearly valid ones, and values that no compiler accepts.
  *
- * Source: the tables of words in lib/protocol.
- * Gotcha: an object whose getter throws is a caller's own fault, and is not made here.
+ * Source: the tables of keys in lib/protocol.
+ * Gotcha: an object whose getter throws is an error of the caller, and would be reported here as a finding.
  */
 import { buildDomain, type DomainConfig, type Kernel, readKernel } from '../../../lib/index.js'
 import { COMMON_KEYS } from '../../../lib/protocol/common-config.js'
@@ -31,7 +31,7 @@ type Make = (choices: Choices) => unknown
 const NUMBERS = [0, 1, -1, 2, 127, 128, 129, 4095, 4096, 4097, 2 ** 16, 2 ** 20, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40]
 const HUGE = [2 ** 52, 2 ** 53 - 1, 2 ** 53, 2 ** 64, 1e300, Infinity, -Infinity, Number.NaN, -0, 0.5, Number.MIN_VALUE]
 
-/** What no word takes, or few do. */
+/** Values that no key accepts, or few do. */
 const hostile: readonly Make[] = [
   () => null,
   () => undefined,
@@ -98,7 +98,7 @@ const SCREEN = objectOf(
   Object.fromEntries(['font_height', 'cursor_x', 'cursor_y', 'rows', 'columns'].map((name) => [name, number])),
 )
 
-/** Values that suit a word. */
+/** Valid values, by key. */
 const SUITABLE: Readonly<Record<string, Make>> = {
   memory: (c) => c.pick([8 * MiB, 32 * MiB, 64 * MiB, 4096 * c.byte(), 2 ** 32, 2 ** 36, MiB, 24 * MiB]),
   maxmem: (c) => c.pick([64 * MiB, 2 ** 32, 2 ** 40]),
@@ -158,7 +158,7 @@ const SUITABLE: Readonly<Record<string, Make>> = {
   setupData: listOf(objectOf({ type: number, data: bytes })),
 }
 
-/** Mostly what suits, at times anything. */
+/** Makes a valid value mostly, and any value sometimes. */
 const value = (make: Make, c: Choices): unknown => (c.below(16) === 15 ? c.pick(hostile)(c) : make(c))
 
 function configOf(c: Choices): unknown {
@@ -184,7 +184,7 @@ const FILES = [
   () => buildBzImage({ payload: linuxKernelFile(64) }),
 ]
 
-/** Bytes of memory that are read of a guest: more is as good as none. */
+/** The limit of bytes that are read of a guest; more finds nothing new. */
 const READ_MAX = 8 * MiB
 
 export const configTarget = (): Target => {

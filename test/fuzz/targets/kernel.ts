@@ -2,7 +2,7 @@
  * Kernels: read, described, and built into a guest of every type that they claim to be.
  *
  * Source: the sound kernels of test/fixtures/mutator.ts and kernels.ts.
- * Gotcha: the largest payload is small, so that most executions are about headers and not about bytes.
+ * Gotcha: with a large payload, most of the time would go to its bytes instead of the headers.
  */
 import { buildDomain, describeKernel, kernelText, readKernel } from '../../../lib/index.js'
 import { describeVerdict } from '../../../lib/inspect/describe-verdicts.js'

@@ -1,8 +1,8 @@
 /**
- * Page tables at random, and where an address leads: translate beside a walker that shares nothing with it.
+ * Random page tables, and the translation of an address: compares translate with a walker that shares no code with it.
  *
  * Source: Intel SDM vol. 3, 4.4.2 (PAE), 4.5.4 (4-level); which bits are reserved: tables 4-8 to 4-11 and 4-15 to 4-20.
- * Gotcha: frames are few, so that entries mostly name tables; the p2m may turn them round or have holes.
+ * Gotcha: with many frames, entries would rarely name tables, so frames are few. The p2m may swap them or have holes.
  */
 import {
   buildDomain,
@@ -28,7 +28,7 @@ type Walked = Pick<Translation, 'paddr' | 'writable' | 'user' | 'pageSize'>
 
 const FRAMES = 24
 const GIB = 2n ** 30n
-/** Frames that the guest has: some low ones, and those of a large page of 1 GiB. */
+/** The frames of the guest: some low ones, and those of a large page of 1 GiB. */
 const RANGES = [
   { start: 0, end: FRAMES - 4 },
   { start: FRAMES, end: FRAMES + 8 },
@@ -40,10 +40,10 @@ const TABLES = 8
 const KINDS = ['4-level', 'PAE', 'unpaged', 'pv 64', 'pv PAE'] as const
 type Kind = (typeof KINDS)[number]
 
-/** What each bit of a large page's entry means, by its size in bits. */
+/** The size of a large page in address bits, by its level. */
 const LARGE: Readonly<Record<number, bigint>> = { 2: 21n, 3: 30n }
 
-/** The straightforward way: bigint throughout, one level after another. */
+/** The straightforward walk: bigint throughout, one level after another. */
 function walk(
   kind: Kind,
   read: (frame: bigint, index: bigint) => bigint | undefined,
@@ -61,7 +61,7 @@ function walk(
     const shift = 12n + 9n * BigInt(level - 1)
     const entry = read(frame, (vaddr >> shift) & 0x1ffn)
     if (entry === undefined || entry % 2n === 0n) return undefined
-    // A processor's own PAE L3 entries grant everything; these two bits are reserved there.
+    // PAE L3 entries grant every access; these two bits are reserved there.
     if (!(kind === 'PAE' && level === 3)) {
       writable = writable && (entry & 2n) !== 0n
       user = user && (entry & 4n) !== 0n
@@ -90,7 +90,7 @@ function controlOf(kind: Kind): typeof REGISTERS {
   return kind === 'PAE' ? { ...REGISTERS, efer: 0n } : REGISTERS
 }
 
-/** Machine frame to guest frame. */
+/** A mapping from machine frames to guest frames. */
 type Turn = (frame: number) => number | undefined
 const TURNS: readonly Turn[] = [
   (frame) => frame,
@@ -99,7 +99,7 @@ const TURNS: readonly Turn[] = [
   (frame) => (frame >= 1 ? frame - 1 : undefined),
 ]
 
-/** What of a guest is no page table. */
+/** The guests, apart from memory and page tables. */
 const guests = {
   pv: buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 16 * 2 ** 20 }),
   linux: buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 64 * 2 ** 20 }),
@@ -163,7 +163,7 @@ export const pageWalkTarget = (): Target => ({
   },
 })
 
-/** A cr3 that leads nowhere is refused, which is as good as not mapped. */
+/** A cr3 outside memory is refused, which counts as not mapped. */
 function translated(guest: Domain, vaddr: bigint): Walked | undefined {
   try {
     return translate(guest, vaddr)

@@ -1,8 +1,8 @@
 /**
- * A program that is asked many times: one shell runs it, which starts a process in a tenth of the time that Node needs.
+ * A program that is run many times by one shell, which starts a process in a tenth of the time that Node needs.
  *
  * Source: POSIX sh; the programs' manual pages for their exit status.
- * Gotcha: a program that waits for ever would be waited for; each is given a file and no more input.
+ * Gotcha: a program that waits for input would block the run, so each gets a file and no more input.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ const SCRIPT = 'while IFS= read -r command; do (eval "$command") <in >out 2>err;
 export interface Answer {
   readonly status: number
   readonly bytes: Uint8Array
-  /** The first line that it said. */
+  /** The first line of its output. */
   readonly said: string
 }
 

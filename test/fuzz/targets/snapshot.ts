@@ -1,8 +1,8 @@
 /**
- * Snapshots of one format: opened, read, described, and written again; what is written opens as the same memory.
+ * Snapshots of one format: opened, read, described, and written again; the written file opens with the same memory.
  *
  * Source: lib/snapshot/formats.ts.
- * Gotcha: of a format with a sidecar the input is the sidecar, a zero byte, the main file's size (u32), and its pages.
+ * Gotcha: for a format with a sidecar, the input is the sidecar, a zero byte, the main file's size (u32), its pages.
  */
 import { concat, isZero } from '../../../lib/bytes.js'
 import {
@@ -24,7 +24,7 @@ import type { Target } from '../target.js'
 import { orRefuse, useGuest } from './use-guest.js'
 
 const MiB = 2 ** 20
-/** A larger image takes time to read, whatever lies in it. */
+/** The limit of an image in bytes; reading a larger one takes long, even if it is empty. */
 const IMAGE_MAX = 32 * MiB
 const hasSidecar = (format: SnapshotFormatName): format is 'raw' | 'qemu' => format === 'raw' || format === 'qemu'
 
@@ -41,7 +41,7 @@ const pvh = async (purpose: 'restore' | 'vmm'): Promise<Domain> =>
 const linux = async (): Promise<Domain> =>
   buildDomain(await readKernel(linuxKernelFile()), { type: 'linux', memory: 24 * MiB, ramdisk: pattern(777) })
 
-/** A sidecar and the file beside it as one input: of the file's pages those that are not zero, each behind its number. */
+/** A sidecar and the file next to it as one input, with each page that is not zero after its number. */
 function joinPair(sidecar: string, main: Uint8Array): Uint8Array {
   const pages = Array.from({ length: Math.ceil(main.length / PAGE_SIZE) }, (_, number) =>
     concat([u32(number), main.subarray(number * PAGE_SIZE, (number + 1) * PAGE_SIZE)]),
@@ -50,7 +50,7 @@ function joinPair(sidecar: string, main: Uint8Array): Uint8Array {
   return concat([new TextEncoder().encode(`${sidecar}\0`), u32(main.length), ...held])
 }
 
-/** The file of such an input. */
+/** Returns the file of such an input. */
 function mainOfPair(bytes: Uint8Array): ByteSource {
   const size = Math.min(u32At(bytes, 0), IMAGE_MAX)
   const pages = new Map<number, Uint8Array>()

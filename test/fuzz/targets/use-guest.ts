@@ -1,8 +1,8 @@
 /**
- * All that a guest can be asked, whoever built it.
+ * Every operation on a guest, from any builder or file.
  *
  * Source: lib/index.ts.
- * Gotcha: memory is read as far as it holds anything; what a file claims besides is a hole.
+ * Gotcha: a small file may claim much memory, so only memory with content is read; the rest is a hole.
  */
 import { crc32 } from '../../../lib/codec/crc.js'
 import {
@@ -16,7 +16,7 @@ import {
   walkPageTables,
 } from '../../../lib/index.js'
 
-/** Runs what may refuse. */
+/** Runs an act that may refuse. */
 export function orRefuse(act: () => void): void {
   try {
     act()
@@ -30,13 +30,13 @@ export function requirePrintable(lines: Iterable<string>): void {
   for (const line of lines) if (/\p{Cc}/u.test(line)) throw new Error(`not printable: ${JSON.stringify(line)}`)
 }
 
-/** One input in so many has its guest described, which takes longer than all the rest. */
+/** For one input in this many, the guest is described, which takes longer than all the rest. */
 const DESCRIBED = 8
 
-/** @param input says whether the guest is described too. */
+/** @param input decides whether the guest is described too. */
 export function useGuest(guest: Domain, input: Uint8Array): void {
   for (const _ of guest.memory.chunks()) {
-    // Its bytes are made by that.
+    // This produces its bytes.
   }
   orRefuse(() => {
     for (const { entries } of walkPageTables(guest)) entries.at(-1)

@@ -2,7 +2,7 @@
  * Texts of an xl.cfg.
  *
  * Source: xl.cfg(5).
- * Gotcha: bytes that are no UTF-8 become replacement characters, as in a file that is read as text.
+ * Gotcha: bytes that are not UTF-8 become replacement characters, as in a file that is read as text.
  */
 import { parseXlCfg, readXlCfg } from '../../../lib/index.js'
 import { builderKeys } from '../../../lib/protocol/xl-cfg-keys.js'
