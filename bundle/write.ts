@@ -47,7 +47,7 @@ rmSync(root + out, { recursive: true, force: true })
 const bundles = [
   await build({
     ...COMMON,
-    // What is meant for one runtime only is not resolved.
+    // Entries for one runtime only are not resolved.
     platform: 'neutral',
     entryPoints: ['lib/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
     chunkNames: 'shared/[name]-[hash]',

@@ -169,7 +169,7 @@ function pages(guest: Domain, vcpu: Vcpu): { paddr: number; bytes: Uint8Array }[
     L3: table({ ...top.subarray(0, 4), ...shared }),
     L2: table({ ...l2, [ENTRIES - 1]: entry('L1') }),
     L1: table(Object.fromEntries(FRAMES.map((name) => [machine(name) / PAGE_SIZE, entry(name)]))),
-    // For paging to go on, what runs then must be mapped to itself.
+    // The code that turns paging on must be mapped to itself.
     BOOT_L3: table({ 0: entry('BOOT_L2', PTE_PRESENT), ...shared }),
     BOOT_L2: table({ 0: entry('L1') }),
     GDT: table({

@@ -58,7 +58,7 @@ const INSERTED: readonly (readonly [typed: string, words: readonly string[]])[] 
   ['xdb completion z', ['completion', 'zsh']],
   ['xdb help con', ['help', 'convert']],
   ['xdb run vmlinuz -- gu', ['run', 'vmlinuz', '--', 'guest.cfg']],
-  // Nothing of these can be guessed, so nothing is added.
+  // No candidate exists for these, so nothing is added.
   ['xdb read vmlinuz gu', ['read', 'vmlinuz', 'gu']],
   ['xdb build --name gu', ['build', '--name', 'gu']],
   ['xdb build vmlinuz gu', ['build', 'vmlinuz', 'gu']],

@@ -29,7 +29,7 @@ export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
     LC_ALL: 'C.UTF-8',
     NO_COLOR: '1',
     PATH: `${join(directory, 'node_modules/.bin')}:${process.env.PATH}`,
-    // The same commands, less talk and fewer questions to the network.
+    // The same commands, with less output and fewer requests to the network.
     npm_config_audit: 'false',
     npm_config_fund: 'false',
     npm_config_loglevel: 'error',

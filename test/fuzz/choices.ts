@@ -20,7 +20,7 @@ export class Choices {
     return this.#bytes[this.#at++] ?? 0
   }
 
-  /** An integer, 0 <= n < limit <= 256. */
+  /** Returns an integer, 0 <= n < limit <= 256. */
   below(limit: number): number {
     return this.byte() % limit
   }

@@ -15,7 +15,7 @@ export class Coverage {
   readonly #isCounted: (url: string) => boolean
   readonly #known = new Map<string, Uint8Array>()
 
-  /** @param isCounted says of a script's URL whether its coverage guides. */
+  /** @param isCounted tells from a script's URL whether its coverage guides. */
   constructor(isCounted: (url: string) => boolean) {
     this.#isCounted = isCounted
     this.#session.connect()
@@ -23,7 +23,7 @@ export class Coverage {
     this.#session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true })
   }
 
-  /** What has run since it was asked last. */
+  /** Returns the code that has run since the last call. */
   take(): Painted {
     let scripts: readonly Profiler.ScriptCoverage[] = []
     this.#session.post('Profiler.takePreciseCoverage', (error, found) => {
@@ -33,7 +33,7 @@ export class Coverage {
     return new Map(scripts.map(({ url, functions }) => [url, paint(functions)]))
   }
 
-  /** Whether any of it had never run before. */
+  /** Whether any of it had not run before. */
   isNew(painted: Painted): boolean {
     for (const [url, ran] of painted) {
       const known = this.#known.get(url)
@@ -53,7 +53,7 @@ export class Coverage {
     }
   }
 
-  /** Characters of code that have run. */
+  /** The number of characters of code that have run. */
   get size(): number {
     let size = 0
     for (const known of this.#known.values()) for (const byte of known) size += byte

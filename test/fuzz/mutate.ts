@@ -59,7 +59,7 @@ const CHANGES: readonly Change[] = [
   },
   (bytes, random) => withNumber(bytes, random, () => random.pick(INTERESTING)),
   (bytes, random) => withNumber(bytes, random, (was) => was + BigInt(random.integer(-35, 35))),
-  // Cut out, doubled, moved, filled.
+  // Cuts, doubles, moves or fills bytes.
   (bytes, random) => {
     const { start, end } = block(bytes, random)
     return concat([bytes.subarray(0, start), bytes.subarray(end)])

@@ -18,13 +18,13 @@ const planted = (name: string, run: Target['run']): Target => ({
 export let kept: Uint8Array | undefined
 
 export const PLANTED = {
-  /** Throws what no caller expects when two bytes are next to each other, wherever they are. */
+  /** Throws an unexpected error when two bytes are adjacent, at any offset. */
   pair: planted('pair', (bytes) => {
     for (let i = 1; i < bytes.length; i++)
       if (bytes[i - 1] === 0x7f && bytes[i] === 0xff) throw new TypeError('the pair was not expected')
   }),
 
-  /** Wrong behind three conditions, of which chance alone meets one in a thousand inputs. */
+  /** Fails after three conditions; chance alone meets each of them in one of a thousand inputs. */
   behindConditions: planted('behindConditions', (bytes) => {
     if (bytes[0] !== 0x58) return
     if (bytes[1] !== 0x65) return
@@ -32,11 +32,11 @@ export const PLANTED = {
     throw new WrongAnswer('all conditions hold')
   }),
 
-  /** Keeps more memory than an input is worth. */
+  /** Keeps more memory than an input may cost. */
   memory: planted('memory', (bytes) => {
     if (bytes[0] === 0xff) kept = new Uint8Array(300 * 2 ** 20)
   }),
 
-  /** Nothing is wrong with it. */
+  /** Has no fault. */
   sound: planted('sound', () => undefined),
 } as const

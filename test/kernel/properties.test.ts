@@ -76,7 +76,7 @@ t.test('padding that a linker puts between aligned notes never hides one', async
 t.test('any bytes for notes: refused, or notes that lie within the segment and do not overlap', async (t) => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
-    // Small words are what headers are made of.
+    // Headers consist of small words.
     fc
       .array(fc.constantFrom(0, 1, 3, 4, 5, 8, 12, 0x6e6558, 0xffffffff), { maxLength: 40 })
       .map((words) => new Uint8Array(Uint32Array.from(words).buffer)),

@@ -110,7 +110,7 @@ t.test(`${RUNS} signals at random moments`, async (t) => {
     run,
     names: random.pick(SETS),
     signal: random.pick(SIGNALS),
-    /** Half of the moments are counted from when writing begins, which is late in a run. */
+    /** Half of the moments count from the start of writing, which is late in a run. */
     isWriting: random.oneIn(2),
     moment: random.below(1000) / 1000,
   }))

@@ -82,7 +82,7 @@ class Apt {
     )
   }
 
-  /** The package a metapackage names. */
+  /** Returns the package on which a metapackage depends. */
   async dependency(name: string, prefix: string): Promise<string> {
     const { stdout } = await this.#run('apt-cache', ['depends', name])
     const found = [...stdout.matchAll(/^ *Depends: (\S+)$/gm)].map((m) => m[1] ?? '').find((d) => d.startsWith(prefix))
@@ -97,7 +97,7 @@ class Apt {
     return found
   }
 
-  /** Downloads a package into a directory; returns its path. */
+  /** Downloads a package into a directory. Returns its path. */
   async download(name: string, version: string, dir: string): Promise<string> {
     await this.#run('apt-get', ['download', '-qq', `${name}=${version}`], dir)
     const file = (await readdir(dir)).find((f) => f.startsWith(`${name}_`))

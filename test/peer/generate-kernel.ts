@@ -88,7 +88,7 @@ function chooseSegments(r: Random, place: Place): SegmentSpec[] {
     if (end > place.end) place.end = end
     segments.push({
       paddr: wrap(place, paddr),
-      // A linker's, or anybody's: Xen does not look.
+      // A linker's address, or any other: Xen ignores it.
       vaddr: r.percent(80) ? virtual(place, paddr) : wrap(place, BigInt(r.integer(0, 0x7fffffff))),
       data: patternBytes(filesz, r.integer(1, 0xffffffff)),
       memsz,

@@ -43,7 +43,7 @@ function theirs(answer: XlAnswer): Answer {
   if (build['type.pvh']?.pvshim === 'True') return 'refused'
   return {
     type: config.c_info.type,
-    // What firmware stands for lies in a folder of xl's own.
+    // Firmware names stand for files in xl's own folder.
     kernel: kernel?.startsWith('/usr/lib/xen') ? undefined : kernel,
     ramdisk,
     cmdline,

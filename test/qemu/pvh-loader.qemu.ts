@@ -85,7 +85,7 @@ t.test("hvm_start_info as QEMU's loader has it", async (t) => {
       const acpi = b.memmap.find(({ type }) => type === 3)
       const known = [
         ...TAKEN_BY_FIRMWARE,
-        // Of ours, not of theirs: our tables lie in RAM.
+        // Only in ours, whose tables are in RAM.
         { start: Number(acpi?.addr), end: Number((acpi?.addr ?? 0n) + (acpi?.size ?? 0n)) },
       ]
       const edges = [...ram(a), ...ram(b), ...known].flatMap(({ start, end }) => [start, end]).sort((x, y) => x - y)

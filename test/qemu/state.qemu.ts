@@ -34,7 +34,7 @@ const cases: readonly Case[] = [
 
         config: { subarch, ring, paging: true },
       },
-      // In long mode ring 1 is as privileged as ring 0 to the page tables, and as little to the registers as ring 3.
+      // In long mode, page tables treat ring 1 like ring 0, and registers treat it like ring 3.
       {
         name: `${subarch}, 64-bit, paging on, ring ${ring}`,
         kernel: { ...kernel(64, ring === 0), vaddr: 0xffffffff81000000n },

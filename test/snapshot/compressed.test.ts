@@ -127,7 +127,7 @@ async function damage(t: Test, guest: Domain, files: readonly Uint8Array[]): Pro
       if (i % 3 === 0) bytes[at] = (bytes[at] as number) ^ (1 << random(8))
       const damaged = i % 3 === 0 ? bytes : i % 3 === 1 ? bytes.subarray(0, at) : spliced(bytes, at, random(40))
       await openSnapshot(bytesSource(damaged)).then(
-        // A bit of a header that says nothing about the content (MTIME, OS), or a member of a whole record less.
+        // A flipped bit in a header field that does not matter (MTIME, OS), or a lost member of a whole record.
         (opened) => t.equal(opened.memory.pageCount, guest.memory.pageCount),
         (error: unknown) => {
           if (!(error instanceof DomainBuilderError)) throw error

@@ -120,7 +120,7 @@ export function damagedCases(): readonly CheckedCase[] {
         ? acceptedCase(name, guest, verdict.accepted, verdict.console)
         : refusedCase(name, guest, verdict)
     }),
-    // By their names they come last: after all that was refused.
+    // Their names sort last, so they run after all refused guests.
     acceptedCase('undamaged-32', () => soundGuest(32, 'undamaged-32'), 'a sound PAE guest'),
     acceptedCase('undamaged-64', () => soundGuest(64, 'undamaged-64'), 'a sound guest', HELLO),
     acceptedCase(

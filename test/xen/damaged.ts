@@ -84,7 +84,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
     xen: /Failed to read \d+ bytes of data for record \(0x00000001/,
     ours: /truncated: PAGE_DATA record/,
   },
-  // Both of them, libxc's and libxl's: of one alone Xen does not notice that it is missing.
+  // Both END records are cut, libxc's and libxl's: Xen does not notice if only one is missing.
   'cut-before-end': {
     make: (file, records) => file.subarray(0, find(records, 'END').offset),
     xen: /Failed to read Record Header/,

@@ -60,7 +60,7 @@ export function buildLike(frozen: Frozen, kernel: Kernel, config: PvConfig & { r
     storeEvtchn: assigned.store_evtchn,
     consoleEvtchn: assigned.console_evtchn,
     sharedInfoMfn: Number(BigInt(assigned.shared_info) / BigInt(PAGE_SIZE)),
-    // The hypervisor has filled the hypercall page; the ramdisk is where a created guest has it.
+    // The hypervisor has filled the hypercall page, and the ramdisk is placed as in a created guest.
     purpose: 'vmm',
   })
 }

@@ -29,7 +29,7 @@ export function forXl(spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'c
       kernel: 'kernel',
       memory: spec.memoryMiB,
       vcpus: spec.vcpus ?? 1,
-      // A crash stays to be seen; whatever ends as it should is gone.
+      // A crashed guest remains for inspection; a guest that ends normally is removed.
       on_crash: 'preserve',
       ...(spec.ramdisk === undefined ? {} : { ramdisk: 'ramdisk' }),
       ...(spec.cmdline === undefined ? {} : { cmdline: spec.cmdline }),

@@ -33,7 +33,7 @@ import { checkLinuxConsole, saveAndRestore } from './linux.js'
 export async function ourSaveFile(name: string, spec: GuestSpec, options?: XlOptions): Promise<Uint8Array> {
   const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
   const domain = buildDomain(kernel, {
-    // Restoring gives its own frames and rewrites everything: which ones it is told of must not matter.
+    // Restoring assigns new frames and rewrites everything, so the frames in the file must not matter.
     ...(spec.type === 'pvh' ? { type: 'pvh' } : { type: 'pv', p2m: { offset: 0x1234 } }),
     name,
     memory: spec.memoryMiB * 2 ** 20,

@@ -23,7 +23,7 @@ export interface Answer {
 export class PeerProgram {
   #running: { readonly folder: string; readonly shell: ChildProcessByStdio<Writable, Readable, null> } | undefined
 
-  /** What the command makes of these bytes on its standard input. */
+  /** Returns the answer of the command to these bytes on its standard input. */
   async ask(command: string, input: Uint8Array): Promise<Answer> {
     const { folder, shell } = this.#start()
     writeFileSync(path.join(folder, 'in'), input)
@@ -34,7 +34,7 @@ export class PeerProgram {
     return { status, bytes: new Uint8Array(read('out')), said: read('err').toString().split('\n')[0] ?? '' }
   }
 
-  /** It is started when it is asked for the first time. */
+  /** Starts the shell at the first request. */
   #start() {
     if (this.#running === undefined) {
       const folder = mkdtempSync(path.join(tmpdir(), 'fuzz-peer-'))
