@@ -38,7 +38,7 @@ export function say(message: string): void {
   process.stderr.write(`${messagePart(message, MESSAGE_MAX)}\n`)
 }
 
-/** Prints a stack of our own code, whose lines stay lines. */
+/** Prints a stack trace and keeps its lines. */
 export function sayStack(stack: string): void {
   process.stderr.write(`${printableLines(stack.split('\n')).join('\n')}\n`)
 }

@@ -3,7 +3,7 @@
  *
  * Source: Xen docs/misc/dump-core-format.txt.
  * Gotcha: pages without content are not in the file, which the format allows. The guest's size, and everything else
- * that the format cannot express, is in a note of our own. A file of another tool has no such note, and is understood
+ * that the format cannot express, is in our own note. A file of another tool has no such note, and is understood
  * by its guest's memory.
  */
 
