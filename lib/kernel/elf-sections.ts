@@ -54,18 +54,26 @@ export interface SectionTable {
 /** The most bytes of a name: no linker and no part of Xen uses a longer one. */
 const NAME_MAX = 128
 
+/** The fields of an ELF header that say where the section headers are. */
+interface ElfHeader {
+  readonly class: '32' | '64'
+  readonly e_shoff: number | bigint
+  readonly e_shentsize: number
+  readonly e_shnum: number
+  readonly e_shstrndx: number
+}
+
 /** Finds the header table; the cost does not depend on its size. */
-export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
-  const ehdr = is64 ? Ehdr64 : Ehdr32
-  const shdr = is64 ? Shdr64 : Shdr32
-  const header = ehdr.decode(bytes)
+export function sectionTable(header: ElfHeader, fileSize: number): SectionTable {
+  const is64 = header.class === '64'
+  const [ehdr, shdr] = is64 ? [Ehdr64, Shdr64] : [Ehdr32, Shdr32]
   const shoff = BigInt(header.e_shoff)
   const end = shoff + BigInt(header.e_shnum) * BigInt(header.e_shentsize)
   const none = { is64, offset: 0, entsize: shdr.size, count: 0, names: 0 }
   // Xen refuses an e_shoff past the end even without headers: such a file is truncated.
-  if (end > BigInt(bytes.length)) {
+  if (end > BigInt(fileSize)) {
     const fault = new DomainBuilderError('truncated', 'the section headers reach past the end of the file', {
-      expected: `an end at ${hex(bytes.length)} or before`,
+      expected: `an end at ${hex(fileSize)} or before`,
       found: hex(end),
       offset: ehdr.offsetOf('e_shoff'),
     })
