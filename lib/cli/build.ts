@@ -101,17 +101,16 @@ export const command: Command = {
     progress.end()
     if (output === '-') return
     const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
-    answer(
-      'build',
-      () => ({
+    answer('build', {
+      json: () => ({
         output,
         format,
         ...(guest ? { config: said(guest) } : {}),
         ...(starts ? { command: starts } : {}),
         guest: describeDomain(domain),
       }),
-      () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
-    )
+      text: () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
+    })
   },
 }
 

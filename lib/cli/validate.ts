@@ -29,15 +29,14 @@ export function reportViolations(domain: Domain, { progress, answer }: Invocatio
   const violations = validate(domain)
   const hypercallPage = findHypercallPage(domain)
   progress.end()
-  answer(
-    'violations',
-    () => ({ violations: violations.map(describeViolation), ...(hypercallPage ? { hypercallPage } : {}) }),
-    () => [
+  answer('violations', {
+    json: () => ({ violations: violations.map(describeViolation), ...(hypercallPage ? { hypercallPage } : {}) }),
+    text: () => [
       ...(violations.length === 0
         ? ['Xen would accept these page tables']
         : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)),
       ...hypercallText(hypercallPage),
     ],
-  )
+  })
   if (violations.length > 0) throw new Refused()
 }
