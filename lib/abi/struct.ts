@@ -68,15 +68,6 @@ class BytesLayout extends library.Layout<Uint8Array> {
   }
 }
 
-class PadLayout extends library.Layout<undefined> {
-  override decode(): undefined {
-    return undefined
-  }
-  override encode(): number {
-    return this.span
-  }
-}
-
 class CStringLayout extends library.Layout<string> {
   override decode(b: BufferView, offset = 0): string {
     const field = b.subarray(offset, offset + this.span)
@@ -132,7 +123,8 @@ export function bytes(span: number): Field<Uint8Array> {
 
 /** Padding: zero when written, ignored when read. Its name starts with `_`; the type omits it. */
 export function pad(span: number): Field<undefined> {
-  return { span, layout: (property) => new PadLayout(span, property), check() {} }
+  // A layout without a name takes up its room, and buffer-layout neither reads nor writes it.
+  return { span, layout: () => new library.Layout(span), check() {} }
 }
 
 /** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */
@@ -222,9 +214,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
         })
       }
       room().set(from.subarray(at, at + size))
-      const decoded = layout().decode(room(), 0)
-      for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
-      return decoded as T
+      return layout().decode(room(), 0) as T
     },
   }
 }
