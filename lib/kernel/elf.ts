@@ -115,7 +115,7 @@ class HeaderParser extends elfy.Parser {
     }
   }
 }
-/** What it returns for the ELF header. */
+/** The ELF header: elfy's fields, and ours with the prefix e_. */
 type Header = ReturnType<HeaderParser['parseHeader']>
 
 /** Whether the bytes begin with the ELF magic; the rest is not checked. */

@@ -1,5 +1,5 @@
 /**
- * What the page's script needs of the document: finding, making and focusing elements.
+ * The document as the page's script uses it: finding, making and focusing elements.
  *
  * Source: https://dom.spec.whatwg.org/ and https://www.w3.org/WAI/ARIA/apg/practices/keyboard-interface/ (one tab stop).
  * Gotcha: every word may be untrusted: text becomes part of the document only as text.

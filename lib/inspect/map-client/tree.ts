@@ -11,7 +11,7 @@ import { element, find, makeTabStop, onKey } from './dom.js'
 import { type Entry, entryAt, root, tableAt } from './entries.js'
 import { showEntry } from './entry-panel.js'
 
-/** An item: the entries that it stands for, what choosing it shows, and what opening it makes. */
+/** An item of the tree: it stands for entries, shows one of them when chosen, and makes its content when opened. */
 interface Item {
   readonly first?: number
   readonly last?: number
