@@ -108,7 +108,7 @@ const faults = (page: Page): Promise<string[]> =>
     return [...new Set(out)].slice(0, 8)
   })
 
-t.test('nothing is cut off or overlaps, whatever the guest, width and colours', async (t) => {
+t.test('nothing is cut off or overlaps, for any guest, width and colours', async (t) => {
   if (!(await launch(t))) return
   for (const [name, make] of Object.entries(GUESTS)) {
     const domain = await make()

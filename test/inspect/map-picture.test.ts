@@ -72,7 +72,7 @@ function holds(t: Test, domain: Domain, what: string): void {
 /** Letters of one column each, and the characters of drawings. */
 const PRINTED = /^[\x20-\x7e\u00a1-\u024f┌┐└┘├┤┬┴┼─│┄┊◄…]*$/
 
-t.test('no line is wider than asked, whatever the guest', async (t) => {
+t.test('no line is wider than asked, for any guest', async (t) => {
   for (const [name, make] of Object.entries({ hello, ...GUESTS })) {
     const domain = await make()
     holds(t, domain, name)

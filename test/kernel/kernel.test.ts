@@ -51,7 +51,7 @@ t.test('a bzImage', async (t) => {
   t.equal(kernel.linux?.bytes, file)
   const split = kernel.elf && splitPayload(kernel.elf)
   t.same(Buffer.from(split?.elf ?? []), Buffer.from(elf), 'the ELF')
-  t.same(Buffer.from(split?.relocs ?? []), Buffer.from(relocs), 'and the relocation table behind it')
+  t.same(Buffer.from(split?.relocs ?? []), Buffer.from(relocs), 'and the relocation table after it')
   t.match(
     await readKernel(gzip(file)),
     { container: 'gzip', codec: 'gzip', linux: { protocol: 0x20f } },
@@ -68,7 +68,7 @@ t.test('a bzImage', async (t) => {
   t.match(old, { elf: undefined }, 'of a protocol that cannot name its payload')
 })
 
-t.test('a bzImage that is an ELF behind its setup code, offsets counted from there', async (t) => {
+t.test('a bzImage that is an ELF after its setup code, offsets counted from there', async (t) => {
   const image = { payload: elf, payloadOffset: 0, header: { payload_length: 0, payload_offset: 0 } }
   const kernel = await readKernel(buildBzImage(image))
   t.match(kernel, { container: 'bzImage', codec: undefined, xen: { loader: 'generic' } })

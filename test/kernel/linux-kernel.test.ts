@@ -128,7 +128,7 @@ t.test('a vmlinux', async (t) => {
   )
 })
 
-t.test('an image boots by its own code, whatever its ELF is', async (t) => {
+t.test('an image boots by its own code, with any ELF', async (t) => {
   const payload = buildElf({ ...spec, entry: 0 })
   const kernel = linuxKernel(await readKernel(buildBzImage({ payload, trailing: patternBytes(0x400) })))
   t.same(kernel.image?.entries, [64, 32, 16])

@@ -30,7 +30,7 @@ t.test('segments: every owner, in order, with the place in the file', async (t) 
   for (const { offset, type } of notes) t.equal(new DataView(bytes.buffer).getUint32(offset + 8, true), type)
 })
 
-t.test('a merged, 8-aligned segment: wherever the property note stands, none of the others is lost', async (t) => {
+t.test('a merged, 8-aligned segment: the others are found at any position of the property note', async (t) => {
   // 36 bytes: with the next note 8-aligned, four zeros follow them, which are not a note.
   const orders = [
     [gnuPropertyNote, buildId, ...xen],

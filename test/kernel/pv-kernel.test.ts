@@ -69,7 +69,7 @@ t.test('what is accepted though it looks odd, because Xen does', async (t) => {
   t.ok(await pv({ ENTRY: 0x402800n }), 'an entry at the very end')
   t.ok(await pv({ LOADER: 'generic something' }))
   t.ok(await pv({ LOADER: 'grub', GUEST_OS: 'linux-ish' }))
-  t.ok(await pv({ XEN_VERSION: 'xen-3.0-whatever' }))
+  t.ok(await pv({ XEN_VERSION: 'xen-3.0-anything' }))
   t.ok(await pv({ HYPERCALL_PAGE: 7n, HV_START_LOW: 1n, SUPPORTED_FEATURES: 0xffffffff }))
   t.ok(await pv({}, { machine: 62, class: 32 }), 'the machine decides, not the class')
   t.match(await pv({ PAE_MODE: 'bimodal' }, { machine: 3 }), { abi: 'x86_32p' })
@@ -84,7 +84,7 @@ t.test('INIT_P2M', async (t) => {
   t.equal(await initP2m(0n), 0n)
   t.equal(await initP2m(0x3ff001n), undefined, 'not page aligned: ignored')
   t.equal(await initP2m(0x400000n), undefined, 'not below VIRT_BASE: ignored')
-  t.equal(await initP2m(0x402800n), undefined, 'behind the image: ignored')
+  t.equal(await initP2m(0x402800n), undefined, 'after the image: ignored')
   t.equal(await initP2m(0x3ff000n, { PAE_MODE: 'yes' }, { class: 32 }), undefined, '32-bit: ignored')
   await refuses(
     t,
@@ -98,7 +98,7 @@ t.test('INIT_P2M', async (t) => {
     () => initP2m(0x0001_ffff_8000_1000n, high),
     'wrong-layout',
     /INIT_P2M is inside of the image/,
-    'the same place but for the bits above 48',
+    'the same place except for the bits above 48',
   )
 })
 

@@ -44,7 +44,7 @@ t.test('PHYS32_RELOC and its defaults', async (t) => {
   t.equal(await reloc(), undefined, 'without the note it stays where it is')
   t.same(await reloc([]), { align: 0x1000, within: all }, "the segments' own alignment")
   t.same(await reloc([], 0x400000), { align: 0x400000, within: all })
-  t.same(await reloc([], 16), { align: 0x200000, within: all }, 'less than a page is none')
+  t.same(await reloc([], 16), { align: 0x200000, within: all }, 'less than a page counts as no range')
   t.same(await reloc([0x10000]), { align: 0x10000, within: all })
   t.same(await reloc([0x10000, 0x1000000]), { align: 0x10000, within: { start: 0x1000000, end: 0x100000000 } })
   t.same(await reloc([0x10000, 0x1000000, 0x3fffffff]), {

@@ -38,7 +38,7 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
   { message: /note \w+ reaches past the end of the file/, reason: 'Xen reads 0' },
   {
     message: /note's name reaches past the end|in the middle of a note header|owner is too long/,
-    reason: 'Xen gives up on the notes behind, silently',
+    reason: 'Xen ignores the notes after it, silently',
   },
   { message: /PHYS32_ENTRY is no 32-bit physical address/, reason: 'Xen cuts it to 32 bits' },
   { message: /image does not begin at a page/, reason: 'Xen refuses it later, when it lays the guest out' },
@@ -54,7 +54,7 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
   { message: /symbol table loaded, which is not in the file/, reason: 'Xen leaves room for it, and leaves it empty' },
   {
     message: /owner reads Xen, but has another length/,
-    reason: 'Xen reads the name up to its NUL, whatever its length',
+    reason: 'Xen reads the name up to its NUL, at any length',
   },
   { message: /a section of notes is not in the file/, reason: 'Xen reads what is there' },
   {

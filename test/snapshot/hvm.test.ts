@@ -57,7 +57,7 @@ t.test('pages of a live save: the last one of each counts, and those that are go
 })
 
 for (const vcpus of Object.keys(HVM_VCPUS) as HvmVcpus[]) {
-  t.test(`vcpus ${vcpus}: each as its record has it, whatever its mode`, async (t) => {
+  t.test(`vcpus ${vcpus}: each as its record has it, in any mode`, async (t) => {
     const guest = open(hvmSaveFile({ vcpus }))
     const wanted = HVM_VCPUS[vcpus]
     t.equal(guest.type, 'hvm')
@@ -117,7 +117,7 @@ t.test('diff says which of what is kept is not the same', (t) => {
   t.end()
 })
 
-t.test('without a configuration, a device model behind the stream says that the guest is HVM', async (t) => {
+t.test('without a configuration, a device model after the stream says that the guest is HVM', async (t) => {
   const file = Buffer.from(hvmSaveFile())
   const mandatoryFlags = 0x20 + 4
   file.writeUInt32LE(2, mandatoryFlags)
@@ -164,7 +164,7 @@ t.test('page tables that we do not walk are named, and everything but virtual ad
   const odd: readonly [string, Domain, RegExp][] = [
     ['five levels', withControl(guest, { cr4: cr4 | BigInt(CR4_LA57) }), /^the guest has page tables of five levels/],
     ['two levels', withControl(guest, { cr4: cr4 & ~BigInt(CR4_PAE) }), /^the guest has page tables of two levels/],
-    ['a cr3 of nobody', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
+    ['a cr3 outside the guest', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
   ]
   for (const [name, domain, message] of odd) {
     t.throws(() => translate(domain, HVM_CODE.vaddr), { code: 'not-mapped', message }, name)
