@@ -1,5 +1,5 @@
 /**
- * Every page of documentation, the test that types it, and the programs that its reader needs besides the package.
+ * Every page of documentation, the test that types it, and the programs that its reader needs with the package.
  *
  * Source: the pages; blocks.test.ts checks that this list is complete.
  * Gotcha: a missing program skips its page here, and fails it in CI.
