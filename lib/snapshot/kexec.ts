@@ -2,7 +2,7 @@
  * The kexec format: an ELF whose PT_LOADs are the segments that kexec_load(2) takes, and whose e_entry is its entry.
  * One segment is our purgatory. A note before the segments lets the file read back as the same guest.
  *
- * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); ARCHITECTURE.md, "The kexec format".
+ * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); docs/formats.md, "The kexec format".
  * Gotcha: memory outside the segments keeps the old kernel's bytes. So zeros that a guest relies on are part of a
  * segment, as the memory after its bytes: memsz is larger than bufsz.
  */

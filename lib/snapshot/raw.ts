@@ -1,7 +1,7 @@
 /**
  * The raw format: guest-physical memory in pfn order, sparse, and a sidecar JSON that describes it.
  *
- * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
+ * Source: our own format, docs/formats.md, "The raw format"; version 1.
  * Gotcha: an unused page is a hole in the file; `memory.data` lists the others, so that reading a 64 GiB guest back
  * does not mean reading 64 GiB.
  */

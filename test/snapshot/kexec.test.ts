@@ -2,7 +2,7 @@
  * The kexec format, without a kernel to load it: written files read back, follow kexec_load's rules, and are refused if
  * they do not.
  *
- * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2). test/qemu tests the purgatory on a processor.
+ * Source: docs/formats.md, "The kexec format"; kexec_load(2). test/qemu tests the purgatory on a processor.
  * Gotcha: memory outside the segments is not zero on a machine that ran before, so a region must be whole in a segment.
  */
 

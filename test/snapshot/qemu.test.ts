@@ -1,7 +1,7 @@
 /**
  * The qemu format, without QEMU: written files read back, the refusals, and the ROM's fixed addresses.
  *
- * Source: ARCHITECTURE.md, "The qemu format"; test/qemu tests the ROM on a processor.
+ * Source: docs/formats.md, "The qemu format"; test/qemu tests the ROM on a processor.
  * Gotcha: a sidecar may be untrusted, so nothing in it may become an argument of a program.
  */
 import t from 'tap'
