@@ -90,7 +90,7 @@ t.test('refusals', async (t) => {
   await bad(
     { PHYS32_ENTRY: [0x100010] },
     'wrong-layout',
-    'the image lies above 4 GiB, where its entry cannot reach: expected 0x100000000, found 0x100000001',
+    'the image lies above 4 GiB, out of reach of its entry: expected 0x100000000, found 0x100000001',
     {
       class: 64,
       segments: [...segments, { paddr: 0xfffff000, data: new Uint8Array(0x1001) }],
