@@ -148,7 +148,7 @@ t.test('lists of u32: as many as there are', async (t) => {
   t.same(list(new Uint8Array(0)), [])
   t.same(list(Uint8Array.of(1, 0, 0, 0xff)), [0xff000001])
   t.same(list(new Uint8Array(16)), [0, 0, 0])
-  await refuses(t, () => list(new Uint8Array(6)), 'bad-note', /no list of u32: .*found 6 bytes/)
+  await refuses(t, () => list(new Uint8Array(6)), 'bad-note', /not a list of u32: .*found 6 bytes/)
 })
 
 t.test("a descriptor may overrun, as in GRUB's i386-xen: its text counts, a number does not", async (t) => {

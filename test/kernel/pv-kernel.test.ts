@@ -135,7 +135,7 @@ t.test('refusals', async (t) => {
   await bad({ XEN_VERSION: undefined }, 'not-xen-pv', "expected XEN_VERSION 'xen-3.0', found none")
   await bad({ XEN_VERSION: 'xen-2.0' }, 'not-xen-pv', "found 'xen-2.0'")
   await bad({ FEATURES: 'dom0|!time_travel' }, 'unknown-feature', "'!time_travel'")
-  await bad({ FEATURES: '!dom0' }, 'unsupported-feature', 'can only be dom0')
+  await bad({ FEATURES: '!dom0' }, 'unsupported-feature', 'can only run as dom0')
   t.ok(pvKernel(await read({ notes: xenNotes({ ...good, FEATURES: '!dom0' }) }), { dom0: true }))
   await bad({ FEATURES: '!auto_translated_physmap' }, 'unsupported-feature', 'auto-translated')
   await bad({}, 'not-xen-pv', 'expected e_machine 3 or 62, found 40', { machine: 40 })
@@ -161,10 +161,10 @@ t.test('refusals', async (t) => {
     'the image begins below VIRT_BASE: expected 0x400000, found 0x3ff000',
   )
   await bad({ PADDR_OFFSET: 0x402000n }, 'wrong-layout', 'wraps around the address space')
-  await bad({ ENTRY: 0x401010n }, 'wrong-layout', 'does not begin at a page', {
+  await bad({ ENTRY: 0x401010n }, 'wrong-layout', 'the image is not page aligned', {
     segments: [{ paddr: 0x1010, data: new Uint8Array(0x1800) }],
   })
-  await bad({ VIRT_BASE: 0x400800n, PADDR_OFFSET: 0x800n }, 'wrong-layout', 'does not begin at a page')
+  await bad({ VIRT_BASE: 0x400800n, PADDR_OFFSET: 0x800n }, 'wrong-layout', 'the image is not page aligned')
   await bad({}, 'wrong-layout', 'no segment of the kernel is loadable', { segments: [{ paddr: 0x1000, flags: 0 }] })
   await bad(
     { PAE_MODE: 'yes', VIRT_BASE: 0xfffff000n, ENTRY: 0x100000000n },

@@ -40,9 +40,9 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
     message: /note's name reaches past the end|in the middle of a note header|owner is too long/,
     reason: 'Xen gives up on the notes behind, silently',
   },
-  { message: /PHYS32_ENTRY is no 32-bit physical address/, reason: 'Xen cuts it to 32 bits' },
-  { message: /image does not begin at a page/, reason: 'Xen refuses it later, when it lays the guest out' },
-  { message: /auto-translated PV guests/, reason: 'Xen refuses it later, when it makes the memory' },
+  { message: /PHYS32_ENTRY is not a 32-bit physical address/, reason: 'Xen cuts it to 32 bits' },
+  { message: /image is not page aligned/, reason: 'Xen refuses it later, when it lays the guest out' },
+  { message: /requires auto-translation/, reason: 'Xen refuses it later, when it makes the memory' },
   { message: /the segments overlap too much/, reason: 'Xen leaves out the rest, silently' },
   { message: /lies above a 32-bit address space/, reason: 'no 32-bit page table can map it' },
   { message: /image lies above 4 GiB/, reason: 'a 32-bit entry without paging cannot reach it' },
@@ -51,18 +51,18 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
     reason: 'Xen compares the address as it stands, not as the tables see it',
   },
   { message: /expected e_machine 3 or 62/, reason: 'Xen starts a PVH image of any processor' },
-  { message: /symbol table loaded, which is not in the file/, reason: 'Xen leaves room for it, and leaves it empty' },
+  { message: /symbol table that the kernel needs is missing/, reason: 'Xen leaves room for it, and leaves it empty' },
   {
-    message: /owner reads Xen, but has another length/,
+    message: /owner is Xen, but its length is wrong/,
     reason: 'Xen reads the name up to its NUL, whatever its length',
   },
   { message: /a section of notes lies outside the file/, reason: 'Xen reads what is there' },
   {
-    message: /image cannot be aligned as PHYS32_RELOC/,
+    message: /alignment of PHYS32_RELOC or of the segments is invalid/,
     reason: 'Xen 4.17 does not know the note, later ones mask with it',
   },
   { message: /the number of notes is too large/, reason: 'Xen stops reading there' },
-  { message: /e_phnum is no count/, reason: 'Xen reads 65535 headers where the count is kept elsewhere' },
+  { message: /\(e_phnum\) is invalid/, reason: 'Xen reads 65535 headers where the count is kept elsewhere' },
 ]
 
 /** Kernels that we accept and libxenguest 4.17 refuses. An entry checks the kernel, since the peer gives no reason. */

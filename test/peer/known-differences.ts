@@ -109,7 +109,7 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
   {
     name: 'segments that overlap so much that they are more than twice the image',
     reason: 'they leave out the last ones without a word, and the guest starts with half of a kernel',
-    refusal: weRefuse('wrong-layout', /segments overlap too often/),
+    refusal: weRefuse('wrong-layout', /segments overlap too much/),
   },
   {
     name: 'a p2m at INIT_P2M that runs into the initial mapping',
