@@ -137,7 +137,7 @@ t.test('refusals', async (t) => {
   await bad({ FEATURES: 'dom0|!time_travel' }, 'unknown-feature', "'!time_travel'")
   await bad({ FEATURES: '!dom0' }, 'unsupported-feature', 'can only run as dom0')
   t.ok(pvKernel(await read({ notes: xenNotes({ ...good, FEATURES: '!dom0' }) }), { dom0: true }))
-  await bad({ FEATURES: '!auto_translated_physmap' }, 'unsupported-feature', 'auto-translated')
+  await bad({ FEATURES: '!auto_translated_physmap' }, 'unsupported-feature', 'auto-translation')
   await bad({}, 'not-xen-pv', 'expected e_machine 3 or 62, found 40', { machine: 40 })
   await bad(
     {},
