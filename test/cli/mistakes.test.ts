@@ -111,7 +111,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'inspect empty',
     1,
-    'not-a-kernel: the file is no kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
+    'not-a-kernel: the file is not a kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
   ],
   ['map zeros', 2, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
   ['validate text', 2, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
@@ -134,7 +134,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'diff guest.img text',
     2,
-    'not-a-kernel: text: the file is no kernel: expected an ELF or a Linux bzImage, found a text file',
+    'not-a-kernel: text: the file is not a kernel: expected an ELF or a Linux bzImage, found a text file',
   ],
 ]
 

@@ -122,7 +122,7 @@ t.test('a table that the file does not have', async (t) => {
       t,
       () => bsdSymtab(parseElf(build(64, sections)), { pstart: 0n, pend: 0n }),
       'truncated',
-      'which is not in the file',
+      'the symbol table that the kernel needs is missing from the file',
     )
   await bad([{ ...symtab, header: { sh_size: 1n << 40n } }, strtab])
   await bad([symtab, { ...strtab, header: { sh_offset: (1n << 64n) - 1n } }])

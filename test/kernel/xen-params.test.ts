@@ -89,7 +89,7 @@ t.test('PHYS32_ENTRY: 4 or 8 bytes, but 32 bits; PHYS32_RELOC: as many as there 
     t,
     () => entry(1n << 32n),
     'bad-note',
-    'PHYS32_ENTRY is no 32-bit physical address: expected at most 0xffffffff, found 0x100000000',
+    'PHYS32_ENTRY is not a 32-bit physical address: expected at most 0xffffffff, found 0x100000000',
   )
   const reloc = (desc: number[]) => readNote({ type: 'PHYS32_RELOC', desc })?.physReloc
   t.same(reloc([]), {})
@@ -107,7 +107,7 @@ t.test('SUPPORTED_FEATURES: the first word, and FEATURES with it', async (t) => 
     t,
     () => supported({ type: 'SUPPORTED_FEATURES', desc: new Uint8Array(5) }),
     'bad-note',
-    /no list of u32/,
+    /not a list of u32/,
   )
 })
 

@@ -26,24 +26,24 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
   { message: /wraps around the end of the address space/, reason: 'no guest can hold it' },
   { message: /e_phentsize is not the size/, reason: 'no linker writes another; Xen takes it as a stride' },
   {
-    message: /EI_CLASS is no ELF class|EI_DATA: no x86 kernel/,
+    message: /\(EI_CLASS\) is invalid|\(EI_DATA\) is not that of x86/,
     reason: 'Xen reads any class but 2 as 32-bit, and swaps big-endian',
   },
   {
-    message: /is no number: expected a descriptor of 4 or 8 bytes/,
+    message: /is not a number: expected a descriptor of 4 or 8 bytes/,
     reason: 'Xen reads 0; the specification has 4 or 8 bytes',
   },
-  { message: /is no list of u32/, reason: 'Xen reads 0; the specification has words' },
-  { message: /is no text: expected/, reason: 'Xen reads on into the next note; the specification has a NUL' },
+  { message: /is not a list of u32/, reason: 'Xen reads 0; the specification has words' },
+  { message: /is not text: expected/, reason: 'Xen reads on into the next note; the specification has a NUL' },
   { message: /note \w+ reaches past the end of the file/, reason: 'Xen reads 0' },
   {
     message: /note's name reaches past the end|in the middle of a note header|owner is too long/,
     reason: 'Xen ignores the notes after it, silently',
   },
-  { message: /PHYS32_ENTRY is no 32-bit physical address/, reason: 'Xen cuts it to 32 bits' },
-  { message: /image does not begin at a page/, reason: 'Xen refuses it later, when it lays the guest out' },
-  { message: /auto-translated PV guests/, reason: 'Xen refuses it later, when it makes the memory' },
-  { message: /the segments overlap too often/, reason: 'Xen leaves out the rest, silently' },
+  { message: /PHYS32_ENTRY is not a 32-bit physical address/, reason: 'Xen cuts it to 32 bits' },
+  { message: /image is not page aligned/, reason: 'Xen refuses it later, when it lays the guest out' },
+  { message: /requires auto-translation/, reason: 'Xen refuses it later, when it makes the memory' },
+  { message: /the segments overlap too much/, reason: 'Xen leaves out the rest, silently' },
   { message: /lies above a 32-bit address space/, reason: 'no 32-bit page table can map it' },
   { message: /image lies above 4 GiB/, reason: 'a 32-bit entry without paging cannot reach it' },
   {
@@ -51,18 +51,18 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
     reason: 'Xen compares the address as it stands, not as the tables see it',
   },
   { message: /expected e_machine 3 or 62/, reason: 'Xen starts a PVH image of any processor' },
-  { message: /symbol table loaded, which is not in the file/, reason: 'Xen leaves room for it, and leaves it empty' },
+  { message: /symbol table that the kernel needs is missing/, reason: 'Xen leaves room for it, and leaves it empty' },
   {
-    message: /owner reads Xen, but has another length/,
-    reason: 'Xen reads the name up to its NUL, at any length',
+    message: /owner is Xen, but its length is wrong/,
+    reason: 'Xen reads the name up to its NUL, whatever its length',
   },
-  { message: /a section of notes is not in the file/, reason: 'Xen reads what is there' },
+  { message: /a section of notes lies outside the file/, reason: 'Xen reads what is there' },
   {
-    message: /image cannot be aligned as PHYS32_RELOC/,
+    message: /alignment of PHYS32_RELOC or of the segments is invalid/,
     reason: 'Xen 4.17 does not know the note, later ones mask with it',
   },
-  { message: /too many notes/, reason: 'Xen stops reading there' },
-  { message: /e_phnum is no count/, reason: 'Xen reads 65535 headers where the count is kept elsewhere' },
+  { message: /the number of notes is too large/, reason: 'Xen stops reading there' },
+  { message: /\(e_phnum\) is invalid/, reason: 'Xen reads 65535 headers where the count is kept elsewhere' },
 ]
 
 /** Kernels that we accept and libxenguest 4.17 refuses. An entry checks the kernel, since the peer gives no reason. */

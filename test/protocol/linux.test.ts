@@ -525,7 +525,7 @@ t.test('the hybrid: start_info through hardware_subarch_data, paging on or off, 
     await refused(
       t,
       'overlap',
-      /same virtual addresses: expected none of \[0x0, /,
+      /two mappings overlap: expected none of \[0x0, /,
       { subarch: 'xen', paging: true },
       buildElf({
         class: elfClass,

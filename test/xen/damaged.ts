@@ -144,7 +144,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
       return file
     },
     xen: /xc: error: .*pfn/,
-    ours: /X86_PV_VCPU_BASIC record: outside the guest's memory/,
+    ours: /X86_PV_VCPU_BASIC record: the range is outside the guest's memory/,
   },
   'pages-missing': {
     make(file, records) {
@@ -152,7 +152,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
       return without(file, offset, end)
     },
     xen: /xc: error: Restore failed/,
-    ours: /X86_PV_VCPU_BASIC record: outside the guest's memory/,
+    ours: /X86_PV_VCPU_BASIC record: the range is outside the guest's memory/,
   },
 }
 
