@@ -25,7 +25,7 @@ For a snapshot, reads every page. For a PV guest, also says whether Xen would ac
       type: 'string',
       value: 'TYPE',
       choices: VERDICT_TYPES,
-      help: 'for a kernel: only this type counts (default: any type)',
+      help: 'the only type that counts for a kernel (default: any type)',
     },
   },
   operands: [{ name: 'FILE', file: true, elsewhere: ['kernel'] }],

@@ -18,7 +18,7 @@ export const generalHelp = (): string[] => [
   '',
   'All commands: --json (the answer as one JSON object), --quiet (no progress),',
   '--help, --version. As a file name, - is standard input.',
-  'Exit status: 0 done, or yes; 1 the answer is no; 2 a usage, read or write error.',
+  'Exit status: 0 done, or yes; 1 the answer is no; 2 usage, read or write error.',
   '',
   'Examples:',
   ...GENERAL_EXAMPLES.map(exampleLine),

@@ -22,7 +22,7 @@ export const linuxOptions = {
     type: 'string',
     multiple: true,
     value: 'START-END',
-    help: 'reserved memory in the memory map of the guest; may be given more than once. If 0x100000 is reserved, a hook moves a kernel there that runs only there',
+    help: 'reserved memory in the memory map of the guest; may be given more than once. If 0x100000 is reserved, a hook moves a kernel that runs only there',
     types: both,
   },
   entry: {
