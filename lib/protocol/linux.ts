@@ -52,7 +52,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   const commandLine = words.filter(Boolean).join(' ')
   const cmdline = new TextEncoder().encode(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
-    throw new DomainBuilderError('does-not-fit', 'the command line is longer than the kernel takes', {
+    throw new DomainBuilderError('does-not-fit', 'the command line is too long for the kernel', {
       expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
       found: `${cmdline.length - 1}`,
     })

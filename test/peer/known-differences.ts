@@ -90,11 +90,11 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
       weRefuse('bad-config', /command line does not fit/)(built, ours, theirs),
   },
   {
-    name: 'an unknown requested feature',
+    name: 'a request for an unknown feature',
     reason: 'they pass it over without a word: a slip in its name would go unnoticed',
     refusal: (built, ours, theirs) =>
       built.spec.features?.includes('nonsense') === true &&
-      weRefuse('bad-config', /features has a name that nobody knows/)(built, ours, theirs),
+      weRefuse('bad-config', /features has an unknown name/)(built, ours, theirs),
   },
   {
     name: 'a segment whose bytes lie beyond the end of the file',

@@ -172,13 +172,13 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
   await refused(t, 'does-not-fit', /ramdisk: expected 0x7000000 bytes within .* found 0x6800000 in a row/, {
     ramdisk: new Uint8Array(112 * MiB),
   })
-  await refused(t, 'does-not-fit', /longer than the kernel takes: expected at most 2047 bytes.* found 2048/, {
+  await refused(t, 'does-not-fit', /too long for the kernel: expected at most 2047 bytes.* found 2048/, {
     cmdline: 'x'.repeat(2048),
   })
   await refused(
     t,
     'overlap',
-    /ramdisk and the kernel .*expected none of \[0x1000000, 0x1800000\), found \[0x1700000, 0x1701000\)/,
+    /ramdisk overlaps the kernel: expected none of \[0x1000000, 0x1800000\), found \[0x1700000, 0x1701000\)/,
     {
       ramdisk: new Uint8Array(9),
       ramdiskAddress: 0x1700000,
@@ -197,7 +197,7 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
   await refused(
     t,
     'overlap',
-    /kernel and the reserved range .*none of \[0x1200000, 0x1201000\), found \[0x1000000, 0x1800000\)/,
+    /kernel overlaps the reserved range: .*none of \[0x1200000, 0x1201000\), found \[0x1000000, 0x1800000\)/,
     {
       loadAddress: 0x1000000,
       reserve: [{ start: 0x1200000, end: 0x1201000 }],
@@ -225,7 +225,7 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
     { entry: 64 },
     image({ header: { xloadflags: 0 } }),
   )
-  await refused(t, 'does-not-fit', /no memory where the kernel must be.*found \[0xbfe00000, 0xc0600000\)/, {
+  await refused(t, 'does-not-fit', /kernel is outside the RAM of the guest.*found \[0xbfe00000, 0xc0600000\)/, {
     memory: 8 * GiB,
     loadAddress: 0xbfe00000,
   })
@@ -290,14 +290,14 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
   await refused(
     t,
     'does-not-fit',
-    /room for its kernel and its hook: expected 0x6000 bytes within \[0x200000, .*found 0x5000 in a row/,
+    /room for its kernel and hook: expected 0x6000 bytes within \[0x200000, .*found 0x5000 in a row/,
     { memory: 0x206000, reserve: [{ start: 0x100000, end: 0x201000 }] },
     fixedImage(),
   )
   await refused(
     t,
     'overlap',
-    /once it runs.*expected none of \[0x200000, 0x201000\), found \[0x100000, 0x900000\)/,
+    /running kernel overlaps.*expected none of \[0x200000, 0x201000\), found \[0x100000, 0x900000\)/,
     { reserve: [...reserve, { start: 0x200000, end: 0x201000 }] },
     fixedImage({ init_size: INIT_SIZE }),
   )
@@ -308,7 +308,7 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
     { memory: 4 * MiB, reserve },
     fixedImage({ init_size: INIT_SIZE }),
   )
-  await refused(t, 'overlap', /kernel and the reserved range/, { loadAddress: 0x100000, reserve }, fixedImage())
+  await refused(t, 'overlap', /kernel overlaps the reserved range/, { loadAddress: 0x100000, reserve }, fixedImage())
 })
 
 t.test('the 16-bit entry is what boot.rst says', async (t) => {
@@ -360,7 +360,7 @@ t.test('the 16-bit entry is what boot.rst says', async (t) => {
   await refused(
     t,
     'does-not-fit',
-    /setup code is longer.*at most 0x8000 bytes, found 0x8200/,
+    /setup code is too large.*at most 0x8000 bytes, found 0x8200/,
     { entry: 16 },
     image({ setupSects: 64 }),
   )

@@ -233,11 +233,16 @@ t.test('PHYS32_RELOC: alignment, lowest and highest address', async (t) => {
   t.equal(await at({ loadAddress: 0x1000000 }, pvhKernelFile()), 0x1000000, 'the link address needs no note')
   const refused = async (config: Partial<PvhConfig>, kernel: Uint8Array, code: string, message: RegExp) =>
     t.rejects(build(config, kernel), { code, message })
-  await refused({ loadAddress: 0x2000000 }, pvhKernelFile(), 'does-not-fit', /0x1000000, since it has no PHYS32_RELOC/)
+  await refused(
+    { loadAddress: 0x2000000 },
+    pvhKernelFile(),
+    'does-not-fit',
+    /0x1000000, since the kernel has no PHYS32_RELOC/,
+  )
   await refused({ loadAddress: 0x2100000 }, file(0x200000), 'does-not-fit', /a multiple of 0x200000/)
   await refused({ loadAddress: 0x400000 }, file(0x200000, 0x800000), 'does-not-fit', /within \[0x800000, 0x100000000\)/)
   const short = file(0x1000, 0, 0x2002ffe)
-  await refused({ loadAddress: 0x2000000 }, short, 'does-not-fit', /within \[0x0, 0x2002fff\), by its PHYS32_RELOC/)
+  await refused({ loadAddress: 0x2000000 }, short, 'does-not-fit', /within \[0x0, 0x2002fff\), by the PHYS32_RELOC/)
   t.equal(await at({ loadAddress: 0x2000000 }, file(0x1000, 0, 0x2002fff)), 0x2000000, 'the last byte may be used')
   await refused({ memory: 8 * MiB }, file(0x200000, 0x800000), 'memory-too-small', /room for its kernel/)
   await refused({ memory: 8 * MiB }, pvhKernelFile(), 'memory-too-small', /room for its kernel/)
