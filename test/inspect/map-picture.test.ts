@@ -147,7 +147,7 @@ physical memory, 32 MiB                 virtual memory
 │ 0x101  p2m           64 KiB │◄────────┤ 0xffff880000101000  p2m          rwx │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
 │ 0x111  start_info     4 KiB │◄────────┤ 0xffff880000111000  start_info   rwx │
-│                             │         │ rsi: what it is told                 │
+│                             │         │ rsi: boot information                │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
 │ 0x112  xenstore       4 KiB │◄────────┤ 0xffff880000112000  xenstore     rwx │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
@@ -168,6 +168,6 @@ physical memory, 32 MiB                 virtual memory
 
 pfn: the number of a page of 4 KiB. vaddr: an address that the guest uses.
 Taller boxes hold more.
-An arrow leads from an address to the memory it means. r, w, x: may be read,
-written, executed.
+An arrow leads from an address to its memory. r, w, x: readable, writable,
+executable.
 `
