@@ -181,7 +181,7 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   if (byteorder !== XL_BYTEORDER) wrong('the byte order is wrong', `${XL_BYTEORDER}`, `${byteorder}`, at)
   if (!(mandatory_flags & XL_MANDATORY_STREAM_V2) || mandatory_flags & ~known) {
     wrong(
-      'the mandatory flags are unknown',
+      'the mandatory flags are not supported',
       'stream v2, with or without JSON',
       `${mandatory_flags}`,
       at + XlHeader.offsetOf('mandatory_flags'),

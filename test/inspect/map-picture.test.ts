@@ -114,7 +114,7 @@ t.test('map ends with it at a terminal, and not in a pipe', async (t) => {
   const guest = await openSnapshot(bytesSource(bytes))
   const terminal = openTerminal(`'${process.execPath}' '${MAIN}' map '${file}'`, {})
   t.teardown(() => terminal.end())
-  const shown = await terminal.type('', /executed\./)
+  const shown = await terminal.type('', /executable\./)
   t.equal(shown.slice(shown.lastIndexOf('physical memory')).trimEnd(), mapPicture(guest, { columns: 200 }).join('\n'))
   const piped = spawnSync(process.execPath, [MAIN, 'map', file], { encoding: 'utf8' }).stdout
   t.equal(piped, `${mapText(guest).join('\n')}\n`)
