@@ -79,7 +79,7 @@ function openRaw(files: SnapshotSource): Domain {
 function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
   const memory = new GuestMemory(openRanges(json))
   if (image.size !== memory.endPfn * PAGE_SIZE) {
-    throw new DomainBuilderError('truncated', 'the image has not the size that the sidecar says', {
+    throw new DomainBuilderError('truncated', 'the image size does not match the sidecar', {
       expected: `${memory.endPfn * PAGE_SIZE} bytes`,
       found: `${image.size}`,
     })

@@ -141,7 +141,7 @@ t.test("a core of xl's of a guest that is not PV: memory and registers, and no d
   }
   t.notOk(read.memory.has(0x200000), 'what is not in the file is not there')
   for (const format of ['raw', 'xen-core', 'elf-core'] as const) sameGuest(t, THROUGH[format](read), read, format)
-  t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the guest's devices are not known/ })
+  t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the state of the guest's devices is missing/ })
   const still = await openSnapshot(bytesSource(strangersCore(built)))
   t.equal(still.abi, 'x86_32', 'before it turned anything on')
 })

@@ -112,7 +112,7 @@ t.test('diff says which of what is kept is not the same', (t) => {
   t.same(diffDomains(guest, other).fields, [
     { what: 'kept configuration', a: `${saved.config?.length} bytes`, b: `${(saved.config?.length ?? 0) + 1} bytes` },
     { what: 'kept X86_CPUID_POLICY', a: '288 bytes', b: 'none' },
-    { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, others from 0x99 on' },
+    { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, first difference at 0x99' },
   ])
   t.end()
 })
@@ -188,12 +188,11 @@ t.test('what is refused', async (t) => {
   const { saved: _, ...unsaved } = guest
   refuses(() => bytesOf(writeXl(unsaved)), {
     code: 'bad-config',
-    message: /^the guest's devices are not known: expected HVM_CONTEXT, found none$/,
+    message: /^the state of the guest's devices is missing: expected HVM_CONTEXT, found none$/,
   })
   refuses(() => bytesOf(writeXl(guest, { version: 2 })), {
     code: 'bad-config',
-    message:
-      /^Xen before 4.14 does not know what the guest was saved with: expected version 3, found X86_CPUID_POLICY$/,
+    message: /^a saved record is not supported by Xen before 4.14: expected version 3, found X86_CPUID_POLICY$/,
   })
   const file = Buffer.from(hvmSaveFile())
   const context = file.indexOf(recordOf(guest, 'HVM_CONTEXT'))

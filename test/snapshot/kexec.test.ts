@@ -254,8 +254,11 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
 
   const scattered = await build()
   for (let i = 0; i < 20; i++) scattered.memory.write(0x5000000 + i * 2 * PAGE_SIZE, Uint8Array.of(1))
-  await refused(t, 'does-not-fit', /more pieces .*: expected at most 16, the purgatory included, found 2\d/, () =>
-    written(scattered),
+  await refused(
+    t,
+    'does-not-fit',
+    /too many segments for kexec_load: expected at most 16, the purgatory included, found 2\d/,
+    () => written(scattered),
   )
   const full: Domain = {
     ...scattered,
@@ -263,7 +266,7 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
     regions: [{ name: 'all', pfn: 0, pages: 16 }],
     boot: { kind: 'hvm_start_info', hvmParams: [] },
   }
-  await refused(t, 'does-not-fit', /no page for the code that enters/, () => written(full))
+  await refused(t, 'does-not-fit', /page for the code that enters the guest is missing/, () => written(full))
 })
 
 t.test('a kernel that may be anywhere goes into a reservation that just holds it', async (t) => {
@@ -334,7 +337,7 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
   await refused(
     t,
     'bad-snapshot',
-    /nothing says what the segments are/,
+    /the description of the segments is missing/,
     opens(edit(headers - 1, () => ({ p_type: 0 }))),
   )
   await refused(
@@ -343,7 +346,7 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
     /data\[\d\] cannot be used: expected pages that a segment has/,
     opens(edit(0, () => ({ p_type: 0 }))),
   )
-  await refused(t, 'bad-snapshot', /so many segments cannot be: expected 1 to 16, found 0/, () => {
+  await refused(t, 'bad-snapshot', /the segment count is invalid: expected 1 to 16, found 0/, () => {
     const none = good.slice()
     for (let i = 0; i < headers - 1; i++) none.fill(0, phdr(i), phdr(i) + 4)
     return openSnapshot(bytesSource(none))

@@ -270,7 +270,7 @@ t.test("GRUB's PVH image, which asks Xen for its memory map, is refused, and onl
   const domain = buildDomain(await readKernel(readFileSync(grub)), { type: 'pvh', memory: 64 * 2 ** 20 })
   t.throws(() => xlBytes(domain), {
     code: 'bad-config',
-    message: /^the kernel asks Xen for its memory map, .* found GRUB's i386-xen_pvh\)?$/m,
+    message: /^the kernel cannot be restored: it asks Xen for the memory map, .* found GRUB's i386-xen_pvh\)?$/m,
   })
   t.equal(rawSidecar(domain, 'grub.img').type, 'pvh', 'raw takes it')
 })
