@@ -54,7 +54,7 @@ const STRICTER: readonly { readonly message: RegExp; readonly reason: string }[]
   { message: /symbol table that the kernel needs is missing/, reason: 'Xen leaves room for it, and leaves it empty' },
   {
     message: /owner is Xen, but its length is wrong/,
-    reason: 'Xen reads the name up to its NUL, whatever its length',
+    reason: 'Xen reads the name up to its NUL, at any length',
   },
   { message: /a section of notes lies outside the file/, reason: 'Xen reads what is there' },
   {

@@ -168,7 +168,7 @@ t.test('page tables that we do not walk are named, and everything but virtual ad
       /^page tables of five levels are not supported/,
     ],
     ['two levels', withControl(guest, { cr4: cr4 & ~BigInt(CR4_PAE) }), /^page tables of two levels are not supported/],
-    ['a cr3 of nobody', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
+    ['a cr3 outside the guest', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
   ]
   for (const [name, domain, message] of odd) {
     t.throws(() => translate(domain, HVM_CODE.vaddr), { code: 'not-mapped', message }, name)
