@@ -115,7 +115,7 @@ class HeaderParser extends elfy.Parser {
     }
   }
 }
-/** The ELF header: elfy's fields, and ours with the prefix e_. */
+/** The ELF header: elfy's fields, and those of the file, which begin with e_. */
 type Header = ReturnType<HeaderParser['parseHeader']>
 
 /** Whether the bytes begin with the ELF magic; the rest is not checked. */
@@ -209,14 +209,14 @@ function checkIdent(bytes: Uint8Array): boolean {
   }
   const [elfClass, data] = [bytes[Ehdr64.offsetOf('ei_class')], bytes[Ehdr64.offsetOf('ei_data')]]
   if (elfClass !== ELFCLASS32 && elfClass !== ELFCLASS64) {
-    throw new DomainBuilderError('bad-elf', 'EI_CLASS is no ELF class', {
+    throw new DomainBuilderError('bad-elf', 'the ELF class (EI_CLASS) is invalid', {
       expected: '1 (32-bit) or 2 (64-bit)',
       found: elfClass === undefined ? 'the end of the file' : `${elfClass}`,
       offset: Ehdr64.offsetOf('ei_class'),
     })
   }
   if (data !== ELFDATA2LSB) {
-    throw new DomainBuilderError('bad-elf', 'EI_DATA: no x86 kernel has another byte order', {
+    throw new DomainBuilderError('bad-elf', 'the byte order (EI_DATA) is not that of x86', {
       expected: '1 (little-endian)',
       found: data === undefined ? 'the end of the file' : `${data}`,
       offset: Ehdr64.offsetOf('ei_data'),
@@ -238,7 +238,7 @@ function checkIdent(bytes: Uint8Array): boolean {
 function checkProgramTable(header: Header, fileSize: number): void {
   const [ehdr, phdr] = header.class === '64' ? [Ehdr64, Phdr64] : [Ehdr32, Phdr32]
   if (header.phnum === 0 || header.phnum === PN_XNUM) {
-    throw new DomainBuilderError('bad-elf', 'e_phnum is no count of program headers: nothing can be loaded', {
+    throw new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
       expected: `1 to ${hex(PN_XNUM - 1)}`,
       found: hex(header.phnum),
       offset: ehdr.offsetOf('e_phnum'),

@@ -29,7 +29,7 @@ export function frameName(pfn: number): string {
   const range = rangeAt(pfn)
   if (!range) {
     const { found, listed } = map.bounds.physical
-    return found > listed ? 'a range not listed here' : 'no memory of the guest'
+    return found > listed ? 'a range not listed here' : "outside the guest's memory"
   }
   return pfn === range.pfn ? range.name : `${range.name}+${hex(pfn - range.pfn)}`
 }

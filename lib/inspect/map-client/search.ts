@@ -55,7 +55,7 @@ function translation(vaddr: bigint): HTMLElement[] {
     return [line(fault ?? `Paging is off: ${hex(vaddr)} means itself${vaddr >> 32n ? ', but lies above 4 GiB' : ''}.`)]
   }
   if (!isVaddr(vaddr)) {
-    return [line(`${levels === 4 ? 'Not canonical' : 'Above 4 GiB'}: no address of the guest.`)]
+    return [line(levels === 4 ? 'The address is not canonical.' : 'The address is above 4 GiB.')]
   }
   const { steps, end, paddr } = walk(vaddr)
   const said =
@@ -98,7 +98,13 @@ export function search(text: string): void {
   input.setAttribute('aria-invalid', String(address === undefined))
   find('found').replaceChildren(
     ...(address === undefined
-      ? [element('div', {}, element('p', {}, 'Neither an address, such as 0x1000000, nor the name of a region.'))]
+      ? [
+          element(
+            'div',
+            {},
+            element('p', {}, 'The text is neither an address, such as 0x1000000, nor the name of a region.'),
+          ),
+        ]
       : [...(named ? [] : [virtualAnswer(address)]), ...physicalAnswer(address)]),
   )
 }

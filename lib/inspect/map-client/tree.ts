@@ -52,7 +52,7 @@ function runItem(table: TableMap, run: EntryRun, base: bigint): HTMLElement {
   if (run.count === 1) return entryItem(first)
   const last = run.index + run.count - 1
   const target = run.pfn === null ? run.why : frameName(run.pfn)
-  const where = run.step === 0 ? `${target}, all the same` : `${target} and on`
+  const where = run.step === 0 ? `${target}, all the same` : `${target} onwards`
   return itemElement([`L${table.level}[${run.index}–${last}]`, showVaddr(first.vaddr), where], {
     first: run.index,
     last,
