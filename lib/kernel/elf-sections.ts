@@ -7,6 +7,7 @@
  */
 
 import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf.js'
+import type { Infer } from '../abi/struct.js'
 import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
@@ -54,14 +55,8 @@ export interface SectionTable {
 /** The most bytes of a name: no linker and no part of Xen uses a longer one. */
 const NAME_MAX = 128
 
-/** The fields of an ELF header that say where the section headers are. */
-interface ElfHeader {
-  readonly class: '32' | '64'
-  readonly e_shoff: number | bigint
-  readonly e_shentsize: number
-  readonly e_shnum: number
-  readonly e_shstrndx: number
-}
+/** An ELF header of either class. */
+type ElfHeader = { readonly class: '32' | '64' } & Infer<typeof Ehdr32 | typeof Ehdr64>
 
 /** Finds the header table; the cost does not depend on its size. */
 export function sectionTable(header: ElfHeader, fileSize: number): SectionTable {
