@@ -1,7 +1,7 @@
 /**
  * Tests of the command, run as a user runs it: its files, its output on each stream, its exit status.
  *
- * Source: README.md, "The commands".
+ * Source: docs/commands.md.
  * Gotcha: exit codes and streams are the contract, so this runs the compiled program in a separate process.
  */
 import { spawn, spawnSync } from 'node:child_process'

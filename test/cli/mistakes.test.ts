@@ -119,7 +119,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'inspect empty',
     1,
-    'not-a-kernel: the file is no kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
+    'not-a-kernel: the file is not a kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
   ],
   ['map zeros', 2, `unknown-format: zeros is not a snapshot: ${NO_SNAPSHOT} zeros.json next to it), found zeros`],
   [
@@ -146,7 +146,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'diff guest.img text',
     2,
-    'not-a-kernel: text: the file is no kernel: expected an ELF or a Linux bzImage, found a text file',
+    'not-a-kernel: text: the file is not a kernel: expected an ELF or a Linux bzImage, found a text file',
   ],
 ]
 

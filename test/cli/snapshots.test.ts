@@ -1,7 +1,7 @@
 /**
  * Tests of build, convert, read and diff, run as a user runs them, on every format, through files and pipes.
  *
- * Source: README.md, "The commands".
+ * Source: docs/commands.md.
  * Gotcha: a killed writer must leave no file, in any format.
  */
 import { spawn, spawnSync } from 'node:child_process'

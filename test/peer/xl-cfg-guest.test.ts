@@ -105,7 +105,7 @@ t.test('where the two differ, each as docs/xl-cfg.md says', async (t) => {
   t.match(both('kernel = "k"\n').answer.said, /Domain name must be specified/)
   t.equal(taken('kernel = "k"\n').name, undefined, 'a guest needs no name')
   t.match(both('name = "g"\n').answer.said, /Neither kernel nor bootloader/)
-  t.equal(taken('name = "g"\n').kernel, undefined, 'nor a kernel: it can be named beside the file')
+  t.equal(taken('name = "g"\n').kernel, undefined, 'nor a kernel: it can be named in addition to the file')
   for (const lines of ['memory = "1x"', 'memory = [64]', 'memory += 64', 'kernel = ["k", "l"]', 'vcpus = "08"']) {
     const { answer, mine } = both(guest(`bootloader = "pygrub"\n${lines}`))
     t.ok(answer.config && complaints(answer).length === 1, `xl warns: ${lines}`)

@@ -147,7 +147,7 @@ t.test('fields appear with the protocol version that has them', async (t) => {
     const heap = protocol >= 0x202 ? 0xde00 : 0x8e00
     t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? heap : 0, `${version}: heap_end_ptr`)
     t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01, `${version}: loadflags`)
-    t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing behind its header`)
+    t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing after its header`)
     t.equal(readCommandLine(domain), 'quiet')
     if (protocol < 0x202) {
       t.equal(view.getUint16(0x20, true), 0xa33f)
@@ -258,7 +258,7 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
     })
     const domain = await build({ reserve, ...(entry === undefined ? {} : { entry }) }, file)
     t.match(region(domain, 'kernel'), { pfn: 0x200, bytes: CODE_BYTES })
-    t.match(region(domain, 'hook'), { pfn: 0x205, pages: 1 }, 'right behind it')
+    t.match(region(domain, 'hook'), { pfn: 0x205, pages: 1 }, 'right after it')
     t.same(region(domain, 'kernel destination'), { name: 'kernel destination', pfn: 0x100, pages: 5 })
     t.equal(header(domain).code32_start, 0x205000)
     if (entry !== 16) t.equal(domain.vcpus[0]?.registers.rip, 0x205000n)
@@ -345,7 +345,7 @@ t.test('the 16-bit entry is what boot.rst says', async (t) => {
       t.equal(Buffer.from(bytesAt(domain, 0x90000 + view.getUint16(0x22, true), 6)).toString(), 'quiet\0')
     }
     const { pfn = 0, pages = 0 } = region(domain, 'cmdline') ?? {}
-    t.ok(pfn * PAGE_SIZE >= base + sp && (pfn + pages) * PAGE_SIZE <= 0x9a000, 'behind the heap, below 0x9a000')
+    t.ok(pfn * PAGE_SIZE >= base + sp && (pfn + pages) * PAGE_SIZE <= 0x9a000, 'after the heap, below 0x9a000')
     t.equal(readBootParams(domain).e820_entries, 0, 'the BIOS says what memory there is')
     t.ok((region(domain, 'ramdisk')?.pfn ?? 0) < (127 * MiB) / PAGE_SIZE, 'the top of memory is the BIOS’s')
 
@@ -410,7 +410,7 @@ t.test('setup_data is a chain; a map with no room in boot_params goes on in it',
   t.same(bytesAt(domain, at + SetupData.size, 33), patternBytes(33))
 })
 
-t.test('nothing placed overlaps anything else, whatever is asked for', async (t) => {
+t.test('nothing placed overlaps anything else, for any configuration', async (t) => {
   const kernel = await readKernel(image({ header: { xloadflags: 3 } }))
   fc.assert(
     fc.property(
@@ -466,7 +466,7 @@ t.test('a vmlinux is entered by its class, ET_DYN anywhere', async (t) => {
     const fixed = await build({ cmdline: 'hello' }, buildElf(spec))
     t.equal(fixed.vcpus[0]?.registers.rip, 0x1000010n)
     t.equal(fixed.abi, elfClass === 64 ? 'x86_64' : 'x86_32')
-    t.equal(header(fixed).header, 0x53726448, 'a header of our own')
+    t.equal(header(fixed).header, 0x53726448, 'a made header')
     t.equal(readCommandLine(fixed), 'hello')
     t.same(bytesAt(fixed, 0x1000000, 5000), patternBytes(5000))
     const dyn = await build({ loadAddress: 0x1400000 }, buildElf({ ...spec, type: 3 }))
@@ -525,7 +525,7 @@ t.test('the hybrid: start_info through hardware_subarch_data, paging on or off, 
     await refused(
       t,
       'overlap',
-      /same virtual addresses: expected none of \[0x0, /,
+      /two mappings overlap: expected none of \[0x0, /,
       { subarch: 'xen', paging: true },
       buildElf({
         class: elfClass,
