@@ -68,7 +68,7 @@ const EXAMPLES: readonly (readonly [what: string, ...commands: string[]])[] = [
   ],
   ['The layout of a guest, as text and as an interactive page:', 'xdb map guest.img', 'xdb map guest.img -o map.html'],
   ['The regions with their addresses, for a program:', 'xdb inspect guest.img --json | jq .regions'],
-  ['What differs between the guest here and one that xl saved:', 'xdb diff guest.img saved.xl'],
+  ['The differences between the guest here and one that xl saved:', 'xdb diff guest.img saved.xl'],
 ]
 
 const example = (what: string, commands: readonly string[]): string[] => [

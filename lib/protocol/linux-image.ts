@@ -247,7 +247,7 @@ function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: 
   if (!anywhere && relocs === undefined) {
     throw new DomainBuilderError(
       'does-not-fit',
-      'the kernel cannot be moved: it is ET_EXEC and has no relocation table',
+      'the kernel is ET_EXEC and has no relocation table',
       {
         expected: 'its link address',
         found: `${showDistance(BigInt(distance))} bytes from there`,
@@ -274,7 +274,7 @@ function moveVmlinux(
   const tied = elf.class === 32 && !anywhere
   const virtual = asked ?? (tied ? BigInt(distance) : 0n)
   if (tied && virtual !== BigInt(distance)) {
-    throw new DomainBuilderError('bad-config', 'the virtual offset of a 32-bit kernel differs from its load offset', {
+    throw new DomainBuilderError('bad-config', 'the virtual offset of a 32-bit kernel is not its load offset', {
       expected: showDistance(BigInt(distance)),
       found: showDistance(virtual),
     })

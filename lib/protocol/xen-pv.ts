@@ -147,7 +147,7 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   return names
 }
 
-/** Returns the caller's p2m, with a hole wherever the guest has no memory. */
+/** Returns the caller's p2m, with a hole where the guest has no memory. */
 function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
   if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
   return {
