@@ -245,14 +245,10 @@ function vmlinuxAddress(
 function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: number): void {
   if (distance === 0) return
   if (!anywhere && relocs === undefined) {
-    throw new DomainBuilderError(
-      'does-not-fit',
-      'the kernel is ET_EXEC and has no relocation table',
-      {
-        expected: 'its link address',
-        found: `${showDistance(BigInt(distance))} bytes from there`,
-      },
-    )
+    throw new DomainBuilderError('does-not-fit', 'the kernel is ET_EXEC and has no relocation table', {
+      expected: 'its link address',
+      found: `${showDistance(BigInt(distance))} bytes from there`,
+    })
   }
   const end = elf.class === 32 ? DEVICE_HOLE.end : PADDR_MAX
   if (distance % align !== 0 || distance > end) {
