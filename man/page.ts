@@ -117,7 +117,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term('0', 'Done, or the answer is yes.'),
     ...term(
       '1',
-      'The answer is no: the kernel cannot boot or is refused, no such guest can be built, the snapshot is damaged, Xen would not accept the page tables, the guests or kernels differ, the address is not mapped.',
+      'The answer is no: the kernel cannot boot or is refused, the guest cannot be built, the snapshot is damaged, Xen would not accept the page tables, the guests or kernels differ, the address is not mapped.',
     ),
     ...term(
       '2',

@@ -22,7 +22,7 @@ export const command: Command = {
 }
 
 /**
- * Prints every violation of a PV guest and any warning; says so if Xen would accept the guest.
+ * Prints every violation of a PV guest, or that it has none, and any warning.
  * @throws Refused if there are violations.
  */
 export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {

@@ -112,7 +112,7 @@ const wrong = (what: string, expected: string, found: string): never => {
 // The context's place in the file is unknown here, so errors have no offset.
 function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
   const left = from.length - at
-  if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
+  if (left < layout.size) wrong(`the context ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
   return layout.decode(from, at)
 }
 
@@ -125,10 +125,10 @@ export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
     const { typecode, instance, length } = decode(HvmSaveDescriptor, bytes, at)
     const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
     if (body.length !== length) wrong('a record is truncated', `${length} bytes`, `${body.length}`)
-    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('it has no header', 'type 1', `${typecode}`)
+    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('the context has no header', 'type 1', `${typecode}`)
     at += HvmSaveDescriptor.size + length
     if (typecode === HVM_SAVE_CODE.END) {
-      if (at !== bytes.length) wrong('it continues after its end', `${at} bytes`, `${bytes.length}`)
+      if (at !== bytes.length) wrong('the context continues after its end', `${at} bytes`, `${bytes.length}`)
       return
     }
     if (typecode === HVM_SAVE_CODE.HEADER) {

@@ -149,9 +149,9 @@ function whatIsAllowed(reloc: PvhKernel['reloc'], link: Paddr, { start, end }: R
 /** Places a part after the kernel, as Xen's builder does; where there is no room, anywhere below 4 GiB. */
 function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes: number): Paddr {
   const where = { align: PAGE_SIZE, from: 'bottom' } as const
-  const above = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
-  const fits = placement.find(bytes, above) !== undefined
-  return placement.somewhere(name, bytes, fits ? above : { ...where, within: REACHABLE })
+  const afterKernel = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
+  const fits = placement.find(bytes, afterKernel) !== undefined
+  return placement.somewhere(name, bytes, fits ? afterKernel : { ...where, within: REACHABLE })
 }
 
 /**

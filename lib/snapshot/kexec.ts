@@ -133,12 +133,12 @@ function guestSegments(domain: Domain, room: number): Segment[] {
 
 /** Returns a page next to the guest's segments: a crash kernel may have only its reservation, and no low memory. */
 function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
-  const behind = segments.map(({ pfn, pages }) => pfn + pages)
+  const after = segments.map(({ pfn, pages }) => pfn + pages)
   const before = segments.map(({ pfn }) => pfn - 1)
   const taken = (page: Pfn) => segments.some(({ pfn, pages }) => page >= pfn && page < pfn + pages)
   return freePage(
     domain,
-    [...behind, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
+    [...after, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
   )
 }
 

@@ -236,7 +236,7 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
     at = found.end
     if (found.type === LIBXL_RECORD.LIBXC_CONTEXT) {
       requireLength(found, 0)
-      if (stream) refuse(found, 'it comes twice')
+      if (stream) refuse(found, 'the record is repeated')
       stream = readLibxcStream(source, at)
       at = stream.last.end
     } else if (found.type === LIBXL_RECORD.END) {
