@@ -6,7 +6,9 @@
  * "64-bit Boot Protocol", "Running the Kernel"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
+
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
@@ -50,7 +52,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   const map = elfcorehdr === undefined ? machine : machine.reserving(elfcorehdr)
   const words = [options.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
   const commandLine = words.filter(Boolean).join(' ')
-  const cmdline = new TextEncoder().encode(`${commandLine}\0`)
+  const cmdline = encodeUtf8(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
     throw new DomainBuilderError('does-not-fit', 'the command line is longer than the kernel takes', {
       expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,

@@ -131,8 +131,7 @@ function plannedSections(domain: Domain): PlannedSection[] {
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
-  const empty = DumpcoreXenVersion.decode(new Uint8Array(DumpcoreXenVersion.size))
-  const version = { ...empty, ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
+  const known = { ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
   const note = (type: number, desc: Uint8Array): CoreNote => ({ owner: XEN_NOTE_OWNER, type, desc })
   return [
     note(XEN_ELFNOTE.DUMPCORE_NONE, new Uint8Array(0)),
@@ -145,7 +144,7 @@ function coreNotes(domain: Domain, pages: number): CoreNote[] {
         xch_page_size: BigInt(PAGE_SIZE),
       }),
     ),
-    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode(version)),
+    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode({ ...DumpcoreXenVersion.zero, ...known })),
     note(XEN_ELFNOTE.DUMPCORE_FORMAT_VERSION, DumpcoreFormatVersion.encode({ version: DUMPCORE_FORMAT_VERSION })),
     guestNote(domain),
   ]
@@ -377,7 +376,7 @@ function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
 
 /** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
 function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
-  const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const magic = encodeUtf8(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
   const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
   field.set(magic)
   const start = new Uint8Array(field.length)

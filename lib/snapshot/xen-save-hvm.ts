@@ -22,7 +22,7 @@ import {
 import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { identityWhere } from '../guest/pfn-view.js'
-import { registers, type Vcpu } from '../guest/vcpu.js'
+import { type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, pfnOf } from '../units.js'
 import type { ReadConfig } from './domain-config.js'
@@ -104,7 +104,7 @@ export function openHvmOrPvh(
   const found = within(context, () => decodeHvmContext(context.body))
   const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
-  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waiting(id))
+  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waitingVcpu(id))
   // A vcpu that waits for its guest to start it may still be in real mode.
   const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
@@ -180,11 +180,4 @@ function paramsOf(record: KeptRecord): Param[] {
     if (index >> 32n !== 0n) refuse(record, 'no such parameter', { found: `${index}` })
     return { index: Number(index), value }
   })
-}
-
-function waiting(id: number): Vcpu {
-  const none = { selector: 0 }
-  const segments = { cs: none, ss: none, ds: none, es: none, fs: none, gs: none }
-  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
-  return { id, online: false, registers: registers({}), segments, ...control }
 }

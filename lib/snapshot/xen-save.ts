@@ -29,7 +29,7 @@ import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
@@ -282,7 +282,7 @@ function openPv(
   }
   const first = contexts.get(0) ?? refuse(stream.last, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...contexts.keys()].map((id) => id + 1))
-  const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingVcpu(id))
+  const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingPvVcpu(id))
   const bytes = memory.pageCount * PAGE_SIZE
   const records = keptState(stream, emulators)
   const sharedInfo = only(stream, 'SHARED_INFO').body
@@ -338,23 +338,6 @@ function tableRuns(stream: LibxcStream): TableFramesRun[] {
     } else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
   }
   return runs
-}
-
-function waitingVcpu(id: number): Vcpu {
-  const none: SegmentState = { selector: 0 }
-  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, none])) as Record<
-    SegmentRegister,
-    SegmentState
-  >
-  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
-  return {
-    id,
-    online: false,
-    registers: registers({}),
-    segments,
-    ...control,
-    pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
-  }
 }
 
 /** The format that `xl restore` starts, and `xl save` writes. */
