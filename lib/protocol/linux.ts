@@ -6,7 +6,6 @@
  * "64-bit Boot Protocol", "Running the Kernel"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
-
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
 import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'

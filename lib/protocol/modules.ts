@@ -4,7 +4,6 @@
  * Source: xen/include/public/xen.h, SIF_MULTIBOOT_MOD and struct xen_multiboot_mod_list.
  * Gotcha: every offset in a package counts from its own first byte, so that a guest can rebase it at any address.
  */
-
 import { XenMultibootModList } from '../abi/start-info.js'
 import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'

@@ -28,6 +28,7 @@ import { hypercallPage } from '../guest/hypercall-page.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
+import { type Growing, runBefore } from '../guest/runs.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
@@ -328,14 +329,13 @@ function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): Save
 }
 
 function tableRuns(stream: LibxcStream): TableFramesRun[] {
-  const runs: TableFramesRun[] = []
+  const runs: Growing<TableFramesRun>[] = []
   for (const { pfn, pages } of stream.pages.runs()) {
     const { level, pinned } = stream.pages.pageType(pfn)
     if (level === 0) continue
-    const last = runs.at(-1)
-    if (last?.level === level && (last.pinned === true) === pinned && last.pfn + last.pages === pfn) {
-      runs[runs.length - 1] = { ...last, pages: last.pages + pages }
-    } else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
+    const last = runBefore(runs, pfn)
+    if (last?.level === level && (last.pinned === true) === pinned) last.pages += pages
+    else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
   }
   return runs
 }

@@ -4,7 +4,6 @@
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
  * Gotcha: payload_length includes the u32 after the compressed stream. Omit it for gzip: its own trailer has the size.
  */
-
 import {
   BOOT_FLAG,
   DEFAULT_SETUP_SECTS,

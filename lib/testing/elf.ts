@@ -13,7 +13,6 @@
  * })
  * ```
  */
-
 import {
   Ehdr32,
   Ehdr64,

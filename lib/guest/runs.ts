@@ -1,0 +1,73 @@
+/**
+ * Runs of consecutive pages and ranges of addresses in sorted lists: how one is found, and how a list grows.
+ *
+ * Source: our own. Every list is sorted and disjoint, so a search is binary: a guest may have 100,000 runs.
+ * Gotcha: searches run once a page. So a key is a function that exists already, not a closure made for each call.
+ */
+import type { Pfn, Range } from '../units.js'
+
+/** Consecutive pages. */
+export interface Run {
+  /** The first frame. */
+  readonly pfn: Pfn
+  /** The number of pages, each 4096 bytes. */
+  readonly pages: number
+}
+
+/** A run in a list that is being made: the last one may grow. */
+export type Growing<R extends Run> = R & { pages: number }
+
+/** The index of the first element whose key is above `value`, or `count`. Keys never decrease. */
+export function firstAbove<L>(
+  list: L,
+  count: number,
+  keyAt: (list: L, index: number) => number,
+  value: number,
+): number {
+  let low = 0
+  let high = count
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (keyAt(list, middle) > value) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+const numberAt = (list: ArrayLike<number>, i: number): number => list[i] as number
+const rangeEnd = (list: readonly Range<number>[], i: number): number => (list[i] as Range<number>).end
+const runEnd = (list: readonly Run[], i: number): number => (list[i] as Run).pfn + (list[i] as Run).pages
+
+/** The number of elements that are at most `value`. */
+export const countUpTo = (sorted: ArrayLike<number>, value: number): number =>
+  firstAbove(sorted, sorted.length, numberAt, value)
+
+/** The index of the first range that ends after `at`. */
+export const rangeEndingAfter = (ranges: readonly Range<number>[], at: number): number =>
+  firstAbove(ranges, ranges.length, rangeEnd, at)
+
+/** The index of the first run that ends after a frame. */
+export const runEndingAfter = (runs: readonly Run[], pfn: Pfn): number => firstAbove(runs, runs.length, runEnd, pfn)
+
+/** The last run, if `pfn` is the frame right after it. */
+export function runBefore<R extends Run>(runs: readonly R[], pfn: Pfn): R | undefined {
+  const last = runs.at(-1)
+  return last !== undefined && last.pfn + last.pages === pfn ? last : undefined
+}
+
+/** Adds pages to a list: to its last run, if they are right after it. */
+export function addPages(runs: Growing<Run>[], pfn: Pfn, pages: number): void {
+  const last = runBefore(runs, pfn)
+  if (last) last.pages += pages
+  else runs.push({ pfn, pages })
+}
+
+/** Adds a range to a list, in order of `start`: to its last range, if at most `gap` lies between them. */
+export function addRange(ranges: { start: number; end: number }[], start: number, end: number, gap = 0): void {
+  const last = ranges.at(-1)
+  if (last !== undefined && start <= last.end + gap) last.end = Math.max(last.end, end)
+  else ranges.push({ start, end })
+}
+
+/** The pages of a range of frames. */
+export const runOf = ({ start, end }: Range<Pfn>): Run => ({ pfn: start, pages: end - start })
