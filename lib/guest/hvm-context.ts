@@ -26,6 +26,7 @@ import {
 } from '../abi/hvm-save.js'
 import type { Infer, Struct } from '../abi/struct.js'
 import { concat } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import { GENERAL_REGISTERS, type Registers, type SegmentRegister, type SegmentState, type Vcpu } from './vcpu.js'
@@ -155,7 +156,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
   const state = (name: Segment): SegmentState => {
     const descriptor = { base: cpu[`${name}_base`], limit: cpu[`${name}_limit`], attributes: cpu[`${name}_arbytes`] }
     const empty = descriptor.base === 0n && descriptor.limit === 0 && descriptor.attributes === 0
-    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...(empty ? {} : { descriptor }) }
+    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...defined({ descriptor: empty ? undefined : descriptor }) }
   }
   const segments = {
     cs: state('cs'),
@@ -171,7 +172,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
     registers: { ...general, rip, rflags } as Registers,
     segments,
     tr: state('tr'),
-    ...(gdtr_base === 0n && gdtr_limit === 0 ? {} : { gdtr: { base: gdtr_base, limit: gdtr_limit } }),
+    ...defined({ gdtr: gdtr_base === 0n && gdtr_limit === 0 ? undefined : { base: gdtr_base, limit: gdtr_limit } }),
     ...{ cr0, cr3, cr4, efer, dr6, dr7 },
   }
 }

@@ -5,6 +5,7 @@
  * Gotcha: %rsi holds start_info's address only in a guest that has not run yet; a suspended guest has only its frame.
  */
 import { PTE_PRESENT } from '../abi/x86.js'
+import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
 import {
@@ -62,8 +63,7 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
     ...blank,
     startInfo: { pfn: found.startInfo, vaddr },
     sharedInfoMfn: Number(BigInt.asUintN(40, fields.shared_info / BigInt(PAGE_SIZE))),
-    ...(xenstore ? { xenstore } : {}),
-    ...(console ? { console } : {}),
+    ...defined({ xenstore, console }),
     grants: [...entry(0, console), ...entry(1, xenstore)],
     pageTables: tables,
   }
@@ -124,8 +124,8 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
   const region = (name: string, pfn: Pfn, pages: number, extra: { vaddr?: Vaddr; bytes?: number } = {}): Region => {
     const linear = base + BigInt(pfn) * BigInt(PAGE_SIZE)
     const guess = extra.vaddr ?? linear
-    const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? { vaddr: guess } : {}
-    return { name, pfn, pages, ...vaddr, ...(extra.bytes === undefined ? {} : { bytes: extra.bytes }) }
+    const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? guess : undefined
+    return defined({ name, pfn, pages, vaddr, bytes: extra.bytes })
   }
   // The list continues from one of its regions to the next, in any place: a guest that has run has rebuilt it.
   const list: Growing<Run>[] = []
@@ -141,7 +141,9 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
   const pages = Math.ceil(bytes / PAGE_SIZE)
   if (module && bytes > 0 && module.pfn + pages <= domain.memory.endPfn) {
     const whole = bytes === pages * PAGE_SIZE
-    out.push(region('ramdisk', module.pfn, pages, { vaddr: fields.mod_start, ...(whole ? {} : { bytes }) }))
+    out.push(
+      region('ramdisk', module.pfn, pages, defined({ vaddr: fields.mod_start, bytes: whole ? undefined : bytes })),
+    )
   }
   out.sort((a, b) => a.pfn - b.pfn)
   const behind = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))

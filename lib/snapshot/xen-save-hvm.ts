@@ -10,6 +10,7 @@
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import {
   type Domain,
@@ -120,10 +121,7 @@ export function openHvmOrPvh(
     p2m: identityWhere(memory),
   } as const
   logSnapshot('xl: %s %s, %d pages, %d vcpus', common.name, type, memory.pageCount, count)
-  const saved = {
-    ...(config === undefined ? {} : { config }),
-    records: [...records, { name: CONTEXT, body: context.body }],
-  }
+  const saved = defined({ config, records: [...records, { name: CONTEXT, body: context.body }] })
   if (type === 'hvm') {
     const boot: HvmBoot = { kind: 'firmware', hvmParams }
     return { ...common, type, boot, pageType: pageTypes(boot), saved }
@@ -135,7 +133,7 @@ export function openHvmOrPvh(
     return { ...guest, ...begun, saved }
   }
   // Our own writer produces the same record again, so the saved one need not be kept.
-  return { ...guest, ...begun, ...(records.length > 0 ? { saved: { records } } : {}) }
+  return { ...guest, ...begun, ...defined({ saved: records.length > 0 ? { records } : undefined }) }
 }
 
 /** Where %ebx leads to hvm_start_info, the guest has not run: the parts that it points to are its regions. */
@@ -164,7 +162,7 @@ const region = (name: string, paddr: number, bytes: number) => ({
   name,
   pfn: pfnOf(paddr),
   pages: Math.ceil(bytes / PAGE_SIZE),
-  ...(bytes % PAGE_SIZE === 0 ? {} : { bytes }),
+  ...defined({ bytes: bytes % PAGE_SIZE === 0 ? undefined : bytes }),
 })
 
 function paramsOf(record: KeptRecord): Param[] {

@@ -22,6 +22,7 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
 import { hypercallPage } from '../guest/hypercall-page.js'
@@ -306,10 +307,14 @@ function openPv(
       p2mFrames: stream.p2mFrames,
     })
     logSnapshot('xl: %s %s, %d pages, %d vcpus', found.name, abi, memory.pageCount, count)
-    if (!isFirstInstant(found)) return { ...found, saved: { ...(config === undefined ? {} : { config }), records } }
+    if (!isFirstInstant(found)) return { ...found, saved: defined({ config, records }) }
     // %edx holds start_info's frame for the stream, not for the guest, which finds only its address, in %rsi.
     const boot: Vcpu = { ...first.vcpu, registers: { ...first.vcpu.registers, rdx: 0n } }
-    return { ...found, vcpus: [boot, ...vcpus.slice(1)], ...(records.length > 0 ? { saved: { records } } : {}) }
+    return {
+      ...found,
+      vcpus: [boot, ...vcpus.slice(1)],
+      ...defined({ saved: records.length > 0 ? { records } : undefined }),
+    }
   })
 }
 
@@ -335,7 +340,7 @@ function tableRuns(stream: LibxcStream): TableFramesRun[] {
     if (level === 0) continue
     const last = runBefore(runs, pfn)
     if (last?.level === level && (last.pinned === true) === pinned) last.pages += pages
-    else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
+    else runs.push({ level, pfn, pages, ...defined({ pinned: pinned || undefined }) })
   }
   return runs
 }
