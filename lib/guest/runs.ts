@@ -2,7 +2,7 @@
  * Runs of consecutive pages and ranges of addresses in sorted lists: how one is found, and how a list grows.
  *
  * Source: our own. Every list is sorted and disjoint, so a search is binary: a guest may have 100,000 runs.
- * Gotcha: searches run once a page. So a key is a function that exists already, not a closure made for each call.
+ * Gotcha: a search may run for each page, so its key is a function that exists already: a closure for each call is slow.
  */
 import type { Pfn, Range } from '../units.js'
 
