@@ -174,11 +174,11 @@ export class GuestMemory {
     this.#fill(paddr, out)
   }
 
-  /** Yields runs of pages with content, in order. Untouched pages are in none. */
-  *pages(): Iterable<Run> {
+  /** Returns the runs of pages with content, in order. Untouched pages are in none. */
+  pages(): Iterable<Run> {
     const ranges: Range<Pfn>[] = []
     for (const { start, end } of this.#extents) addRange(ranges, pfnOf(start), Math.ceil(end / PAGE_SIZE))
-    for (const range of ranges) yield runOf(range)
+    return ranges.map(runOf)
   }
 
   /** The number of bytes with content, which chunks() yields in all. */
