@@ -146,9 +146,9 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
     )
   }
   out.sort((a, b) => a.pfn - b.pfn)
-  const behind = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
+  const next = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
   const p2m = list.map((run) => region('p2m', run.pfn, run.pages))
-  return out.toSpliced(behind < 0 ? out.length : behind, 0, ...p2m)
+  return out.toSpliced(next < 0 ? out.length : next, 0, ...p2m)
 }
 
 /** The frames of the list at mfn_list, up to the first unmapped one. */
