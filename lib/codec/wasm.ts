@@ -225,3 +225,14 @@ function flatten(code: Code): Uint8Array<ArrayBuffer> {
   walk(code)
   return Uint8Array.from(out)
 }
+
+/** A module that is compiled at its first use. */
+export function compileLater(
+  build: () => readonly { readonly func: Func; readonly body: Code }[],
+): () => WebAssembly.Module {
+  let module: WebAssembly.Module | undefined
+  return () => {
+    module ??= new WebAssembly.Module(assemble(build()))
+    return module
+  }
+}
