@@ -77,33 +77,39 @@ export class Block {
     return this.#input[this.#in++] as number
   }
 
-  /** Copies `length` bytes of the input. */
-  literals(length: number): void {
+  /** Copies the next `length` bytes of the input, a slice at most. Returns the number of those left. */
+  literals(length: number): number {
     if (length > this.left) this.endsEarly()
     if (length > this.room) this.#pastEnd()
     const bytes = this.#bytes
     const input = this.#input
-    const end = this.#in + length
-    if (length < LONG) {
-      let out = this.#out
-      for (let at = this.#in; at < end; at++) bytes[out++] = input[at] as number
-    } else bytes.set(input.subarray(this.#in, end), this.#out)
+    const end = this.#in + Math.min(length, SLICE_BYTES)
+    const left = length - (end - this.#in)
+    let out = this.#out
+    if (length < LONG) for (let at = this.#in; at < end; at++) bytes[out++] = input[at] as number
+    else {
+      bytes.set(input.subarray(this.#in, end), out)
+      out += end - this.#in
+    }
     this.#in = end
-    this.#out += length
+    this.#out = out
+    return left
   }
 
-  /** Repeats `length` bytes from `distance` bytes back. */
-  match(distance: number, length: number): void {
+  /** Repeats `length` bytes from `distance` bytes back, a slice at most. Returns the number of those left. */
+  match(distance: number, length: number): number {
     const bytes = this.#bytes
     const from = this.#out - distance
     if (distance === 0 || from < this.#start) this.damaged('a match reaches before the start of its block')
     if (length > this.room) this.#pastEnd()
-    const end = this.#out + length
+    const end = this.#out + Math.min(length, SLICE_BYTES)
+    const left = length - (end - this.#out)
     let out = this.#out
     if (length < LONG) for (let at = from; out < end; at++) bytes[out++] = bytes[at] as number
     // Each copy is a whole number of patterns, and doubles them.
     else for (; out < end; out += out - from) bytes.copyWithin(out, from, Math.min(out, from + end - out))
     this.#out = end
+    return left
   }
 
   /** Appends the block's bytes to the output. */

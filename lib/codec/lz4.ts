@@ -44,12 +44,12 @@ export function* decodeLz4(source: Source): Slices<Decoded> {
 function* decodeBlock(block: Block): Slices<void> {
   for (;;) {
     const token = block.u8()
-    block.literals(readLength(block, token >> 4))
+    for (let left = readLength(block, token >> 4); left > 0; left = block.literals(left)) if (block.isSlice()) yield
     if (block.left === 0) break
     if (block.left < AFTER_LITERALS_MIN) block.endsEarly()
     const distance = block.u8() | (block.u8() << 8)
-    block.match(distance, readLength(block, token & 15) + MATCH_MIN)
-    if (block.isSlice()) yield
+    const length = readLength(block, token & 15) + MATCH_MIN
+    for (let left = length; left > 0; left = block.match(distance, left)) if (block.isSlice()) yield
   }
   block.finish()
   yield

@@ -25,7 +25,8 @@ export function* decodeLzo1x(block: Block): Slices<void> {
   }
   for (; ; op = block.u8()) {
     if (op < 16 && state === 0) {
-      block.literals(readLength(block, op, 15) + 3)
+      const length = readLength(block, op, 15) + 3
+      for (let left = length; left > 0; left = block.literals(left)) if (block.isSlice()) yield
       state = AFTER_RUN
       continue
     }
@@ -49,10 +50,9 @@ export function* decodeLzo1x(block: Block): Slices<void> {
       length = state === AFTER_RUN ? 3 : 2
       distance = (block.u8() << 2) + (op >> 2) + (state === AFTER_RUN ? 2049 : 1)
     }
-    block.match(distance, length)
+    for (let left = length; left > 0; left = block.match(distance, left)) if (block.isSlice()) yield
     state = low & 3
     block.literals(state)
-    if (block.isSlice()) yield
   }
   if (block.left > 0) block.damaged('the block goes on after its end')
   block.finish()

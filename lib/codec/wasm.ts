@@ -76,7 +76,6 @@ export const i32 = {
   wrap: (value: I64): I32 => [value, 0xa7],
   load: load<I32>(0x28),
   load8: load<I32>(0x2d),
-  load16: load<I32>(0x2f),
   store: store<I32>(0x36),
   store8: store<I32>(0x3a),
 }
