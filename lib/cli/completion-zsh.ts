@@ -67,10 +67,10 @@ _${PROGRAM}() {
   local type
   local -a commands=(
     ${described.join('\n    ')}
-    'help:what there is, or what one command does'
+    'help:lists the commands, or describes one command'
   )
   _arguments -C \\
-    '(- *)'{-h,--help}'[what there is]' \\
+    '(- *)'{-h,--help}'[lists the commands]' \\
     '(- *)--version[the version]' \\
     '--json[${plain(optionMeaning(COMMON.json))}]' \\
     '--quiet[${plain(optionMeaning(COMMON.quiet))}]' \\
@@ -80,7 +80,7 @@ _${PROGRAM}() {
     command) _describe -t commands command commands ;;
     argument)
       curcontext=\${curcontext%:*:*}:${PROGRAM}-$words[1]:
-      # What the guest is to be, where that was said: options of other types are not offered.
+      # The type of the guest, if given: options of other types are not offered.
       type=\${\${words[(r)--type=*]}#--type=}
       [[ -z $type ]] && type=\${words[\${words[(i)--type]}+1]}
       case $words[1] in

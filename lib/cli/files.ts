@@ -26,7 +26,7 @@ export const inputNames = (): readonly string[] => [...inputs].filter((name) => 
 /** @throws UsageError for `-` where it already stood for another input. */
 function claim(name: string): void {
   if (name === '-' && inputs.has(name)) {
-    throw new UsageError('- stands for two inputs, and standard input can be read once')
+    throw new UsageError('- stands for two inputs, and standard input can be read only once')
   }
   inputs.add(name)
 }

@@ -77,7 +77,7 @@ export function onOutputError(listener: (error: NodeJS.ErrnoException) => void):
  */
 export function takeStandardOutput(output: string, what: string, json: boolean): void {
   if (output !== '-') return
-  if (json) throw new UsageError(`standard output has room for ${what} or for JSON: give -o a name`)
+  if (json) throw new UsageError(`standard output cannot take both ${what} and JSON: give -o a name`)
   if (process.stdout.isTTY === true)
     throw new UsageError(`standard output is a terminal, which cannot show ${what}: use a pipe or a file`)
 }

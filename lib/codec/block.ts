@@ -69,7 +69,7 @@ export class Block {
 
   #pastEnd(): never {
     if (this.#isCut) this.#source.tooLarge()
-    return this.damaged('the block holds more than it may')
+    return this.damaged('the block is too large')
   }
 
   u8(): number {

@@ -66,7 +66,7 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
     } else yield* decodeLzo1x(new Block(source, input, output, plainLength, at))
     const plain = output.bytes(from)
     if (plain.length !== plainLength) {
-      source.damaged("the block's size", { expected: `${plainLength}`, found: `${plain.length}` }, at)
+      source.damaged("the block's size is wrong", { expected: `${plainLength}`, found: `${plain.length}` }, at)
     }
     if (plainAdler !== undefined) source.check('block', 'Adler-32', yield* sum(adler32, plain), plainAdler, at)
     if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, plain), plainCrc, at)
@@ -99,7 +99,7 @@ function readHeader(source: Source): number {
   if (isRecent) source.take(1)
   const flags = source.u32be()
   if (flags & (FLAG.filter | FLAG.multipart))
-    source.unsupported('a filter or a part', { found: hex(flags) }, source.at - 4)
+    source.unsupported('a filter or a multipart file', { found: hex(flags) }, source.at - 4)
   // Mode and time, then the file's name.
   source.take(isRecent ? 12 : 8)
   source.take(source.u8())

@@ -142,7 +142,7 @@ const isAddress = (value: unknown): value is Paddr =>
 export function checkedPageRange(value: unknown, what: string): Range<Paddr> {
   const range = checkedRange(value, what)
   if (range.start % PAGE_SIZE === 0 && range.end % PAGE_SIZE === 0) return range
-  throw badConfig(`${what} is not whole pages`, `multiples of ${hex(PAGE_SIZE)}`, showRange(range))
+  throw badConfig(`${what} is not page-aligned`, `multiples of ${hex(PAGE_SIZE)}`, showRange(range))
 }
 
 /** Returns a list of ranges, each checked by `check`. @throws DomainBuilderError `bad-config`. */

@@ -60,7 +60,7 @@ export function placeLow(
   if (mode === 16) {
     const size = setup?.bytes.length ?? 0
     if (size > SETUP_MAX_BYTES) {
-      throw new DomainBuilderError('does-not-fit', 'the setup code is longer than its part of a segment', {
+      throw new DomainBuilderError('does-not-fit', 'the setup code is too large', {
         expected: `at most ${hex(SETUP_MAX_BYTES)} bytes`,
         found: hex(size),
       })

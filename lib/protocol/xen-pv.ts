@@ -137,7 +137,7 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   const names = (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (active >>> XENFEAT[name]) & 1)
   const missing = names.filter((name) => !((supported >>> XENFEAT[name]) & 1))
   if (missing.length > 0) {
-    throw new DomainBuilderError('unsupported-feature', 'the kernel does not support what is asked of it', {
+    throw new DomainBuilderError('unsupported-feature', 'the kernel does not support a requested feature', {
       expected:
         (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (supported >>> XENFEAT[name]) & 1).join('|') ||
         'no feature',
@@ -176,7 +176,7 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
   if (lowMfn === undefined) {
     throw new DomainBuilderError(
       'bad-config',
-      'the kernel needs its top page table below 4 GiB and lowMfn is not given',
+      'lowMfn is missing, and the kernel needs its top page table below 4 GiB',
       {
         expected: `a frame below ${hex(FRAMES_BELOW_4G)}`,
         found: hex(mfn),

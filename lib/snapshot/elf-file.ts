@@ -165,7 +165,7 @@ export function readSegments(source: ByteSource): { segments: FileSegment[]; not
   const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
     refuseElf(
-      'the program headers cannot be',
+      'the program header table is invalid',
       `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
       `${e_phnum} of ${e_phentsize}`,
       Ehdr64.offsetOf('e_phnum'),
@@ -242,7 +242,7 @@ export function readSections(source: ByteSource): Map<string, Section> {
   const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {
     refuseElf(
-      'the section headers cannot be',
+      'the section header table is invalid',
       `at most ${MAX_SECTIONS} of ${Shdr64.size} bytes`,
       `${e_shnum} of ${e_shentsize}`,
       Ehdr64.offsetOf('e_shnum'),
