@@ -77,7 +77,6 @@ export const i32 = {
   wrap: (value: I64): I32 => [value, 0xa7],
   load: load<I32>(0x28),
   load8: load<I32>(0x2d),
-  load16: load<I32>(0x2f),
   store: store<I32>(0x36),
   store8: store<I32>(0x3a),
 }
@@ -225,4 +224,15 @@ function flatten(code: Code): Uint8Array<ArrayBuffer> {
   }
   walk(code)
   return Uint8Array.from(out)
+}
+
+/** A module that is compiled at its first use. */
+export function compileLater(
+  build: () => readonly { readonly func: Func; readonly body: Code }[],
+): () => WebAssembly.Module {
+  let module: WebAssembly.Module | undefined
+  return () => {
+    module ??= new WebAssembly.Module(assemble(build()))
+    return module
+  }
 }
