@@ -11,6 +11,7 @@ import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
 import type { Infer } from '../abi/struct.js'
 import { decodeLatin1, encodeLatin1 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
@@ -148,17 +149,17 @@ function noteAt(bytes: Uint8Array, at: number, header: Infer<typeof Nhdr>, { end
   const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
   const name = isXen ? xenNoteName(n_type) : undefined
   const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
-  return {
+  return defined({
     owner,
     isXen,
     type: n_type,
-    ...(name === undefined ? {} : { name }),
+    name,
     desc: bytes.subarray(descAt, descAt + n_descsz),
     zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
-    ...(missing === 0 ? {} : { missing }),
+    missing: missing || undefined,
     offset: at,
     from,
-  }
+  })
 }
 
 /** Whether a linker's padding lies here instead of a note: zeros that are not at the larger alignment. */

@@ -8,6 +8,7 @@
  */
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
 import { encodeUtf8, utf8Length } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type DomainAbi, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
@@ -15,7 +16,7 @@ import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE, type MapEntry, type MemoryMap } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import type { Kernel } from '../kernel/kernel.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
 import {
   bootParamsPage,
@@ -57,12 +58,12 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   const { startInfo, tables } = layout
   const abi = load.mode === 64 ? 'x86_64' : tables === undefined ? 'x86_32' : 'x86_32p'
   const memory = fillMemory(load, layout, options, abi)
-  const boot: LinuxBoot = {
+  const boot: LinuxBoot = defined({
     kind: 'boot_params',
     bootParams: layout.low.bootParams,
-    ...(startInfo === undefined ? {} : { startInfo: { pfn: pfnOf(startInfo), vaddr: BigInt(startInfo) } }),
-    ...(tables ? { pageTables: tables.frames } : {}),
-  }
+    startInfo: startInfo === undefined ? undefined : { pfn: pfnOf(startInfo), vaddr: BigInt(startInfo) },
+    pageTables: tables?.frames,
+  })
   return {
     type: 'linux',
     abi,
@@ -73,7 +74,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
     regions: placement.regions(tables !== undefined),
     vcpus: vcpusAtEntry(load, layout, options),
     boot,
-    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    kernel: originOf(kernel),
     pageType: pageTypes(boot),
   }
 }
@@ -139,15 +140,15 @@ function fillMemory(load: LinuxLoad, layout: LinuxLayout, options: LinuxOptions,
   if (startInfo !== undefined) {
     memory.write(startInfo, startInfoBlock(abi, memory.pageCount, cmdline, tables, ramdisk))
   }
-  const says: LoaderSays = {
+  const says: LoaderSays = defined({
     cmdline: low.cmdline,
     heapEndPtr: low.heapEndPtr,
     subarch: options.subarch,
     subarchData: BigInt(startInfo ?? 0),
     keepSegments: options.ring !== 0 || options.paging,
-    ...(ramdisk ? { ramdisk } : {}),
-    ...(setupData === undefined ? {} : { setupData: setupData.start }),
-  }
+    ramdisk,
+    setupData: setupData?.start,
+  })
   memory.write(low.bootParams, load.mode === 16 ? setupCode(load, says) : bootParamsPage(load, says, layout.told))
   return memory
 }
@@ -155,7 +156,7 @@ function fillMemory(load: LinuxLoad, layout: LinuxLayout, options: LinuxOptions,
 function vcpusAtEntry({ mode, entry }: LinuxLoad, { low, tables }: LinuxLayout, options: LinuxOptions): Vcpu[] {
   const { bootParams, gdt } = low
   if (mode === 16 || gdt === undefined) return realModeVcpus(low, options.vcpus)
-  const cr3 = tables ? { cr3: paddrOf(tables.top) } : {}
+  const cr3 = defined({ cr3: tables && paddrOf(tables.top) })
   return linuxVcpus({ mode, ring: options.ring, entry, bootParams, gdt, ...cr3 }, options.vcpus)
 }
 
