@@ -70,15 +70,6 @@ class BytesLayout extends library.Layout<Uint8Array> {
   }
 }
 
-class PadLayout extends library.Layout<undefined> {
-  override decode(): undefined {
-    return undefined
-  }
-  override encode(): number {
-    return this.span
-  }
-}
-
 class CStringLayout extends library.Layout<string> {
   override decode(b: BufferView, offset = 0): string {
     const field = b.subarray(offset, offset + this.span)
@@ -134,7 +125,8 @@ export function bytes(span: number): Field<Uint8Array> {
 
 /** Padding: zero when written, ignored when read. Its name starts with `_`; the type omits it. */
 export function pad(span: number): Field<undefined> {
-  return { span, layout: (property) => new PadLayout(span, property), check() {} }
+  // A layout without a name takes up its room, and buffer-layout neither reads nor writes it.
+  return { span, layout: () => new library.Layout(span), check() {} }
 }
 
 /** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */

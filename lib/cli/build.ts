@@ -102,11 +102,11 @@ export const command: Command = {
     progress.end()
     if (output === '-') return
     const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
-    answer(
-      'build',
-      () => defined({ output, format, config: guest && said(guest), command: starts, guest: describeDomain(domain) }),
-      () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
-    )
+    answer('build', {
+      json: () =>
+        defined({ output, format, config: guest && said(guest), command: starts, guest: describeDomain(domain) }),
+      text: () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
+    })
   },
 }
 

@@ -17,8 +17,14 @@ export interface Invocation {
   /** --json was given: standard output must contain only the answer. */
   readonly json: boolean
   readonly progress: Progress
-  /** Prints the command's answer, once: the value as one JSON object where --json was given, else the lines. */
-  answer(name: AnswerName, value: () => object, lines: () => readonly string[]): void
+  /** Prints the command's answer, once. */
+  answer(name: AnswerName, forms: AnswerForms): void
+}
+
+/** An answer: one JSON object where --json was given, else lines of text, if there are any. */
+interface AnswerForms {
+  readonly json: () => object
+  readonly text?: () => readonly string[]
 }
 
 /** One option: how it is parsed (as in node:util's parseArgs), and its description for every list of options. */
@@ -36,8 +42,6 @@ export interface Option {
   readonly elsewhere?: readonly string[]
   /** Words that look like choices but are invalid, and why. */
   readonly never?: Readonly<Record<string, string>>
-  /** The heading it is listed under, when it is not for every use of the command. */
-  readonly group?: string
   /** The types of guest that it is for, when it is not for all; such options are listed apart. */
   readonly types?: readonly (typeof GUEST_TYPES)[number][]
 }

@@ -30,15 +30,14 @@ export function reportViolations(domain: Domain, { progress, answer }: Invocatio
   const violations = validate(domain)
   const hypercallPage = findHypercallPage(domain)
   progress.end()
-  answer(
-    'violations',
-    () => defined({ violations: violations.map(describeViolation), hypercallPage }),
-    () => [
+  answer('violations', {
+    json: () => defined({ violations: violations.map(describeViolation), hypercallPage }),
+    text: () => [
       ...(violations.length === 0
         ? ['Xen would accept these page tables']
         : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)),
       ...hypercallText(hypercallPage),
     ],
-  )
+  })
   if (violations.length > 0) throw new Refused()
 }

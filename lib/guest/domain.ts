@@ -119,7 +119,7 @@ export interface LinuxBoot {
 
 /** A parameter that the toolstack sets for an HVM or PVH guest (HVM_PARAM_*). */
 export interface HvmParam {
-  /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has the ones that a builder sets. */
+  /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has their numbers by name. */
   readonly index: number
   /** A frame number, a port, or for IDENT_PT an address. */
   readonly value: bigint

@@ -72,7 +72,7 @@ const WORDS_SHOWN = 8
 
 /** Returns the value of a note's descriptor by its kind; bytes where the kind is unknown or the value invalid. */
 function noteValue(note: ElfNote): string {
-  const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : 'bytes'
+  const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : undefined
   try {
     if (kind === 'number') return hex(noteNumber(note))
     if (kind === 'string') return noteString(note)

@@ -217,24 +217,14 @@ export function openXenCore(source: ByteSource): Domain {
     sections.get(name) ?? refuseElf(`the section ${name} is missing`, name, [...sections.keys()].join(' ') || 'none', 0)
   const noteAt = section(DUMPCORE_SECTION.notes)
   const notes = readNotes(source, noteAt.offset, noteAt.length)
-  const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
-  if (headerNote?.desc.length !== DumpcoreHeader.size) {
-    return refuseElf(
-      'the header note is missing',
-      `${DumpcoreHeader.size} bytes`,
-      `${headerNote?.desc.length ?? 0}`,
-      noteAt.offset,
-    )
-  }
-  const header = DumpcoreHeader.decode(headerNote.desc)
+  const header = readHeader(notes, noteAt.offset)
   const pv = header.xch_magic === XC_CORE_MAGIC
   const contents = section(DUMPCORE_SECTION.pages)
   const list = section(pv ? DUMPCORE_SECTION.p2m : DUMPCORE_SECTION.pfn)
-  const entryBytes = pv ? 16 : 8
   const pages = Number(header.xch_nr_pages)
   if (
     header.xch_page_size !== BigInt(PAGE_SIZE) ||
-    list.length !== pages * entryBytes ||
+    list.length !== pages * listEntryBytes(pv) ||
     contents.length !== pages * PAGE_SIZE
   ) {
     refuseElf(
@@ -245,26 +235,39 @@ export function openXenCore(source: ByteSource): Domain {
     )
   }
   const frames = readFrames(source, list, pages, pv)
-  const place = (memory: GuestMemory): GuestMemory => {
-    const pieces = frames.runs.map(({ pfn, first, pages: count }) => ({
-      paddr: paddrOf(pfn),
-      offset: contents.offset + first * PAGE_SIZE,
-      length: count * PAGE_SIZE,
-    }))
-    return placeFile(memory, source, pieces, (i, expected, found) =>
-      refuseElf(
-        'a page lies outside the guest',
-        expected,
-        found,
-        list.offset + (frames.runs[i]?.first ?? 0) * entryBytes,
-      ),
-    )
-  }
+  const place = (memory: GuestMemory) => placePages(memory, source, frames, contents.offset, list.offset)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (ours) return coreGuest(ours, place)
   const contexts = readContexts(source, sections, Number(header.xch_nr_vcpus))
   if (!pv) return hvmGuest(contexts.vcpus, place(new GuestMemory(rangesOf(frames))))
   return openForeign(source, sections, contexts, place(new GuestMemory(frames.end)), frames)
+}
+
+/** Returns the note that says what is in the file. */
+function readHeader(notes: readonly CoreNote[], offset: number) {
+  const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
+  if (headerNote?.desc.length !== DumpcoreHeader.size) {
+    return refuseElf(
+      'the header note is missing',
+      `${DumpcoreHeader.size} bytes`,
+      `${headerNote?.desc.length ?? 0}`,
+      offset,
+    )
+  }
+  return DumpcoreHeader.decode(headerNote.desc)
+}
+
+/** Returns the memory with every page in the file in its place. */
+function placePages(memory: GuestMemory, source: ByteSource, frames: Frames, contents: number, list: number) {
+  const { runs, entryBytes } = frames
+  const pieces = runs.map(({ pfn, first, pages }) => ({
+    paddr: paddrOf(pfn),
+    offset: contents + first * PAGE_SIZE,
+    length: pages * PAGE_SIZE,
+  }))
+  return placeFile(memory, source, pieces, (i, expected, found) =>
+    refuseElf('a page lies outside the guest', expected, found, list + (runs[i]?.first ?? 0) * entryBytes),
+  )
 }
 
 /** Returns the existing frames: a guest that is not PV has holes, and its file has every page. */
@@ -274,12 +277,16 @@ function rangesOf({ runs }: Frames): Range<Pfn>[] {
   return ranges
 }
 
+/** Bytes of an entry of the frame list: pfn and mfn, or a pfn alone. */
+const listEntryBytes = (pv: boolean): 8 | 16 => (pv ? 16 : 8)
+
 /** Frames whose contents are consecutive in the file, from page `first` of it on. */
 interface FrameRun extends Run {
   readonly first: number
 }
 
 interface Frames {
+  readonly entryBytes: number
   readonly runs: readonly FrameRun[]
   readonly end: Pfn
   /** For a PV guest, by pfn. */
@@ -311,7 +318,7 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
       if (pv && mfn < FRAMES_MAX) mfns.set(pfn, mfn)
     }
   }
-  return { runs, end, mfns }
+  return { entryBytes: listEntryBytes(pv), runs, end, mfns }
 }
 
 interface Contexts {
