@@ -115,7 +115,7 @@ function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
 function headerBytes({ setup }: LinuxLoad): Uint8Array {
   if (setup === undefined) {
     return SetupHeader.encode({
-      ...SetupHeader.decode(new Uint8Array(SetupHeader.size)),
+      ...SetupHeader.zero,
       boot_flag: BOOT_FLAG,
       header: HDRS_MAGIC,
       version: PROTOCOL_NEWEST,
