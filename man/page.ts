@@ -68,7 +68,7 @@ const EXAMPLES: readonly (readonly [what: string, ...commands: string[]])[] = [
   ],
   ['The layout of a guest, as text and as an interactive page:', 'xdb map guest.img', 'xdb map guest.img -o map.html'],
   ['The regions with their addresses, for a program:', 'xdb inspect guest.img --json | jq .regions'],
-  ['What differs between the guest here and one that xl saved:', 'xdb diff guest.img saved.xl'],
+  ['The differences between the guest here and one that xl saved:', 'xdb diff guest.img saved.xl'],
 ]
 
 const example = (what: string, commands: readonly string[]): string[] => [
@@ -117,7 +117,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term('0', 'Done, or the answer is yes.'),
     ...term(
       '1',
-      'The answer is no: the kernel cannot boot or is refused, no such guest can be built, the snapshot is damaged, Xen would not accept the page tables, the guests or kernels differ, the address is not mapped.',
+      'The answer is no: the kernel cannot boot or is refused, the guest cannot be built, the snapshot is damaged, Xen would not accept the page tables, the guests or kernels differ, the address is not mapped.',
     ),
     ...term(
       '2',

@@ -47,18 +47,16 @@ t.test('no text has a banned word', async (t) => {
 
 /** A finite verb that states a defect or a demand. */
 const DEFECT =
-  /\b(is|are|has|have|does|do|can|cannot|must|may|needs?|ends?|reach(es)?|overlaps?|contradicts?|requires?|exceeds?|share|repeats?|starts?|begins?|names?|wraps?|lies|lie|holds?|lacks?|asks?|wants?|follows?|gives?|leaves?)\b/
+  /\b(is|are|has|have|does|do|can|cannot|must|may|needs?|ends?|reach(es)?|overlaps?|contradicts?|requires?|exceeds?|share|repeats?|starts?|begins?|names|wraps?|lies|lie|holds?|lacks?|asks?|wants?|follows?|gives?|leaves?|promises?|differs?|runs|continues|decompresses|comes)\b/
 /** Openings that name nothing. */
-const NAMELESS = /^(it|that|this|there|what|not|no such|such|so many|something|everything|nobody|neither|too)\b/i
+const NAMELESS = /^(it|that|this|there|what|not|no such|such|so many|something|everything|neither|too)\b/i
 
-/** The sentence after the places that a message begins with, such as `PAGE_DATA record: `. */
-const sentence = (message: string): string => message.replace(/^([^:;]{1,60}: )+(?=\S+ )/, '')
-
-/** Whether a message names a thing and then its defect. */
+/** Whether one part of a message names a thing and then its defect; a place can come first, as in `PAGE_DATA record: `. */
 function isSentence(message: string): boolean {
-  const text = sentence(message)
-  const [subject = ''] = text.split(DEFECT)
-  return !NAMELESS.test(text) && DEFECT.test(text) && /[a-z{]/i.test(subject)
+  return message.split(/: /).some((part) => {
+    const [subject = ''] = part.split(DEFECT)
+    return !NAMELESS.test(part) && DEFECT.test(part) && /[a-z{]/i.test(subject)
+  })
 }
 
 t.test('every error message names a thing and its defect', async (t) => {

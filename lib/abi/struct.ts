@@ -33,6 +33,8 @@ export interface Struct<T> extends Field<T> {
   readonly name: string
   /** Bytes. */
   readonly size: number
+  /** The value whose fields are all zero. */
+  readonly zero: T
   /** Field names in order, padding omitted. */
   readonly fieldNames: readonly (keyof T & string)[]
   /** Byte offset of a field; `a.b` reaches into nested structs. */
@@ -185,6 +187,20 @@ export function struct<const F extends Fields>(name: string, size: number, field
     if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
     for (const key of fieldNames) fields[key]?.check((value as Record<string, unknown>)[key], `${path}.${key}`)
   }
+  const decode = (from: Uint8Array, at = 0): T => {
+    if (at < 0 || at + size > from.length) {
+      throw new DomainBuilderError('truncated', `${name} is truncated`, {
+        expected: `${size} bytes`,
+        found: `${Math.max(0, from.length - at)} bytes`,
+        offset: at,
+      })
+    }
+    room().set(from.subarray(at, at + size))
+    const decoded = layout().decode(room(), 0)
+    for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
+    return decoded as T
+  }
+  const zero = lazy(() => decode(new Uint8Array(size)))
   const offsets = new Map<string, number>()
   let end = 0
   for (const [key, field] of entries) {
@@ -196,6 +212,9 @@ export function struct<const F extends Fields>(name: string, size: number, field
     name,
     size,
     span: size,
+    get zero() {
+      return zero()
+    },
     fieldNames,
     layout: make,
     check,
@@ -213,18 +232,6 @@ export function struct<const F extends Fields>(name: string, size: number, field
       layout().encode(value as Record<string, unknown>, out)
       return new Uint8Array(out)
     },
-    decode(from, at = 0) {
-      if (at < 0 || at + size > from.length) {
-        throw new DomainBuilderError('truncated', `${name} is truncated`, {
-          expected: `${size} bytes`,
-          found: `${Math.max(0, from.length - at)} bytes`,
-          offset: at,
-        })
-      }
-      room().set(from.subarray(at, at + size))
-      const decoded = layout().decode(room(), 0)
-      for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
-      return decoded as T
-    },
+    decode,
   }
 }

@@ -17,6 +17,7 @@
  * const code = a.assemble()
  * ```
  */
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
@@ -153,7 +154,7 @@ export class Assembler {
   }
 
   text(text: string): this {
-    return this.#put(...new TextEncoder().encode(text))
+    return this.#put(...encodeUtf8(text))
   }
 
   /** Appends bytes: an instruction without a method, or data. */
@@ -277,9 +278,9 @@ export class Assembler {
     return this
   }
 
-  /** Appends a distance. It counts from the instruction's end, which is `behind` bytes after the distance. */
-  #relative(label: string, size: 1 | 4, disp = 0, behind = 0): this {
-    this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - behind })
+  /** Appends a distance. It counts from the instruction's end, which is `trailing` bytes after the distance. */
+  #relative(label: string, size: 1 | 4, disp = 0, trailing = 0): this {
+    this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - trailing })
     return this.zeros(size)
   }
 
@@ -330,14 +331,14 @@ export class Assembler {
 
   /**
    * Appends prefix, opcode, ModRM, SIB and displacement.
-   * @param behind bytes of immediate that follow; a rip-relative distance counts from their end.
+   * @param trailing bytes of immediate that follow; a rip-relative distance counts from their end.
    */
   #modrm(
     opcode: readonly number[],
     field: number,
     rm: Register | Memory,
     size: number,
-    behind = 0,
+    trailing = 0,
     reg?: Register,
   ): this {
     if (this.#bits === 16 && !isRegister(rm)) this.#put(ADDRESS_32)
@@ -352,7 +353,7 @@ export class Assembler {
     const disp = rm.disp ?? 0
     if (rm.label !== undefined) {
       this.#put(low | 5)
-      if (this.#bits === 64) return this.#relative(rm.label, 4, disp, behind)
+      if (this.#bits === 64) return this.#relative(rm.label, 4, disp, trailing)
       this.#fixups.push({ at: this.#bytes.length, size: 4, label: rm.label, addend: disp, absolute: true })
       return this.zeros(4)
     }

@@ -62,7 +62,7 @@ interface Typed {
   readonly inlineValue?: boolean | undefined
 }
 
-/** Returns a suggestion for an unknown option: one of ours by its name in other programs, or the closest spelling. */
+/** Returns a suggestion for an unknown option: our option for a name in other programs, or the closest spelling. */
 function suggest(word: string, options: Options, { operands }: Command): string {
   const typed = word.replace(/^--?/, '')
   const meant = Object.entries(options).find(([, { elsewhere }]) => elsewhere?.includes(typed))

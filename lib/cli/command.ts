@@ -104,8 +104,8 @@ export function texts(values: Values, name: string): readonly string[] {
   return Array.isArray(value) ? value : []
 }
 
-/** Returns an option that is one of its choices, which is checked when the arguments are parsed. */
-export function oneOf<const T extends string>(values: Values, name: string, choices: readonly T[], otherwise: T): T {
+/** Returns an option that is one of its choices, or undefined; checked when the arguments are parsed. */
+export function oneOf<const T extends string>(values: Values, name: string, choices: readonly T[]): T | undefined {
   const given = text(values, name)
-  return choices.find((choice) => choice === given) ?? otherwise
+  return choices.find((choice) => choice === given)
 }

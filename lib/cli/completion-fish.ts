@@ -20,10 +20,10 @@ const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
 function optionLines(condition: string, name: string, option: Option): string[] {
   const { type, short, value, choices } = option
   const words = `complete -c $name -n ${quote(condition)} ${short ? `-s ${short} ` : ''}-l ${name}`
-  const behind = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
+  const suffix = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
   return [
     ...(choices ? [`${words} -x -a ${quote(choices.join(' '))}`] : []),
-    `${words}${behind} -d ${quote(optionMeaning(option))}`,
+    `${words}${suffix} -d ${quote(optionMeaning(option))}`,
   ]
 }
 

@@ -22,11 +22,11 @@ const action = (file: boolean, choices: readonly string[] | undefined): string =
 function optionSpec([name, option]: [string, Option]): string {
   const { type, short, multiple, value = '', choices } = option
   const meaning = `[${plain(optionMeaning(option))}]`
-  const behind = type === 'string' ? `:${value}:${action(value === 'FILE', choices)}` : ''
+  const suffix = type === 'string' ? `:${value}:${action(value === 'FILE', choices)}` : ''
   const equals = type === 'string' ? '=' : ''
-  if (!short) return quote(`${multiple ? '*' : ''}--${name}${equals}${meaning}${behind}`)
+  if (!short) return quote(`${multiple ? '*' : ''}--${name}${equals}${meaning}${suffix}`)
   const both = `{-${short}${type === 'string' ? '+' : ''},--${name}${equals}}`
-  return `${quote(multiple ? '*' : `(-${short} --${name})`)}${both}${quote(meaning + behind)}`
+  return `${quote(multiple ? '*' : `(-${short} --${name})`)}${both}${quote(meaning + suffix)}`
 }
 
 function operandSpec({ name, file, choices, optional, repeated }: Operand, index: number): string {

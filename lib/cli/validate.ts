@@ -4,6 +4,7 @@
  * Source: ../inspect/validate.ts.
  * Gotcha: exit 1 when it would not; the violations are the answer and go to standard output.
  */
+import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
 import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
 import { describeViolation, showPath, validate } from '../inspect/validate.js'
@@ -22,7 +23,7 @@ export const command: Command = {
 }
 
 /**
- * Prints every violation of a PV guest, or that there are none, and any warning.
+ * Prints every violation of a PV guest, or that it has none, and any warning.
  * @throws Refused if there are violations.
  */
 export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {
@@ -31,7 +32,7 @@ export function reportViolations(domain: Domain, { progress, answer }: Invocatio
   progress.end()
   answer(
     'violations',
-    () => ({ violations: violations.map(describeViolation), ...(hypercallPage ? { hypercallPage } : {}) }),
+    () => defined({ violations: violations.map(describeViolation), hypercallPage }),
     () => [
       ...(violations.length === 0
         ? ['Xen would accept these page tables']

@@ -109,7 +109,7 @@ export class Source {
 
   /** @throws DomainBuilderError `payload-too-large`: within the limit, but more than this process can allocate. */
   outOfMemory(wanted: number): never {
-    throw new DomainBuilderError('payload-too-large', `${this.codec}: this process has no memory for the output`, {
+    throw new DomainBuilderError('payload-too-large', `${this.codec}: the process has no memory for the output`, {
       expected: `room for ${wanted} bytes`,
       found: 'less',
       offset: this.#fileOffset(0),

@@ -6,6 +6,7 @@
  * registers. Neither has macros; here a TypeScript function is a macro, and there is nothing to install.
  * Gotcha: a Code is a list of instruction bytes, not a value: used twice, it runs twice. Keep results in locals.
  */
+import { encodeUtf8 } from '../bytes.js'
 
 /** Instructions, nested as composed; flattened once, at the end. */
 export type Code = readonly (number | Code)[]
@@ -182,7 +183,7 @@ export class Func {
 
 /** A vector: its length, then its elements. */
 const list = (items: readonly Code[]): Code => [unsigned(items.length), items]
-const text = (value: string): Code => [unsigned(value.length), [...new TextEncoder().encode(value)]]
+const text = (value: string): Code => [unsigned(value.length), [...encodeUtf8(value)]]
 
 /** A module of these functions, all exported, that imports its memory as `env.memory`. */
 export function assemble(functions: readonly { readonly func: Func; readonly body: Code }[]): Uint8Array<ArrayBuffer> {

@@ -26,14 +26,12 @@ import {
 } from '../abi/hvm-save.js'
 import type { Infer, Struct } from '../abi/struct.js'
 import { concat } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import { lazy } from '../lazy.js'
 import { hex } from '../units.js'
 import { GENERAL_REGISTERS, type Registers, type SegmentRegister, type SegmentState, type Vcpu } from './vcpu.js'
 
 type Cpu = Infer<typeof HvmHwCpu>
-const zeroCpu = lazy((): Cpu => HvmHwCpu.decode(new Uint8Array(HvmHwCpu.size)))
-const zeroMtrr = lazy(() => HvmHwMtrr.decode(new Uint8Array(HvmHwMtrr.size)))
 type Segment = SegmentRegister | 'tr'
 const SEGMENTS: readonly Segment[] = ['cs', 'ss', 'ds', 'es', 'fs', 'gs', 'tr']
 
@@ -49,7 +47,7 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
  */
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
-  const mtrr = { ...zeroMtrr(), msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
+  const mtrr = { ...HvmHwMtrr.zero, msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
   return concat([
     ...saveRecord(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader, header),
     ...vcpus
@@ -82,7 +80,7 @@ function cpuOf(vcpu: Vcpu): Cpu {
     ]
   })
   return {
-    ...zeroCpu(),
+    ...HvmHwCpu.zero,
     ...vcpu.registers,
     ...{ cr0, cr3, cr4, dr6, dr7, msr_efer: efer },
     ...(Object.fromEntries(segments) as Partial<Cpu>),
@@ -112,7 +110,7 @@ const wrong = (what: string, expected: string, found: string): never => {
 // The context's place in the file is unknown here, so errors have no offset.
 function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
   const left = from.length - at
-  if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
+  if (left < layout.size) wrong(`the context ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
   return layout.decode(from, at)
 }
 
@@ -125,10 +123,10 @@ export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
     const { typecode, instance, length } = decode(HvmSaveDescriptor, bytes, at)
     const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
     if (body.length !== length) wrong('a record is truncated', `${length} bytes`, `${body.length}`)
-    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('it has no header', 'type 1', `${typecode}`)
+    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('the context has no header', 'type 1', `${typecode}`)
     at += HvmSaveDescriptor.size + length
     if (typecode === HVM_SAVE_CODE.END) {
-      if (at !== bytes.length) wrong('it continues after its end', `${at} bytes`, `${bytes.length}`)
+      if (at !== bytes.length) wrong('the context continues after its end', `${at} bytes`, `${bytes.length}`)
       return
     }
     if (typecode === HVM_SAVE_CODE.HEADER) {
@@ -158,7 +156,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
   const state = (name: Segment): SegmentState => {
     const descriptor = { base: cpu[`${name}_base`], limit: cpu[`${name}_limit`], attributes: cpu[`${name}_arbytes`] }
     const empty = descriptor.base === 0n && descriptor.limit === 0 && descriptor.attributes === 0
-    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...(empty ? {} : { descriptor }) }
+    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...defined({ descriptor: empty ? undefined : descriptor }) }
   }
   const segments = {
     cs: state('cs'),
@@ -174,7 +172,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
     registers: { ...general, rip, rflags } as Registers,
     segments,
     tr: state('tr'),
-    ...(gdtr_base === 0n && gdtr_limit === 0 ? {} : { gdtr: { base: gdtr_base, limit: gdtr_limit } }),
+    ...defined({ gdtr: gdtr_base === 0n && gdtr_limit === 0 ? undefined : { base: gdtr_base, limit: gdtr_limit } }),
     ...{ cr0, cr3, cr4, efer, dr6, dr7 },
   }
 }

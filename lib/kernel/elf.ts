@@ -20,6 +20,7 @@ import {
   PT_LOAD,
   PT_NULL,
 } from '../abi/elf.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import { atOnce, type Slices } from '../work.js'
@@ -218,7 +219,7 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
     get outsideSections() {
       return sections().outside
     },
-    ...(table.fault === undefined ? {} : { sectionFault: table.fault }),
+    ...defined({ sectionFault: table.fault }),
     bytes,
     get end() {
       return Math.max(programEnd, endOfSections(table, sections().inside))

@@ -10,6 +10,7 @@
 import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
 import { decodeLatin1, encodeLatin1 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
@@ -137,17 +138,19 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
     const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
     const name = isXen ? xenNoteName(n_type) : undefined
     const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
-    notes.push({
-      owner,
-      isXen,
-      type: n_type,
-      ...(name === undefined ? {} : { name }),
-      desc: bytes.subarray(descAt, descAt + n_descsz),
-      zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
-      ...(missing === 0 ? {} : { missing }),
-      offset: at,
-      from,
-    })
+    notes.push(
+      defined({
+        owner,
+        isXen,
+        type: n_type,
+        name,
+        desc: bytes.subarray(descAt, descAt + n_descsz),
+        zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
+        missing: missing || undefined,
+        offset: at,
+        from,
+      }),
+    )
     at = descAt + alignUp(n_descsz, NOTE_ALIGN)
     if (notes.length % NOTES_IN_SLICE === 0) yield
   }

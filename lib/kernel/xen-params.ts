@@ -5,6 +5,7 @@
  * Gotcha: a magic number for "absent" would collide with a value: libelf takes an ENTRY of 2^64-1 for "unset". Here an
  * absent value is undefined.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { hex } from '../units.js'
@@ -156,11 +157,7 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
       break
     case 'PHYS32_RELOC': {
       const [align, min, max] = noteU32s(note, 3)
-      params.physReloc = {
-        ...(align === undefined ? {} : { align }),
-        ...(min === undefined ? {} : { min }),
-        ...(max === undefined ? {} : { max }),
-      }
+      params.physReloc = defined({ align, min, max })
       break
     }
   }

@@ -3,13 +3,13 @@
  *
  * Source: proc(5), /proc/self/fd: an open directory, even if it is renamed.
  * Gotcha: a directory can be renamed while an output is written. On Linux our files in it are still found. Other
- * systems have no such names, so there a temporary file stays in a renamed directory.
+ * systems have no names in /proc, so there a temporary file stays in a renamed directory.
  */
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 
-/** Returns a unique file name. It is short, so that it fits wherever the output's own name does. */
+/** Returns a unique file name. It is short, so that it fits in every place where the output's name fits. */
 export const temporaryName = (): string => `.xdb-${randomBytes(8).toString('hex')}.tmp`
 
 /** Returns whether two names lead to one file. */

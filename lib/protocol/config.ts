@@ -69,7 +69,7 @@ export function checkConfig(config: unknown): DomainOptions | AutoOptions {
   const type = checkedChoice(given, 'type', TYPES)
   const taken: readonly string[] = ['type', ...COMMON_KEYS, ...KEYS[type]]
   // Keys of this type are suggested before those of other types, which would be refused next.
-  if (unknown !== undefined) throw unknownKey(unknown, '', [...taken, ...OWN_KEYS], taken)
+  if (unknown !== undefined) throw unknownKey(unknown, 'the configuration', [...taken, ...OWN_KEYS], taken)
   const foreign = OWN_KEYS.find((key) => words[key] !== undefined && !taken.includes(key))
   if (foreign !== undefined) throw foreignKey(foreign, type)
   const common = checkCommon(words)

@@ -7,13 +7,15 @@
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { encodeUtf8 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
 import { GuestMemory } from '../guest/memory.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
-import type { Kernel } from '../kernel/kernel.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
 import {
   bootParamsPage,
@@ -50,7 +52,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   const map = elfcorehdr === undefined ? machine : machine.reserving(elfcorehdr)
   const words = [options.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
   const commandLine = words.filter(Boolean).join(' ')
-  const cmdline = new TextEncoder().encode(`${commandLine}\0`)
+  const cmdline = encodeUtf8(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
     throw new DomainBuilderError('does-not-fit', 'the command line is too long for the kernel', {
       expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
@@ -95,23 +97,23 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   if (startInfoAt !== undefined) {
     memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, commandLine, tables, ramdisk))
   }
-  const says: LoaderSays = {
+  const says: LoaderSays = defined({
     cmdline: low.cmdline,
     heapEndPtr: low.heapEndPtr,
     subarch: options.subarch,
     subarchData: BigInt(startInfoAt ?? 0),
     keepSegments: options.ring !== 0 || options.paging,
-    ...(ramdisk ? { ramdisk } : {}),
-    ...(setupData === undefined ? {} : { setupData }),
-  }
+    ramdisk,
+    setupData,
+  })
   memory.write(bootParams, realMode ? setupCode(load, says) : bootParamsPage(load, says, told))
 
-  const boot: LinuxBoot = {
+  const boot: LinuxBoot = defined({
     kind: 'boot_params',
     bootParams,
-    ...(startInfoAt === undefined ? {} : { startInfo: { pfn: pfnOf(startInfoAt), vaddr: BigInt(startInfoAt) } }),
-    ...(tables ? { pageTables: tables.frames } : {}),
-  }
+    startInfo: startInfoAt === undefined ? undefined : { pfn: pfnOf(startInfoAt), vaddr: BigInt(startInfoAt) },
+    pageTables: tables?.frames,
+  })
   return {
     type: 'linux',
     abi,
@@ -130,12 +132,12 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
               entry: load.entry,
               bootParams,
               gdt: low.gdt,
-              ...(tables ? { cr3: paddrOf(tables.top) } : {}),
+              ...defined({ cr3: tables && paddrOf(tables.top) }),
             },
             options.vcpus,
           ),
     boot,
-    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    kernel: originOf(kernel),
     pageType: pageTypes(boot),
   }
 }

@@ -9,6 +9,7 @@
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { toBase64 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
@@ -26,32 +27,28 @@ export function bootJson(domain: Domain): Record<string, unknown> {
   if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
   if (boot.kind === 'firmware') return { hvmParams: paramsJson(boot.hvmParams) }
   const { startInfo, pageTables } = boot
-  const common = {
-    ...(startInfo
-      ? {
-          startInfo: {
-            pfn: startInfo.pfn,
-            vaddr: hex(startInfo.vaddr),
-            ...Object.fromEntries(fields(readStartInfo(domain))),
-          },
-        }
-      : {}),
-    ...(pageTables ? { pageTables } : {}),
-  }
+  const common = defined({
+    startInfo: startInfo && {
+      pfn: startInfo.pfn,
+      vaddr: hex(startInfo.vaddr),
+      ...Object.fromEntries(fields(readStartInfo(domain))),
+    },
+    pageTables,
+  })
   if (boot.kind === 'boot_params') {
     const hdr = Object.fromEntries(fields(readBootParams(domain).hdr))
     return { ...common, bootParams: { paddr: hex(boot.bootParams), hdr } }
   }
-  return {
+  return defined({
     ...common,
     sharedInfo: toBase64(boot.sharedInfo),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
-    ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
-    ...(boot.console ? { console: boot.console } : {}),
+    xenstore: boot.xenstore,
+    console: boot.console,
     grants: boot.grants,
     features: boot.features,
-    ...(boot.hypercallPage === undefined ? {} : { hypercallPage: boot.hypercallPage }),
-  }
+    hypercallPage: boot.hypercallPage,
+  })
 }
 
 /** Returns numbers as hex strings, everything else unchanged. */
@@ -87,22 +84,20 @@ export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory)
   if (type === 'hvm') return { kind: 'firmware', hvmParams: openParams(json) }
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
-  return {
+  return defined({
     kind: 'boot_params',
     bootParams,
-    ...(json.at('startInfo').present ? { startInfo: openStartInfo(json, memory) } : {}),
-    ...(json.at('pageTables').present ? { pageTables: openPageTables(json.at('pageTables'), memory) } : {}),
-  }
+    startInfo: json.optional('startInfo', (at) => openStartInfo(at, memory)),
+    pageTables: json.optional('pageTables', (at) => openPageTables(at, memory)),
+  })
 }
 
 function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
-  return {
+  return defined({
     kind: 'hvm_start_info',
-    ...(json.at('hvmStartInfo').present
-      ? { hvmStartInfo: openPaddr(json.at('hvmStartInfo').at('paddr'), memory) }
-      : {}),
+    hvmStartInfo: json.optional('hvmStartInfo', (at) => openPaddr(at.at('paddr'), memory)),
     hvmParams: openParams(json),
-  }
+  })
 }
 
 const openParams = (json: JsonValue): HvmParam[] =>
@@ -120,8 +115,8 @@ function openPaddr(json: JsonValue, memory: GuestMemory): number {
 const frame = (json: JsonValue, memory: GuestMemory): number => json.integer(0, memory.endPfn - 1)
 
 const openStartInfo = (json: JsonValue, memory: GuestMemory): PvBoot['startInfo'] => ({
-  pfn: frame(json.at('startInfo').at('pfn'), memory),
-  vaddr: json.at('startInfo').at('vaddr').hex(),
+  pfn: frame(json.at('pfn'), memory),
+  vaddr: json.at('vaddr').hex(),
 })
 
 function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
@@ -135,7 +130,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
         pages: run.at('pages').integer(1, FRAMES_MAX),
-        ...(run.at('pinned').present && run.at('pinned').boolean() ? { pinned: true } : {}),
+        ...defined({ pinned: run.optional('pinned', (at) => at.boolean() || undefined) }),
       })),
   }
 }
@@ -145,13 +140,13 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
     pfn: frame(at.at('pfn'), memory),
     evtchn: at.at('evtchn').integer(0, 0xffffffff),
   })
-  return {
+  return defined({
     kind: 'start_info',
-    startInfo: openStartInfo(json, memory),
+    startInfo: openStartInfo(json.at('startInfo'), memory),
     sharedInfo: json.at('sharedInfo').base64(PAGE_SIZE),
     sharedInfoMfn: Number(json.at('sharedInfoMfn').hex(40)),
-    ...(json.at('xenstore').present ? { xenstore: shared(json.at('xenstore')) } : {}),
-    ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
+    xenstore: json.optional('xenstore', shared),
+    console: json.optional('console', shared),
     grants: json
       .at('grants')
       .list(MAX_ENTRIES)
@@ -166,8 +161,8 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
       .at('features')
       .list(32)
       .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
-    ...(json.at('hypercallPage').present ? { hypercallPage: openHypercallPage(json.at('hypercallPage'), memory) } : {}),
-  }
+    hypercallPage: json.optional('hypercallPage', (at) => openHypercallPage(at, memory)),
+  })
 }
 
 function openHypercallPage(json: JsonValue, memory: GuestMemory): number {

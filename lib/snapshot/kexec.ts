@@ -12,7 +12,8 @@ import { KEXEC_SEGMENT_MAX } from '../abi/kexec.js'
 import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import type { GuestMemory, Run } from '../guest/memory.js'
+import type { GuestMemory } from '../guest/memory.js'
+import type { Run } from '../guest/runs.js'
 import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
@@ -133,12 +134,12 @@ function guestSegments(domain: Domain, room: number): Segment[] {
 
 /** Returns a page next to the guest's segments: a crash kernel may have only its reservation, and no low memory. */
 function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
-  const behind = segments.map(({ pfn, pages }) => pfn + pages)
+  const after = segments.map(({ pfn, pages }) => pfn + pages)
   const before = segments.map(({ pfn }) => pfn - 1)
   const taken = (page: Pfn) => segments.some(({ pfn, pages }) => page >= pfn && page < pfn + pages)
   return freePage(
     domain,
-    [...behind, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
+    [...after, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
   )
 }
 

@@ -156,16 +156,16 @@ class Reader {
   #checkOrder(record: StreamRecord, rule: Rule): void {
     const kind = this.#pv ? 'pv' : 'hvm'
     if (rule.only && rule.only !== kind) {
-      refuse(record, 'it is not allowed in this type of guest', { expected: `a record of ${kind} guests` })
+      refuse(record, 'the record is not allowed in this type of guest', { expected: `a record of ${kind} guests` })
     }
-    if (rule.once && this.#seen.has(record.name)) refuse(record, 'it comes twice')
+    if (rule.once && this.#seen.has(record.name)) refuse(record, 'the record is repeated')
     if (rule.after && !this.#seen.has(rule.after))
-      refuse(record, 'it comes too early', { expected: `${rule.after} before it` })
+      refuse(record, 'the record is too early', { expected: `${rule.after} before it` })
     if (this.#version >= 3 && !STATIC.includes(record.name) && !this.#seen.has('STATIC_DATA_END')) {
-      refuse(record, 'it comes too early', { expected: 'STATIC_DATA_END before it' })
+      refuse(record, 'the record is too early', { expected: 'STATIC_DATA_END before it' })
     }
     if (record.name === 'PAGE_DATA' && this.#pv && !this.#seen.has('X86_PV_P2M_FRAMES')) {
-      refuse(record, 'it comes too early', { expected: 'X86_PV_P2M_FRAMES before it' })
+      refuse(record, 'the record is too early', { expected: 'X86_PV_P2M_FRAMES before it' })
     }
   }
 
@@ -244,7 +244,7 @@ class Reader {
     requireLength(record, PageData.size + 8, true)
     const head = readBytes(this.#source, record.body, PageData.size, 'PAGE_DATA record')
     const { count } = PageData.decode(head)
-    if (count === 0) refuse(record, 'it has no pages')
+    if (count === 0) refuse(record, 'the record has no pages')
     const entriesAt = record.body + PageData.size
     requireLength(record, PageData.size + 8 * count, true)
     this.#source.readInto(entriesAt, this.#entries.room(count))

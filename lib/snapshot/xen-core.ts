@@ -25,10 +25,11 @@ import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
-import { GuestMemory, type Run } from '../guest/memory.js'
+import { GuestMemory } from '../guest/memory.js'
 import type { P2m } from '../guest/p2m.js'
 import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv } from '../guest/pv-discover.js'
+import { addRange, type Growing, type Run, runBefore } from '../guest/runs.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
@@ -131,8 +132,7 @@ function plannedSections(domain: Domain): PlannedSection[] {
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
-  const empty = DumpcoreXenVersion.decode(new Uint8Array(DumpcoreXenVersion.size))
-  const version = { ...empty, ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
+  const known = { ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
   const note = (type: number, desc: Uint8Array): CoreNote => ({ owner: XEN_NOTE_OWNER, type, desc })
   return [
     note(XEN_ELFNOTE.DUMPCORE_NONE, new Uint8Array(0)),
@@ -145,7 +145,7 @@ function coreNotes(domain: Domain, pages: number): CoreNote[] {
         xch_page_size: BigInt(PAGE_SIZE),
       }),
     ),
-    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode(version)),
+    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode({ ...DumpcoreXenVersion.zero, ...known })),
     note(XEN_ELFNOTE.DUMPCORE_FORMAT_VERSION, DumpcoreFormatVersion.encode({ version: DUMPCORE_FORMAT_VERSION })),
     guestNote(domain),
   ]
@@ -246,7 +246,7 @@ export function openXenCore(source: ByteSource): Domain {
   }
   const frames = readFrames(source, list, pages, pv)
   const place = (memory: GuestMemory): GuestMemory => {
-    const pieces = frames.runs.map(({ pfn, first, count }) => ({
+    const pieces = frames.runs.map(({ pfn, first, pages: count }) => ({
       paddr: paddrOf(pfn),
       offset: contents.offset + first * PAGE_SIZE,
       length: count * PAGE_SIZE,
@@ -270,16 +270,17 @@ export function openXenCore(source: ByteSource): Domain {
 /** Returns the existing frames: a guest that is not PV has holes, and its file has every page. */
 function rangesOf({ runs }: Frames): Range<Pfn>[] {
   const ranges: Range<Pfn>[] = []
-  for (const { pfn, count } of runs) {
-    const last = ranges.at(-1)
-    if (last?.end === pfn) ranges[ranges.length - 1] = { start: last.start, end: pfn + count }
-    else ranges.push({ start: pfn, end: pfn + count })
-  }
+  for (const { pfn, pages } of runs) addRange(ranges, pfn, pfn + pages)
   return ranges
 }
 
+/** Frames whose contents are consecutive in the file, from page `first` of it on. */
+interface FrameRun extends Run {
+  readonly first: number
+}
+
 interface Frames {
-  readonly runs: { readonly pfn: Pfn; readonly first: number; count: number }[]
+  readonly runs: readonly FrameRun[]
   readonly end: Pfn
   /** For a PV guest, by pfn. */
   readonly mfns: Map<Pfn, number>
@@ -288,7 +289,7 @@ interface Frames {
 /** Reads the frame list in pieces; a file's invalid entries (all ones) are not pages. */
 function readFrames(source: ByteSource, list: Section, pages: number, pv: boolean): Frames {
   const words = pv ? 2 : 1
-  const runs: { pfn: Pfn; first: number; count: number }[] = []
+  const runs: Growing<FrameRun>[] = []
   const mfns = new Map<Pfn, number>()
   let end = 0
   for (let first = 0; first < pages; first += ENTRIES_AT_ONCE) {
@@ -302,9 +303,9 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
       if (pfn >= FRAMES_MAX || pfn < end) {
         refuseElf('the frame list is not in order', `a pfn from ${end} on`, `${frame}`, at + i * words * 8)
       }
-      const last = runs.at(-1)
-      if (last && last.pfn + last.count === pfn && last.first + last.count === first + i) last.count++
-      else runs.push({ pfn, first: first + i, count: 1 })
+      const last = runBefore(runs, pfn)
+      if (last && last.first + last.pages === first + i) last.pages++
+      else runs.push({ pfn, first: first + i, pages: 1 })
       end = pfn + 1
       const mfn = Number(entries[2 * i + 1] ?? 0n)
       if (pv && mfn < FRAMES_MAX) mfns.set(pfn, mfn)
@@ -377,7 +378,7 @@ function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
 
 /** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
 function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
-  const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const magic = encodeUtf8(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
   const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
   field.set(magic)
   const start = new Uint8Array(field.length)

@@ -41,6 +41,7 @@ import {
   Sym64,
 } from '../abi/elf.js'
 import type { Infer, Struct } from '../abi/struct.js'
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { PAGE_SIZE } from '../units.js'
 import { encodeNotes, type NoteSpec } from './notes.js'
@@ -125,7 +126,7 @@ function encodeAs<T extends object>(
   struct: Struct<T>,
   ...values: readonly Readonly<Record<string, number | bigint | Uint8Array | undefined>>[]
 ): Uint8Array {
-  const zero = struct.decode(new Uint8Array(struct.size)) as Record<string, unknown>
+  const zero = struct.zero as Record<string, unknown>
   const fields: Record<string, unknown> = { ...zero }
   for (const [name, value] of values.flatMap((v) => Object.entries(v))) {
     if (value === undefined) continue
@@ -161,15 +162,14 @@ class Layout {
 
 /** A table of names, one after another, each with its NUL, the empty one first. */
 function stringTable(names: readonly string[]): { readonly data: Uint8Array; readonly at: readonly number[] } {
-  const encoder = new TextEncoder()
   let text = '\0'
   const at = names.map((name) => {
     if (name === '') return 0
-    const offset = encoder.encode(text).length
+    const offset = encodeUtf8(text).length
     text += `${name}\0`
     return offset
   })
-  return { data: encoder.encode(text), at }
+  return { data: encodeUtf8(text), at }
 }
 
 /**

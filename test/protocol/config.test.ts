@@ -26,22 +26,22 @@ type Wrong = readonly [line: string, build: (kernel: Kernel) => unknown]
 /** An unknown key, with the key that was meant. */
 const MISSPELT: readonly Wrong[] = [
   [
-    'vcpu is unknown: did you mean vcpus?',
+    'the configuration has an unknown key vcpu: did you mean vcpus?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pv', memory, vcpu: 2 }),
   ],
   [
-    'cmdLine is unknown: did you mean cmdline?',
+    'the configuration has an unknown key cmdLine: did you mean cmdline?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { memory, cmdLine: 'quiet' }),
   ],
   [
-    'acpl is unknown: did you mean acpi?',
+    'the configuration has an unknown key acpl: did you mean acpi?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pvh', memory, acpl: 'none' }),
   ],
   [
-    'ramdiskAdress is unknown: did you mean ramdiskAddress?',
+    'the configuration has an unknown key ramdiskAdress: did you mean ramdiskAddress?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'linux', memory, ramdiskAdress: 0 }),
   ],

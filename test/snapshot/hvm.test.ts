@@ -209,7 +209,7 @@ t.test('what is refused', async (t) => {
   })
   refuses(() => decodeHvmContext(recordOf(guest, 'HVM_CONTEXT').subarray(0, -4)), {
     code: 'bad-snapshot',
-    message: /^HVM context: it ends within hvm_save_descriptor/,
+    message: /^HVM context: the context ends within hvm_save_descriptor/,
   })
 })
 
