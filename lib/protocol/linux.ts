@@ -156,8 +156,8 @@ function fillMemory(load: LinuxLoad, layout: LinuxLayout, options: LinuxOptions,
 function vcpusAtEntry({ mode, entry }: LinuxLoad, { low, tables }: LinuxLayout, options: LinuxOptions): Vcpu[] {
   const { bootParams, gdt } = low
   if (mode === 16 || gdt === undefined) return realModeVcpus(low, options.vcpus)
-  const cr3 = defined({ cr3: tables && paddrOf(tables.top) })
-  return linuxVcpus({ mode, ring: options.ring, entry, bootParams, gdt, ...cr3 }, options.vcpus)
+  const cr3 = tables && paddrOf(tables.top)
+  return linuxVcpus(defined({ mode, ring: options.ring, entry, bootParams, gdt, cr3 }), options.vcpus)
 }
 
 /** A crash kernel reads it as it would read a device, so it is not RAM of that kernel. */

@@ -260,10 +260,10 @@ function readHeader(notes: readonly CoreNote[], offset: number) {
 /** Returns the memory with every page in the file in its place. */
 function placePages(memory: GuestMemory, source: ByteSource, frames: Frames, contents: number, list: number) {
   const { runs, entryBytes } = frames
-  const pieces = runs.map(({ pfn, first, pages: count }) => ({
+  const pieces = runs.map(({ pfn, first, pages }) => ({
     paddr: paddrOf(pfn),
     offset: contents + first * PAGE_SIZE,
-    length: count * PAGE_SIZE,
+    length: pages * PAGE_SIZE,
   }))
   return placeFile(memory, source, pieces, (i, expected, found) =>
     refuseElf('a page lies outside the guest', expected, found, list + (runs[i]?.first ?? 0) * entryBytes),
