@@ -103,7 +103,7 @@ test('--help opens what all commands share, and no command', async (t) => {
     if (seen.has(file)) return
     const text = readFileSync(file, 'utf8')
     seen.set(file, text.length)
-    for (const [, of = ''] of text.matchAll(/^(?:import|export)[^;]*? from "(\.[^"]+)";$|^import "(\.[^"]+)";$/gm)) {
+    for (const [, of = ''] of text.matchAll(/^(?:(?:import|export)[^;]*? from|import) "(\.[^"]+)";$/gm)) {
       visit(join(dirname(file), of))
     }
   }
