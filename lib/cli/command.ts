@@ -17,6 +17,8 @@ export interface Invocation {
   /** --json was given: standard output must contain only the answer. */
   readonly json: boolean
   readonly progress: Progress
+  /** Loads every command of the program. */
+  readonly commands: () => Promise<readonly NamedCommand[]>
   /** Prints the command's answer, once: the value as one JSON object where --json was given, else the lines. */
   answer(name: AnswerName, value: () => object, lines: () => readonly string[]): void
 }
@@ -76,6 +78,13 @@ export interface Command {
   /** The exit status of every error, for a command whose 1 has a special meaning. */
   readonly errorStatus?: typeof TROUBLE
   run(invocation: Invocation): Promise<void>
+}
+
+/** A command with its name and summary, for lists of all commands. */
+export interface NamedCommand {
+  readonly name: string
+  readonly summary: string
+  readonly command: Command
 }
 
 /** Thrown for a usage error: exit 2. */

@@ -5,8 +5,8 @@
  * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of
  * COMP_WORDBREAKS. Readline completes file names (compopt -o default), since it handles quotes, spaces and ~.
  */
-import { GUEST_TYPES, isFor, type Option } from './command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import { GUEST_TYPES, isFor, type NamedCommand, type Option } from './command.js'
+import { COMMON, PROGRAM, SHORT_NAME } from './program.js'
 
 /** Returns the option as it can be typed: -o and --output. */
 const words = ([name, { short }]: [string, Option]): string[] => [...(short ? [`-${short}`] : []), `--${name}`]

@@ -5,9 +5,9 @@
  * Gotcha: the script must work in two ways. As an autoloaded file of $fpath, its first line counts, and its text is the
  * function's body at the first Tab. Read with source, it must register itself.
  */
-import { GUEST_TYPES, type Operand, type Option } from './command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import { GUEST_TYPES, type NamedCommand, type Operand, type Option } from './command.js'
 import { optionMeaning } from './help.js'
+import { COMMON, PROGRAM, SHORT_NAME } from './program.js'
 
 /** Returns a word in single quotes. */
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`

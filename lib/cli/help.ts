@@ -5,16 +5,16 @@
  * Gotcha: an option is defined only in the table; nothing here may refer to an option by its name.
  */
 import type { Command, Option } from './command.js'
-import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
+import { PROGRAM, SHORT_NAME } from './program.js'
 
 const WIDTH = 80
 const COLUMN = 24
 
 /** Returns the output of --help and of a bare `xdb`. */
-export const generalHelp = (): string[] => [
+export const generalHelp = (commands: Readonly<Record<string, { readonly summary: string }>>): string[] => [
   `Usage: ${PROGRAM} COMMAND [options] (or ${SHORT_NAME} for short)`,
   '',
-  ...Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
+  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
   '',
   'Everywhere: --json (the answer as one JSON object), --quiet (no progress),',
   '--help, --version. As a file name, - is standard input.',

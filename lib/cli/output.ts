@@ -18,8 +18,7 @@ import {
 } from '../snapshot/formats.js'
 import { writeSnapshot } from '../snapshot/write.js'
 import { type Option, text, UsageError, type Values } from './command.js'
-import { inputNames, stoppable, writeStandardOutput } from './files.js'
-import { takeStandardOutput } from './printer.js'
+import { inputNames, stoppable, takeStandardOutput, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
 /** The place of a snapshot, its format and its compression. */
