@@ -6,7 +6,7 @@
  */
 import { bytes, struct, u32 } from './struct.js'
 
-export const CONSOLE_IN_BYTES = 1024
+const CONSOLE_IN_BYTES = 1024
 export const CONSOLE_OUT_BYTES = 2048
 
 /** Newer headers add a u8 `connection` after it; Xen before 4.20 does not read it. */

@@ -21,7 +21,7 @@ export const XEN_GUEST_KEY_MAX = 31
 export const XEN_GUEST_VALUE_MAX = 127
 
 /** The kind of descriptor: a number as wide as the descriptor, text, a few u32, or bytes that are not decoded. */
-export type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
+type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
 
 export const XEN_ELFNOTE = {
   INFO: 0,

@@ -6,7 +6,7 @@
  * Gotcha: only for messages. These bytes never decide how a file is read.
  */
 
-export interface Magic {
+interface Magic {
   readonly what: string
   readonly offset: number
   readonly bytes: readonly number[] | string

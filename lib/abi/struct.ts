@@ -14,7 +14,7 @@ import { hex } from '../units.js'
 import { BufferView } from './buffer.js'
 
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
-export interface Field<T> {
+interface Field<T> {
   readonly span: number
   /** A Layout of buffer-layout, a package without published types. */
   readonly layout: (property?: string) => { readonly span: number }

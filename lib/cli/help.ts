@@ -54,7 +54,7 @@ export function helpText(program: string, { usage, help, options, examples }: Co
 export const optionGroup = ({ types }: Option): string | undefined => types && `For --type ${types.join(' and ')}`
 
 /** Returns the option as it is typed: -o, --output FILE. */
-export function optionWords(name: string, { short, value }: Option): string {
+function optionWords(name: string, { short, value }: Option): string {
   return `${short ? `-${short}, ` : ''}--${name}${value === undefined ? '' : ` ${value}`}`
 }
 

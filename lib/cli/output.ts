@@ -22,7 +22,7 @@ import { inputNames, stoppable, takeStandardOutput, writeStandardOutput } from '
 import type { Progress } from './progress.js'
 
 /** The place of a snapshot, its format and its compression. */
-export interface Destination {
+interface Destination {
   readonly output: string
   readonly format: SnapshotFormatName
   readonly compress: boolean

@@ -13,7 +13,7 @@ export type Code = readonly (number | Code)[]
 export type I32 = Code & { readonly _type?: 'i32' }
 export type I64 = Code & { readonly _type?: 'i64' }
 
-export type ValueType = 'i32' | 'i64'
+type ValueType = 'i32' | 'i64'
 type Value<T extends ValueType> = T extends 'i32' ? I32 : I64
 /** A local variable; the Code itself reads it. */
 export type Local<T extends ValueType> = Value<T> & { readonly set: (value: Value<T>) => Code }

@@ -97,7 +97,7 @@ const SELECTOR_MASK = 0xffff
 const MAX_VCPUS = 4096
 
 /** A record of an HVM context: its type, its instance and its bytes. */
-export interface HvmRecord {
+interface HvmRecord {
   /** One of HVM_SAVE_CODE, or one that a later Xen added. */
   readonly typecode: number
   /** The number of the vcpu, or of one of several devices. */

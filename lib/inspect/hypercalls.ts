@@ -13,7 +13,7 @@ import { translate } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 
 /** A guest's hypercall page. */
-export interface HypercallPage {
+interface HypercallPage {
   readonly pfn: Pfn
   /** Whether its slots enter the hypervisor. */
   readonly filled: boolean

@@ -41,7 +41,7 @@ export interface Section {
 }
 
 /** The place of the headers, checked against the file; a count of 0 if there are none to read. */
-export interface SectionTable {
+interface SectionTable {
   readonly is64: boolean
   readonly offset: number
   readonly entsize: number

@@ -45,9 +45,9 @@ export interface AutoConfig
 export type DomainConfig = PvConfig | PvhConfig | LinuxConfig | AutoConfig
 
 /** The checked configuration: one shape for each type that can be built. */
-export type DomainOptions = PvOptions | PvhOptions | LinuxOptions
+type DomainOptions = PvOptions | PvhOptions | LinuxOptions
 /** A guest whose type depends on the kernel. */
-export interface AutoOptions extends CommonOptions {
+interface AutoOptions extends CommonOptions {
   readonly type: 'auto'
 }
 

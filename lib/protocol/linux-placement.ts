@@ -26,7 +26,7 @@ import {
 } from '../units.js'
 
 /** The range where a part may go, and the end to search from. */
-export interface Where {
+interface Where {
   readonly within: Range<Paddr>
   readonly align: number
   readonly from: 'bottom' | 'top'

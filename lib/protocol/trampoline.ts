@@ -56,7 +56,7 @@ export function hookCode(at: Paddr, { from, to, bytes }: HookMove): Uint8Array {
 }
 
 /** The places of a hooked image and its hook. */
-export interface Hooked {
+interface Hooked {
   readonly address: Paddr
   readonly hook: Paddr
   readonly code: Uint8Array

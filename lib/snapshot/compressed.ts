@@ -13,7 +13,7 @@ import { type Scratch, scratchSource } from './scratch.js'
 import type { ByteSource } from './source.js'
 
 /** The compression of a snapshot: only methods that are fast enough for a guest's memory. */
-export type Compression = 'gzip' | 'zstd'
+type Compression = 'gzip' | 'zstd'
 
 /** The bytes that compression is detected by. */
 const SNIFFED = 4

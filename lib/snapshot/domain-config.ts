@@ -20,7 +20,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  * Returns a UUID made from the content that identifies the guest, so the same guest always has the same UUID. It is
  * version 8 of RFC 9562, the version for custom values.
  */
-export function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
+function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
   const startInfo = startInfoOf(domain.boot)
   const bytes = sha256(
     JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]),

@@ -200,7 +200,7 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our
  *   note.
  */
-export function openElfCore(source: ByteSource): Domain {
+function openElfCore(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (!ours) {

@@ -214,7 +214,7 @@ export function withinElf<T>(offset: number, part: () => T): T {
 }
 
 /** Returns a u64 offset and length of a header as a range within the file. */
-export function fileRange(
+function fileRange(
   source: ByteSource,
   offset: bigint,
   length: bigint,

@@ -158,7 +158,7 @@ function isKexec(start: Uint8Array): boolean {
  * Returns the guest in such a file; pages are read on demand. The purgatory is not part of the guest.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with an offset.
  */
-export function openKexec(source: ByteSource): Domain {
+function openKexec(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const loads = segments.filter(({ p_type }) => p_type === PT_LOAD)
   checkLoads(loads)

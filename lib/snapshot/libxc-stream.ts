@@ -67,7 +67,7 @@ function headers(type: number, version: 2 | 3): Uint8Array {
 }
 
 /** Returns the frames of the p2m list, in its order. @throws DomainBuilderError `bad-snapshot` for too few of them. */
-export function p2mFrames(domain: Domain): Pfn[] {
+function p2mFrames(domain: Domain): Pfn[] {
   const perFrame = domain.abi === 'x86_64' ? 512 : 1024
   const needed = Math.ceil(domain.memory.endPfn / perFrame)
   const frames: Pfn[] = []

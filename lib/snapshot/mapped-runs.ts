@@ -12,7 +12,7 @@ import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
-export interface MappedRun {
+interface MappedRun {
   readonly vaddr: Vaddr
   readonly pfn: Pfn
   readonly pages: number

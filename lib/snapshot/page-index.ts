@@ -22,7 +22,7 @@ export function isKnownType(type: number): boolean {
 }
 
 /** Consecutive pages of one type whose content is contiguous in the file. */
-export interface PageRun {
+interface PageRun {
   readonly pfn: Pfn
   readonly pages: number
   readonly type: number

@@ -28,7 +28,7 @@ import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 
 /** `format` of the qemu format's sidecar, which distinguishes it from the raw format's. */
-export const QEMU_FORMAT = 'xen-domain-builder/qemu'
+const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
 /** The suffix of the boot ROM's name to the memory file's. */
 const ROM_SUFFIX = '.rom'

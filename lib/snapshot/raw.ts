@@ -18,7 +18,7 @@ import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 
 /** `format` of a sidecar of the raw format. */
-export const RAW_FORMAT = 'xen-domain-builder/raw'
+const RAW_FORMAT = 'xen-domain-builder/raw'
 /** The main file's name in a sidecar, where the caller gives none. */
 export const DEFAULT_NAME = 'guest'
 

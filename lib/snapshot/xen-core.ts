@@ -211,7 +211,7 @@ export function isXenCore(source: ByteSource): boolean {
  * Returns the guest in a dump-core file.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of the contradiction.
  */
-export function openXenCore(source: ByteSource): Domain {
+function openXenCore(source: ByteSource): Domain {
   const sections = readSections(source)
   const section = (name: string): Section =>
     sections.get(name) ?? refuseElf(`it has no section ${name}`, name, [...sections.keys()].join(' ') || 'none', 0)

@@ -56,7 +56,7 @@ const CONFIG_MAX = 4 << 20
 const LIBXL_RECORDS = ['EMULATOR_XENSTORE_DATA', 'EMULATOR_CONTEXT'] as const
 
 /** Returns whether the file begins as one of xl's. */
-export function isXl(start: Uint8Array): boolean {
+function isXl(start: Uint8Array): boolean {
   return decodeLatin1(start.subarray(0, XL_MAGIC.length)) === XL_MAGIC
 }
 
