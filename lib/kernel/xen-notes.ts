@@ -6,14 +6,12 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
-import { hex } from '../units.js'
+import { hex, U32_MAX } from '../units.js'
 import type { ElfImage } from './elf.js'
 import { parseFeatures } from './feature-string.js'
 import { type ElfNote, noteNumber, noteString, noteU32s } from './notes.js'
 import { guestSection, readGuestString } from './xen-guest-string.js'
 import { emptyParams, type XenParams, type XenParamsDraft } from './xen-params.js'
-
-const U32_MAX = 0xffffffffn
 
 /**
  * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section, else undefined.
@@ -109,7 +107,7 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
 /** Four bytes by the specification, eight in Linux; either way the processor starts in 32-bit mode. */
 function physicalEntry(note: ElfNote): number {
   const entry = noteNumber(note)
-  if (entry > U32_MAX) {
+  if (entry > BigInt(U32_MAX)) {
     throw new DomainBuilderError('bad-note', 'note PHYS32_ENTRY is no 32-bit physical address', {
       expected: `at most ${hex(U32_MAX)}`,
       found: hex(entry),

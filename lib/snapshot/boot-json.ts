@@ -14,11 +14,8 @@ import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, P
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf } from '../units.js'
+import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf, U32_MAX } from '../units.js'
 import type { JsonValue } from './json.js'
-
-/** Far above the count of any guest, far below a harmful one. */
-const MAX_ENTRIES = 1 << 20
 
 /** Returns the members of a sidecar that locate a guest's boot information, and show its fields. */
 export function bootJson(domain: Domain): Record<string, unknown> {
@@ -108,8 +105,8 @@ function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
 const openParams = (json: JsonValue): HvmParam[] =>
   json
     .at('hvmParams')
-    .list(MAX_ENTRIES)
-    .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() }))
+    .list()
+    .map((param) => ({ index: param.at('index').integer(0, U32_MAX), value: param.at('value').hex() }))
 
 /** The guest's memory has gaps; the reader of a structure refuses one that reaches into a gap. */
 function openPaddr(json: JsonValue, memory: GuestMemory): number {
@@ -130,7 +127,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
     pages: json.at('pages').integer(1, FRAMES_MAX),
     runs: json
       .at('runs')
-      .list(MAX_ENTRIES)
+      .list()
       .map((run) => ({
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
@@ -143,7 +140,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
 function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
   const shared = (at: JsonValue) => ({
     pfn: frame(at.at('pfn'), memory),
-    evtchn: at.at('evtchn').integer(0, 0xffffffff),
+    evtchn: at.at('evtchn').integer(0, U32_MAX),
   })
   return {
     kind: 'start_info',
@@ -154,9 +151,9 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
     ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
     grants: json
       .at('grants')
-      .list(MAX_ENTRIES)
+      .list()
       .map((grant) => ({
-        ref: grant.at('ref').integer(0, 0xffffffff),
+        ref: grant.at('ref').integer(0, U32_MAX),
         domid: grant.at('domid').integer(0, 0xffff),
         pfn: frame(grant.at('pfn'), memory),
         mfn: grant.at('mfn').integer(0, FRAMES_MAX - 1),

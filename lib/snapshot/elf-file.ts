@@ -13,6 +13,7 @@ import {
   ET_CORE,
   EV_CURRENT,
   Nhdr,
+  NOTE_ALIGN,
   PF_RWX,
   Phdr64,
   PN_XNUM,
@@ -26,7 +27,6 @@ import { alignUp, PAGE_SIZE } from '../units.js'
 import { readBytes } from './records.js'
 import type { ByteSource } from './source.js'
 
-const NOTE_ALIGN = 4
 /** The most bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
 const NOTES_MAX = 64 << 20
 /** The most notes of one file: each vcpu has a few. */

@@ -9,15 +9,14 @@ import type { Region } from '../guest/allocator.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
+import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
 import { bootJson, openBoot } from './boot-json.js'
 import type { JsonValue } from './json.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
 
-/** Bounds on lists: far above the count of any guest, far below a harmful one. */
-const MAX_REGIONS = 1 << 20
-const MAX_VCPUS = 4096
+/** Far above the count of any guest, far below a harmful one. */
 const MAX_RECORDS = 1 << 16
 
 /** The version of all of the JSON, in every format that contains it. */
@@ -59,7 +58,7 @@ export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
   json.at('version').oneOf(GUEST_JSON_VERSION)
   const type = json.at('type').oneOf('pv', 'pvh', 'hvm', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
-  const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
+  const regions = json.at('regions').list().map(openRegion)
   const boot = openBoot(json, type, memory)
   const maxBytes = json.at('memory').at('maxBytes')
   const kernel = json.at('kernel')
@@ -116,7 +115,7 @@ export function openRanges(json: JsonValue): Range<number>[] {
   const ranges: Range<number>[] = json.at('ranges').present
     ? json
         .at('ranges')
-        .list(MAX_REGIONS)
+        .list()
         .map(openPair)
         .map(([start, end]) => ({ start, end }))
     : [{ start: 0, end: pages }]

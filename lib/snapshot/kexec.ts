@@ -41,7 +41,6 @@ const KEXEC_SNIFFED = Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr
 
 /** The number of zero pages in a row that are worth a separate segment: shorter ones are bytes of the file. */
 const WORTH_A_CUT = 256
-const MAX_RUNS = 1 << 20
 
 /** A segment as kexec_load takes it: `filled` pages of bytes, and zeros up to `pages`. */
 interface Segment {
@@ -199,7 +198,7 @@ function placeData(
   json: JsonValue,
   loads: readonly FileSegment[],
 ): GuestMemory {
-  const runs = json.at('data').list(MAX_RUNS)
+  const runs = json.at('data').list()
   const pieces = runs.map((run) => {
     const [pfn, pages] = openPair(run)
     const paddr = paddrOf(pfn)

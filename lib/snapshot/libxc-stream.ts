@@ -31,8 +31,8 @@ import { pageDataRecords } from './page-data.js'
 import { type Part, solid } from './snapshot-file.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
 
-/** The release of these streams: the values of `xen_major` and `xen_minor`. */
-const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
+/** The release of Xen that our files name. */
+export const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
 
 /** Records of a saved guest that we copy unchanged, and their places. */
 const STATIC_RECORDS: readonly string[] = ['X86_CPUID_POLICY', 'X86_MSR_POLICY']

@@ -4,7 +4,7 @@
  * Source: Intel SDM vol. 3, 4.4 and 4.5, by ../guest/table-reader.ts.
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
  */
-import { PTE_PRESENT } from '../abi/x86.js'
+import { PT_ENTRIES, PTE_PRESENT } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { entryVaddr, walkPageTables } from '../guest/table-reader.js'
@@ -45,7 +45,7 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
       const first = domain.p2m.pfn(entryMfn(domain, entry, table.level))
       if (first === undefined) continue
       // A large page may reach past the guest's memory, or over a hole in it.
-      for (const { start, end } of domain.memory.within(first, 512 ** (table.level - 1))) {
+      for (const { start, end } of domain.memory.within(first, PT_ENTRIES ** (table.level - 1))) {
         const vaddr = entryVaddr(domain, table, index) + BigInt((start - first) * PAGE_SIZE)
         if (last && last.pfn + last.pages === start && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
           last.pages += end - start

@@ -22,9 +22,6 @@ const RAW_FORMAT = 'xen-domain-builder/raw'
 /** The main file's name in a sidecar, where the caller gives none. */
 export const DEFAULT_NAME = 'guest'
 
-/** Bounds on lists in a sidecar: far above the count of any guest, far below a harmful one. */
-const MAX_RUNS = 1 << 20
-
 /** The sidecar: the input of JSON.stringify. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
   /** The member that the file is detected by. */
@@ -84,7 +81,7 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
       found: `${image.size}`,
     })
   }
-  const runs = json.at('data').list(MAX_RUNS)
+  const runs = json.at('data').list()
   const pieces = runs.map(openPair).map(([pfn, pages]) => {
     const paddr = paddrOf(pfn)
     return { paddr, offset: paddr, length: pages * PAGE_SIZE }

@@ -17,10 +17,9 @@ import {
   NT_GUEST_JSON,
   XC_CORE_MAGIC,
   XC_CORE_MAGIC_HVM,
-  XEN_NOTE_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
-import { XEN_ELFNOTE } from '../abi/elfnote.js'
+import { XEN_ELFNOTE, XEN_NOTE_OWNER } from '../abi/elfnote.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
@@ -31,6 +30,7 @@ import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-co
 import { discoverPv } from '../guest/pv-discover.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
+import { MAX_VCPUS } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
@@ -49,13 +49,12 @@ import {
 } from './elf-file.js'
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
+import { XEN_RELEASE } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import { flowing, type Part, SnapshotFile, type Stretch, solid, zeros } from './snapshot-file.js'
 import type { ByteSource } from './source.js'
 import { hvmGuest } from './xen-core-hvm.js'
 
-const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
-const MAX_VCPUS = 4096
 /** The section that holds all section names. */
 const SECTION_NAMES = '.shstrtab'
 /** The entries of the frame list that are made or read at a time. */
@@ -132,7 +131,13 @@ function plannedSections(domain: Domain): PlannedSection[] {
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
   const empty = DumpcoreXenVersion.decode(new Uint8Array(DumpcoreXenVersion.size))
-  const version = { ...empty, ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
+  const version = {
+    ...empty,
+    major_version: BigInt(XEN_RELEASE.xen_major),
+    minor_version: BigInt(XEN_RELEASE.xen_minor),
+    virt_start: HYPERVISOR_VIRT_START,
+    pagesize: BigInt(PAGE_SIZE),
+  }
   const note = (type: number, desc: Uint8Array): CoreNote => ({ owner: XEN_NOTE_OWNER, type, desc })
   return [
     note(XEN_ELFNOTE.DUMPCORE_NONE, new Uint8Array(0)),
