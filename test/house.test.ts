@@ -4,12 +4,9 @@
  * Source: ARCHITECTURE.md, "The floors".
  * Gotcha: it reads the sources, so type-only imports count too; the rules hold for types as well.
  */
-import { readdirSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { sources, textOf } from './sources.js'
 
 /** The floor of each folder. A lower floor may not import a higher one, nor folders of one floor each other. */
 const FLOOR: Readonly<Record<string, number>> = {
@@ -42,12 +39,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   pako: ['lib/codec/gzip.ts'],
 }
 
-function sources(folder: string): string[] {
-  return readdirSync(path.join(root, folder), { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
-    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
-}
-
 const folderOf = (file: string): string => {
   const [, folder = '', rest] = file.split(path.sep)
   if (rest !== undefined) return folder
@@ -55,7 +46,7 @@ const folderOf = (file: string): string => {
 }
 
 function importsOf(file: string): string[] {
-  const text = readFileSync(path.join(root, file), 'utf8')
+  const text = textOf(file)
   return [...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
 }
 
@@ -94,7 +85,7 @@ t.test('the core needs nothing of Node', async (t) => {
     // This file alone checks whether it runs in Node; it works without the result.
     .filter((file) => !NEEDS_NODE.includes(folderOf(file)) && file !== 'lib/host.ts')
     .flatMap((file) => {
-      const code = readFileSync(path.join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
+      const code = textOf(file).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
       return [...code.matchAll(NODE)].map(([found]) => `${file}: ${found}`)
     })
   t.same(wrong, [])
@@ -108,7 +99,7 @@ const ALLOWED_TO_WRITE: Readonly<Record<string, RegExp>> = {
 
 t.test('nothing but the printer writes to standard output and standard error', async (t) => {
   const wrong = sources('lib').flatMap((file) => {
-    const text = readFileSync(path.join(root, file), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '')
+    const text = textOf(file).replace(/\/\*\*[\s\S]*?\*\//g, '')
     const allowed = ALLOWED_TO_WRITE[file]
     return text
       .split('\n')
@@ -121,7 +112,7 @@ t.test('nothing but the printer writes to standard output and standard error', a
 
 t.test('every file opens with its purpose, source and gotcha', async (t) => {
   const wrong = sources('lib').filter((file) => {
-    const head = readFileSync(path.join(root, file), 'utf8')
+    const head = textOf(file)
       .replace(/^#!.*\n/, '')
       .slice(0, 1500)
     return !head.startsWith('/**') || !head.includes('Source:') || !head.includes('Gotcha:')
@@ -132,6 +123,6 @@ t.test('every file opens with its purpose, source and gotcha', async (t) => {
 t.test('one helper skips what a machine cannot do, and no test decides for itself', async (t) => {
   const wrong = sources('test')
     .filter((file) => file !== 'test/peer/require-peer.ts' && file !== 'test/house.test.ts')
-    .filter((file) => /process\.env\.CI\b|\bskip: (?!false)/.test(readFileSync(path.join(root, file), 'utf8')))
+    .filter((file) => /process\.env\.CI\b|\bskip: (?!false)/.test(textOf(file)))
   t.same(wrong, [])
 })

@@ -4,6 +4,7 @@
  * Source: the conventions of xl(1) and of the GNU coding standards (--help, --version, - for standard input).
  * Gotcha: a command file is loaded only when it runs, so that --help starts as fast as Node does.
  */
+import type { VerdictType } from '../kernel/verdict.js'
 import { messagePart } from '../printable.js'
 import type { AnswerName } from './answers.js'
 import type { TROUBLE } from './exit-status.js'
@@ -41,14 +42,11 @@ export interface Option {
   /** The heading it is listed under, when it is not for every use of the command. */
   readonly group?: string
   /** The types of guest that it is for, when it is not for all; such options are listed apart. */
-  readonly types?: readonly (typeof GUEST_TYPES)[number][]
+  readonly types?: readonly VerdictType[]
 }
 
-/** The types of guest that an option can be for. */
-export const GUEST_TYPES = ['pv', 'pvh', 'linux'] as const
-
 /** Returns whether an option has a meaning for a guest of that type. */
-export const isFor = ({ types }: Option, type: (typeof GUEST_TYPES)[number]): boolean => types?.includes(type) ?? true
+export const isFor = ({ types }: Option, type: VerdictType): boolean => types?.includes(type) ?? true
 
 export type Options = Readonly<Record<string, Option>>
 

@@ -97,11 +97,11 @@ export const LZMA_FIELDS = {
 } as const
 
 /** The reasons why `lzma` returns. */
-export const STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
+export const LZMA_STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
 /** The most input bytes of a symbol: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
 export const MAX_SYMBOL_BYTES = 32
 
-/** The function lzma(): STOP. It decodes whole symbols until it reaches one of the limits in LZMA_FIELDS. */
+/** The function lzma(): LZMA_STOP. It decodes whole symbols until it reaches one of the limits in LZMA_FIELDS. */
 export function lzmaFunction(): { func: Func; body: Code } {
   const f = new Func('lzma', [], 'i32')
   const c = i32.const
@@ -426,9 +426,9 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const status = f.local('i32')
   const copy = copies(f)
   const copyMatch = (stop: Label): Code => [
-    status.set(c(STOP.badDistance)),
+    status.set(c(LZMA_STOP.badDistance)),
     stop.jumpIf(i32.geU(rep0, i32.sub(out, dictStart))),
-    status.set(c(STOP.pastEnd)),
+    status.set(c(LZMA_STOP.pastEnd)),
     stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
     distance.set(i32.add(rep0, c(1))),
     copy.match(out, distance, length),
@@ -440,7 +440,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
     f.block((stop) => [
       f.block((marker) => [
         f.loop((nextSymbol) => [
-          status.set(c(STOP.atLimit)),
+          status.set(c(LZMA_STOP.atLimit)),
           stop.jumpIf(i32.geU(out, outStop)),
           stop.jumpIf(i32.geU(input, inStop)),
           posState.set(i32.and(i32.sub(out, dictStart), pbMask)),
@@ -463,7 +463,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
           ),
         ]),
       ]),
-      status.set(c(STOP.marker)),
+      status.set(c(LZMA_STOP.marker)),
     ]),
     // The encoder's last bytes belong to the last symbol: read them now, so that `in` and `code` can be checked.
     normalize(),

@@ -8,7 +8,7 @@
 import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { LZMA_FIELDS, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT, STOP } from './lzma-core.js'
+import { LZMA_FIELDS, LZMA_STOP, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT } from './lzma-core.js'
 import { type Source, sliceEnds } from './source.js'
 import { assemble, WASM_PAGE } from './wasm.js'
 
@@ -136,7 +136,7 @@ export class LzmaMachine {
     this.#set('outEnd', OUTPUT_AT + matchEnd)
     const stop = this.#exports.lzma()
     this.#output.length = this.#get('out') - OUTPUT_AT
-    if (stop === STOP.badDistance) {
+    if (stop === LZMA_STOP.badDistance) {
       this.#source.damaged('a match reaches before the start of the dictionary', {
         expected: `a distance of at most ${this.#get('out') - this.#get('dictStart')}`,
         found: `${this.#get('rep0') + 1}`,
