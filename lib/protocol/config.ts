@@ -81,8 +81,8 @@ export const optionsOf = (type: DomainOptions['type'], common: AutoOptions): Dom
   checkType(type, common, {})
 
 function checkType(type: DomainOptions['type'], common: CommonOptions, words: Words<OwnKey>): DomainOptions {
-  if (type === 'pv') return checkPv(common, words)
-  return type === 'pvh' ? checkPvh(common, words) : checkLinux(common, words)
+  const check = { pv: checkPv, pvh: checkPvh, linux: checkLinux }
+  return check[type](common, words)
 }
 
 /** Returns the error for a key that only other types have. */

@@ -10,7 +10,16 @@ import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { toBase64 } from '../bytes.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
+import type {
+  BootInfo,
+  Domain,
+  DomainType,
+  HvmParam,
+  LinuxBoot,
+  PageTableFrames,
+  PvBoot,
+  PvhBoot,
+} from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
@@ -20,10 +29,21 @@ import type { JsonValue } from './json.js'
 /** Returns the members of a sidecar that locate a guest's boot information, and show its fields. */
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
-  if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
-  if (boot.kind === 'firmware') return { hvmParams: paramsJson(boot.hvmParams) }
-  const { startInfo, pageTables } = boot
-  const common = {
+  switch (boot.kind) {
+    case 'start_info':
+      return { ...tablesJson(domain, boot), ...pvJson(boot) }
+    case 'boot_params':
+      return { ...tablesJson(domain, boot), bootParams: bootParamsJson(domain, boot) }
+    case 'hvm_start_info':
+      return pvhJson(domain, boot)
+    case 'firmware':
+      return { hvmParams: paramsJson(boot.hvmParams) }
+  }
+}
+
+/** Returns the members of a guest that may have a start_info and page tables. */
+function tablesJson(domain: Domain, { startInfo, pageTables }: PvBoot | LinuxBoot): Record<string, unknown> {
+  return {
     ...(startInfo
       ? {
           startInfo: {
@@ -35,12 +55,15 @@ export function bootJson(domain: Domain): Record<string, unknown> {
       : {}),
     ...(pageTables ? { pageTables } : {}),
   }
-  if (boot.kind === 'boot_params') {
-    const hdr = Object.fromEntries(fields(readBootParams(domain).hdr))
-    return { ...common, bootParams: { paddr: hex(boot.bootParams), hdr } }
-  }
+}
+
+const bootParamsJson = (domain: Domain, { bootParams }: LinuxBoot) => ({
+  paddr: hex(bootParams),
+  hdr: Object.fromEntries(fields(readBootParams(domain).hdr)),
+})
+
+function pvJson(boot: PvBoot): Record<string, unknown> {
   return {
-    ...common,
     sharedInfo: toBase64(boot.sharedInfo),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
     ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
@@ -79,9 +102,19 @@ function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
 
 /** Reads what bootJson() wrote. @throws DomainBuilderError `bad-snapshot`. */
 export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
-  if (type === 'pv') return openPv(json, memory)
-  if (type === 'pvh') return openPvh(json, memory)
-  if (type === 'hvm') return { kind: 'firmware', hvmParams: openParams(json) }
+  switch (type) {
+    case 'pv':
+      return openPv(json, memory)
+    case 'pvh':
+      return openPvh(json, memory)
+    case 'linux':
+      return openLinux(json, memory)
+    case 'hvm':
+      return { kind: 'firmware', hvmParams: openParams(json) }
+  }
+}
+
+function openLinux(json: JsonValue, memory: GuestMemory): LinuxBoot {
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
   return {
