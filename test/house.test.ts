@@ -76,6 +76,16 @@ t.test('each package has one door', async (t) => {
   t.same(wrong, [])
 })
 
+t.test('examples import the package by its name', async (t) => {
+  // Xen's numbers and layouts are no exports of the package, so an example with a guest's code takes them from here.
+  const wrong = sources('examples').flatMap((file) =>
+    importsOf(file)
+      .filter((specifier) => /^\.\.\/(?!lib\/abi\/)/.test(specifier))
+      .map((specifier) => `${file} imports ${specifier}`),
+  )
+  t.same(wrong, [])
+})
+
 /** Globals of Node, and imports of its modules in any form. A method named `require` is allowed. */
 const NODE =
   /\b(?:Buffer|setImmediate|createRequire|__dirname|__filename)\b|\bprocess[.?]|(?<!\.)\brequire\(\s*['"`]|['"`]node:/g
