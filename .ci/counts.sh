@@ -1,12 +1,12 @@
-# What .ci/run and .ci/bare share: tests counted out of TAP files, and totals on the last line. To be sourced.
+# The common part of .ci/run and .ci/bare: tests counted out of TAP files, and totals on the last line. To be sourced.
 #
-# Source: https://testanything.org; tap writes what it found to TAP_OUTPUT_FILE beside what it shows.
+# Source: https://testanything.org; tap writes its results to TAP_OUTPUT_FILE in addition to what it shows.
 # Gotcha: only a test that has this text in its reason may be skipped where every peer is installed.
 excuse='the archive has another version'
 passed=0 failed=0 skipped=0 unexcused=0
 results=$(mktemp -d)
 
-# The last line is always the totals, whatever went wrong before it.
+# The last line is always the totals, also after a failure.
 finish() {
   local status=$?
   rm -rf "$results"

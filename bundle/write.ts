@@ -3,7 +3,7 @@
  *
  * Source: https://esbuild.github.io/api/
  * Gotcha: with its packages left out, a library that is bundled again would need modules of Node. So the libraries
- * include their packages. The two halves share nothing: ARCHITECTURE.md, "What is published".
+ * include their packages. The two halves share nothing: ARCHITECTURE.md, "The published package".
  */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

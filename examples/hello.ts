@@ -39,7 +39,7 @@ async function main(file: string | undefined, size: string): Promise<void> {
   const domain = buildDomain(kernel, { memory: parseSize(size), cmdline: 'console=hvc0', name: 'hello' })
   console.log(domainText(domain).join('\n'))
 
-  title('What its first instruction finds')
+  title('The state at its first instruction')
   showFirstInstant(domain)
 
   title('Written')

@@ -43,7 +43,7 @@ async function answer(kernel: Kernel, request: IncomingMessage, response: Server
 export function service(kernel: Kernel): Server {
   return createServer((request, response) => {
     answer(kernel, request, response).catch((error: Error) => {
-      // A client that left has closed the stream; nobody is left to answer.
+      // A client that left has closed the stream; there is no client to answer.
       if (response.headersSent) return response.destroy()
       response.writeHead(error instanceof DomainBuilderError ? 400 : 500, { 'content-type': 'application/json' })
       response.end(

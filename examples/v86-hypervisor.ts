@@ -34,7 +34,7 @@ const machine = (name: Frame): number => 2 ** 20 + FRAMES.indexOf(name) * PAGE_S
 const XEN_VIRT = 0xffe00000
 const virtual = (name: Frame): number => XEN_VIRT + machine(name)
 
-/** Selectors of a GDT as in Xen: its first fourteen pages are the guest's, the others Xen's and ours. */
+/** Selectors of a GDT as in Xen: its first fourteen pages are the guest's, the others are the hypervisor's. */
 const RESERVED_GDT = 0xe000
 const XEN_CS = 0xe038
 const XEN_DS = 0xe040

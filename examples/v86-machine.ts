@@ -52,7 +52,10 @@ export async function runInV86({ bytes, rom, content }: Machine, until?: RegExp,
         if (until?.test(said)) resolve(undefined)
       })
       v86.add_listener('serial1-output-byte', resolve)
-      timer = setTimeout(() => reject(new Error(`nothing more within ${seconds} s than: ${said}`)), seconds * 1000)
+      timer = setTimeout(
+        () => reject(new Error(`the machine wrote nothing for ${seconds} s after: ${said}`)),
+        seconds * 1000,
+      )
       v86.run()
     })
     await v86.stop()

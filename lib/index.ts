@@ -1,10 +1,21 @@
 /**
- * The public surface, nothing else: bytes -> Kernel -> Domain -> snapshot.
+ * xen-domain-builder: a kernel's bytes -> `Kernel` -> `Domain` -> snapshot. This is the public API, and nothing else.
  *
- * Source: README.md, "The library".
+ * Source: docs/toolstack.md.
  * Gotcha: anything not exported here may change without notice.
  *
- * @packageDocumentation
+ * @example
+ * ```ts
+ * import { readFile, writeFile } from 'node:fs/promises'
+ * import { buildDomain, readKernel, readStartInfo, writeXl } from 'xen-domain-builder'
+ *
+ * const kernel = await readKernel(await readFile('vmlinuz'))
+ * const guest = buildDomain(kernel, { type: 'pv', memory: 256 * 2 ** 20, cmdline: 'console=hvc0', purpose: 'restore' })
+ * console.log(readStartInfo(guest).nr_pages) // 65536n
+ * await writeFile('guest.xl', writeXl(guest)) // then: xl restore guest.xl
+ * ```
+ *
+ * @module xen-domain-builder
  */
 export type { BootParamsFields, SetupHeaderFields } from './abi/boot-params.js'
 export { type FeatureName, XENFEAT } from './abi/features.js'

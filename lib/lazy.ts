@@ -1,7 +1,7 @@
 /**
  * lazy: a value made at its first use.
  *
- * Source: our own. Importing the library only declares; the figures are in ARCHITECTURE.md.
+ * Source: our own. Importing the library only declares; the figures are in bench/README.md, "Importing".
  * Gotcha: a returned value is kept for good, even if it reports a failure that may go away. `make` is called again only
  * after it threw.
  */

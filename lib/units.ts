@@ -126,7 +126,7 @@ export function parseSize(text: string): number {
   const match = /^(\d{1,16}(?:\.\d{1,6})?)\s*([BKMGT]?)(?:i?B)?$/i.exec(String(text).trim())
   const bytes = match ? Number(match[1]) * (SIZE_UNITS[(match[2] || 'M').toUpperCase()] ?? Number.NaN) : Number.NaN
   if (!Number.isSafeInteger(bytes) || bytes > PADDR_MAX) {
-    throw new DomainBuilderError('bad-config', 'not a memory size', {
+    throw new DomainBuilderError('bad-config', 'the memory size is invalid', {
       expected: 'such as 256M or 4G',
       found: `'${text}'`,
     })

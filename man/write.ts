@@ -10,8 +10,8 @@ import { loadCommands } from '../lib/cli/commands.js'
 import { PROGRAM, SHORT_NAME } from '../lib/cli/program.js'
 import { manPage, shortPage } from './page.js'
 
-const beside = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const near = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
-const { version } = JSON.parse(readFileSync(beside('../../package.json'), 'utf8')) as { version: string }
-writeFileSync(beside(`${PROGRAM}.1`), manPage(await loadCommands(), version))
-writeFileSync(beside(`${SHORT_NAME}.1`), shortPage)
+const { version } = JSON.parse(readFileSync(near('../../package.json'), 'utf8')) as { version: string }
+writeFileSync(near(`${PROGRAM}.1`), manPage(await loadCommands(), version))
+writeFileSync(near(`${SHORT_NAME}.1`), shortPage)

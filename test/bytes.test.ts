@@ -22,7 +22,7 @@ test('joined and compared', async (t) => {
   )
 })
 
-test('one byte that differs is found wherever it is, at every alignment and length', async (t) => {
+test('one byte that differs is found at every position, alignment and length', async (t) => {
   const wrong: string[] = []
   for (const length of [1, 7, 8, 31, 32, 33, 100, 65536, 65537, 70000]) {
     for (const [shift, other] of [

@@ -4,9 +4,10 @@
  * Source: ARCHITECTURE.md, "The floors".
  * Gotcha: it reads the sources, so type-only imports count too; the rules hold for types as well.
  */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
 import t from 'tap'
-import { sources, textOf } from './sources.js'
+import { root, sources, textOf } from './sources.js'
 
 /** The floor of each folder. A lower floor may not import a higher one, nor folders of one floor each other. */
 const FLOOR: Readonly<Record<string, number>> = {
@@ -127,6 +128,60 @@ t.test('every file opens with its purpose, source and gotcha', async (t) => {
       .slice(0, 1500)
     return !head.startsWith('/**') || !head.includes('Source:') || !head.includes('Gotcha:')
   })
+  t.same(wrong, [])
+})
+
+/** A name of a file of this repository; other projects' documents are not .md files in capitals, or in these folders. */
+const OWN_FILE =
+  /(?<![\w/.:-])(?:\.{1,2}\/[\w./-]+|(?:lib|test|bench|bundle|docs|examples)\/[\w./-]+\.(?:md|ts)|[A-Z]+\.md)(?<!\.)/g
+/** A page of this repository, and the headings quoted after it. */
+const QUOTED = new RegExp(`(${OWN_FILE.source})((?:,? \\(?(?:and )?"[^"]+"\\)?)+)`, 'g')
+
+/** Returns the faults of a file's Source lines, each of which may name files of this repository and their headings. */
+function faultsOfSources(file: string, text: string): string[] {
+  const found: string[] = []
+  for (const [, lines = ''] of text.matchAll(
+    /^(?: \*|#) Source:([\s\S]*?)(?=^(?: \*|#) Gotcha:|^ \*\/|^(?: \*|#)?\s*$)/gm,
+  )) {
+    const source = lines.replace(/\n(?: \*|#)/g, '')
+    const at = (name: string): string => path.join(root, name.startsWith('.') ? path.dirname(file) : '', name)
+    for (const [name] of source.matchAll(OWN_FILE)) if (!existsSync(at(name))) found.push(`${file}: no ${name}`)
+    for (const [, name = '', quotes = ''] of source.matchAll(QUOTED)) {
+      if (!existsSync(at(name))) continue
+      const headings = [...readFileSync(at(name), 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading)
+      for (const [, quoted = ''] of quotes.matchAll(/"([^"]+)"/g)) {
+        if (!headings.includes(quoted)) found.push(`${file}: ${name} has no heading "${quoted}"`)
+      }
+    }
+  }
+  return found
+}
+
+t.test('each Source line names a file and a heading that exist', async (t) => {
+  const files = ['lib', 'test', 'bench', 'bundle', 'examples'].flatMap((folder) =>
+    readdirSync(path.join(root, folder), { withFileTypes: true, recursive: true })
+      .filter((entry) => entry.isFile() && /\.(?:ts|mjs|c|sh)$/.test(entry.name))
+      .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name))),
+  )
+  const read = (file: string): string => readFileSync(path.join(root, file), 'utf8')
+  t.same(
+    files.flatMap((file) => faultsOfSources(file, read(file))),
+    [],
+  )
+  const faults = (source: string): string[] => faultsOfSources('lib/units.ts', `/**\n * Source: ${source}\n */`)
+  t.same(faults('ARCHITECTURE.md, "The floors"; docs/formats.md, "The raw format" and\n * "The qemu format".'), [])
+  t.same(faults('ARCHITECTURE.md, "The\n * roofs".'), ['lib/units.ts: ARCHITECTURE.md has no heading "The roofs"'])
+  t.same(faults('docs/none.md.'), ['lib/units.ts: no docs/none.md'])
+  t.same(faults('./none.ts.'), ['lib/units.ts: no ./none.ts'])
+})
+
+t.test('the pages for contributors name files that exist', async (t) => {
+  const wrong = ['ARCHITECTURE.md', 'CONTRIBUTING.md'].flatMap((page) =>
+    [...readFileSync(path.join(root, page), 'utf8').matchAll(/`((?:lib|test|bench|bundle|docs)\/[\w./-]+)`/g)]
+      .map(([, name = '']) => name)
+      .filter((name) => !name.includes('<') && !existsSync(path.join(root, name)))
+      .map((name) => `${page}: ${name}`),
+  )
   t.same(wrong, [])
 })
 

@@ -215,7 +215,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
     },
     decode(from, at = 0) {
       if (at < 0 || at + size > from.length) {
-        throw new DomainBuilderError('truncated', `${name} does not fit`, {
+        throw new DomainBuilderError('truncated', `${name} is truncated`, {
           expected: `${size} bytes`,
           found: `${Math.max(0, from.length - at)} bytes`,
           offset: at,

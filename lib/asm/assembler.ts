@@ -143,7 +143,7 @@ export class Assembler {
   /** The virtual address of a label that is already defined. */
   addressOf(name: string): bigint {
     const at = this.#labels.get(name)
-    if (at === undefined) refuse('no such label', `'${name}'`)
+    if (at === undefined) refuse('the label is undefined', `'${name}'`)
     return this.origin + BigInt(at)
   }
 
@@ -202,7 +202,7 @@ export class Assembler {
 
   mov(to: Register | Memory, from: Register | Memory | number | bigint): this {
     if (typeof from === 'number' || typeof from === 'bigint') {
-      if (!isRegister(to)) refuse('mov to memory takes a register', String(from))
+      if (!isRegister(to)) refuse('the source of a mov to memory is not a register', String(from))
       return this.#movImmediate(to, BigInt(from))
     }
     return this.#move(0x88, to, from)
@@ -249,7 +249,7 @@ export class Assembler {
     const view = new DataView(out.buffer)
     for (const { at, size, label, addend, absolute } of this.#fixups) {
       const target = this.#labels.get(label)
-      if (target === undefined) refuse('no such label', `'${label}'`)
+      if (target === undefined) refuse('the label is undefined', `'${label}'`)
       if (absolute === true) {
         view.setUint32(at, Number(this.origin) + target + addend, true)
         continue
@@ -277,9 +277,9 @@ export class Assembler {
     return this
   }
 
-  /** Appends a distance. It counts from the instruction's end, which is `behind` bytes after the distance. */
-  #relative(label: string, size: 1 | 4, disp = 0, behind = 0): this {
-    this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - behind })
+  /** Appends a distance. It counts from the instruction's end, which is `trailing` bytes after the distance. */
+  #relative(label: string, size: 1 | 4, disp = 0, trailing = 0): this {
+    this.#fixups.push({ at: this.#bytes.length, size, label, addend: disp - size - trailing })
     return this.zeros(size)
   }
 
@@ -295,7 +295,8 @@ export class Assembler {
   /** `opcode` is the byte form's r/m, r; +1 is the wide form, +2 reverses the direction. */
   #move(opcode: number, to: Register | Memory, from: Register | Memory): this {
     if (isRegister(from)) {
-      if (isRegister(to) && to.size !== from.size) refuse('registers of different sizes', `${to.name}, ${from.name}`)
+      if (isRegister(to) && to.size !== from.size)
+        refuse('the registers have different sizes', `${to.name}, ${from.name}`)
       return this.#modrm([opcode | (from.size === 1 ? 0 : 1)], from.code, to, from.size, 0, from)
     }
     if (!isRegister(to)) refuse('one operand must be a register', 'two in memory')
@@ -305,7 +306,7 @@ export class Assembler {
   #arithmetic(operation: keyof typeof ARITHMETIC, to: Register, from: Register | Memory | number): this {
     const digit = ARITHMETIC[operation]
     if (typeof from !== 'number') return this.#move(digit << 3, to, from)
-    if (from < -0x80000000 || from > 0x7fffffff) refuse('an immediate has 32 bits and a sign', String(from))
+    if (from < -0x80000000 || from > 0x7fffffff) refuse('the immediate is not a signed 32-bit number', String(from))
     const short = from >= -128 && from < 128
     const size = short ? 1 : 4
     if (to.size === 1 && !short) refuse(`${to.name} cannot hold that value`, String(from))
@@ -322,21 +323,21 @@ export class Assembler {
 
   #rex(bits: number): void {
     if (this.#bits !== 64) {
-      refuse(`${this.#bits}-bit code has no such register`, 'one of 64 bits, or a new byte register')
+      refuse(`the register is not available in ${this.#bits}-bit code`, 'one of 64 bits, or a new byte register')
     }
     this.#put(0x40 | bits)
   }
 
   /**
    * Appends prefix, opcode, ModRM, SIB and displacement.
-   * @param behind bytes of immediate that follow; a rip-relative distance counts from their end.
+   * @param trailing bytes of immediate that follow; a rip-relative distance counts from their end.
    */
   #modrm(
     opcode: readonly number[],
     field: number,
     rm: Register | Memory,
     size: number,
-    behind = 0,
+    trailing = 0,
     reg?: Register,
   ): this {
     if (this.#bits === 16 && !isRegister(rm)) this.#put(ADDRESS_32)
@@ -351,7 +352,7 @@ export class Assembler {
     const disp = rm.disp ?? 0
     if (rm.label !== undefined) {
       this.#put(low | 5)
-      if (this.#bits === 64) return this.#relative(rm.label, 4, disp, behind)
+      if (this.#bits === 64) return this.#relative(rm.label, 4, disp, trailing)
       this.#fixups.push({ at: this.#bytes.length, size: 4, label: rm.label, addend: disp, absolute: true })
       return this.zeros(4)
     }

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from 'node:util'
 import { didYouMean } from '../closest.js'
-import { type Command, type Option, type Options, UsageError, type Values } from './command.js'
+import { type Command, invalidValue, type Option, type Options, UsageError, type Values } from './command.js'
 import { COMMON } from './program.js'
 
 const common: Options = COMMON
@@ -62,7 +62,7 @@ interface Typed {
   readonly inlineValue?: boolean | undefined
 }
 
-/** Returns a suggestion for an unknown option: one of ours by its name in other programs, or the closest spelling. */
+/** Returns a suggestion for an unknown option: our option for a name in other programs, or the closest spelling. */
 function suggest(word: string, options: Options, { operands }: Command): string {
   const typed = word.replace(/^--?/, '')
   const meant = Object.entries(options).find(([, { elsewhere }]) => elsewhere?.includes(typed))
@@ -74,14 +74,14 @@ function suggest(word: string, options: Options, { operands }: Command): string 
 
 function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what, choices, never = {} }: Option): void {
   if (type === 'boolean') {
-    if (value !== undefined) throw new UsageError(`${rawName} takes no value; not '${value}'`)
+    if (value !== undefined) throw new UsageError(`${rawName} takes no value, but has '${value}'`)
     return
   }
   if (value === undefined || (value === '' && choices)) throw new UsageError(`${rawName} needs a ${what}`)
   if (!inlineValue && value.startsWith('-') && value !== '-')
     throw new UsageError(`${rawName} needs a ${what}; '${value}' looks like an option (else: ${rawName}=${value})`)
   if (choices && !choices.includes(value)) {
-    const why = Object.hasOwn(never, value) ? `: ${never[value]}` : didYouMean(value, choices)
-    throw new UsageError(`${rawName} is one of ${choices.join(', ')}; not '${value}'${why}`)
+    const why = Object.hasOwn(never, value) ? `; ${never[value]}` : didYouMean(value, choices)
+    throw invalidValue(rawName, value, `one of ${choices.join(', ')}${why}`)
   }
 }

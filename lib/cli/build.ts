@@ -17,7 +17,7 @@ import type { SnapshotFormat } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
+import { type Command, invalidValue, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
 import { exists, readInput } from './files.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
@@ -37,14 +37,14 @@ export const command: Command = {
       type: 'string',
       value: 'FILE',
       elsewhere: ['cfg', 'config-file', 'defconfig', 'f'],
-      help: 'an xl.cfg with the kernel and the guest; what is said here too wins over the file',
+      help: 'an xl.cfg that describes the kernel and the guest; options override it',
     },
     type: {
       type: 'string',
       value: 'TYPE',
       choices: TYPES,
       elsewhere: ['pv', 'pvh', 'hvm', 'linux', 'builder', 'virt-type', 'guest-type'],
-      never: { hvm: 'a firmware starts an HVM guest, so there is none to build; xl save makes their files' },
+      never: { hvm: 'firmware starts HVM guests, so there is no boot state to build; xl save writes their files' },
       help: "(default auto: the kernel's best)",
     },
     purpose: {
@@ -134,17 +134,15 @@ const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
 
 /** Tells the user about the file, in one line for each kind of remark. */
 function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
-  const beside = [kernel, ramdisk].find(
+  const near = [kernel, ramdisk].find(
     (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
   )
   const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
   const lines = [
-    ...(beside === undefined
-      ? []
-      : [`${beside} lies beside this file; paths in it are taken from where the command runs`]),
+    ...(near === undefined ? [] : [`${near} is next to this file; its paths are relative to the working directory`]),
     ...warnings,
-    ...(strange.length > 0 ? [`no key of xl.cfg: ${listed(strange, ', ', 800)}`] : []),
-    ...(unused.length > 0 ? [`for xl, not for a builder: ${listed(unused, ', ', 800)}`] : []),
+    ...(strange.length > 0 ? [`unknown keys: ${listed(strange, ', ', 800)}`] : []),
+    ...(unused.length > 0 ? [`ignored, since only xl uses them: ${listed(unused, ', ', 800)}`] : []),
   ]
   for (const line of lines) say(`${file}: ${line}`)
 }
@@ -152,7 +150,7 @@ function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCf
 function wholeNumber(values: Values, name: string): number | undefined {
   const given = text(values, name)
   if (given === undefined) return undefined
-  if (!/^\d{1,9}$/.test(given)) throw new UsageError(`--${name} is a whole number; not '${given}'`)
+  if (!/^\d{1,9}$/.test(given)) throw invalidValue(`--${name}`, given, 'a whole number')
   return Number(given)
 }
 

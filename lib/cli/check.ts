@@ -18,14 +18,14 @@ import { reportViolations } from './validate.js'
 
 export const command: Command = {
   usage: 'check FILE [--type TYPE]',
-  help: `Says how a kernel can boot: the entry and what it needs for each type, or the one cause why not. Lists every note.
-Of a snapshot it reads every page, and of a PV guest it says whether Xen would accept the page tables.`,
+  help: `Says how a kernel can boot: the entry and what it needs for each type, or the reason why it cannot. Lists every note.
+For a snapshot, reads every page. For a PV guest, also says whether Xen would accept the page tables.`,
   options: {
     type: {
       type: 'string',
       value: 'TYPE',
       choices: VERDICT_TYPES,
-      help: 'of a kernel: only this one counts (default: any of them)',
+      help: 'the only type that counts for a kernel (default: any type)',
     },
   },
   operands: [{ name: 'FILE', file: true, elsewhere: ['kernel'] }],

@@ -92,6 +92,10 @@ export class UsageError extends Error {
   }
 }
 
+/** Returns the error for an invalid value of an option or an operand. */
+export const invalidValue = (name: string, value: string, expected: string): UsageError =>
+  new UsageError(`${name} '${value}' is invalid: expected ${expected}`)
+
 /** Thrown when the answer has been printed and is negative: exit 1. */
 export class Refused extends Error {}
 

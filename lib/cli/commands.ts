@@ -15,15 +15,15 @@ interface Entry {
 export const COMMANDS: Readonly<Record<string, Entry>> = {
   inspect: { summary: 'says what a kernel or a snapshot holds', load: () => import('./inspect.js') },
   check: { summary: 'says how a kernel can boot, or whether a snapshot is sound', load: () => import('./check.js') },
-  extract: { summary: 'takes the ELF out of a bzImage or a compressed file', load: () => import('./extract.js') },
+  extract: { summary: 'extracts the ELF from a bzImage or a compressed file', load: () => import('./extract.js') },
   map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
   validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
-  read: { summary: 'bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
-  diff: { summary: 'what differs between two snapshots or two kernels', load: () => import('./diff.js') },
+  read: { summary: 'prints bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
+  diff: { summary: 'says what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
-  completion: { summary: 'prints what makes bash, zsh or fish complete these', load: () => import('./completion.js') },
+  completion: { summary: 'prints a completion script for bash, zsh or fish', load: () => import('./completion.js') },
 }
 
 /** Returns every command, loaded. */

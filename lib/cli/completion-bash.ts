@@ -52,7 +52,7 @@ _xen_domain_builder() {
     local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
     local command options valued type='' prefix='' kind='' choices='' i at=1 operand=1
     COMPREPLY=()
-    # The command is the first word that is no option.
+    # The command is the first word that is not an option.
     while ((at < COMP_CWORD)) && [[ \${COMP_WORDS[at]} == -* ]]; do ((at++)); done
     if ((at == COMP_CWORD)); then
         choices='${Object.entries<Option>(COMMON).flatMap(words).join(' ')}'
@@ -74,7 +74,7 @@ _xen_domain_builder() {
     elif [[ $before == = ]]; then
         before=\${COMP_WORDS[COMP_CWORD-2]}
     fi
-    # What the guest is to be, where that was said: options of other types are not offered.
+    # The type of the guest, if given: options of other types are not offered.
     for ((i = at + 1; i < COMP_CWORD; i++)); do
         case \${COMP_WORDS[i]} in
             --type) type=\${COMP_WORDS[i+1]}; [[ $type == = ]] && type=\${COMP_WORDS[i+2]} ;;
@@ -88,7 +88,7 @@ ${options.join('\n')}
     case $command in
 ${valued.join('\n')}
     esac
-    # Which operand this is, and whether -- came before, behind which nothing is an option of ours.
+    # The number of this operand. After -- there are no options of this command.
     for ((i = at + 1; i < COMP_CWORD; i++)); do
         case \${COMP_WORDS[i]} in
             --) compopt -o default; return ;;

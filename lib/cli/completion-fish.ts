@@ -20,10 +20,10 @@ const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
 function optionLines(condition: string, name: string, option: Option): string[] {
   const { type, short, value, choices } = option
   const words = `complete -c $name -n ${quote(condition)} ${short ? `-s ${short} ` : ''}-l ${name}`
-  const behind = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
+  const suffix = type === 'boolean' ? '' : value === 'FILE' ? ' -r -F' : ' -x'
   return [
     ...(choices ? [`${words} -x -a ${quote(choices.join(' '))}`] : []),
-    `${words}${behind} -d ${quote(optionMeaning(option))}`,
+    `${words}${suffix} -d ${quote(optionMeaning(option))}`,
   ]
 }
 
@@ -52,7 +52,7 @@ export function fishCompletion(commands: readonly NamedCommand[]): string {
   })
   return `# Completion of ${PROGRAM} and ${SHORT_NAME} in fish. Made by: ${SHORT_NAME} completion fish
 
-# ${at}: is the command still to be typed? With COMMAND [N [more]]: is it this one, and the Nth operand next, or one behind?
+# ${at}: succeeds before a command is typed. With COMMAND [N [more]]: succeeds for this command, before its Nth operand [or later].
 function ${at}
     set -l words (commandline -opc)
     # Options may stand before the command.
@@ -82,7 +82,7 @@ function ${at}
     end
 end
 
-# ${at}_type TYPE...: is the guest to be of one of these types, or of one that was not said?
+# ${at}_type TYPE...: succeeds if the type of the guest is one of these, auto, or not given.
 function ${at}_type
     set -l words (commandline -opc)
     set -l type auto
@@ -99,8 +99,8 @@ end
 for name in ${PROGRAM} ${SHORT_NAME}
     complete -c $name -e
     complete -c $name -f
-    complete -c $name -n ${at} -a help -d 'what there is, or what one command does'
-    complete -c $name -n ${at} -s h -l help -d 'what there is'
+    complete -c $name -n ${at} -a help -d 'lists the commands, or describes one command'
+    complete -c $name -n ${at} -s h -l help -d 'lists the commands'
     complete -c $name -n ${at} -l version -d 'the version'
     complete -c $name -n ${at} -l json -d ${quote(optionMeaning(COMMON.json))}
     complete -c $name -n ${at} -l quiet -d ${quote(optionMeaning(COMMON.quiet))}

@@ -23,11 +23,11 @@ const action = (file: boolean, choices: readonly string[] | undefined): string =
 function optionSpec([name, option]: [string, Option]): string {
   const { type, short, multiple, value = '', choices } = option
   const meaning = `[${plain(optionMeaning(option))}]`
-  const behind = type === 'string' ? `:${value}:${action(value === 'FILE', choices)}` : ''
+  const suffix = type === 'string' ? `:${value}:${action(value === 'FILE', choices)}` : ''
   const equals = type === 'string' ? '=' : ''
-  if (!short) return quote(`${multiple ? '*' : ''}--${name}${equals}${meaning}${behind}`)
+  if (!short) return quote(`${multiple ? '*' : ''}--${name}${equals}${meaning}${suffix}`)
   const both = `{-${short}${type === 'string' ? '+' : ''},--${name}${equals}}`
-  return `${quote(multiple ? '*' : `(-${short} --${name})`)}${both}${quote(meaning + behind)}`
+  return `${quote(multiple ? '*' : `(-${short} --${name})`)}${both}${quote(meaning + suffix)}`
 }
 
 function operandSpec({ name, file, choices, optional, repeated }: Operand, index: number): string {
@@ -68,10 +68,10 @@ _${PROGRAM}() {
   local type
   local -a commands=(
     ${described.join('\n    ')}
-    'help:what there is, or what one command does'
+    'help:lists the commands, or describes one command'
   )
   _arguments -C \\
-    '(- *)'{-h,--help}'[what there is]' \\
+    '(- *)'{-h,--help}'[lists the commands]' \\
     '(- *)--version[the version]' \\
     '--json[${plain(optionMeaning(COMMON.json))}]' \\
     '--quiet[${plain(optionMeaning(COMMON.quiet))}]' \\
@@ -81,7 +81,7 @@ _${PROGRAM}() {
     command) _describe -t commands command commands ;;
     argument)
       curcontext=\${curcontext%:*:*}:${PROGRAM}-$words[1]:
-      # What the guest is to be, where that was said: options of other types are not offered.
+      # The type of the guest, if given: options of other types are not offered.
       type=\${\${words[(r)--type=*]}#--type=}
       [[ -z $type ]] && type=\${words[\${words[(i)--type]}+1]}
       case $words[1] in

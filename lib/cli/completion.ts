@@ -6,7 +6,7 @@
  */
 
 import { didYouMean } from '../closest.js'
-import { type Command, type NamedCommand, UsageError } from './command.js'
+import { type Command, invalidValue, type NamedCommand } from './command.js'
 import { bashCompletion } from './completion-bash.js'
 import { fishCompletion } from './completion-fish.js'
 import { zshCompletion } from './completion-zsh.js'
@@ -30,7 +30,7 @@ fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
   async run({ positionals, commands, answer }) {
     const [shell = ''] = positionals
     const make = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined
-    if (!make) throw new UsageError(`the shell is ${SHELLS.join(', ')}; not '${shell}'${didYouMean(shell, SHELLS)}`)
+    if (!make) throw invalidValue('SHELL', shell, `one of ${SHELLS.join(', ')}${didYouMean(shell, SHELLS)}`)
     const script = make(await commands())
     answer(
       'completion',

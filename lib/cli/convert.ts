@@ -13,7 +13,7 @@ import { say } from './printer.js'
 
 export const command: Command = {
   usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
-  help: 'Writes a snapshot in another format; memory and vcpus stay what they are.',
+  help: 'Writes a snapshot in another format; memory and vcpus stay the same.',
   options: {
     ...outputOptions,
     'drop-config': {

@@ -24,7 +24,7 @@ async function open(name: string, progress: Progress): ReturnType<typeof openAny
 
 export const command: Command = {
   usage: 'diff A B',
-  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit status 0: nothing; 1: something; 2: they could not be compared.`,
+  help: `Says what differs between two snapshots: registers, fields of the boot structures, regions, page-table entries, pages; or between two kernels: headers, notes, setup header, segments. Exit status 0: no difference; 1: a difference; 2: an error.`,
   options: {},
   operands: [
     { name: 'A', file: true },
@@ -55,7 +55,7 @@ export const command: Command = {
       if (fields.length > 0) throw new Refused()
     } else {
       const what = (one: typeof x): string => ('domain' in one ? 'a snapshot' : 'a kernel')
-      throw new UsageError(`diff compares like with like; ${a} is ${what(x)}, ${b} ${what(y)}`)
+      throw new UsageError(`diff compares two snapshots or two kernels; ${a} is ${what(x)}, ${b} ${what(y)}`)
     }
   },
 }

@@ -26,7 +26,7 @@ export const inputNames = (): readonly string[] => [...inputs].filter((name) => 
 /** @throws UsageError for `-` where it already stood for another input. */
 function claim(name: string): void {
   if (name === '-' && inputs.has(name)) {
-    throw new UsageError('- stands for two inputs, and standard input can be read once')
+    throw new UsageError('- stands for two inputs, and standard input can be read only once')
   }
   inputs.add(name)
 }
@@ -120,7 +120,7 @@ export async function writeBytes(
  */
 export function takeStandardOutput(output: string, what: string, json: boolean): void {
   if (output !== '-') return
-  if (json) throw new UsageError(`standard output has room for ${what} or for JSON: give -o a name`)
+  if (json) throw new UsageError(`standard output cannot take both ${what} and JSON: give -o a name`)
   if (isTerminal())
     throw new UsageError(`standard output is a terminal, which cannot show ${what}: use a pipe or a file`)
 }

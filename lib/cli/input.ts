@@ -22,8 +22,8 @@ export async function openKernel(name: string, progress: Progress): Promise<Kern
 export async function openDomain(name: string, progress: Progress): Promise<Domain> {
   const found = await openAny(name, progress).catch((error: unknown) => {
     if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
-    throw new DomainBuilderError('unknown-format', `${name} is no snapshot`, {
-      expected: `one of those that build writes (a raw or qemu one is known by the ${name}.json beside it)`,
+    throw new DomainBuilderError('unknown-format', `${name} is not a snapshot`, {
+      expected: `a snapshot that build writes (a raw or qemu one needs ${name}.json next to it)`,
       ...(error.found === undefined ? {} : { found: error.found }),
       cause: error,
     })

@@ -5,7 +5,7 @@
  * Gotcha: addresses are hex or decimal bytes; ranges are half-open, as everywhere.
  */
 import type { LinuxConfig, Ring } from '../protocol/linux-config.js'
-import { type Options, oneOf, text, texts, UsageError, type Values } from './command.js'
+import { invalidValue, type Options, oneOf, text, texts, type Values } from './command.js'
 import { readInput } from './files.js'
 
 const types = ['linux'] as const
@@ -15,14 +15,14 @@ export const linuxOptions = {
   'load-address': {
     type: 'string',
     value: 'ADDR',
-    help: 'where the kernel is loaded (default: where it prefers to be); a PVH kernel needs a PHYS32_RELOC note for it',
+    help: 'where the kernel is loaded (default: its preferred address); a PVH kernel needs a PHYS32_RELOC note for it',
     types: both,
   },
   reserve: {
     type: 'string',
     multiple: true,
     value: 'START-END',
-    help: 'memory that the guest is told to leave alone; may be given more than once. A kernel that can only run at 0x100000 is moved there by a hook where that is reserved',
+    help: 'reserved memory in the memory map of the guest; may be given more than once. If 0x100000 is reserved, a hook moves a kernel that runs only there',
     types: both,
   },
   entry: {
@@ -36,33 +36,33 @@ export const linuxOptions = {
     type: 'string',
     value: 'WHICH',
     choices: ['bzImage', 'vmlinux'],
-    help: 'which of the two that a bzImage holds (default bzImage)',
+    help: 'the image in a bzImage that is loaded (default bzImage)',
     types,
   },
   'virtual-offset': {
     type: 'string',
     value: 'N',
-    help: 'how much further up a vmlinux is to run, by its relocation table',
+    help: 'the offset of a vmlinux from its link address, by its relocation table',
     types,
   },
   'ramdisk-address': { type: 'string', value: 'ADDR', help: '(default: as high as the kernel allows)', types },
   within: {
     type: 'string',
     value: 'START-END',
-    help: "where everything is placed: a crash kernel's reservation (crashkernel=), say",
+    help: "the range in which everything is placed, such as a crash kernel's reservation (crashkernel=)",
     types,
   },
   memmap: {
     type: 'string',
     multiple: true,
     value: 'START-END',
-    help: 'RAM that the guest is told of, may be given more than once (default: all of --memory; with --within low memory and that); without --memory there is as much as these two need',
+    help: 'RAM in the memory map of the guest; may be given more than once (default: all of --memory; with --within: low memory and that range). The default of --memory is what these two need',
     types,
   },
   elfcorehdr: {
     type: 'string',
     value: 'FILE',
-    help: 'ELF core header of the kernel that may crash: placed, and said on the command line',
+    help: 'ELF core header of the kernel that may crash; its address is added to the command line',
     types,
   },
   subarch: {
@@ -72,12 +72,12 @@ export const linuxOptions = {
     help: 'the last two find start_info through hardware_subarch_data',
     types,
   },
-  paging: { type: 'boolean', help: 'a kernel of such a subarch is entered with paging on', types },
+  paging: { type: 'boolean', help: 'enters a kernel of subarch lguest or xen with paging on', types },
   ring: {
     type: 'string',
     value: 'N',
     choices: ['0', '1', '3'],
-    help: 'the ring that a kernel of such a subarch is entered in',
+    help: 'the ring in which a kernel of subarch lguest or xen is entered',
     types,
   },
 } as const satisfies Options
@@ -85,13 +85,13 @@ export const linuxOptions = {
 const NUMBER = '(0x[0-9a-f]{1,13}|\\d{1,15})'
 
 function address(given: string, name: string): number {
-  if (!new RegExp(`^${NUMBER}$`, 'i').test(given)) throw new UsageError(`--${name} is an address; not '${given}'`)
+  if (!new RegExp(`^${NUMBER}$`, 'i').test(given)) throw invalidValue(`--${name}`, given, 'an address')
   return Number(given)
 }
 
 function range(given: string, name: string): { start: number; end: number } {
   const match = new RegExp(`^${NUMBER}-${NUMBER}$`, 'i').exec(given)
-  if (!match) throw new UsageError(`--${name} is START-END; not '${given}'`)
+  if (!match) throw invalidValue(`--${name}`, given, 'START-END')
   return { start: Number(match[1]), end: Number(match[2]) }
 }
 

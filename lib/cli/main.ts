@@ -56,7 +56,7 @@ async function main(): Promise<void> {
     return help(generalHelp(COMMANDS))
   const [name = '', ...args] = first === 'help' ? [...rest, '--help'] : words
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (!found) throw new UsageError(`no command '${name}'${didYouMean(name, Object.keys(COMMANDS))}`)
+  if (!found) throw new UsageError(`the command '${name}' is unknown${didYouMean(name, Object.keys(COMMANDS))}`)
   running = { name }
   const { command } = await found.load()
   running = { name, command }
@@ -71,7 +71,7 @@ async function main(): Promise<void> {
     )
   }
   if (positionals.length > most) {
-    throw new UsageError(`'${positionals[most]}' is one too many; usage: ${PROGRAM} ${command.usage}`)
+    throw new UsageError(`the operand '${positionals[most]}' is one too many; usage: ${PROGRAM} ${command.usage}`)
   }
   const progress = new Progress(values.quiet === true)
   try {

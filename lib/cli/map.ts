@@ -12,7 +12,7 @@ import { describeMap } from '../inspect/map-model.js'
 import { drawMap, pictureOptions } from '../inspect/map-picture.js'
 import { mapSvg } from '../inspect/map-svg.js'
 import { describeWalk, walkText } from '../inspect/walk.js'
-import { type Command, Refused, text, UsageError } from './command.js'
+import { type Command, invalidValue, Refused, text, UsageError } from './command.js'
 import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 import { printPicture } from './printer.js'
@@ -23,24 +23,24 @@ const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: ma
 function drawingOf(output: string): (domain: Domain) => string {
   const extension = /\.([a-z]+)$/i.exec(output)?.[1]?.toLowerCase() ?? ''
   const draw = Object.hasOwn(DRAWINGS, extension) ? DRAWINGS[extension] : undefined
-  if (!draw) throw new UsageError(`-o names a file that ends in .svg or .html; not '${output}'`)
+  if (!draw) throw invalidValue('-o', output, 'a name that ends in .svg or .html')
   return draw
 }
 
 export const command: Command = {
   usage: 'map SNAPSHOT [-o FILE.svg|FILE.html] [--at VADDR]',
-  help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables have it, boot structures.',
+  help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables map it, boot structures.',
   options: {
     output: {
       type: 'string',
       short: 'o',
       value: 'FILE',
-      help: 'a drawing (.svg), or a page to look around in (.html), instead of text',
+      help: 'a drawing (.svg) or an interactive page (.html), instead of text',
     },
     at: {
       type: 'string',
       value: 'VADDR',
-      help: 'the walk of one virtual address, each entry explained; exit status 1 where it is not mapped',
+      help: 'the walk of one virtual address, each entry explained; exit status 1 if it is not mapped',
     },
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
@@ -48,8 +48,8 @@ export const command: Command = {
   async run({ values, positionals, json, progress, answer }) {
     const at = text(values, 'at')
     const output = text(values, 'output')
-    if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw new UsageError(`--at is a hex address; not '${at}'`)
-    if (at !== undefined && output !== undefined) throw new UsageError('--at is answered in text: it takes no -o')
+    if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw invalidValue('--at', at, 'a hex address')
+    if (at !== undefined && output !== undefined) throw new UsageError('--at prints text, and takes no -o')
     const draw = output === undefined ? undefined : drawingOf(output)
     const domain = await openDomain(positionals[0] as string, progress)
     progress.end()

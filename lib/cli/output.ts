@@ -79,7 +79,7 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
     formatAsked(values) ?? formatByExtension(output) ?? (extensionOf(output) === '' ? otherwise : undefined)
   if (format === undefined) {
     throw new UsageError(
-      `'${output}' does not say the format: give --format (${SNAPSHOT_FORMAT_NAMES.join(', ')}), ` +
+      `the format of '${output}' is unknown: give --format (${SNAPSHOT_FORMAT_NAMES.join(', ')}), ` +
         `or an extension (${KNOWN_EXTENSIONS.join(', ')})`,
     )
   }

@@ -6,7 +6,7 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import type { P2mSpec } from '../guest/p2m.js'
-import { type Options, text, UsageError, type Values } from './command.js'
+import { invalidValue, type Options, text, type Values } from './command.js'
 import { readInput } from './files.js'
 
 const types = ['pv'] as const
@@ -15,13 +15,13 @@ export const pvOptions = {
   features: {
     type: 'string',
     value: 'LIST',
-    help: 'features to ask of the kernel, joined with |',
+    help: 'features to request from the kernel, joined with |',
     types,
   },
   p2m: {
     type: 'string',
     value: 'SPEC',
-    help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn a page, all ones a hole)',
+    help: 'identity, offset:N, or file:PATH (u64 little-endian, one mfn for each page, all ones for a hole)',
     types,
   },
 } as const satisfies Options
@@ -40,7 +40,7 @@ function readP2m(spec: string): P2mSpec {
   if (spec === 'identity') return spec
   const offset = /^offset:(\d{1,13}|0x[0-9a-f]{1,11})$/i.exec(spec)
   if (offset) return { offset: Number(offset[1]) }
-  if (!spec.startsWith('file:')) throw new UsageError(`--p2m is identity, offset:N or file:PATH; not '${spec}'`)
+  if (!spec.startsWith('file:')) throw invalidValue('--p2m', spec, 'identity, offset:N or file:PATH')
   const bytes = readInput(spec.slice('file:'.length))
   if (bytes.length % 8 !== 0) {
     throw new DomainBuilderError('bad-config', 'the p2m file is not a list of u64', {

@@ -6,7 +6,7 @@
  */
 import { readVirtual } from '../guest/translate.js'
 import { hex, narrow } from '../units.js'
-import { type Command, UsageError } from './command.js'
+import { type Command, invalidValue, UsageError } from './command.js'
 import { takeStandardOutput, writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
 
@@ -14,8 +14,7 @@ import { openDomain } from './input.js'
 const MAX_LENGTH = 1 << 30
 
 function integer(given: string, what: string): bigint {
-  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(given))
-    throw new UsageError(`${what} is a number, perhaps 0x...; not '${given}'`)
+  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(given)) throw invalidValue(what, given, 'a number, decimal or 0x...')
   return BigInt(given)
 }
 
@@ -23,7 +22,7 @@ export const command: Command = {
   usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual]',
   help: "Writes bytes of a guest's memory to standard output.",
   options: {
-    virtual: { type: 'boolean', help: "ADDRESS is virtual: found through the guest's own page tables" },
+    virtual: { type: 'boolean', help: "ADDRESS is virtual: it is translated by the guest's page tables" },
   },
   operands: [{ name: 'SNAPSHOT', file: true }, { name: 'ADDRESS' }, { name: 'LENGTH' }],
   examples: ['read guest.img 0x1000000 64 | od -A x -t x1z', 'read guest.img 0x1000000 64 --json'],
@@ -31,7 +30,7 @@ export const command: Command = {
     const [file = '', at = '', count = ''] = positionals
     const address = integer(at, 'ADDRESS')
     const length = integer(count, 'LENGTH')
-    if (length > BigInt(MAX_LENGTH)) throw new UsageError(`LENGTH is at most ${MAX_LENGTH}`)
+    if (length > BigInt(MAX_LENGTH)) throw new UsageError(`LENGTH is too large: expected at most ${MAX_LENGTH}`)
     if (!json) takeStandardOutput('-', "a guest's bytes (--json shows them as hex)", json)
     const domain = await openDomain(file, progress)
     progress.end()

@@ -17,7 +17,7 @@ const QEMU = 'qemu-system-x86_64'
 export const command: Command = {
   usage: 'run SNAPSHOT [-- QEMU-OPTION...]',
   help: `Starts a snapshot that build --format qemu wrote, its console on standard output.
-What follows -- goes to ${QEMU} as it is, behind our own options. Exit status 0 when the guest ends by itself.`,
+Words after -- go to ${QEMU} unchanged, after the options of this command. Exit status 0 if the guest ends by itself.`,
   options: {},
   operands: [
     { name: 'SNAPSHOT', file: true },
@@ -31,8 +31,8 @@ What follows -- goes to ${QEMU} as it is, behind our own options. Exit status 0 
     progress.end()
     const file = name.replace(/\.json$/, '')
     if (!exists(`${file}.rom`)) {
-      throw new DomainBuilderError('cannot-read', `${file}.rom: there is no boot ROM beside the snapshot`, {
-        expected: 'what build --format qemu writes',
+      throw new DomainBuilderError('cannot-read', `${file}.rom: the boot ROM of the snapshot is missing`, {
+        expected: 'the file that build --format qemu writes',
       })
     }
     const status = await start([...qemuArguments(domain, file), ...more])

@@ -12,7 +12,7 @@ import { openDomain } from './input.js'
 
 export const command: Command = {
   usage: 'validate SNAPSHOT',
-  help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its way from cr3.",
+  help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its path from cr3.",
   options: {},
   operands: [{ name: 'SNAPSHOT', file: true }],
   examples: ['validate guest.img', 'validate guest.img --json'],
@@ -22,7 +22,7 @@ export const command: Command = {
 }
 
 /**
- * Prints every violation of a PV guest, or that there are none, and any warning.
+ * Prints every violation of a PV guest, or that it has none, and any warning.
  * @throws Refused if there are violations.
  */
 export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {

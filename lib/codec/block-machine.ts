@@ -17,7 +17,7 @@ export const STOP = { done: 0, paused: 1, endsEarly: 2, badDistance: 3, pastEnd:
 const MEANING: Readonly<Record<number, string>> = {
   [STOP.endsEarly]: 'the block ends early',
   [STOP.badDistance]: 'a match reaches before the start of its block',
-  [STOP.pastEnd]: 'the block holds more than it may',
+  [STOP.pastEnd]: 'the block is too large',
   [STOP.goesOn]: 'the block goes on after its end',
 }
 

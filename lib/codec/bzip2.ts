@@ -118,7 +118,7 @@ class Room {
 function* decodeStream(source: Source, output: GrowingBytes, room: Room): Slices<void> {
   const start = source.at
   const level = levelAt(source)
-  if (level === 0) source.damaged('no stream header', { expected: 'BZh1 to BZh9' })
+  if (level === 0) source.damaged('the stream header is missing', { expected: 'BZh1 to BZh9' })
   source.take(4)
   const bits = new Bits(source)
   let combined = 0
@@ -136,7 +136,7 @@ function* decodeStream(source: Source, output: GrowingBytes, room: Room): Slices
     }
     if (magic[0] !== BLOCK_MAGIC[0] || magic[1] !== BLOCK_MAGIC[1]) {
       source.damaged(
-        `stream at ${hex(start)}: neither a block nor the end`,
+        `stream at ${hex(start)}: the magic of a block or of the end is missing`,
         { found: hex(magic[0] * 2 ** 24 + magic[1], 12) },
         at,
       )
@@ -317,7 +317,7 @@ class Symbols {
         } else {
           let size = LOOKUP_BITS + 1
           while (size <= CODE_MAX && next >= (limit[size] as number)) size++
-          if (size > CODE_MAX) source.damaged('a code means nothing', {}, at - (count >> 3))
+          if (size > CODE_MAX) source.damaged('a code is invalid', {}, at - (count >> 3))
           count -= size
           symbol = symbols[(next >> (CODE_MAX - size)) - (base[size] as number)] as number
         }

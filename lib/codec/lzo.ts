@@ -62,7 +62,7 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
     yield* isStored ? machine.append(input) : machine.run(input, plainLength, at)
     const output = machine.bytes(from)
     if (output.length !== plainLength) {
-      source.damaged("the block's size", { expected: `${plainLength}`, found: `${output.length}` }, at)
+      source.damaged("the block's size is wrong", { expected: `${plainLength}`, found: `${output.length}` }, at)
     }
     if (plainAdler !== undefined) source.check('block', 'Adler-32', yield* sum(adler32, output), plainAdler, at)
     if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, output), plainCrc, at)
@@ -95,7 +95,7 @@ function readHeader(source: Source): number {
   if (isRecent) source.take(1)
   const flags = source.u32be()
   if (flags & (FLAG.filter | FLAG.multipart))
-    source.unsupported('a filter or a part', { found: hex(flags) }, source.at - 4)
+    source.unsupported('a filter or a multipart file', { found: hex(flags) }, source.at - 4)
   // Mode and time, then the file's name.
   source.take(isRecent ? 12 : 8)
   source.take(source.u8())

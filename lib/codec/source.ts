@@ -100,7 +100,7 @@ export class Source {
         offset,
       })
     }
-    throw new DomainBuilderError('payload-too-large', `${this.codec}: the payload decompresses to too much`, {
+    throw new DomainBuilderError('payload-too-large', `${this.codec}: the decompressed payload is too large`, {
       expected: `at most ${limit} bytes`,
       found: 'more',
       offset,
@@ -109,7 +109,7 @@ export class Source {
 
   /** @throws DomainBuilderError `payload-too-large`: within the limit, but more than this process can allocate. */
   outOfMemory(wanted: number): never {
-    throw new DomainBuilderError('payload-too-large', `${this.codec}: this process has no memory for the output`, {
+    throw new DomainBuilderError('payload-too-large', `${this.codec}: the process has no memory for the output`, {
       expected: `room for ${wanted} bytes`,
       found: 'less',
       offset: this.#fileOffset(0),
@@ -129,7 +129,7 @@ export class Source {
   /** Refuses a checksum that differs from the stored one. */
   check(what: string, name: string, computed: number | bigint, stored: number | bigint, at: number): void {
     if (computed === stored) return
-    this.damaged(`${what}: ${name} is not the stored one`, { expected: hex(stored), found: hex(computed) }, at)
+    this.damaged(`${what}: ${name} differs from the stored value`, { expected: hex(stored), found: hex(computed) }, at)
   }
 
   /** Loads at least `length` bytes, or all that are left. It may change `bytes` and `at`. */

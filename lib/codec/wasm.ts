@@ -138,7 +138,7 @@ export class Func {
   }
 
   param<T extends ValueType>(index: number, type: T): Local<T> {
-    if (this.params[index] !== type) throw new TypeError(`parameter ${index} of ${this.name} is no ${type}`)
+    if (this.params[index] !== type) throw new TypeError(`parameter ${index} of ${this.name} is not ${type}`)
     return this.#variable(index)
   }
 

@@ -80,7 +80,8 @@ function* skipPadding(source: Source): Slices<void> {
 
 function* decodeStream(source: Source, machine: LzmaMachine): Slices<void> {
   const start = source.at
-  if (!equal(source.take(HEADER_MAGIC.length), HEADER_MAGIC)) source.damaged('no stream header magic', {}, start)
+  if (!equal(source.take(HEADER_MAGIC.length), HEADER_MAGIC))
+    source.damaged('the stream header magic is missing', {}, start)
   const flags = readFlags(source)
   const flagBytes = source.bytes.subarray(source.at - 2, source.at)
   source.check('stream header', 'CRC32', crc32(flagBytes), source.u32le(), source.at - 4)
@@ -93,21 +94,21 @@ function* decodeStream(source: Source, machine: LzmaMachine): Slices<void> {
   const footer = source.take(12)
   const view = new DataView(footer.buffer, footer.byteOffset, footer.length)
   const at = source.at - 12
-  if (!equal(footer.subarray(10), FOOTER_MAGIC)) source.damaged('no stream footer magic', {}, at + 10)
+  if (!equal(footer.subarray(10), FOOTER_MAGIC)) source.damaged('the stream footer magic is missing', {}, at + 10)
   source.check('stream footer', 'CRC32', crc32(footer.subarray(4, 10)), view.getUint32(0, true), at)
   const backwardSize = (view.getUint32(4, true) + 1) * 4
   if (backwardSize !== indexSize) {
-    source.damaged('backward size', { expected: `${indexSize}`, found: `${backwardSize}` }, at + 4)
+    source.damaged('the backward size is wrong', { expected: `${indexSize}`, found: `${backwardSize}` }, at + 4)
   }
   if (!equal(footer.subarray(8, 10), flagBytes))
-    source.damaged('the footer has other flags than the header', {}, at + 8)
+    source.damaged('the flags of the footer differ from those of the header', {}, at + 8)
 }
 
 function readFlags(source: Source): Check {
   const [zero, type] = source.take(2) as unknown as readonly [number, number]
   const check = CHECKS[type]
   if (zero !== 0 || check === undefined) {
-    source.unsupported('the check of these stream flags', { found: hex(zero * 0x100 + type, 4) }, source.at - 2)
+    source.unsupported('the check in the stream flags', { found: hex(zero * 0x100 + type, 4) }, source.at - 2)
   }
   return check
 }
@@ -132,7 +133,7 @@ function* decodeBlock(source: Source, machine: LzmaMachine, check: Check, number
     ['uncompressed size', header.uncompressedSize, uncompressedSize],
   ] as const) {
     if (promised !== undefined && promised !== found) {
-      source.damaged(`${block}: ${what}`, { expected: `${promised}`, found: `${found}` }, start)
+      source.damaged(`${block}: ${what} is wrong`, { expected: `${promised}`, found: `${found}` }, start)
     }
   }
   readPadding(source, start)
@@ -172,7 +173,7 @@ function readBlockHeader(source: Source, block: string): BlockHeader {
   source.check(`${block} header`, 'CRC32', crc32(source.bytes.subarray(start, end - 4)), le32(source, end - 4), end - 4)
 
   const flags = source.u8()
-  if (flags & 0x3c) source.unsupported(`${block}: flags`, { found: hex(flags) }, start + 1)
+  if (flags & 0x3c) source.unsupported(`${block}: a reserved flag`, { found: hex(flags) }, start + 1)
   const compressedSize = flags & 0x40 ? readInteger(source) : undefined
   const uncompressedSize = flags & 0x80 ? readInteger(source) : undefined
   let x86Start: number | undefined
@@ -205,14 +206,22 @@ function* readIndex(source: Source, records: readonly BlockRecord[]): Slices<num
   source.u8()
   const count = readInteger(source)
   if (count !== records.length) {
-    source.damaged('number of records in the index', { expected: `${records.length}`, found: `${count}` }, start + 1)
+    source.damaged(
+      'the number of records in the index is wrong',
+      { expected: `${records.length}`, found: `${count}` },
+      start + 1,
+    )
   }
   for (const [number, record] of records.entries()) {
     for (const name of ['unpaddedSize', 'uncompressedSize'] as const) {
       const at = source.at
       const found = readInteger(source)
       if (found !== record[name]) {
-        source.damaged(`index record ${number}: ${name}`, { expected: `${record[name]}`, found: `${found}` }, at)
+        source.damaged(
+          `index record ${number}: ${name} is wrong`,
+          { expected: `${record[name]}`, found: `${found}` },
+          at,
+        )
       }
     }
     if (number % RECORDS_IN_SLICE === 0) yield

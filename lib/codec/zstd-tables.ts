@@ -94,7 +94,11 @@ function readDistribution(source: Source, end: number, logMax: number, symbolMax
   }
   const log = read(4) + 5
   if (log > logMax)
-    source.damaged('accuracy of an FSE table', { expected: `at most ${logMax}`, found: `${log}` }, start)
+    source.damaged(
+      'the accuracy of an FSE table is too large',
+      { expected: `at most ${logMax}`, found: `${log}` },
+      start,
+    )
   const counts: number[] = []
   let left = 1 << log
   while (left > 0 && counts.length <= symbolMax) {
@@ -167,7 +171,7 @@ export function readSequenceTable(
 ): number {
   const symbolMax = code.base.length - 1
   if (mode === MODE.repeat) {
-    if (before === undefined) source.damaged(`there is no table of ${code.name} to repeat`)
+    if (before === undefined) source.damaged(`the table of ${code.name} to repeat is missing`)
     return before
   }
   if (mode === MODE.rle) {

@@ -50,7 +50,7 @@ const PROBLEM: Readonly<Record<number, string>> = {
   [RESULT.badBits]: 'a bit stream does not end at its start',
   [RESULT.badOffset]: 'an offset reaches before the start of the frame',
   [RESULT.pastLiterals]: 'sequences use more literals than there are',
-  [RESULT.pastEnd]: 'a block holds more than it may',
+  [RESULT.pastEnd]: 'a block is too large',
 }
 
 interface Exports {
@@ -95,7 +95,7 @@ export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
     for (let at = 0; at < output.length; at += PIECE_BYTES) yield output.bytes(at).slice(0, PIECE_BYTES)
     output.discard(output.length)
   }
-  if (source.left > 0) source.damaged('no frame', { found: `${source.left} bytes of something else` })
+  if (source.left > 0) source.damaged('the data is not a frame', { found: `${source.left} bytes of something else` })
 }
 
 /** Yields the frames in order; undefined for a frame with other data. */
@@ -144,7 +144,7 @@ class Frame {
     if (header.contentSize !== undefined && header.contentSize > output.left) source.tooLarge()
     if (header.windowSize > windowMax) {
       const sizes = { expected: `at most ${windowMax} bytes`, found: `${header.windowSize}` }
-      source.unsupported('so long a window', sizes)
+      source.unsupported('a window of this size', sizes)
     }
     this.#windowSize = header.windowSize
     new BigUint64Array(output.all.buffer, HASH_AT, LANES.length).set(LANES)
@@ -157,7 +157,8 @@ class Frame {
       isLast = (block & 1) === 1
       const type = (block >> 1) & 3
       const size = block >> 3
-      if (size > blockMax) source.damaged('block size', { expected: `at most ${blockMax}`, found: `${size}` }, at)
+      if (size > blockMax)
+        source.damaged('the block size is too large', { expected: `at most ${blockMax}`, found: `${size}` }, at)
       if (type === BLOCK.raw) output.append(source.take(size))
       else if (type === BLOCK.rle) output.fill(source.u8(), size)
       else if (type === BLOCK.compressed) this.#decodeBlock(size, blockMax)
@@ -167,7 +168,7 @@ class Frame {
     const from = Math.max(0, this.#from)
     const size = output.length - this.#from
     if (header.contentSize !== undefined && header.contentSize !== size) {
-      source.damaged('frame content size', { expected: `${header.contentSize}`, found: `${size}` })
+      source.damaged('the frame content size is wrong', { expected: `${header.contentSize}`, found: `${size}` })
     }
     if (header.hasChecksum) {
       source.ensure(CHECKSUM)
@@ -264,7 +265,11 @@ class Frame {
     const format = (first >> 2) & 3
     const tooMany = (size: number): void => {
       if (size > blockMax)
-        source.damaged('number of literals', { expected: `at most ${blockMax}`, found: `${size}` }, start)
+        source.damaged(
+          'the number of literals is too large',
+          { expected: `at most ${blockMax}`, found: `${size}` },
+          start,
+        )
     }
     const past = (what: string): never => source.damaged(`${what} pass the end of the block`, {}, start)
 
@@ -299,7 +304,7 @@ class Frame {
       this.#huffmanBits = readHuffmanTable(source, streamsEnd, entries)
     }
     const bits = this.#huffmanBits
-    if (bits === undefined) return source.damaged('there is no Huffman table to use again', {}, start)
+    if (bits === undefined) return source.damaged('the Huffman table to reuse is missing', {}, start)
 
     let out = LITERALS_AT
     const decode = (length: number, streamEnd: number): void => {

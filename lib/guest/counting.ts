@@ -85,7 +85,7 @@ export class CountingList {
   readonly #machine = machineOver(this.#memory)
   #words = new Uint32Array(this.#memory.buffer)
 
-  /** Memory for so many entries, to read them into. What was there before is lost. */
+  /** Memory for so many entries, to read them into. Its previous content is lost. */
   room(entries: number): Uint8Array {
     const missing = Math.ceil((entries * ENTRY_BYTES - this.#memory.buffer.byteLength) / WASM_PAGE)
     if (missing > 0) {

@@ -188,7 +188,7 @@ export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {
 export function requirePv(domain: Domain): PvBoot {
   const { boot } = domain
   if (boot.kind === 'start_info') return boot
-  throw new DomainBuilderError('bad-config', 'only a PV guest has that', { expected: 'pv', found: domain.type })
+  throw new DomainBuilderError('bad-config', 'the guest is not a PV guest', { expected: 'pv', found: domain.type })
 }
 
 /**

@@ -18,7 +18,7 @@ function encodeDescriptor({ descriptor }: SegmentState): bigint {
   const pages = (attributes & DESCRIPTOR_G) !== 0
   const units = pages ? limit >>> PAGE_SHIFT : limit
   if (units >>> LIMIT_BITS !== 0 || base >> 32n !== 0n) {
-    throw new DomainBuilderError('bad-range', 'no descriptor can say that', {
+    throw new DomainBuilderError('bad-range', 'the segment is not representable in a descriptor', {
       expected: 'a base below 4 GiB, and a limit of 20 bits, in bytes or pages',
       found: `base ${hex(base)}, limit ${hex(limit)}`,
     })

@@ -117,7 +117,7 @@ const wrong = (what: string, expected: string, found: string): never => {
 // The context's place in the file is unknown here, so errors have no offset.
 function decode<T>(layout: Struct<T>, from: Uint8Array, at = 0): T {
   const left = from.length - at
-  if (left < layout.size) wrong(`it ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
+  if (left < layout.size) wrong(`the context ends within ${layout.name}`, `${layout.size} bytes`, `${left}`)
   return layout.decode(from, at)
 }
 
@@ -129,11 +129,11 @@ export function* hvmRecords(bytes: Uint8Array): Generator<HvmRecord> {
   for (let at = 0; ; ) {
     const { typecode, instance, length } = decode(HvmSaveDescriptor, bytes, at)
     const body = bytes.subarray(at + HvmSaveDescriptor.size, at + HvmSaveDescriptor.size + length)
-    if (body.length !== length) wrong('a record is longer than what is there', `${length} bytes`, `${body.length}`)
-    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('it has no header', 'type 1', `${typecode}`)
+    if (body.length !== length) wrong('a record is truncated', `${length} bytes`, `${body.length}`)
+    if (at === 0 && typecode !== HVM_SAVE_CODE.HEADER) wrong('the context has no header', 'type 1', `${typecode}`)
     at += HvmSaveDescriptor.size + length
     if (typecode === HVM_SAVE_CODE.END) {
-      if (at !== bytes.length) wrong('it goes on behind its end', `${at} bytes`, `${bytes.length}`)
+      if (at !== bytes.length) wrong('the context continues after its end', `${at} bytes`, `${bytes.length}`)
       return
     }
     if (typecode === HVM_SAVE_CODE.HEADER) {
@@ -151,7 +151,7 @@ export function decodeHvmContext(bytes: Uint8Array): ReadonlyMap<number, Vcpu> {
   const vcpus = new Map<number, Vcpu>()
   for (const { typecode, instance, body } of hvmRecords(bytes)) {
     if (typecode !== HVM_SAVE_CODE.CPU) continue
-    if (instance >= MAX_VCPUS) wrong('no such vcpu', `below ${MAX_VCPUS}`, `${instance}`)
+    if (instance >= MAX_VCPUS) wrong('the vcpu number is too large', `below ${MAX_VCPUS}`, `${instance}`)
     vcpus.set(instance, vcpuOf(instance, decode(HvmHwCpu, body)))
   }
   return vcpus

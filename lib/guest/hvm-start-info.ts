@@ -62,7 +62,10 @@ export function readHvmStartInfo(domain: Domain): FoundHvmStartInfo {
   }
   const { hvmStartInfo: paddr } = boot
   if (paddr === undefined) {
-    throw new DomainBuilderError('bad-config', 'the guest has run: where hvm_start_info was is its own memory now')
+    throw new DomainBuilderError(
+      'bad-config',
+      'hvm_start_info is missing: the guest has run, and may have reused its memory',
+    )
   }
   const bytes = new Uint8Array(HvmStartInfo.size)
   memory.readInto(paddr, bytes.subarray(0, HVM_START_INFO_V0_SIZE))

@@ -151,7 +151,7 @@ export class LinearTables {
         const same = other !== identity && other.pfn - other.vpn === run.pfn - run.vpn
         if (same || !overlaps(rangeOf(run), rangeOf(other))) continue
         const show = ({ vpn, pages }: PageRun) => `[${hex(vpn * PAGE_SIZE)}, ${hex((vpn + pages) * PAGE_SIZE)})`
-        throw new DomainBuilderError('overlap', 'two mappings want the same virtual addresses', {
+        throw new DomainBuilderError('overlap', 'two mappings overlap', {
           expected: `none of ${show(other)}`,
           found: show(run),
         })
@@ -165,10 +165,14 @@ const rangeOf = ({ vpn, pages }: PageRun): Range<number> => ({ start: vpn, end: 
 function pageRun({ vaddr, paddr, bytes }: LinearMapping, bits: number): PageRun {
   const offset = paddr % PAGE_SIZE
   if (Number(vaddr % BigInt(PAGE_SIZE)) !== offset) {
-    throw new DomainBuilderError('wrong-layout', 'a virtual and its physical address differ within their page', {
-      expected: hex(offset),
-      found: hex(vaddr % BigInt(PAGE_SIZE)),
-    })
+    throw new DomainBuilderError(
+      'wrong-layout',
+      'a virtual address and its physical address have different page offsets',
+      {
+        expected: hex(offset),
+        found: hex(vaddr % BigInt(PAGE_SIZE)),
+      },
+    )
   }
   const vpn = Number(BigInt.asUintN(bits, vaddr) / BigInt(PAGE_SIZE))
   return { vpn, pages: pagesFor(offset + bytes), pfn: pfnOf(paddr) }

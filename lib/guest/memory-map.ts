@@ -113,7 +113,7 @@ export function memoryMap(
   if (memory > below) ram.push({ start: device.end, end: device.end + memory - below })
   const end = ram.at(-1)?.end ?? 0
   if (end > PADDR_MAX) {
-    throw new DomainBuilderError('bad-config', 'the memory has no addresses beyond its holes', {
+    throw new DomainBuilderError('bad-config', 'the memory is too large', {
       expected: `an end of at most ${hex(PADDR_MAX)}`,
       found: hex(end),
     })
@@ -136,14 +136,14 @@ function checkMemmap(memmap: readonly Range<Paddr>[], ram: readonly Range<Paddr>
   const ranges = sortRanges(memmap, 'memmap')
   for (const range of ranges) {
     if (without(range, ram).length > 0) {
-      throw new DomainBuilderError('does-not-fit', 'the machine has no memory where memmap says', {
+      throw new DomainBuilderError('does-not-fit', 'a memmap range lies outside the memory of the machine', {
         expected: `within ${showRanges(ram)}`,
         found: showRange(range),
       })
     }
   }
   if (ranges.length > 0) return ranges
-  throw new DomainBuilderError('bad-config', 'memmap cannot be used', { expected: 'a range', found: 'none' })
+  throw new DomainBuilderError('bad-config', 'memmap is empty', { expected: 'a range', found: 'none' })
 }
 
 /** Sorted. @throws DomainBuilderError `overlap`. */

@@ -342,7 +342,7 @@ export class GuestMemory {
 
   #checkRange(paddr: Paddr, length: number): void {
     if (length >= 0 && this.covers(paddr, length)) return
-    throw new DomainBuilderError('not-mapped', "outside the guest's memory", {
+    throw new DomainBuilderError('not-mapped', "the range is outside the guest's memory", {
       expected: `within ${showRanges(this.ranges.map(({ start, end }) => ({ start: paddrOf(start), end: paddrOf(end) })))}`,
       found: showRange({ start: paddr, end: paddr + length }),
     })

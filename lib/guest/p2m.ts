@@ -56,7 +56,7 @@ const identity: P2m = { name: 'identity', distance: 0, mfn: (pfn) => pfn, pfn: (
 
 function checkMfn(mfn: number, pfn: number): Mfn {
   if (!Number.isInteger(mfn) || mfn < 0 || mfn >= FRAMES_MAX) {
-    throw new DomainBuilderError('bad-config', `the p2m gives no machine frame for pfn ${hex(pfn)}`, {
+    throw new DomainBuilderError('bad-config', `the machine frame for pfn ${hex(pfn)} in the p2m is invalid`, {
       expected: `an mfn below ${hex(FRAMES_MAX)}`,
       found: shown(mfn),
     })
@@ -148,7 +148,7 @@ export function makeP2m(spec: P2mSpec, pages: number): P2m {
   if (spec.table !== undefined) {
     const { table } = spec
     if (table.length !== pages) {
-      throw new DomainBuilderError('bad-config', 'the p2m table has not one entry a page', {
+      throw new DomainBuilderError('bad-config', 'the length of the p2m table is wrong', {
         expected: `${pages} entries`,
         found: `${table.length}`,
       })

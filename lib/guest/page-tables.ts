@@ -68,7 +68,7 @@ export class PageTables {
   /** The frame of the top table. */
   get top(): Pfn {
     const run = this.runs.find(({ level }) => level === this.paging.levels)
-    if (!run) throw new DomainBuilderError('wrong-layout', 'no mapping was planned yet')
+    if (!run) throw new DomainBuilderError('wrong-layout', 'the page tables have no mapping')
     return run.pfn
   }
 
@@ -118,7 +118,7 @@ export class PageTables {
   map(mapping: Mapping, tablesPfn: Pfn): void {
     for (const other of this.mappings) {
       if (mapping.vpn < other.vpn + other.pages && other.vpn < mapping.vpn + mapping.pages) {
-        throw new DomainBuilderError('overlap', 'two initial mappings want the same virtual addresses', {
+        throw new DomainBuilderError('overlap', 'two initial mappings overlap', {
           expected: `none of [${hex(other.vpn * PAGE_SIZE)}, ${hex((other.vpn + other.pages) * PAGE_SIZE)})`,
           found: `[${hex(mapping.vpn * PAGE_SIZE)}, ${hex((mapping.vpn + mapping.pages) * PAGE_SIZE)})`,
         })

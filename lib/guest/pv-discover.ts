@@ -136,8 +136,8 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
     out.push(region('ramdisk', module.pfn, pages, { vaddr: fields.mod_start, ...(whole ? {} : { bytes }) }))
   }
   out.sort((a, b) => a.pfn - b.pfn)
-  const behind = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
-  return out.toSpliced(behind < 0 ? out.length : behind, 0, ...list)
+  const next = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
+  return out.toSpliced(next < 0 ? out.length : next, 0, ...list)
 }
 
 /** The frames of the list at mfn_list, up to the first unmapped one. */

@@ -74,12 +74,12 @@ export function pagingLevels(domain: Walkable): 0 | 3 | 4 {
   if (cr4 & BigInt(CR4_PAE)) {
     if (!(efer & BigInt(EFER_LME))) return 3
     if (!(cr4 & BigInt(CR4_LA57))) return 4
-    throw new DomainBuilderError('not-mapped', 'the guest has page tables of five levels', {
+    throw new DomainBuilderError('not-mapped', 'page tables of five levels are not supported', {
       expected: 'cr4.LA57 clear',
       found: hex(cr4),
     })
   }
-  throw new DomainBuilderError('not-mapped', 'the guest has page tables of two levels', {
+  throw new DomainBuilderError('not-mapped', 'page tables of two levels are not supported', {
     expected: 'cr4.PAE set',
     found: hex(cr4),
   })

@@ -92,7 +92,7 @@ function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
   const realMode = startsInRealMode(domain)
   return [
     realMode
-      ? `setup code at ${hex(boot.bootParams)}, entered in real mode; in its header`
+      ? `setup code at ${hex(boot.bootParams)}, entered in real mode; its header`
       : `boot_params at ${hex(boot.bootParams)}`,
     ...pairs([
       ...setFields(params.hdr).map(([name, value]): [string, string] => [name, hex(value)]),
@@ -100,7 +100,7 @@ function bootParamsText(domain: Domain, boot: LinuxBoot): string[] {
     ]),
     '',
     ...(realMode
-      ? ['the memory map is what the BIOS says']
+      ? ['the memory map comes from the BIOS']
       : memoryMapText(params.e820_table.slice(0, params.e820_entries))),
   ]
 }

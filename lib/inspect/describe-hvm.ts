@@ -75,7 +75,7 @@ export function savedText({ saved }: Domain): string[] {
     )
     return [printable(record.name), String(record.body.length), parts.join(', ')]
   })
-  const records = rows.length === 0 ? [] : foldedTable(['record', '>bytes', 'of'], rows)
+  const records = rows.length === 0 ? [] : foldedTable(['record', '>bytes', 'parts'], rows)
   const settings = saved.config === undefined ? [] : savedSettings(saved.config)
   const shown = settings.slice(0, SETTINGS_SHOWN).map(({ name, value }) => [printable(name), printable(value)])
   const more = settings.length > SETTINGS_SHOWN ? [`  and ${settings.length - SETTINGS_SHOWN} more (--json)`] : []

@@ -69,7 +69,7 @@ function* segmentDifferences({ elf: a }: Kernel, { elf: b }: Kernel): Iterable<D
     const length = Math.min(x.length, y.length)
     left -= length
     if (left < 0) {
-      throw new DomainBuilderError('bad-elf', 'the segments overlap too often to be compared', {
+      throw new DomainBuilderError('bad-elf', 'the segments overlap too much to be compared', {
         expected: `at most ${COMPARED_MOST} segments for each byte`,
       })
     }

@@ -154,7 +154,7 @@ function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
     yield {
       what: `kept ${printable(name)}`,
       a: show(x),
-      b: `${show(y)}${first < 0 ? '' : `, others from ${hex(first)} on`}`,
+      b: `${show(y)}${first < 0 ? '' : `, first difference at ${hex(first)}`}`,
     }
   }
 }

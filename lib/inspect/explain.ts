@@ -85,7 +85,7 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
 /** Returns a frame as its region and its offset there in pages: `kernel+0x3`. */
 function showFrame(domain: Domain, pfn: Pfn): string {
   const region = regionAt(domain, pfn)
-  if (!region) return domain.memory.has(pfn) ? 'free memory' : 'no memory of the guest'
+  if (!region) return domain.memory.has(pfn) ? 'free memory' : "outside the guest's memory"
   return `${region.name}${pfn === region.pfn ? '' : `+${hex(pfn - region.pfn)}`}`
 }
 
@@ -121,17 +121,17 @@ export interface EntryOrigin {
 /** Returns the target of an entry in a table of that level, and the reason for its content. */
 export function entryOrigin(domain: Domain, level: number, entry: bigint): EntryOrigin {
   if (!(entry & BigInt(PTE_PRESENT))) {
-    return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, though not zero' }
+    return { leads: 'absent', why: entry === 0n ? 'nothing is mapped there' : 'not present, but not zero' }
   }
   if (!isPresent(domain, entry, level)) return { leads: 'absent', why: 'bit 7 is reserved in a top table' }
   const pfn = entryPfn(domain, entry, level)
-  if (pfn === undefined) return { leads: 'foreign', why: 'its frame is no frame of the guest' }
+  if (pfn === undefined) return { leads: 'foreign', why: 'its frame is outside the guest' }
   if (level > 1 && !isLarge(domain, entry, level)) {
-    return { leads: 'table', pfn, why: `names the L${level - 1} table that goes on from here` }
+    return { leads: 'table', pfn, why: `names an L${level - 1} table` }
   }
   const table = domain.pageType(pfn).level
   if (table > 0) {
-    const why = entry & BigInt(PTE_RW) ? `writable, though it is an L${table} table` : tableIsReadOnly(table)
+    const why = entry & BigInt(PTE_RW) ? `writable, although it is an L${table} table` : tableIsReadOnly(table)
     return { leads: 'page', pfn, why }
   }
   return { leads: 'page', pfn, why: level === 1 ? 'maps a page' : `maps a large page of ${level === 2 ? 2 : 1024} MiB` }
@@ -146,8 +146,7 @@ export function explainEntry(domain: Domain, table: TablePage, index: number): s
   const where = `L${table.level}[${index}] ${vaddr} = ${hex(entry)}`
   const { leads, pfn, why } = entryOrigin(domain, table.level, entry)
   if (leads === 'absent') return entry === 0n ? `${where}: not present, ${why}` : `${where}: ${why}`
-  if (pfn === undefined)
-    return `${where}: mfn ${hex(entryMfn(domain, entry, table.level))}, which is no frame of the guest`
+  if (pfn === undefined) return `${where}: mfn ${hex(entryMfn(domain, entry, table.level))}, a frame outside the guest`
   const target = `pfn ${hex(pfn)} (${showFrame(domain, pfn)}), ${showFlags(entry)}`
   if (leads === 'table') return `${where}: the L${table.level - 1} table in ${target}`
   return `${where}: ${target}${domain.pageType(pfn).level > 0 ? `; ${why}` : ''}`

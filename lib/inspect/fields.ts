@@ -78,7 +78,7 @@ const flags = (names: Readonly<Record<string, number>>) => (value: unknown) =>
 const memoryType = (value: unknown): string =>
   Object.entries(E820_NAMES)
     .find(([, type]) => type === value)?.[0]
-    .toLowerCase() ?? 'no type that has a name'
+    .toLowerCase() ?? 'unknown type'
 
 /** The part of a struct that locates its fields, for any content. */
 interface Layout {
@@ -93,21 +93,21 @@ interface Layout {
 type Note = string | ((value: unknown) => string)
 
 const BOOT_PARAMS_NOTES: Readonly<Record<string, Note>> = {
-  'screen_info.orig_video_isVGA': 'what kind of screen there is; 0 is none',
+  'screen_info.orig_video_isVGA': 'kind of screen; 0 without one',
   acpi_rsdp_addr: 'physical address of the RSDP; 0: the kernel searches',
   ext_ramdisk_image: 'bits 32 to 63 of hdr.ramdisk_image',
   ext_ramdisk_size: 'bits 32 to 63 of hdr.ramdisk_size',
   ext_cmd_line_ptr: 'bits 32 to 63 of hdr.cmd_line_ptr',
-  e820_entries: 'how many entries of e820_table are used',
-  sentinel: 'zero where the loader cleared boot_params as it should',
+  e820_entries: 'number of used entries in e820_table',
+  sentinel: 'zero if the loader cleared boot_params, as it must',
   'hdr.setup_sects': 'length of the setup code in sectors of 512 bytes, without the boot sector',
   'hdr.syssize': 'length of the protected-mode code in units of 16 bytes',
   'hdr.boot_flag': 'ends the boot sector',
   'hdr.header': '"HdrS"',
   'hdr.version': 'boot protocol, major and minor',
-  'hdr.type_of_loader': 'who loaded it; 0xff: a loader without a number',
+  'hdr.type_of_loader': 'boot loader; 0xff: a loader without a number',
   'hdr.loadflags': flags(LOADFLAGS),
-  'hdr.code32_start': 'where the protected-mode code was loaded',
+  'hdr.code32_start': 'load address of the protected-mode code',
   'hdr.ramdisk_image': 'physical address of the ramdisk; 0 without one',
   'hdr.ramdisk_size': 'bytes of the ramdisk',
   'hdr.heap_end_ptr': 'end of the setup code’s heap',
@@ -120,26 +120,26 @@ const BOOT_PARAMS_NOTES: Readonly<Record<string, Note>> = {
   'hdr.cmdline_size': 'longest command line, without its NUL',
   'hdr.hardware_subarch': '0 PC, 1 lguest, 2 Xen, 3 Intel MID, 4 CE4100',
   'hdr.hardware_subarch_data': 'for lguest and Xen: physical address of start_info',
-  'hdr.payload_offset': 'where the compressed kernel begins in the protected-mode code',
-  'hdr.payload_length': 'bytes of it',
+  'hdr.payload_offset': 'offset of the compressed kernel in the protected-mode code',
+  'hdr.payload_length': 'bytes of the compressed kernel',
   'hdr.setup_data': 'physical address of the first node of setup_data; 0 without any',
-  'hdr.pref_address': 'where the kernel prefers to be loaded',
-  'hdr.init_size': 'bytes it needs from there until it has a memory map',
+  'hdr.pref_address': 'preferred load address',
+  'hdr.init_size': 'bytes the kernel needs at its load address until it reads the memory map',
   'hdr.handover_offset': 'EFI handover entry',
-  'hdr.kernel_info_offset': 'where kernel_info lies in the protected-mode code',
+  'hdr.kernel_info_offset': 'offset of kernel_info in the protected-mode code',
   type: memoryType,
 }
 
 const HVM_NOTES: Readonly<Record<string, Note>> = {
-  magic: (value) => (value === XEN_HVM_START_MAGIC_VALUE ? '"xEn3" with the high bit of the E set' : 'not the magic'),
-  version: '0 ends before memmap_paddr',
+  magic: (value) => (value === XEN_HVM_START_MAGIC_VALUE ? '"xEn3" with the high bit of the E set' : 'wrong magic'),
+  version: 'version 0 ends before memmap_paddr',
   flags: flags(SIF),
   nr_modules: 'entries of the list at modlist_paddr',
   modlist_paddr: 'physical address of the module list; 0 without one',
   cmdline_paddr: 'physical address of the command line; 0 without one',
   rsdp_paddr: 'physical address of the RSDP; 0 without ACPI',
   memmap_paddr: 'physical address of the memory map',
-  memmap_entries: 'entries of it',
+  memmap_entries: 'entries of the memory map',
   reserved: 'zero',
   type: memoryType,
 }

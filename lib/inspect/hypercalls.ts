@@ -35,7 +35,7 @@ export function findHypercallPage(domain: Domain): HypercallPage | undefined {
 export function hypercallText(page: HypercallPage | undefined): string[] {
   if (page === undefined || page.filled) return []
   return [
-    `the hypercall page at pfn ${hex(page.pfn)} is empty: Xen fills it when it creates the guest, and writing an xl file does`,
+    `the hypercall page at pfn ${hex(page.pfn)} is empty: Xen fills it when it creates the guest, and so does writing an xl file`,
   ]
 }
 

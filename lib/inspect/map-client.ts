@@ -46,7 +46,7 @@ export function mapClient(): void {
     if (!range)
       return map.bounds.physical.found > map.bounds.physical.listed
         ? 'a range not listed here'
-        : 'no memory of the guest'
+        : "outside the guest's memory"
     return pfn === range.pfn ? range.name : `${range.name}+${hex(pfn - range.pfn)}`
   }
 
@@ -164,7 +164,7 @@ export function mapClient(): void {
       [
         `L${table.level}[${run.index}–${last}]`,
         showAddress(first.vaddr),
-        run.step === 0 ? `${target}, all the same` : `${target} and on`,
+        run.step === 0 ? `${target}, all the same` : `${target} onwards`,
       ],
       () => showEntry(first),
       () => Array.from({ length: run.count }, (_, i) => entryItem(entryAt(table, run, run.index + i, base))),
@@ -349,7 +349,7 @@ export function mapClient(): void {
       return box
     }
     if (vaddr >> 64n || canonical(BigInt.asUintN(Number(top), vaddr)) !== vaddr) {
-      say(paging.levels === 4 ? 'Not canonical: no address of the guest.' : 'Above 4 GiB: no address of the guest.')
+      say(paging.levels === 4 ? 'The address is not canonical.' : 'The address is above 4 GiB.')
       return box
     }
     const { steps, end, paddr } = walk(vaddr)
@@ -409,7 +409,11 @@ export function mapClient(): void {
     input.setAttribute('aria-invalid', String(address === undefined))
     if (address === undefined) {
       found.replaceChildren(
-        element('div', {}, element('p', {}, 'Neither an address, such as 0x1000000, nor the name of a region.')),
+        element(
+          'div',
+          {},
+          element('p', {}, 'The text is neither an address, such as 0x1000000, nor the name of a region.'),
+        ),
       )
       return
     }

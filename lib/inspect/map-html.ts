@@ -100,12 +100,12 @@ function facts({ guest, registers, paging }: GuestMap): string {
 }
 
 function layoutNote({ paging }: GuestMap): string {
-  const scale = 'Heights go by the logarithm of the size; a torn edge is a stretch without memory or mapping.'
+  const scale = 'Heights follow the logarithm of the size; a torn edge marks a gap without memory or mapping.'
   const bands =
     paging.levels === 0
-      ? 'Paging is off: an address means itself.'
-      : 'Bands join what is mapped to the frames behind it.'
-  return `${bands} ${scale} Choose a box to look its address up.`
+      ? 'Paging is off: virtual addresses equal physical ones.'
+      : 'Bands connect virtual ranges to their frames.'
+  return `${bands} ${scale} Choose a box to look up its address.`
 }
 
 function tablesSection({ paging, bounds }: GuestMap): string {
@@ -113,8 +113,8 @@ function tablesSection({ paging, bounds }: GuestMap): string {
   const left = found > listed ? ` ${found - listed} of ${found} tables are not embedded in this page.` : ''
   const body =
     paging.top === null
-      ? `<p>${escapeText(paging.fault ?? 'Paging is off: there are no page tables in force.')}</p>`
-      : `<p class="soft">From cr3 down to one entry’s bits. Arrow keys move and open, Enter opens and closes. Entries that follow one another in the same way are one line until it is opened.${left}</p>
+      ? `<p>${escapeText(paging.fault ?? 'Paging is off, so no page tables are in use.')}</p>`
+      : `<p class="soft">From cr3 down to one entry’s bits. Arrow keys move and open, Enter opens and closes. A run of similar entries is one line until it is opened.${left}</p>
 <div class="split">
 <div class="list"><ul id="tree" role="tree" aria-label="Page tables"></ul></div>
 <div id="entry" class="stay" role="region" aria-label="Entry" aria-live="polite"></div>
@@ -179,6 +179,6 @@ function boundsNote({ bounds }: GuestMap): string {
     const what = { physical: 'physical ranges', virtual: 'virtual runs', tables: 'page tables' }[name]
     return found > listed ? `${listed} of ${found} ${what}` : `all ${found} ${what}`
   })
-  const rest = bounds.complete ? '' : ' There are more tables than were gone through: what is counted is a part.'
+  const rest = bounds.complete ? '' : ' Some tables were not read, so the counts are incomplete.'
   return `This page holds ${said.join(', ')}.${rest} Read back from the guest’s own memory by xen-domain-builder.`
 }

@@ -225,8 +225,8 @@ interface Tags {
 const MEANINGS: Readonly<Record<string, string>> = {
   ip: 'the first instruction',
   sp: 'the stack',
-  si: 'what it is told',
-  bx: 'what it is told',
+  si: 'boot information',
+  bx: 'boot information',
 }
 
 function tagsOf(map: GuestMap, boxes: MapBoxes): Tags {
@@ -381,11 +381,11 @@ function drawLinks(canvas: Canvas, links: readonly MapLink[], rows: Rows, { left
 
 function legend(map: GuestMap, form: Form, undrawn: number): string[] {
   const { levels, fault } = map.paging
-  const access = form.access ? ' r, w, x: may be read, written, executed.' : ''
+  const access = form.access ? ' r, w, x: readable, writable, executable.' : ''
   return [
     'pfn: the number of a page of 4 KiB. vaddr: an address that the guest uses. Taller boxes hold more.',
     ...(fault === null ? [] : [`The page tables cannot be read: ${fault}`]),
-    ...(levels === 0 || fault !== null ? [] : [`An arrow leads from an address to the memory it means.${access}`]),
+    ...(levels === 0 || fault !== null ? [] : [`An arrow leads from an address to its memory.${access}`]),
     ...(undrawn > 0 ? [`${undrawn} more mappings have no arrow.`] : []),
   ]
 }

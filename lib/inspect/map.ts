@@ -59,7 +59,7 @@ function virtualText(map: GuestMap): string[] {
   ])
   if (paging.fault !== null) return ['virtual memory', ...fold(paging.fault, 76).map((line) => `  ${line}`)]
   return [
-    paging.levels === 0 ? 'virtual memory: paging is off' : 'virtual memory, as the page tables have it',
+    paging.levels === 0 ? 'virtual memory: paging is off' : 'virtual memory, from the page tables',
     ...table(['vaddr', 'paddr', '>size', 'access', ...(large ? ['>page'] : []), 'region'], rows),
     ...left(bounds.virtual, 'runs'),
     ...tablesText(map),
@@ -74,7 +74,7 @@ function tablesText({ paging, tables, bounds }: GuestMap): string[] {
     .map(({ level, count }) => `${count} L${level}`)
   const { found, listed } = bounds.tables
   const all = found > listed ? `, ${found - listed} more` : ''
-  const more = bounds.complete ? '' : ' and further ones'
+  const more = bounds.complete ? '' : ', and more that were not read'
   return ['', `page tables  ${counts.join(', ')}${all}${more}; top at pfn ${hex(paging.top)}`]
 }
 
@@ -86,5 +86,5 @@ function structText({ name, paddr, fields }: StructMap): string[] {
     clip(field.name),
     field.note === '' ? field.value : `${field.value}  ${field.note}`,
   ])
-  return ['', `${name} at ${paddr}`, ...foldedTable(['>offset', 'field', 'value, and what it is'], rows)]
+  return ['', `${name} at ${paddr}`, ...foldedTable(['>offset', 'field', 'value and meaning'], rows)]
 }

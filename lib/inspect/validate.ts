@@ -28,10 +28,11 @@ import type { Json } from './json.js'
 export const PV_MMU_RULES = {
   'cr3-not-in-p2m': 'cr3 names a frame of the guest',
   'top-not-pinned': 'the table in cr3 is pinned',
-  'wrong-type': 'the type a frame is declared to have is the level it is used at',
-  'two-levels': 'a frame is a table of one level only, but for read-only entries that name a table of their own level',
+  'wrong-type': 'a frame is used at the level of its declared type',
+  'two-levels':
+    'a frame is a table of one level only, except for read-only entries that name a table of the same level',
   'table-writable': 'no page table is mapped writable',
-  'not-in-p2m': "an entry names a frame of the guest's",
+  'not-in-p2m': 'an entry names a frame of the guest',
   'bad-flags': 'an entry has only flags that Xen allows at its level',
   superpage: 'an entry maps no large page',
   'xen-hole': "nothing is mapped where Xen lives in the guest's address space",
@@ -40,7 +41,7 @@ export const PV_MMU_RULES = {
   'pae-l3-high': 'the L3 of a PAE guest without extended cr3 lies below 4 GiB',
   'entry-not-mapped': 'the first instruction is mapped',
   'stack-not-writable': 'the stack is mapped writable',
-  'start-info-not-mapped': 'start_info is mapped where the register says, until the first instruction',
+  'start-info-not-mapped': 'start_info is mapped at the address in rsi until the first instruction',
 } as const
 /** One of the rules of Xen's PV MMU that `validate` applies: a key of PV_MMU_RULES. */
 export type PvMmuRule = keyof typeof PV_MMU_RULES
@@ -159,7 +160,7 @@ class Validator {
       if (!(entry & BigInt(PTE_PRESENT))) continue
       const path = () => [...table.path, { level: table.level, pfn: table.pfn, index, entry }]
       if (this.#isXens(table, index)) {
-        this.#report('xen-hole', `${hex(entryVaddr(this.#domain, table, index))} is Xen's and mapped`, path())
+        this.#report('xen-hole', `${hex(entryVaddr(this.#domain, table, index))} belongs to Xen and is mapped`, path())
         continue
       }
       const large = (table.level === 2 || (is64 && table.level === 3)) && (entry & BigInt(PTE_PSE)) !== 0n
@@ -169,7 +170,7 @@ class Validator {
         this.#report('bad-flags', `flags ${hex(flags)} are not allowed in L${table.level}: ${hex(entry)}`, path())
       const pfn = entryPfn(this.#domain, entry, table.level)
       if (pfn === undefined) {
-        this.#report('not-in-p2m', `mfn ${hex((entry & PTE_ADDR_MASK) >> 12n)} is no frame of the guest`, path())
+        this.#report('not-in-p2m', `mfn ${hex((entry & PTE_ADDR_MASK) >> 12n)} is outside the guest`, path())
       } else if (this.#isLinear(table.level, pfn)) {
         if (entry & BigInt(PTE_RW)) {
           this.#report('two-levels', `a writable L${table.level} entry names an L${table.level}: ${hex(entry)}`, path())

@@ -93,7 +93,7 @@ function stepMap(domain: Domain, table: TablePage, index: number): WalkStepMap {
 /** Returns the walk as text for people: a line for each step, the last one with its end. */
 export function walkText(domain: Domain, vaddr: Vaddr): string[] {
   const { levels, cr3, steps, found } = describeWalk(domain, vaddr)
-  if (levels === 0) return ['paging is off', found ? `physical ${found.paddr}` : 'no memory of the guest']
+  if (levels === 0) return ['paging is off', found ? `physical ${found.paddr}` : "outside the guest's memory"]
   const end = found ? `physical ${found.paddr}, machine frame ${hex(found.mfn)}` : 'not mapped'
   return printableLines([`cr3 ${cr3}`, ...steps.map(({ text }) => text), end])
 }

@@ -48,7 +48,7 @@ export function bsdSymtab(
     ({ type, index }) => type === SHT_SYMTAB || (type === SHT_STRTAB && index === symbols?.link),
   )
   if (outside !== undefined) {
-    throw new DomainBuilderError('truncated', 'the kernel wants its symbol table loaded, which is not in the file', {
+    throw new DomainBuilderError('truncated', 'the symbol table that the kernel needs is missing from the file', {
       expected: `sh_offset + sh_size at most ${hex(elf.bytes.length)}`,
       found: `${hex(outside.offset)} + ${hex(outside.size)}`,
       offset: outside.headerOffset,

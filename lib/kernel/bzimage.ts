@@ -84,7 +84,7 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
     })
   }
   if (protocol < PROTOCOL_OLDEST) {
-    throw new DomainBuilderError('bad-bzimage', 'the setup header has no version that ever was', {
+    throw new DomainBuilderError('bad-bzimage', 'the version of the setup header is invalid', {
       expected: `${showProtocol(PROTOCOL_OLDEST)} or newer`,
       found: hex(protocol),
       offset: fileOffset('version'),

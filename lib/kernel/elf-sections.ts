@@ -40,7 +40,7 @@ export interface Section {
   readonly headerOffset: number
 }
 
-/** The place of the headers, checked against the file; a count of 0 if there are none to read. */
+/** The place of the headers, checked against the file; a count of 0 without readable headers. */
 interface SectionTable {
   readonly is64: boolean
   readonly offset: number

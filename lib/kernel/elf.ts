@@ -164,7 +164,7 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
   const parser = new HeaderParser()
   const header = parser.parseHeader(buffer)
   if (header.phnum === 0 || header.phnum === PN_XNUM) {
-    throw new DomainBuilderError('bad-elf', 'e_phnum is no count of program headers: nothing can be loaded', {
+    throw new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
       expected: `1 to ${hex(PN_XNUM - 1)}`,
       found: hex(header.phnum),
       offset: ehdr.offsetOf('e_phnum'),
@@ -230,14 +230,14 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
 function checkIdent(bytes: Uint8Array): boolean {
   const [elfClass, data] = [bytes[Ehdr64.offsetOf('ei_class')], bytes[Ehdr64.offsetOf('ei_data')]]
   if (elfClass !== ELFCLASS32 && elfClass !== ELFCLASS64) {
-    throw new DomainBuilderError('bad-elf', 'EI_CLASS is no ELF class', {
+    throw new DomainBuilderError('bad-elf', 'the ELF class (EI_CLASS) is invalid', {
       expected: '1 (32-bit) or 2 (64-bit)',
       found: elfClass === undefined ? 'the end of the file' : `${elfClass}`,
       offset: Ehdr64.offsetOf('ei_class'),
     })
   }
   if (data !== ELFDATA2LSB) {
-    throw new DomainBuilderError('bad-elf', 'EI_DATA: no x86 kernel has another byte order', {
+    throw new DomainBuilderError('bad-elf', 'the byte order (EI_DATA) is not that of x86', {
       expected: '1 (little-endian)',
       found: data === undefined ? 'the end of the file' : `${data}`,
       offset: Ehdr64.offsetOf('ei_data'),

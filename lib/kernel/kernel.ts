@@ -67,7 +67,7 @@ export const isKernelStart = (bytes: Uint8Array): boolean =>
  */
 export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions = {}): Promise<Kernel> {
   if (!(bytes instanceof Uint8Array)) {
-    throw new DomainBuilderError('bad-config', 'a kernel is given as bytes', {
+    throw new DomainBuilderError('bad-config', 'the kernel is invalid', {
       expected: 'a Uint8Array',
       found: typeof bytes,
     })
@@ -124,7 +124,8 @@ async function readContent(
   }
   const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
   const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`
-  throw new DomainBuilderError('not-a-kernel', `the ${wrapped ?? ''} file is no kernel`.replace('  ', ' '), {
+  const file = wrapped === undefined ? 'the file' : `the ${wrapped} file`
+  throw new DomainBuilderError('not-a-kernel', `${file} is not a kernel`, {
     expected: 'an ELF or a Linux bzImage',
     found,
   })

@@ -102,7 +102,7 @@ function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
   const align = fields.kernel_alignment ?? 0
   const relocatable = (fields.relocatable_kernel ?? 0) !== 0
   if (relocatable && !isPowerOfTwo(align)) {
-    throw new DomainBuilderError('bad-bzimage', 'a relocatable kernel without an alignment', {
+    throw new DomainBuilderError('bad-bzimage', 'the alignment of a relocatable kernel is invalid', {
       expected: 'kernel_alignment a power of two',
       found: hex(align),
     })
@@ -127,7 +127,7 @@ function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
 function preferredAddress(preferred: bigint | undefined): Paddr {
   if (preferred === undefined || preferred === 0n) return LOAD_HIGH_ADDRESS
   if (preferred > BigInt(PADDR_MAX)) {
-    throw new DomainBuilderError('bad-bzimage', 'pref_address is no physical address', {
+    throw new DomainBuilderError('bad-bzimage', 'pref_address is too large', {
       expected: `at most ${hex(PADDR_MAX)}`,
       found: hex(preferred),
     })
@@ -144,13 +144,13 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
     })
   }
   if (elf.type !== ET_EXEC && elf.type !== ET_DYN) {
-    throw new DomainBuilderError('not-linux', 'the ELF is no program', {
+    throw new DomainBuilderError('not-linux', 'the ELF is not an executable', {
       expected: `e_type ${ET_EXEC} or ${ET_DYN}`,
       found: `${elf.type}`,
     })
   }
   if (xen?.guestOs !== undefined && !xen.guestOs.startsWith(LINUX_GUEST_OS)) {
-    throw new DomainBuilderError('not-linux', 'the ELF says that it is another system', {
+    throw new DomainBuilderError('not-linux', 'the kernel is for another system', {
       expected: `GUEST_OS '${LINUX_GUEST_OS}' or none`,
       found: `'${xen.guestOs.slice(0, 64)}'`,
     })
@@ -162,7 +162,7 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
   const image = { start: Number(extent.pstart), end: Number(extent.pend) }
   const covered = loadable(elf).some(({ paddr, memsz }) => elf.entry >= paddr && elf.entry < paddr + memsz)
   if (!covered || image.end > PADDR_MAX) {
-    throw new DomainBuilderError('wrong-layout', 'e_entry is no physical address within a segment', {
+    throw new DomainBuilderError('wrong-layout', 'e_entry is not a physical address within a segment', {
       expected: showRange({ start: extent.pstart, end: extent.pend }),
       found: hex(elf.entry),
     })

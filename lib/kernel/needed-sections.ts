@@ -17,7 +17,7 @@ export function checkNeededSections(elf: ElfImage, params: XenParams | undefined
   if (params?.source === 'PT_NOTE') return
   const lost = elf.outsideSections.find(({ type, name }) => type === SHT_NOTE || name === XEN_GUEST_SECTION)
   if (lost === undefined) return
-  throw new DomainBuilderError('truncated', 'a section of notes is not in the file', {
+  throw new DomainBuilderError('truncated', 'a section of notes lies outside the file', {
     expected: `sh_offset + sh_size at most ${hex(elf.bytes.length)}`,
     found: `${hex(lost.offset)} + ${hex(lost.size)}`,
     offset: lost.headerOffset,

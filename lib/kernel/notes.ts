@@ -110,18 +110,21 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
       })
     }
     if (n_namesz > TEXT_MAX) {
-      throw new DomainBuilderError('bad-note', "a note's owner is too long to be a name", {
+      throw new DomainBuilderError('bad-note', "a note's owner is too long", {
         expected: `at most ${TEXT_MAX} bytes`,
         found: `${n_namesz}`,
         offset: at,
       })
     }
     if (notes.length >= NOTES_MAX) {
-      throw new DomainBuilderError('bad-note', 'too many notes', { expected: `at most ${NOTES_MAX}`, offset: at })
+      throw new DomainBuilderError('bad-note', 'the number of notes is too large', {
+        expected: `at most ${NOTES_MAX}`,
+        offset: at,
+      })
     }
     if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
       // C would read Xen's name here and ignore n_namesz: some readers would take the note for Xen's, others not.
-      throw new DomainBuilderError('bad-note', "a note's owner reads Xen, but has another length", {
+      throw new DomainBuilderError('bad-note', "a note's owner is Xen, but its length is wrong", {
         expected: `namesz ${XEN_NAME.length}`,
         found: `${n_namesz}`,
         offset: at,
@@ -184,7 +187,7 @@ export function noteNumber(note: ElfNote): bigint {
     case 8:
       return view.getBigUint64(0, true)
     default:
-      throw new DomainBuilderError('bad-note', `${label(note)} is no number`, {
+      throw new DomainBuilderError('bad-note', `${label(note)} is not a number`, {
         expected: 'a descriptor of 4 or 8 bytes',
         found: `${desc.length}`,
         offset: note.offset,
@@ -203,7 +206,7 @@ export function noteString(note: ElfNote): string {
   const length = nul < 0 ? desc.length : nul
   if (nul < 0) refuseMissing(note)
   if (length > TEXT_MAX || (nul < 0 && !note.zeroPadded)) {
-    throw new DomainBuilderError('bad-note', `${label(note)} is no text`, {
+    throw new DomainBuilderError('bad-note', `${label(note)} is not text`, {
       expected: `at most ${TEXT_MAX} bytes that end with a NUL`,
       found: nul < 0 ? 'no NUL' : `${length} bytes`,
       offset: note.offset,
@@ -220,7 +223,7 @@ export function noteU32s(note: ElfNote, max: number): number[] {
   const { desc } = note
   refuseMissing(note)
   if (desc.length % 4 !== 0) {
-    throw new DomainBuilderError('bad-note', `${label(note)} is no list of u32`, {
+    throw new DomainBuilderError('bad-note', `${label(note)} is not a list of u32`, {
       expected: 'a descriptor of a multiple of 4 bytes',
       found: `${desc.length} bytes`,
       offset: note.offset,

@@ -54,14 +54,14 @@ export async function decode(
   const magic = CODEC_MAGIC[codec]
   if (sniffCodec(bytes) !== codec) {
     const show = (numbers: Iterable<number>): string => [...numbers].map((byte) => hex(byte, 2)).join(' ')
-    throw new DomainBuilderError('payload-unknown', `${codec}: the payload does not start as it should`, {
+    throw new DomainBuilderError('payload-unknown', `${codec}: the payload has the wrong magic`, {
       expected: show(magic),
       found: show(bytes.subarray(0, magic.length)) || 'nothing',
       offset,
     })
   }
   if (size !== undefined && size > limit) {
-    throw new DomainBuilderError('payload-too-large', `${codec}: the payload is said to decompress to too much`, {
+    throw new DomainBuilderError('payload-too-large', `${codec}: the promised size of the payload is too large`, {
       expected: `at most ${limit} bytes`,
       found: `${size}`,
       offset,
@@ -70,7 +70,7 @@ export async function decode(
   const source = new Source(codec, bytes, { ...bounds, limit })
   const decoded = await doSlices(decodeFrom(source, codec), options, bytes.length, () => source.at)
   if (size !== undefined && decoded.bytes.length !== size) {
-    throw new DomainBuilderError('payload-size', `${codec}: the payload decompresses to another size than promised`, {
+    throw new DomainBuilderError('payload-size', `${codec}: the decompressed size differs from the promised one`, {
       expected: `${size} bytes`,
       found: `${decoded.bytes.length}`,
       offset,

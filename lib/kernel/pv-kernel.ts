@@ -70,7 +70,7 @@ const quoted = (text: string | undefined): string => (text === undefined ? 'none
 function checkNotes({ loader, guestOs, xenVersion, physEntry }: XenParams): void {
   if (!loader?.startsWith(GENERIC_LOADER) && !guestOs?.startsWith(LINUX_GUEST_OS)) {
     if (loader === undefined && guestOs === undefined && physEntry !== undefined) {
-      throw notPv('the kernel is for PVH alone: it has PHYS32_ENTRY, but neither LOADER nor GUEST_OS')
+      throw notPv('the kernel is for PVH only: it has PHYS32_ENTRY, but neither LOADER nor GUEST_OS')
     }
     throw notPv(
       'the kernel asks for a loader that Xen does not have',
@@ -79,16 +79,20 @@ function checkNotes({ loader, guestOs, xenVersion, physEntry }: XenParams): void
     )
   }
   if (!xenVersion?.startsWith(XEN_VERSION_3)) {
-    throw notPv('the kernel is for another Xen', `XEN_VERSION '${XEN_VERSION_3}'`, quoted(xenVersion))
+    throw notPv('the kernel is for another version of Xen', `XEN_VERSION '${XEN_VERSION_3}'`, quoted(xenVersion))
   }
 }
 
 function checkFeatures(params: XenParams, options: GuestKernelOptions): void {
   checkRequired(params, options)
   if (requires(params, 'auto_translated_physmap')) {
-    throw new DomainBuilderError('unsupported-feature', 'Xen has no auto-translated PV guests any more', {
-      found: "FEATURES '!auto_translated_physmap'",
-    })
+    throw new DomainBuilderError(
+      'unsupported-feature',
+      'the kernel requires auto-translation, which Xen no longer supports',
+      {
+        found: "FEATURES '!auto_translated_physmap'",
+      },
+    )
   }
 }
 
@@ -114,7 +118,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   const extent = physicalExtent(elf)
   if (extent === undefined) throw wrongLayout('no segment of the kernel is loadable', 'a PT_LOAD', 'none')
   if (params.paddrOffset !== undefined && params.virtBase === undefined) {
-    throw wrongLayout('PADDR_OFFSET means nothing without VIRT_BASE', 'both or neither', hex(params.paddrOffset))
+    throw wrongLayout('PADDR_OFFSET is given without VIRT_BASE', 'both or neither', hex(params.paddrOffset))
   }
   const virtBase = params.virtBase ?? 0n
   const paddrOffset = params.paddrOffset ?? (params.source === '__xen_guest' ? virtBase : 0n)
@@ -141,13 +145,13 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   }
   if (virtBase > vstart) throw wrongLayout('the image begins below VIRT_BASE', hex(virtBase), hex(vstart))
   if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
-    throw wrongLayout('the image does not begin at a page', 'VIRT_BASE and image page aligned', hex(vstart))
+    throw wrongLayout('the image is not page aligned', 'VIRT_BASE and image page aligned', hex(vstart))
   }
   // As in Xen's loader, each byte of the image's pages may be written twice: overlapping segments could take for ever.
   const written = loadable(elf).reduce((sum, { memsz }) => sum + memsz, 0n)
   const room = ((vend - vstart + BigInt(PAGE_SIZE) - 1n) / BigInt(PAGE_SIZE)) * BigInt(PAGE_SIZE)
   if (written > 2n * room) {
-    throw wrongLayout('the segments overlap too often', `at most twice ${hex(room)} bytes`, hex(written))
+    throw wrongLayout('the segments overlap too much', `at most twice ${hex(room)} bytes`, hex(written))
   }
   const initP2m = checkInitP2m(params.initP2m, abi, { ...image, virtBase, vbits })
   logKernel('PV %s at %s, entry %s', abi, showRange(image), hex(entry))

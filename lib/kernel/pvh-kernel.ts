@@ -74,7 +74,7 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   const symtab = params.bsdSymtab ? bsdSymtab(elf, extent) : undefined
   const { pstart, pend } = { ...extent, ...(symtab === undefined ? {} : { pend: symtab.pend }) }
   if (pend > BigInt(LIMIT)) {
-    throw wrongLayout('the image lies above 4 GiB, where its entry cannot reach', hex(LIMIT), hex(pend))
+    throw wrongLayout('the image lies above 4 GiB, out of reach of its entry', hex(LIMIT), hex(pend))
   }
   const image = { start: Number(pstart), end: Number(pend) }
   // The end itself is allowed: Xen's rule.
@@ -102,7 +102,7 @@ function relocation(elf: ElfImage, { physReloc }: XenParams): PvhKernel['reloc']
   const largest = loadable(elf).reduce((max, { align }) => Math.max(max, Number(align)), 0)
   const align = physReloc.align ?? (largest >= PAGE_SIZE ? largest : PHYS_RELOC_DEFAULT_ALIGN)
   if (align === 0 || 2 ** Math.round(Math.log2(align)) !== align) {
-    throw new DomainBuilderError('bad-note', 'the image cannot be aligned as PHYS32_RELOC or its segments ask', {
+    throw new DomainBuilderError('bad-note', 'the alignment of PHYS32_RELOC or of the segments is invalid', {
       expected: 'a power of two',
       found: hex(align),
     })

@@ -31,7 +31,7 @@ const LISTS = { 32: [1], 64: [2, 3] } as const
  */
 export function parseRelocs(bytes: Uint8Array, elfClass: 32 | 64): Relocs {
   const notATable = (expected: string, found: string, offset: number) =>
-    new DomainBuilderError('bad-bzimage', 'what follows the ELF is no relocation table', { expected, found, offset })
+    new DomainBuilderError('bad-bzimage', 'the relocation table after the ELF is invalid', { expected, found, offset })
   if (bytes.length === 0 || bytes.length % 4 !== 0) {
     throw notATable('a multiple of 4 bytes', `${bytes.length}`, 0)
   }

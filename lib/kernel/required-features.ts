@@ -26,6 +26,8 @@ export function checkRequired(params: XenParams, { dom0 }: GuestKernelOptions): 
     })
   }
   if (requires(params, 'dom0') && dom0 !== true) {
-    throw new DomainBuilderError('unsupported-feature', 'the kernel can only be dom0', { found: "FEATURES '!dom0'" })
+    throw new DomainBuilderError('unsupported-feature', 'the kernel can only run as dom0', {
+      found: "FEATURES '!dom0'",
+    })
   }
 }

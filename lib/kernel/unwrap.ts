@@ -42,13 +42,13 @@ export async function bzImageElf(
   if (payload === undefined) {
     // A bzImage that is an ELF has headers after the setup code; their offsets count from the ELF header.
     const code = bytes.subarray(setupBytes)
-    return isElf(code) ? { elf: await within('the ELF behind the setup code', () => parse(code)) } : undefined
+    return isElf(code) ? { elf: await within('the ELF after the setup code', () => parse(code)) } : undefined
   }
   const packed = bytes.subarray(payload.offset, payload.offset + payload.length)
   if (isElf(packed)) return { elf: await within('the payload', () => parse(packed)) }
   const codec = sniffCodec(packed)
   if (codec === undefined) {
-    throw new DomainBuilderError('payload-unknown', 'the payload is in no format that Linux uses', {
+    throw new DomainBuilderError('payload-unknown', 'the format of the payload is unknown', {
       expected: `ELF, ${CODEC_NAMES.join(', ')}`,
       found: `bytes ${showBytes(packed.subarray(0, 6))}`,
       offset: payload.offset,
@@ -63,7 +63,7 @@ export async function bzImageElf(
 function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
   const end = packed.length - SIZE_TRAILER
   if (end <= 0 || sniffCodec(packed.subarray(0, end)) !== codec) {
-    throw new DomainBuilderError('truncated', `the ${codec} payload is too short to hold anything`, {
+    throw new DomainBuilderError('truncated', `the ${codec} payload is too short`, {
       expected: `a stream and its size, a u32`,
       found: `${packed.length} bytes`,
       offset,
@@ -80,7 +80,7 @@ function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
 export async function decompressFile(bytes: Uint8Array, codec: CodecName, decompress: Decompress): Promise<Uint8Array> {
   const decoded = await decompress(codec, bytes, { offset: 0 })
   if (!isZero(bytes.subarray(decoded.consumed))) {
-    throw new DomainBuilderError('payload-damaged', `${codec}: something follows the compressed data`, {
+    throw new DomainBuilderError('payload-damaged', `${codec}: the file has data after the compressed stream`, {
       expected: 'the end of the file',
       found: `${bytes.length - decoded.consumed} more bytes`,
       offset: decoded.consumed,

@@ -55,7 +55,7 @@ function pvVerdict(kernel: Kernel): Bootable {
   ]
   if (features.length > 0) needs.push(`features ${features.join(', ')}`)
   if (initP2m !== undefined) needs.push(`its p2m at ${hex(initP2m)}`)
-  if (symtab !== undefined) needs.push('its symbol table behind the image')
+  if (symtab !== undefined) needs.push('its symbol table after the image')
   if (params.pae === 'yes') needs.push('its top page table below 4 GiB')
   return { entry, needs }
 }
@@ -64,7 +64,7 @@ function pvhVerdict(kernel: Kernel): Bootable {
   const { image, entry, reloc, symtab } = pvhKernel(kernel)
   const needs = [`the image at ${showRange(image)}`]
   if (reloc !== undefined) needs.push(`or moved within ${showRange(reloc.within)}, aligned to ${hex(reloc.align)}`)
-  if (symtab !== undefined) needs.push('its symbol table behind the image')
+  if (symtab !== undefined) needs.push('its symbol table after the image')
   return { entry, needs }
 }
 
@@ -89,12 +89,12 @@ function imageNeeds(image: LinuxImage): Bootable {
 
 /** The need of a fixed image. A hook is entered through code32_start; without that, a hook cannot move the kernel. */
 function fixedNeeds({ header, address }: LinuxImage): string {
-  const hooked = header.header.code32_start === 0 ? 'where nothing else may be' : 'or to be moved there by a hook'
+  const hooked = header.header.code32_start === 0 ? 'with nothing else there' : 'or to be moved there by a hook'
   return `to be loaded at ${hex(address)}, ${hooked}`
 }
 
 function vmlinuxNeeds({ entry, entryMode, image, anywhere, saysLinux }: Vmlinux): Bootable {
   const needs = [`the ${entryMode}-bit entry`, anywhere ? 'any address' : `the image at ${showRange(image)}`]
-  if (!saysLinux) needs.push('to be Linux, of which nothing in the file speaks')
+  if (!saysLinux) needs.push('to be Linux: the file has no sign of it')
   return { entry, needs }
 }

@@ -108,7 +108,7 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
 function physicalEntry(note: ElfNote): number {
   const entry = noteNumber(note)
   if (entry > BigInt(U32_MAX)) {
-    throw new DomainBuilderError('bad-note', 'note PHYS32_ENTRY is no 32-bit physical address', {
+    throw new DomainBuilderError('bad-note', 'note PHYS32_ENTRY is not a 32-bit physical address', {
       expected: `at most ${hex(U32_MAX)}`,
       found: hex(entry),
       offset: note.offset,

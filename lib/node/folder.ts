@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 
-/** Returns a unique file name. It is short, so that it fits wherever the output's own name does. */
+/** Returns a unique file name. It is short, so that it fits in every place where the output's name fits. */
 export const temporaryName = (): string => `.xdb-${randomBytes(8).toString('hex')}.tmp`
 
 /** Returns whether two names lead to one file. */

@@ -87,7 +87,7 @@ function requireFree(name: string, keep: readonly string[]): Target {
     return { path: name, old }
   }
   if (old.isDirectory()) refuse('is a directory')
-  if (!old.isFile()) refuse('is no regular file; -o - writes to standard output')
+  if (!old.isFile()) refuse('is not a regular file; -o - writes to standard output')
   if (keep.some((kept) => isSame(old, fs.statSync(kept, { throwIfNoEntry: false })))) {
     refuse('is an input, which is never changed')
   }

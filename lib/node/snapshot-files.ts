@@ -178,7 +178,7 @@ async function* placed(chunks: AsyncIterable<Uint8Array>) {
 /** @throws DomainBuilderError `bad-config` for an extension of a compression that is only read. */
 export function requireWritten(name: string): void {
   if (!name.endsWith('.zst')) return
-  throw new DomainBuilderError('bad-config', 'zstd is read and not written', {
+  throw new DomainBuilderError('bad-config', 'zstd output is not supported', {
     expected: '.gz, or a pipe through zstd(1)',
     found: path.basename(name),
   })
@@ -207,6 +207,6 @@ export function requireCompression(asked: string | undefined, format: SnapshotFo
   const isCompressed = asked !== undefined || name.endsWith('.gz')
   const { files } = snapshotFormat(format)
   if (isCompressed && files.length > 1)
-    refuse(`${format} is ${files.length} files, which are not compressed`, 'one file')
+    refuse(`compression is invalid for ${format}, which is ${files.length} files`, 'one file')
   return isCompressed
 }

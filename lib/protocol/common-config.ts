@@ -69,7 +69,7 @@ export function checkCommon(words: Words<keyof CommonConfig>): CommonOptions {
   const { vcpus = 1, cmdline = '', ramdisk = [], name = 'guest' } = words
   const memory = checkedInteger(words.memory, 'memory (bytes)', PAGE_SIZE, PADDR_MAX)
   if (memory % PAGE_SIZE !== 0) {
-    throw badConfig('memory is not whole pages', `a multiple of ${PAGE_SIZE} bytes`, `${memory}`)
+    throw badConfig('memory is not a whole number of pages', `a multiple of ${PAGE_SIZE} bytes`, `${memory}`)
   }
   const { maxmem = memory } = words
   return {

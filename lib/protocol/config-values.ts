@@ -61,19 +61,19 @@ export function readObject<K extends string>(
 /** Returns the values of an object without unknown keys. @throws DomainBuilderError `bad-config`. */
 export function checkedObject<K extends string>(value: unknown, what: string, keys: readonly K[]): Words<K> {
   const { words, unknown } = readObject(value, what, keys)
-  if (unknown !== undefined) throw unknownKey(unknown, `${what} has `, keys, keys)
+  if (unknown !== undefined) throw unknownKey(unknown, what, keys, keys)
   return words
 }
 
 /** Returns the error for an unknown key. @param known keys to suggest, @param taken keys to list if none is close. */
 export function unknownKey(
   key: string,
-  has: string,
+  owner: string,
   known: readonly string[],
   taken: readonly string[],
 ): DomainBuilderError {
   const meant = closest(key, known)
-  const what = has === '' ? `${clip(key)} is unknown` : `${has}an unknown key ${clip(key)}`
+  const what = `${owner} has an unknown key ${clip(key)}`
   if (meant !== undefined) return new DomainBuilderError('bad-config', `${what}: did you mean ${meant}?`)
   return new DomainBuilderError('bad-config', what, { expected: `one of ${taken.join(', ')}` })
 }
@@ -142,7 +142,7 @@ const isAddress = (value: unknown): value is Paddr =>
 export function checkedPageRange(value: unknown, what: string): Range<Paddr> {
   const range = checkedRange(value, what)
   if (range.start % PAGE_SIZE === 0 && range.end % PAGE_SIZE === 0) return range
-  throw badConfig(`${what} is not whole pages`, `multiples of ${hex(PAGE_SIZE)}`, showRange(range))
+  throw badConfig(`${what} is not page-aligned`, `multiples of ${hex(PAGE_SIZE)}`, showRange(range))
 }
 
 /** Returns a list of ranges, each checked by `check`. @throws DomainBuilderError `bad-config`. */

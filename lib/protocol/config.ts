@@ -65,11 +65,11 @@ export function checkConfig(config: unknown): DomainOptions | AutoOptions {
   const { words, unknown } = readObject(config, 'the configuration', ['type', ...COMMON_KEYS, ...OWN_KEYS])
   const { type: given = 'auto' } = words
   if (given === 'hvm')
-    throw badConfig('an hvm guest is not built, since it starts in firmware', TYPES.join(' or '), shown(given))
+    throw badConfig('type hvm is not supported, since firmware starts an HVM guest', TYPES.join(' or '), shown(given))
   const type = checkedChoice(given, 'type', TYPES)
   const taken: readonly string[] = ['type', ...COMMON_KEYS, ...KEYS[type]]
   // Keys of this type are suggested before those of other types, which would be refused next.
-  if (unknown !== undefined) throw unknownKey(unknown, '', [...taken, ...OWN_KEYS], taken)
+  if (unknown !== undefined) throw unknownKey(unknown, 'the configuration', [...taken, ...OWN_KEYS], taken)
   const foreign = OWN_KEYS.find((key) => words[key] !== undefined && !taken.includes(key))
   if (foreign !== undefined) throw foreignKey(foreign, type)
   const common = checkCommon(words)

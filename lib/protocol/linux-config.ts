@@ -149,8 +149,8 @@ export function checkLinux(common: CommonOptions, words: Words<LinuxKey>): Linux
   const { purpose = 'vmm' } = common
   if (purpose !== 'vmm') {
     throw badConfig(
-      `Xen ${purpose}s no guest of type linux`,
-      "purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one",
+      'type linux is invalid for a guest that Xen starts',
+      "purpose 'vmm', or type 'pv' or 'pvh' if the kernel supports it",
       `purpose '${purpose}'`,
     )
   }
@@ -190,7 +190,7 @@ export function checkLinux(common: CommonOptions, words: Words<LinuxKey>): Linux
 function requireHybrid({ subarch, ring, paging }: LinuxOptions): void {
   if (subarch !== HARDWARE_SUBARCH.PC || (ring === 0 && !paging)) return
   throw badConfig(
-    'hardware_subarch pc is entered in ring 0 and with no mappings of its own',
+    'hardware_subarch pc requires ring 0 without paging',
     'subarch lguest or xen',
     `subarch pc, ring ${ring}, paging ${paging}`,
   )
@@ -207,7 +207,7 @@ function checkWithin(value: unknown): Range<Paddr> {
   const within = checkedPageRange(value, 'within')
   if (within.end <= DEVICE_HOLE.end) return within
   // Every state is entered through 32-bit code.
-  throw new DomainBuilderError('does-not-fit', 'what is entered cannot lie above 4 GiB as a whole', {
+  throw new DomainBuilderError('does-not-fit', 'within reaches above 4 GiB', {
     expected: `an end of within at ${hex(DEVICE_HOLE.end)} or before`,
     found: hex(within.end),
   })
@@ -215,7 +215,7 @@ function checkWithin(value: unknown): Range<Paddr> {
 
 function checkCoreHeader(value: unknown): Uint8Array {
   const bytes = checkedBytes(value, 'elfcorehdr')
-  if (bytes.length === 0) throw badConfig('elfcorehdr cannot be used', 'bytes', 'none')
+  if (bytes.length === 0) throw badConfig('elfcorehdr is empty', 'bytes', 'none')
   return bytes
 }
 

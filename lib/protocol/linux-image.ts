@@ -249,14 +249,14 @@ function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: 
       'does-not-fit',
       'the kernel cannot be moved: it is ET_EXEC and has no relocation table',
       {
-        expected: 'its own address',
+        expected: 'its link address',
         found: `${showDistance(BigInt(distance))} bytes from there`,
       },
     )
   }
   const end = elf.class === 32 ? DEVICE_HOLE.end : PADDR_MAX
   if (distance % align !== 0 || distance > end) {
-    throw new DomainBuilderError('does-not-fit', 'the kernel cannot be moved to there', {
+    throw new DomainBuilderError('does-not-fit', "the kernel's load address is invalid", {
       expected: `a distance that is a multiple of ${hex(align)}`,
       found: showDistance(BigInt(distance)),
     })
@@ -274,13 +274,13 @@ function moveVmlinux(
   const tied = elf.class === 32 && !anywhere
   const virtual = asked ?? (tied ? BigInt(distance) : 0n)
   if (tied && virtual !== BigInt(distance)) {
-    throw new DomainBuilderError('bad-config', 'a 32-bit kernel runs as far from its link address as it is loaded', {
+    throw new DomainBuilderError('bad-config', 'the virtual offset of a 32-bit kernel differs from its load offset', {
       expected: showDistance(BigInt(distance)),
       found: showDistance(virtual),
     })
   }
   if (virtual % BigInt(align) !== 0n) {
-    throw new DomainBuilderError('does-not-fit', 'the kernel cannot run there', {
+    throw new DomainBuilderError('does-not-fit', 'the virtual offset is misaligned', {
       expected: `a virtual distance that is a multiple of ${hex(align)}`,
       found: showDistance(virtual),
     })

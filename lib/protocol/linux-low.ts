@@ -4,7 +4,7 @@
  *
  * Source: Linux Documentation/arch/x86/boot.rst, "Memory Layout", "Sample Boot Configuration"
  * (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: before protocol 2.02 a command line's offset counts from 0x90000, wherever boot_params are, so boot_params
+ * Gotcha: before protocol 2.02 a command line's offset counts from 0x90000, not from boot_params, so boot_params
  * are placed there.
  */
 import {
@@ -60,7 +60,7 @@ export function placeLow(
   if (mode === 16) {
     const size = setup?.bytes.length ?? 0
     if (size > SETUP_MAX_BYTES) {
-      throw new DomainBuilderError('does-not-fit', 'the setup code is longer than its part of a segment', {
+      throw new DomainBuilderError('does-not-fit', 'the setup code is too large', {
         expected: `at most ${hex(SETUP_MAX_BYTES)} bytes`,
         found: hex(size),
       })

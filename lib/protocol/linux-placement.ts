@@ -74,7 +74,7 @@ export class Placement {
   at(name: string, start: Paddr, bytes: number): Paddr {
     const range = { start, end: start + pagesFor(bytes) * PAGE_SIZE }
     if (start % PAGE_SIZE !== 0) {
-      throw new DomainBuilderError('does-not-fit', `the ${name} cannot begin within a page`, {
+      throw new DomainBuilderError('does-not-fit', `the address of the ${name} is not page-aligned`, {
         expected: `a multiple of ${hex(PAGE_SIZE)}`,
         found: hex(start),
       })
@@ -83,7 +83,7 @@ export class Placement {
     const reserved = this.map.reserved.map((r) => ({ ...r, name: 'reserved range' }))
     const other = [...this.#placed, ...reserved].find((taken) => overlaps(range, taken))
     if (other) {
-      throw new DomainBuilderError('overlap', `the ${name} and the ${other.name} want the same memory`, {
+      throw new DomainBuilderError('overlap', `the ${name} overlaps the ${other.name}`, {
         expected: `none of ${showRange(other)}`,
         found: showRange(range),
       })
@@ -153,7 +153,7 @@ export class Placement {
   /** Requires that the range is RAM, and inside `within`. */
   #requirePlace(name: string, range: Range<Paddr>): void {
     if (this.within && without(range, [this.within]).length > 0) {
-      throw new DomainBuilderError('does-not-fit', `the ${name} is not where everything must be`, {
+      throw new DomainBuilderError('does-not-fit', `the ${name} is outside the range of within`, {
         expected: `within ${showRange(this.within)}`,
         found: showRange(range),
       })
@@ -165,7 +165,7 @@ export class Placement {
       })
     }
     if (without(range, this.map.ram).length > 0) {
-      throw new DomainBuilderError('does-not-fit', `there is no memory where the ${name} must be`, {
+      throw new DomainBuilderError('does-not-fit', `the ${name} is outside the RAM of the guest`, {
         expected: `within ${showRanges(this.map.ram)}`,
         found: showRange(range),
       })

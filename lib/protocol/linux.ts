@@ -3,7 +3,7 @@
  * boot_params in %esi or %rsi, or in real mode through its own setup code.
  *
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html), "32-bit Boot Protocol",
- * "64-bit Boot Protocol", "Running the Kernel"; what each entry state guarantees is one rule, in ARCHITECTURE.md.
+ * "64-bit Boot Protocol", "Running the Kernel"; docs/linux-entry.md, "The guarantees of every entry".
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
@@ -52,7 +52,7 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
   const commandLine = words.filter(Boolean).join(' ')
   const cmdline = new TextEncoder().encode(`${commandLine}\0`)
   if (cmdline.length - 1 > load.cmdlineSize) {
-    throw new DomainBuilderError('does-not-fit', 'the command line is longer than the kernel takes', {
+    throw new DomainBuilderError('does-not-fit', 'the command line is too long for the kernel', {
       expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
       found: `${cmdline.length - 1}`,
     })

@@ -43,7 +43,7 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
     const mod_start = alignUp(end, PAGE_SIZE)
     end = mod_start + bytes.length
     if (end > U32_MAX) {
-      throw new DomainBuilderError('does-not-fit', 'the modules are too long for a multiboot package', {
+      throw new DomainBuilderError('does-not-fit', 'the modules are too large for a multiboot package', {
         expected: `at most ${hex(U32_MAX)} bytes`,
         found: hex(end),
       })

@@ -143,8 +143,9 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
   const dom0 = optional(words.dom0, checkDom0)
   if (dom0 !== undefined) {
     const other = NOT_OF_DOM0.find((key) => words[key] !== undefined)
-    if (other !== undefined) throw badConfig(`a dom0 has no ${other}`, 'no xenstore and console', shown(words[other]))
-    if (purpose === 'restore') throw badConfig('a dom0 is not restored', "purpose 'create' or 'vmm'", "'restore'")
+    if (other !== undefined)
+      throw badConfig(`${other} is invalid for a dom0`, 'no xenstore or console', shown(words[other]))
+    if (purpose === 'restore') throw badConfig('a dom0 cannot be restored', "purpose 'create' or 'vmm'", "'restore'")
   }
   const bytes = new TextEncoder().encode(common.cmdline).length
   if (bytes > MAX_GUEST_CMDLINE - 1) {
@@ -186,7 +187,7 @@ function checkFeatures(features: unknown): number {
   const names = text.split('|').map((name) => name.replace(/^!/, ''))
   const unknown = names.find((name) => name !== '' && !STRING_FEATURES.some((known) => known === name))
   if (unknown === undefined) return parseFeatures(text).supported
-  throw badConfig('features has a name that nobody knows', STRING_FEATURES.join('|'), `'${clip(unknown)}'`)
+  throw badConfig('features has an unknown name', STRING_FEATURES.join('|'), `'${clip(unknown)}'`)
 }
 
 /** Returns the guest's frames: one block, or the ranges asked for. */
@@ -216,7 +217,7 @@ function checkP2m(p2m: unknown, pages: number): P2mSpec {
   const { offset, table, ranges, function: mfn, name = 'function' } = given
   requireOne(given, P2M_KINDS, 'p2m')
   if (given.name !== undefined && mfn === undefined)
-    throw badConfig('p2m has a name', 'one only beside function', 'a name')
+    throw badConfig('p2m has a name without a function', 'a function', 'a name')
   if (offset !== undefined) return { offset: checkedInteger(offset, 'offset of p2m', 0, FRAMES_MAX - pages) }
   if (ranges !== undefined) return { ranges: checkedArray(ranges, 'ranges of p2m', pages).map(checkP2mRange) }
   if (table !== undefined) {

@@ -76,7 +76,7 @@ export function checkPvh(common: CommonOptions, words: Words<PvhKey>): PvhOption
   const { acpi = machine } = words
   if (machine === 'pc' && purpose !== 'vmm') {
     throw badConfig(
-      'Xen starts no PVH guest of platform pc',
+      'platform pc is invalid for a guest that Xen starts',
       "platform 'xen', or purpose 'vmm'",
       `purpose '${purpose}'`,
     )

@@ -132,7 +132,7 @@ function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>): void
   if (wanted.start === image.start) return
   const expected = whatIsAllowed(reloc, image.start, wanted)
   if (expected === undefined) return
-  throw new DomainBuilderError('does-not-fit', 'the kernel cannot be loaded there', {
+  throw new DomainBuilderError('does-not-fit', 'the load address is invalid', {
     expected,
     found: showRange(wanted),
   })
@@ -140,18 +140,18 @@ function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>): void
 
 /** Returns a description of what PHYS32_RELOC would allow instead, or undefined where it allows the range. */
 function whatIsAllowed(reloc: PvhKernel['reloc'], link: Paddr, { start, end }: Range<Paddr>): string | undefined {
-  if (!reloc) return `${hex(link)}, since it has no PHYS32_RELOC note`
-  if (start % reloc.align !== 0) return `a multiple of ${hex(reloc.align)}, by its PHYS32_RELOC note`
+  if (!reloc) return `${hex(link)}, since the kernel has no PHYS32_RELOC note`
+  if (start % reloc.align !== 0) return `a multiple of ${hex(reloc.align)}, by the PHYS32_RELOC note`
   const inside = start >= reloc.within.start && end <= reloc.within.end
-  return inside ? undefined : `within ${showRange(reloc.within)}, by its PHYS32_RELOC note`
+  return inside ? undefined : `within ${showRange(reloc.within)}, by the PHYS32_RELOC note`
 }
 
 /** Places a part after the kernel, as Xen's builder does; where there is no room, anywhere below 4 GiB. */
 function placeAfter(placement: Placement, kernelEnd: Paddr, name: string, bytes: number): Paddr {
   const where = { align: PAGE_SIZE, from: 'bottom' } as const
-  const behind = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
-  const fits = placement.find(bytes, behind) !== undefined
-  return placement.somewhere(name, bytes, fits ? behind : { ...where, within: REACHABLE })
+  const afterKernel = { ...where, within: { start: kernelEnd, end: REACHABLE.end } }
+  const fits = placement.find(bytes, afterKernel) !== undefined
+  return placement.somewhere(name, bytes, fits ? afterKernel : { ...where, within: REACHABLE })
 }
 
 /**

@@ -74,7 +74,7 @@ function checkRange(elf: ElfImage, base: bigint, distance: bigint): void {
   for (const address of ends.flat()) {
     const moved = signed(BigInt.asUintN(64, address)) + distance
     if (moved < BigInt(min) || moved > BigInt(max)) {
-      throw new DomainBuilderError('does-not-fit', 'the kernel cannot be moved that far', {
+      throw new DomainBuilderError('does-not-fit', 'the relocation distance is too large', {
         expected: `addresses from ${hex(BigInt.asUintN(elf.class, BigInt(min)))} to ${hex(BigInt.asUintN(elf.class, BigInt(max)))}`,
         found: `${hex(BigInt.asUintN(64, address))} moved by ${showDistance(distance)}`,
       })
@@ -124,7 +124,7 @@ class Patcher {
   #find(address: bigint, size: number): Target {
     const target = this.#targets.find(({ start, end }) => address >= start && address + BigInt(size) <= end)
     if (target !== undefined) return target
-    throw new DomainBuilderError('wrong-layout', 'the relocation table names what is not in the file', {
+    throw new DomainBuilderError('wrong-layout', 'the relocation table has an address outside the segments', {
       expected: `${size} bytes within ${showRanges(this.#targets)}`,
       found: hex(address),
     })

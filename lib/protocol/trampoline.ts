@@ -85,7 +85,7 @@ export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: P
   if (header.header.code32_start === 0) {
     throw new DomainBuilderError(
       'does-not-fit',
-      'the kernel cannot be moved there by a hook: it has no code32_start, and its setup code goes where it pleases',
+      'the kernel cannot be moved by a hook: its setup header has no code32_start',
       { expected: `${showRange(destination)} free`, found: `${showRange(taken)} reserved` },
     )
   }
@@ -94,7 +94,7 @@ export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: P
   const apart = running.start > destination.end
   if (apart) placement.at('kernel init_size', running.start, initSize)
   const pages = alignUp(code.length, PAGE_SIZE)
-  const address = placement.room('kernel and its hook', pages + PAGE_SIZE, {
+  const address = placement.room('kernel and hook', pages + PAGE_SIZE, {
     within: { start: HOOKED_ADDRESS, end: DEVICE_HOLE.start },
     align: PAGE_SIZE,
     from: 'bottom',
@@ -106,7 +106,7 @@ export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: P
   const kept = { start: destination.start, end: apart ? destination.end : Math.max(destination.end, running.end) }
   const other = placement.map.reserved.find((range) => overlaps(range, kept) && !overlaps(range, destination))
   if (other !== undefined) {
-    throw new DomainBuilderError('overlap', 'the kernel, once it runs, and the reserved range want the same memory', {
+    throw new DomainBuilderError('overlap', 'the running kernel overlaps the reserved range', {
       expected: `none of ${showRange(other)}`,
       found: showRange(kept),
     })

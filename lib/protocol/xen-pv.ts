@@ -138,7 +138,7 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   const names = (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (active >>> XENFEAT[name]) & 1)
   const missing = names.filter((name) => !((supported >>> XENFEAT[name]) & 1))
   if (missing.length > 0) {
-    throw new DomainBuilderError('unsupported-feature', 'the kernel does not support what is asked of it', {
+    throw new DomainBuilderError('unsupported-feature', 'the kernel does not support a requested feature', {
       expected:
         (Object.keys(XENFEAT) as FeatureName[]).filter((name) => (supported >>> XENFEAT[name]) & 1).join('|') ||
         'no feature',
@@ -148,7 +148,7 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   return names
 }
 
-/** Returns the caller's p2m, with a hole wherever the guest has no memory. */
+/** Returns the caller's p2m, with a hole where the guest has no memory. */
 function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
   if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
   return {
@@ -177,7 +177,7 @@ function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undef
   if (lowMfn === undefined) {
     throw new DomainBuilderError(
       'bad-config',
-      'the kernel needs its top page table below 4 GiB and lowMfn is not given',
+      'lowMfn is missing, and the kernel needs its top page table below 4 GiB',
       {
         expected: `a frame below ${hex(PAE_L3_MFN_END)}`,
         found: hex(mfn),

@@ -59,7 +59,7 @@ export function readXlCfg(text: string): XlCfgGuest {
     refuse('firmware', 'pvgrub32 or pvgrub64', `'${firmware}'`)
   }
   if (kernel !== undefined && firmware !== undefined) {
-    refuse('firmware', 'nothing beside kernel: it names another', `'${firmware}'`)
+    refuse('firmware', 'either firmware or kernel, not both', `'${firmware}'`)
   }
   // Read even where cmdline wins: a list in its place is refused either way.
   const line = rootAndExtra(string('root'), string('extra'))
@@ -121,17 +121,13 @@ function warningsOf(
   const firmware = string('firmware')
   return [
     ...(settings.has('cmdline') && hidden.length > 0
-      ? [`${hidden.join(' and ')} ${hidden.length > 1 ? 'are' : 'is'} not used beside cmdline`]
+      ? [`${hidden.join(' and ')} ${hidden.length > 1 ? 'are' : 'is'} ignored, since cmdline is set`]
       : []),
     ...(bootloader === undefined
       ? []
-      : [
-          `xl lets bootloader '${bootloader}' find the kernel on the guest's disk; here it is the kernel that is named`,
-        ]),
-    ...(firmware === undefined
-      ? []
-      : [`firmware '${firmware}' is a kernel that comes with xl; here it has to be named`]),
-    ...(settings.has('features') ? ["features are asked of a PV guest's kernel alone; xl ignores that key"] : []),
+      : [`bootloader '${bootloader}' is ignored: name the kernel that it finds on the guest's disk`]),
+    ...(firmware === undefined ? [] : [`firmware '${firmware}' is ignored: name the kernel file that comes with xl`]),
+    ...(settings.has('features') ? ['features is used for a PV guest only, and xl ignores it'] : []),
   ]
 }
 
@@ -139,7 +135,7 @@ function guestType(type: string | undefined, builder: string | undefined): 'pv' 
   if (builder !== undefined && builder !== 'generic' && builder !== 'hvm') refuse('builder', 'generic', `'${builder}'`)
   const built = builder === 'generic' ? 'pv' : builder
   if (type !== undefined && built !== undefined && type !== built) {
-    refuse('builder', `nothing that contradicts type '${type}'`, `'${builder}'`)
+    refuse('builder', `a builder that agrees with type '${type}'`, `'${builder}'`)
   }
   const meant = type ?? built ?? 'pv'
   if (meant === 'pv' || meant === 'pvh') return meant
@@ -151,7 +147,7 @@ function guestType(type: string | undefined, builder: string | undefined): 'pv' 
 }
 
 function refuse(key: string, expected: string, found: string): never {
-  throw new DomainBuilderError('bad-config', `xl.cfg ${key}`, { expected, found })
+  throw new DomainBuilderError('bad-config', `the xl.cfg's ${key} is invalid`, { expected, found })
 }
 
 function optionalString(settings: ReadonlyMap<string, XlCfgSetting>, key: string): string | undefined {
@@ -163,7 +159,7 @@ function optionalString(settings: ReadonlyMap<string, XlCfgSetting>, key: string
 function optionalCount(settings: ReadonlyMap<string, XlCfgSetting>, key: string): number | undefined {
   const given = optionalString(settings, key)
   if (given === undefined) return undefined
-  if (settings.get(key)?.added) refuse(key, 'a number set by =', `'${given}' put together by +=`)
+  if (settings.get(key)?.added) refuse(key, 'a number set by =', `'${given}' joined by +=`)
   const [, octal, other] = /^\s*\+?(?:0([0-7]{1,14})|(0x[0-9a-f]{1,11}|0|[1-9]\d{0,12}))$/i.exec(given) ?? []
   if (octal !== undefined) return Number.parseInt(octal, 8)
   return other === undefined ? refuse(key, 'a whole number', `'${given}'`) : Number(other)

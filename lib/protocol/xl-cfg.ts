@@ -88,7 +88,7 @@ export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
     const value = readValue(tokens, 0)
     const added = operator.text === '+='
     const joined = join(added ? settings.get(key.text)?.value : undefined, value)
-    if (joined === undefined) tokens.refuse(key, `the kind of value that ${key.text} has already`)
+    if (joined === undefined) tokens.refuse(key, `the kind of value that ${key.text} already has`)
     settings.set(key.text, { value: joined, added })
     const end = tokens.next()
     if (end.kind === 'end') return settings
@@ -156,7 +156,7 @@ class Tokens {
     const found = kind === 'end' ? 'the end' : kind === 'newline' ? 'the end of the line' : `'${text.slice(0, 40)}'`
     const before = this.#text.slice(0, at).split('\n')
     const place = `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`
-    throw new DomainBuilderError('bad-config', `xl.cfg ${place}`, { expected, found })
+    throw new DomainBuilderError('bad-config', `the xl.cfg is invalid at ${place}`, { expected, found })
   }
 
   #read(): Token {
@@ -167,7 +167,10 @@ class Tokens {
       const groups = TOKEN.exec(this.#text)?.groups
       if (!groups) {
         const rest = { kind: 'string', text: this.#text.slice(at, at + 20).split('\n', 1)[0] ?? '', at } as const
-        this.refuse(rest, this.#text[at] === '#' ? 'a newline behind the comment' : "xl.cfg's syntax")
+        this.refuse(
+          rest,
+          this.#text[at] === '#' ? 'a newline after the comment' : 'a name, a number, a string or one of = += [ ] , ;',
+        )
       }
       this.#at = TOKEN.lastIndex
       for (const kind of ['ident', 'number', 'mark', 'newline', 'string'] as const) {

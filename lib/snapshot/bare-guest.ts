@@ -54,9 +54,9 @@ export function freePage(domain: Domain, candidates: readonly Pfn[]): Paddr {
     return own?.paddr === paddr && own.writable
   })
   if (found !== undefined) return paddrOf(found)
-  throw new DomainBuilderError('does-not-fit', 'there is no page for the code that enters the guest', {
+  throw new DomainBuilderError('does-not-fit', 'a page for the code that enters the guest is missing', {
     expected: paging ? 'a free page that the tables map to itself' : 'a free page',
-    found: `${candidates.length} pages that are taken, not there or not mapped so`,
+    found: `${candidates.length} pages that are taken, missing or not mapped to themselves`,
   })
 }
 

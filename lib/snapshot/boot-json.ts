@@ -1,7 +1,7 @@
 /**
  * Boot information to and from a sidecar, for each kind that a guest can have.
  *
- * Source: our own format, described in ARCHITECTURE.md ("The raw format").
+ * Source: our own format, docs/formats.md, "The raw format".
  * Gotcha: the fields of start_info and boot_params are for people and scripts only. Only the addresses of the
  * structures are read back, since the guest's memory has the rest.
  */

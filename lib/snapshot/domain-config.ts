@@ -42,8 +42,8 @@ function startInfoOf(boot: BootInfo): Paddr | undefined {
  */
 export function domainConfig(domain: Domain<PvBoot | PvhBoot | HvmBoot>, uuid = domainUuid(domain)): string {
   if (!UUID.test(uuid)) {
-    throw new DomainBuilderError('bad-config', 'no uuid', {
-      expected: 'such as 123e4567-e89b-12d3-a456-426614174000',
+    throw new DomainBuilderError('bad-config', 'the uuid is invalid', {
+      expected: 'a UUID such as 123e4567-e89b-12d3-a456-426614174000',
       found: `'${uuid}'`,
     })
   }

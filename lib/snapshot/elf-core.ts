@@ -204,7 +204,7 @@ function openElfCore(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (!ours) {
-    throw new DomainBuilderError('unknown-format', 'the core says nothing of the guest beside its memory', {
+    throw new DomainBuilderError('unknown-format', 'the core has no description of the guest', {
       expected: `a note of ${GUEST_NOTE_OWNER}`,
       found: notes.map(({ owner }) => owner).join(' ') || 'no note',
       offset: 0,

@@ -70,7 +70,7 @@ export function readNotes(source: ByteSource, offset: number, length: number): F
     }
     const owner = decodeLatin1(bytes.subarray(name, name + n_namesz)).replace(/\0.*$/s, '')
     if (notes.length === NOTES_COUNT_MAX) {
-      refuseElf('there are too many notes', `at most ${NOTES_COUNT_MAX}`, 'more', offset + at)
+      refuseElf('the number of notes is too large', `at most ${NOTES_COUNT_MAX}`, 'more', offset + at)
     }
     notes.push({ owner, type: n_type, desc: bytes.subarray(desc, desc + n_descsz), offset: offset + at })
     at = end
@@ -136,7 +136,7 @@ export function noteHeader(offset: number, length: number): Uint8Array {
   })
 }
 
-/** Returns the ELF header of a file that begins as one of ours: 64-bit, little-endian, of that type. */
+/** Returns the ELF header of a file that begins as our files do: 64-bit, little-endian, of that type. */
 export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehdr64.decode> | undefined {
   if (start.length < Ehdr64.size) return undefined
   const header = Ehdr64.decode(start)
@@ -165,7 +165,7 @@ export function readSegments(source: ByteSource): { segments: FileSegment[]; not
   const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
     refuseElf(
-      'the program headers cannot be',
+      'the program header table is invalid',
       `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
       `${e_phnum} of ${e_phentsize}`,
       Ehdr64.offsetOf('e_phnum'),
@@ -193,7 +193,7 @@ function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): Fou
   for (const { offset, length, at } of parts) {
     for (const note of readNotes(source, offset, length)) notes.push(note)
     if (notes.length > NOTES_COUNT_MAX) {
-      refuseElf('there are too many notes', `at most ${NOTES_COUNT_MAX}`, 'more', at)
+      refuseElf('the number of notes is too large', `at most ${NOTES_COUNT_MAX}`, 'more', at)
     }
   }
   return notes
@@ -242,7 +242,7 @@ export function readSections(source: ByteSource): Map<string, Section> {
   const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {
     refuseElf(
-      'the section headers cannot be',
+      'the section header table is invalid',
       `at most ${MAX_SECTIONS} of ${Shdr64.size} bytes`,
       `${e_shnum} of ${e_shentsize}`,
       Ehdr64.offsetOf('e_shnum'),

@@ -43,7 +43,7 @@ const STACK_BYTES = 256
 /** Refuses a state that 32-bit code cannot set up. */
 function checkState({ cr0, cr3, cr4, efer, registers: r, gdtr }: Vcpu): void {
   const refuse = (what: string, expected: string, found: bigint) => {
-    throw new DomainBuilderError('does-not-fit', `no code of ours can give a vcpu that ${what}`, {
+    throw new DomainBuilderError('does-not-fit', `the vcpu's ${what} cannot be set by the code that enters the guest`, {
       expected,
       found: hex(found),
     })
@@ -108,7 +108,7 @@ export function enterState(a: SystemAssembler, vcpu: Vcpu): void {
   a.label('guest gdtr')
   table(a, vcpu.gdtr?.limit ?? gdt.length - 1, vcpu.gdtr?.base ?? a.addressOf('guest gdt'))
   if (a.length > PAGE_SIZE - STACK_BYTES) {
-    throw new DomainBuilderError('does-not-fit', 'the selectors need a GDT that is longer than there is room', {
+    throw new DomainBuilderError('does-not-fit', 'the GDT that the selectors need is too large', {
       expected: `at most ${PAGE_SIZE - STACK_BYTES} bytes in all`,
       found: `${a.length}`,
     })
@@ -173,7 +173,7 @@ function guestGdt(vcpu: Vcpu): Uint8Array {
   const segments = [...SEGMENT_REGISTERS.map((name) => vcpu.segments[name]), ...(vcpu.tr ? [notBusy(vcpu.tr)] : [])]
   const unnamed = segments.find(({ selector, descriptor }) => descriptor !== undefined && selector >>> 3 === 0)
   if (unnamed) {
-    throw new DomainBuilderError('does-not-fit', 'a segment has a descriptor and no selector to load it by', {
+    throw new DomainBuilderError('does-not-fit', 'the selector of a segment with a descriptor is too small', {
       expected: 'a selector of 8 or more',
       found: hex(unnamed.selector),
     })

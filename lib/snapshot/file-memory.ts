@@ -54,7 +54,7 @@ function requireSeenOnce(pieces: readonly FilePages[], refuse: RefusePiece): voi
   let last: FilePages | undefined
   for (const { piece, index } of byOffset) {
     if (last !== undefined && piece.offset < last.offset + last.length) {
-      refuse(index, 'bytes of the file that the guest has once', `those at ${hex(last.paddr)} again`)
+      refuse(index, 'bytes that the guest has at one address only', `the bytes at ${hex(last.paddr)} again`)
     }
     last = piece
   }

@@ -1,7 +1,7 @@
 /**
  * A guest without its memory to and from JSON: the content of a sidecar, and of a note in a core file.
  *
- * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
+ * Source: our own format, docs/formats.md, "The raw format"; version 1.
  * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is checked before it is used.
  */
 import { toBase64 } from '../bytes.js'

@@ -2,7 +2,7 @@
  * The kexec format: an ELF whose PT_LOADs are the segments that kexec_load(2) takes, and whose e_entry is its entry.
  * One segment is our purgatory. A note before the segments lets the file read back as the same guest.
  *
- * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); ARCHITECTURE.md, "The kexec format".
+ * Source: kexec_load(2) (https://man7.org/linux/man-pages/man2/kexec_load.2.html); docs/formats.md, "The kexec format".
  * Gotcha: memory outside the segments keeps the old kernel's bytes. So zeros that a guest relies on are part of a
  * segment, as the memory after its bytes: memsz is larger than bufsz.
  */
@@ -98,7 +98,7 @@ export function writeKexec(domain: Domain, options: WorkOptions = {}): SnapshotF
 function guestSegments(domain: Domain, room: number): Segment[] {
   const runs = dataRuns(domain)
   if (runs.length > room) {
-    throw new DomainBuilderError('does-not-fit', 'the guest is in more pieces than kexec_load takes segments', {
+    throw new DomainBuilderError('does-not-fit', 'the guest has too many segments for kexec_load', {
       expected: `at most ${KEXEC_SEGMENT_MAX}, the purgatory included`,
       found: `${runs.length + 1}`,
     })
@@ -132,12 +132,12 @@ function guestSegments(domain: Domain, room: number): Segment[] {
 
 /** Returns a page next to the guest's segments: a crash kernel may have only its reservation, and no low memory. */
 function purgatoryPage(domain: Domain, segments: readonly Segment[]): Paddr {
-  const behind = segments.map(({ pfn, pages }) => pfn + pages)
+  const after = segments.map(({ pfn, pages }) => pfn + pages)
   const before = segments.map(({ pfn }) => pfn - 1)
   const taken = (page: Pfn) => segments.some(({ pfn, pages }) => page >= pfn && page < pfn + pages)
   return freePage(
     domain,
-    [...behind, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
+    [...after, ...before].filter((pfn) => pfn >= 0 && !taken(pfn)),
   )
 }
 
@@ -163,7 +163,12 @@ function openKexec(source: ByteSource): Domain {
   checkLoads(loads)
   const note = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_KEXEC_JSON)
   if (note === undefined) {
-    return refuseElf('nothing says what the segments are', `a note of ${GUEST_NOTE_OWNER}`, `${notes.length} others`, 0)
+    return refuseElf(
+      'the description of the segments is missing',
+      `a note of ${GUEST_NOTE_OWNER}`,
+      `${notes.length} other notes`,
+      0,
+    )
   }
   return coreGuest(note, (memory, json) => placeData(source, memory, json, loads))
 }
@@ -171,7 +176,12 @@ function openKexec(source: ByteSource): Domain {
 /** Checks the rules of kexec_load(2): whole pages, no more bytes than memory, few segments, no overlaps. */
 function checkLoads(loads: readonly FileSegment[]): void {
   if (loads.length === 0 || loads.length > KEXEC_SEGMENT_MAX) {
-    refuseElf('so many segments cannot be', `1 to ${KEXEC_SEGMENT_MAX}`, `${loads.length}`, Ehdr64.offsetOf('e_phnum'))
+    refuseElf(
+      'the segment count is invalid',
+      `1 to ${KEXEC_SEGMENT_MAX}`,
+      `${loads.length}`,
+      Ehdr64.offsetOf('e_phnum'),
+    )
   }
   const page = BigInt(PAGE_SIZE)
   let last = { start: 0n, end: 0n }

@@ -113,7 +113,7 @@ class Reader {
       const rule = RULES[record.name as LibxcRecordName]
       if (!rule) {
         if (record.type >= RECORD_OPTIONAL) continue
-        refuse(record, 'restoring does not know it')
+        refuse(record, 'the type is not supported')
       }
       this.#checkOrder(record, rule)
       this.#seen.add(record.name)
@@ -134,21 +134,21 @@ class Reader {
       })
     }
     if (view.getBigUint64(0) !== LIBXC_MARKER)
-      wrong('image header: no marker', 0, hex(LIBXC_MARKER), view.getBigUint64(0))
-    if (view.getUint32(8) !== LIBXC_ID) wrong('image header: wrong id', 8, hex(LIBXC_ID), view.getUint32(8))
+      wrong('image header: the marker is missing', 0, hex(LIBXC_MARKER), view.getBigUint64(0))
+    if (view.getUint32(8) !== LIBXC_ID) wrong('image header: the id is wrong', 8, hex(LIBXC_ID), view.getUint32(8))
     this.#version = view.getUint32(12)
     if (!LIBXC_VERSIONS.some((version) => version === this.#version)) {
-      wrong('image header: unknown version', 12, LIBXC_VERSIONS.join(' or '), this.#version)
+      wrong('image header: the version is unknown', 12, LIBXC_VERSIONS.join(' or '), this.#version)
     }
     if (view.getUint16(16) & LIBXC_OPTION_BIG_ENDIAN) {
-      wrong('image header: big-endian', 16, 'a little-endian stream', view.getUint16(16))
+      wrong('image header: the stream is big-endian', 16, 'a little-endian stream', view.getUint16(16))
     }
     const { type, page_shift } = DomainHeader.decode(bytes, LIBXC_HEADER_BYTES)
     if (type !== DOMAIN_TYPE_X86_PV && type !== DOMAIN_TYPE_X86_HVM) {
-      wrong('domain header: unknown type', LIBXC_HEADER_BYTES, '1 (PV) or 2 (HVM)', type)
+      wrong('domain header: the type is unknown', LIBXC_HEADER_BYTES, '1 (PV) or 2 (HVM)', type)
     }
     if (page_shift !== PAGE_SHIFT)
-      wrong('domain header: page shift', LIBXC_HEADER_BYTES + 4, `${PAGE_SHIFT}`, page_shift)
+      wrong('domain header: the page shift is wrong', LIBXC_HEADER_BYTES + 4, `${PAGE_SHIFT}`, page_shift)
     this.#pv = type === DOMAIN_TYPE_X86_PV
     this.#at += bytes.length
   }
@@ -156,16 +156,16 @@ class Reader {
   #checkOrder(record: StreamRecord, rule: Rule): void {
     const kind = this.#pv ? 'pv' : 'hvm'
     if (rule.only && rule.only !== kind) {
-      refuse(record, 'it has no place in such a guest', { expected: `a record of ${kind} guests` })
+      refuse(record, 'the record is not allowed in this type of guest', { expected: `a record of ${kind} guests` })
     }
-    if (rule.once && this.#seen.has(record.name)) refuse(record, 'it comes twice')
+    if (rule.once && this.#seen.has(record.name)) refuse(record, 'the record is repeated')
     if (rule.after && !this.#seen.has(rule.after))
-      refuse(record, 'it comes too early', { expected: `${rule.after} before it` })
+      refuse(record, 'the record is too early', { expected: `${rule.after} before it` })
     if (this.#version >= 3 && !STATIC.includes(record.name) && !this.#seen.has('STATIC_DATA_END')) {
-      refuse(record, 'it comes too early', { expected: 'STATIC_DATA_END before it' })
+      refuse(record, 'the record is too early', { expected: 'STATIC_DATA_END before it' })
     }
     if (record.name === 'PAGE_DATA' && this.#pv && !this.#seen.has('X86_PV_P2M_FRAMES')) {
-      refuse(record, 'it comes too early', { expected: 'X86_PV_P2M_FRAMES before it' })
+      refuse(record, 'the record is too early', { expected: 'X86_PV_P2M_FRAMES before it' })
     }
   }
 
@@ -197,7 +197,7 @@ class Reader {
     requireLength(record, X86PvInfo.size)
     const { guest_width, pt_levels } = X86PvInfo.decode(bodyOf(this.#source, record))
     if (!((guest_width === 8 && pt_levels === 4) || (guest_width === 4 && pt_levels === 3))) {
-      refuse(record, 'no such guest', {
+      refuse(record, 'the mode of the guest is unknown', {
         expected: 'width 8 and 4 levels, or 4 and 3',
         found: `width ${guest_width} and ${pt_levels} levels`,
       })
@@ -210,7 +210,7 @@ class Reader {
     const body = bodyOf(this.#source, record)
     const { p2m_start_pfn, p2m_end_pfn } = X86PvP2mFrames.decode(body)
     if (p2m_start_pfn > p2m_end_pfn) {
-      refuse(record, 'it ends before it starts', {
+      refuse(record, 'the range ends before it starts', {
         expected: `at least ${hex(p2m_start_pfn)}`,
         found: hex(p2m_end_pfn),
       })
@@ -222,7 +222,10 @@ class Reader {
     const frames = new BigUint64Array(body.slice(X86PvP2mFrames.size).buffer)
     // A later record replaces the frames from its start on: the list may have grown while the guest was saved.
     if (first > this.#p2mFrames.length) {
-      refuse(record, 'it leaves frames out', { expected: `at most frame ${this.#p2mFrames.length}`, found: `${first}` })
+      refuse(record, 'frames of the p2m are missing', {
+        expected: `at most frame ${this.#p2mFrames.length}`,
+        found: `${first}`,
+      })
     }
     this.#p2mFrames.length = first
     for (const frame of frames) {
@@ -241,7 +244,7 @@ class Reader {
     requireLength(record, PageData.size + 8, true)
     const head = readBytes(this.#source, record.body, PageData.size, 'PAGE_DATA record')
     const { count } = PageData.decode(head)
-    if (count === 0) refuse(record, 'it has no pages')
+    if (count === 0) refuse(record, 'the record has no pages')
     const entriesAt = record.body + PageData.size
     requireLength(record, PageData.size + 8 * count, true)
     this.#source.readInto(entriesAt, this.#entries.room(count))
@@ -268,7 +271,7 @@ class Reader {
     }
     const length = dataAt - record.body
     if (length !== record.length) {
-      refuse(record, 'the pages do not fill it', { expected: `${length} bytes`, found: `${record.length}` })
+      refuse(record, 'the length does not match the pages', { expected: `${length} bytes`, found: `${record.length}` })
     }
   }
 
@@ -278,8 +281,7 @@ class Reader {
       ? ['X86_PV_INFO', 'PAGE_DATA', 'SHARED_INFO', 'X86_PV_VCPU_BASIC']
       : ['PAGE_DATA', 'HVM_PARAMS', 'HVM_CONTEXT']
     const missing = needed.filter((name) => !this.#seen.has(name))
-    if (missing.length > 0)
-      refuse(record, 'the stream ends without all that a guest needs', { expected: missing.join(', ') })
+    if (missing.length > 0) refuse(record, 'the stream is incomplete', { expected: missing.join(', ') })
     this.#pages.finish()
     return {
       pv: this.#pv,

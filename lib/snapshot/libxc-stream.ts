@@ -91,7 +91,7 @@ function policies(domain: Domain, version: 2 | 3): Uint8Array[] {
   if (version === 3) return [...saved(domain, STATIC_RECORDS), libxc('STATIC_DATA_END')]
   const lost = domain.saved?.records.find(({ name }) => STATIC_RECORDS.includes(name))
   if (lost) {
-    throw new DomainBuilderError('bad-config', 'Xen before 4.14 does not know what the guest was saved with', {
+    throw new DomainBuilderError('bad-config', 'a saved record is not supported by Xen before 4.14', {
       expected: 'version 3',
       found: lost.name,
     })

@@ -36,7 +36,7 @@ export interface OpenOptions extends WorkOptions, SniffOptions {
 function requireSource(source: ByteSource): void {
   if (typeof source?.size === 'number' && typeof source.readInto === 'function') return
   throw new DomainBuilderError('bad-config', 'the snapshot is not a ByteSource', {
-    expected: 'size and readInto(), such as bytesSource(bytes) has',
+    expected: 'size and readInto(), as in bytesSource(bytes)',
     found: source instanceof Uint8Array ? 'a Uint8Array' : typeof source,
   })
 }

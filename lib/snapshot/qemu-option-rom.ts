@@ -36,7 +36,7 @@ export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   checkState(vcpu)
   const carried = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0)
   if (carried > ROM_MAX_BYTES - CODE_MAX_BYTES) {
-    throw new DomainBuilderError('does-not-fit', 'the guest has more in low memory than an option ROM can carry', {
+    throw new DomainBuilderError('does-not-fit', "the guest's low memory is too large for an option ROM", {
       expected: `at most ${hex(ROM_MAX_BYTES - CODE_MAX_BYTES)} bytes`,
       found: hex(carried),
     })
@@ -105,7 +105,7 @@ function enter(a: SystemAssembler, { registers, segments }: Vcpu): void {
 
 function checkState({ segments, registers: r }: Vcpu): void {
   const refuse = (what: string, expected: string, found: bigint | number) => {
-    throw new DomainBuilderError('does-not-fit', `an option ROM cannot give a vcpu that ${what}`, {
+    throw new DomainBuilderError('does-not-fit', `the vcpu's ${what} cannot be set by an option ROM`, {
       expected,
       found: hex(found),
     })
@@ -113,6 +113,6 @@ function checkState({ segments, registers: r }: Vcpu): void {
   if (r.rip > BigInt(REAL_MODE_LIMIT)) refuse('rip', `at most ${hex(REAL_MODE_LIMIT)}`, r.rip)
   for (const [name, { selector, descriptor }] of Object.entries(segments)) {
     const base = BigInt(selector) << BigInt(REAL_MODE_SHIFT)
-    if (descriptor && descriptor.base !== base) refuse(`base of ${name}`, hex(base), descriptor.base)
+    if (descriptor && descriptor.base !== base) refuse(`${name} base`, hex(base), descriptor.base)
   }
 }

@@ -60,9 +60,9 @@ export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
 }
 
 function requirePageBelow4G(page: Paddr): void {
-  checkedInteger(page, "the last steps' page", 0, 2 ** 32 - PAGE_SIZE)
+  checkedInteger(page, 'the trampoline page', 0, 2 ** 32 - PAGE_SIZE)
   if (page % PAGE_SIZE === 0) return
-  throw new DomainBuilderError('bad-config', "the last steps' page is none", {
+  throw new DomainBuilderError('bad-config', 'the trampoline page is misaligned', {
     expected: `a multiple of ${hex(PAGE_SIZE)}`,
     found: hex(page),
   })

@@ -68,7 +68,7 @@ export function qemuRom(domain: Domain): Uint8Array {
 function fileRuns(domain: Domain): readonly FileRun[] {
   const runs = [...domain.memory.pages()]
   if (runs.length >= PN_XNUM) {
-    throw new DomainBuilderError('does-not-fit', 'the memory is in more pieces than an ELF can have', {
+    throw new DomainBuilderError('does-not-fit', 'the memory has too many pieces for an ELF', {
       expected: `fewer than ${PN_XNUM}`,
       found: `${runs.length}`,
     })

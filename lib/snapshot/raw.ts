@@ -1,7 +1,7 @@
 /**
  * The raw format: guest-physical memory in pfn order, sparse, and a sidecar JSON that describes it.
  *
- * Source: our own format, described in ARCHITECTURE.md ("The raw format"); version 1.
+ * Source: our own format, docs/formats.md, "The raw format"; version 1.
  * Gotcha: an unused page is a hole in the file; `memory.data` lists the others, so that reading a 64 GiB guest back
  * does not mean reading 64 GiB.
  */
@@ -76,7 +76,7 @@ function openRaw(files: SnapshotSource): Domain {
 function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
   const memory = new GuestMemory(openRanges(json))
   if (image.size !== memory.endPfn * PAGE_SIZE) {
-    throw new DomainBuilderError('truncated', 'the image has not the size that the sidecar says', {
+    throw new DomainBuilderError('truncated', 'the image size does not match the sidecar', {
       expected: `${memory.endPfn * PAGE_SIZE} bytes`,
       found: `${image.size}`,
     })

@@ -30,7 +30,7 @@ export function refuse(at: Pick<StreamRecord, 'name' | 'offset'>, what: string, 
 /** Returns bytes of the file. @throws DomainBuilderError `truncated` with the name of their purpose. */
 export function readBytes(source: ByteSource, offset: number, length: number, what: string): Uint8Array {
   if (offset + length > source.size) {
-    throw new DomainBuilderError('truncated', `${what}: the file ends in it`, {
+    throw new DomainBuilderError('truncated', `${what}: the file ends too early`, {
       expected: `${length} bytes`,
       found: `${Math.max(0, source.size - offset)}`,
       offset,

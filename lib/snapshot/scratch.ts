@@ -40,14 +40,10 @@ export function memoryScratch(limit = MEMORY_MAX): Scratch {
         if (held) held.set(part, at)
         else if (!isZero(part)) blocks.set(block, filled(part, at))
         if (blocks.size * BLOCK > limit) {
-          throw new DomainBuilderError(
-            'payload-too-large',
-            'the snapshot decompresses to more than memory should hold',
-            {
-              expected: `at most ${limit} bytes that are not zero`,
-              found: 'more',
-            },
-          )
+          throw new DomainBuilderError('payload-too-large', 'the decompressed snapshot is too large for memory', {
+            expected: `at most ${limit} bytes that are not zero`,
+            found: 'more',
+          })
         }
       }
     },

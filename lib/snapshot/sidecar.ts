@@ -1,7 +1,7 @@
 /**
  * The sidecar of a format whose main file is only the guest's memory: JSON next to it with the rest of the guest.
  *
- * Source: our own format, docs/formats.md ("The raw format").
+ * Source: our own format, docs/formats.md, "The raw format".
  * Gotcha: a sidecar is detected by its member `format`, which our writers put first. A file named FILE.json next to a
  * kernel FILE is not a sidecar.
  */

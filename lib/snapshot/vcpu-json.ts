@@ -2,7 +2,7 @@
  * A vcpu to and from a sidecar: registers by the names of the guest's mode, with the hidden parts of segments. A vcpu
  * that was once in 64-bit mode keeps the 64-bit names while the 32-bit ones cannot hold its registers.
  *
- * Source: our own format, described in ARCHITECTURE.md ("The raw format").
+ * Source: our own format, docs/formats.md, "The raw format".
  * Gotcha: a PV guest's segments have no hidden parts; a member that is absent here is absent in the Vcpu.
  */
 import { toBase64 } from '../bytes.js'

@@ -219,7 +219,7 @@ export function isXenCore(source: ByteSource): boolean {
 function openXenCore(source: ByteSource): Domain {
   const sections = readSections(source)
   const section = (name: string): Section =>
-    sections.get(name) ?? refuseElf(`it has no section ${name}`, name, [...sections.keys()].join(' ') || 'none', 0)
+    sections.get(name) ?? refuseElf(`the section ${name} is missing`, name, [...sections.keys()].join(' ') || 'none', 0)
   const noteAt = section(DUMPCORE_SECTION.notes)
   const notes = readNotes(source, noteAt.offset, noteAt.length)
   const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
@@ -299,7 +299,7 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
   for (let first = 0; first < pages; first += ENTRIES_AT_ONCE) {
     const count = Math.min(ENTRIES_AT_ONCE, pages - first)
     const at = list.offset + first * words * 8
-    const entries = new BigUint64Array(readBytes(source, at, count * words * 8, 'the frame list').buffer)
+    const entries = new BigUint64Array(readBytes(source, at, count * words * 8, 'frame list').buffer)
     for (let i = 0; i < count; i++) {
       const frame = entries[words * i] as bigint
       if (frame === 0xffffffffffffffffn) continue
@@ -330,7 +330,7 @@ function readContexts(source: ByteSource, sections: Map<string, Section>, count:
   const { offset, length } = sections.get(DUMPCORE_SECTION.prstatus) ?? { offset: 0, length: 0 }
   const abi = (['x86_64', 'x86_32p'] as const).find((a) => count * pvContextBytes(a) === length)
   if (!abi || count < 1 || count > MAX_VCPUS) {
-    return refuseElf('the contexts are not as many as there are vcpus', `${count} contexts`, `${length} bytes`, offset)
+    return refuseElf('the number of vcpu contexts is wrong', `${count} contexts`, `${length} bytes`, offset)
   }
   const bytes = readBytes(source, offset, length, 'vcpu contexts')
   const size = pvContextBytes(abi)

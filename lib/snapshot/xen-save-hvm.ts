@@ -50,22 +50,26 @@ export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
   const { boot } = domain
   if (boot.kind === 'firmware') {
     // Only this record has its interrupt controllers and timers.
-    if (savedContext(domain) === undefined) wrong("the guest's devices are not known", CONTEXT, 'none')
+    if (savedContext(domain) === undefined) wrong("the state of the guest's devices is missing", CONTEXT, 'none')
     return
   }
   const { hvmParams, hvmStartInfo } = boot
   if (asksXenForItsMap(domain)) {
     wrong(
-      'the kernel asks Xen for its memory map, which Xen does not have of a restored guest, whoever saved it',
+      'the kernel cannot be restored: it asks Xen for the memory map, and Xen has none for a restored guest',
       'a kernel that finds the map in hvm_start_info',
       "GRUB's i386-xen_pvh",
     )
   }
-  if (hvmParams.length === 0) wrong("the guest has none of Xen's special pages", 'platform xen', 'platform pc')
+  if (hvmParams.length === 0) wrong("Xen's special pages are missing from the guest", 'platform xen', 'platform pc')
   if (hvmStartInfo === undefined) return
   const { memmap, fields } = readHvmStartInfo(domain)
   if (memmap.length === 0) {
-    wrong('a restored guest finds its memory map nowhere else', 'hvm_start_info version 1', `version ${fields.version}`)
+    wrong(
+      'the memory map is missing from hvm_start_info, the only place where a restored guest finds it',
+      'hvm_start_info version 1',
+      `version ${fields.version}`,
+    )
   }
 }
 
@@ -177,7 +181,7 @@ function paramsOf(record: KeptRecord): Param[] {
   if (body.length !== length) wrongLength(`${length} bytes`)
   return Array.from({ length: count }, (_, i) => {
     const { index, value } = HvmParam.decode(body, HvmParams.size + i * HvmParam.size)
-    if (index >> 32n !== 0n) refuse(record, 'no such parameter', { found: `${index}` })
+    if (index >> 32n !== 0n) refuse(record, 'the parameter index is too large', { found: `${index}` })
     return { index: Number(index), value }
   })
 }

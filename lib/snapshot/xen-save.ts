@@ -73,7 +73,7 @@ export function writeXl(domain: Domain, options: XlOptions = {}): SnapshotFile {
   const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
   const { version = 3 } = options
   if (version !== 2 && version !== 3) {
-    throw new DomainBuilderError('bad-config', 'no such libxc stream', {
+    throw new DomainBuilderError('bad-config', 'the version of the libxc stream is unknown', {
       expected: 'version 2 or 3',
       found: String(version),
     })
@@ -104,14 +104,14 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   }
   const { boot } = domain
   if (boot.kind !== 'start_info') {
-    return wrong('such a guest cannot be written as an xl file', 'a pv, pvh or hvm guest', domain.type)
+    return wrong('the type of the guest is not supported by the xl format', 'a pv, pvh or hvm guest', domain.type)
   }
   if (!boot.xenstore || !boot.console) {
-    return wrong('xl restores guests with a xenstore and a console page only', 'both pages', 'a dom0')
+    return wrong('a page that xl needs is missing: the xenstore page or the console page', 'both pages', 'a dom0')
   }
   if (readStartInfo(domain).flags & SIF_MOD_START_PFN) {
     return wrong(
-      'the ramdisk is not mapped, and restoring clears the flag by which the guest finds it: build the guest with purpose restore',
+      'the ramdisk is not mapped, and restoring clears the flag that leads the guest to it: build the guest with purpose restore',
       "purpose: 'restore' (--purpose restore), which maps it",
       'SIF_MOD_START_PFN',
     )
@@ -175,12 +175,17 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   const wrong = (what: string, expected: string, found: string, offset: number): never => {
     throw new DomainBuilderError('bad-snapshot', `xl header: ${what}`, { expected, found, offset })
   }
-  if (!isXl(head)) wrong('no magic', JSON.stringify(XL_MAGIC), 'something else', 0)
+  if (!isXl(head)) wrong('the magic is missing', JSON.stringify(XL_MAGIC), 'something else', 0)
   const { byteorder, mandatory_flags, optional_data_len: length } = XlHeader.decode(head, at)
   const known = XL_MANDATORY_JSON | XL_MANDATORY_STREAM_V2
-  if (byteorder !== XL_BYTEORDER) wrong('byte order', `${XL_BYTEORDER}`, `${byteorder}`, at)
+  if (byteorder !== XL_BYTEORDER) wrong('the byte order is wrong', `${XL_BYTEORDER}`, `${byteorder}`, at)
   if (!(mandatory_flags & XL_MANDATORY_STREAM_V2) || mandatory_flags & ~known) {
-    wrong('mandatory flags', 'stream v2, perhaps JSON', `${mandatory_flags}`, at + XlHeader.offsetOf('mandatory_flags'))
+    wrong(
+      'the mandatory flags are not supported',
+      'stream v2, with or without JSON',
+      `${mandatory_flags}`,
+      at + XlHeader.offsetOf('mandatory_flags'),
+    )
   }
   if (length > CONFIG_MAX) {
     wrong(
@@ -194,8 +199,7 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   const offset = head.length + length
   if (!(mandatory_flags & XL_MANDATORY_JSON) || length < 4) return { config: undefined, offset }
   const bytes = new DataView(optional.buffer).getUint32(0, true)
-  if (bytes > length - 4)
-    wrong('the configuration does not fit', `at most ${length - 4} bytes`, `${bytes}`, head.length)
+  if (bytes > length - 4) wrong('the configuration is too long', `at most ${length - 4} bytes`, `${bytes}`, head.length)
   return {
     config: decodeUtf8(optional.subarray(4, 4 + bytes)).replace(/\0+$/, ''),
     offset,
@@ -208,7 +212,7 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
   const version = view.getUint32(LIBXL_IDENT.length)
   const options = view.getUint32(LIBXL_IDENT.length + 4)
   if (decodeLatin1(head.subarray(0, LIBXL_IDENT.length)) !== LIBXL_IDENT || version !== LIBXL_VERSION) {
-    throw new DomainBuilderError('bad-snapshot', "libxl header: no libxl stream behind xl's header", {
+    throw new DomainBuilderError('bad-snapshot', "libxl header: the libxl stream after xl's header is missing", {
       expected: `${LIBXL_IDENT}, version ${LIBXL_VERSION}`,
       found: `version ${version}`,
       offset: start,
@@ -217,7 +221,7 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
   if (options & (LIBXL_OPTION_BIG_ENDIAN | LIBXL_OPTION_LEGACY)) {
     throw new DomainBuilderError(
       'bad-snapshot',
-      'libxl header: the stream is big-endian or converted from an old one',
+      'libxl header: the stream is big-endian or converted from the legacy format',
       {
         expected: 'options 0',
         found: `${options}`,
@@ -232,7 +236,7 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
     at = found.end
     if (found.type === LIBXL_RECORD.LIBXC_CONTEXT) {
       requireLength(found, 0)
-      if (stream) refuse(found, 'it comes twice')
+      if (stream) refuse(found, 'the record is repeated')
       stream = readLibxcStream(source, at)
       at = stream.last.end
     } else if (found.type === LIBXL_RECORD.END) {
@@ -243,13 +247,13 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
       }
     } else if (LIBXL_RECORDS.some((name) => name === found.name)) {
       emulators.push({ name: found.name, body: bodyOf(source, found) })
-    } else refuse(found, 'restoring does not know it')
+    } else refuse(found, 'the type is not supported')
   }
 }
 
 function atEnd(source: ByteSource, end: StreamRecord, emulators: SavedRecord[]): SavedRecord[] {
   if (source.size === end.end) return emulators
-  return refuse(end, 'the file goes on behind it', { expected: `${end.end} bytes`, found: `${source.size}` })
+  return refuse(end, 'the file has data after it', { expected: `${end.end} bytes`, found: `${source.size}` })
 }
 
 /** Returns the only kept record of this name, which must exist. */
@@ -276,7 +280,7 @@ function openPv(
       refuse(kept, 'the body has the wrong length', { expected: `${expected} bytes`, found: `${kept.body.length}` })
     }
     const { vcpu_id } = X86PvVcpu.decode(kept.body)
-    if (vcpu_id >= 4096) refuse(kept, 'no such vcpu', { expected: 'below 4096', found: `${vcpu_id}` })
+    if (vcpu_id >= 4096) refuse(kept, 'the vcpu id is too large', { expected: 'below 4096', found: `${vcpu_id}` })
     const vcpu = decodePvContext(kept.body.subarray(X86PvVcpu.size), abi, vcpu_id)
     contexts.set(vcpu_id, { vcpu: { ...vcpu, online: true }, record: kept })
   }

@@ -301,7 +301,7 @@ function placeSections(
   const linkOf = (link: number | string): number => {
     const index = typeof link === 'number' ? link : names.indexOf(link)
     if (index < 0) {
-      throw new DomainBuilderError('bad-config', 'a section links to one that is not there', { found: `'${link}'` })
+      throw new DomainBuilderError('bad-config', 'the target of a section link is missing', { found: `'${link}'` })
     }
     return index
   }

@@ -4,7 +4,24 @@
  * Source: our own; each file names the specification it writes or reads.
  * Gotcha: the kernels are well-formed unless requested otherwise, but almost none of them would run.
  *
- * @packageDocumentation
+ * @example
+ * ```ts
+ * import { test } from 'node:test'
+ * import { buildDomain, readKernel } from 'xen-domain-builder'
+ * import { assertStartInfo, buildElf, patternBytes, xenNotes } from 'xen-domain-builder/testing'
+ *
+ * test('a 64 MiB guest finds its memory', async () => {
+ *   const image = buildElf({
+ *     class: 64,
+ *     entry: 0xffffffff80100000n,
+ *     segments: [{ paddr: 0x100000, vaddr: 0xffffffff80100000n, data: patternBytes(64) }],
+ *     notes: xenNotes({ XEN_VERSION: 'xen-3.0', LOADER: 'generic', VIRT_BASE: 0xffffffff80000000n }),
+ *   })
+ *   assertStartInfo(buildDomain(await readKernel(image), { type: 'pv', memory: 64 * 2 ** 20 }), { nr_pages: 0x4000n })
+ * })
+ * ```
+ *
+ * @module xen-domain-builder/testing
  */
 export type { XenNoteName } from '../abi/elfnote.js'
 export {

@@ -2,7 +2,7 @@
  * No small file costs much: at most a second of processor time and 256 MiB for each command. Four times as much input
  * costs at most four times as much.
  *
- * Source: getrusage(2) through process.resourceUsage(); docs/untrusted.md, "What each command may cost".
+ * Source: getrusage(2) through process.resourceUsage(); docs/untrusted.md, "The cost of each command".
  * Gotcha: wall-clock time would fail on a busy machine, so this counts processor time. Machines differ, so it allows
  * twice the promised time. Quadratic growth takes sixteen times as long.
  */

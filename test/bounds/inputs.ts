@@ -274,7 +274,7 @@ export const KINDS: readonly Kind[] = [
     },
   },
   {
-    name: 'records that nobody knows',
+    name: 'unknown records',
     make: async (n) => {
       const xl = bytesOf(writeXl(await guest('pv')))
       const unknown = new Uint8Array(Buffer.from('ffffff8000000000', 'hex'))

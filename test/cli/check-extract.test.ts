@@ -1,7 +1,7 @@
 /**
  * Tests of check and extract, run as a user runs them.
  *
- * Source: README.md, "The commands".
+ * Source: docs/commands.md.
  * Gotcha: exit codes and streams are the contract, so this runs the compiled program in a separate process.
  */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

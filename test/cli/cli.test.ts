@@ -1,7 +1,7 @@
 /**
  * Tests of the command, run as a user runs it: its files, its output on each stream, its exit status.
  *
- * Source: README.md, "The commands".
+ * Source: docs/commands.md.
  * Gotcha: exit codes and streams are the contract, so this runs the compiled program in a separate process.
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -169,7 +169,7 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
   )
   const ran = xdb(['build', '--config', cfg, '-o', file('cfg.img'), '--json'])
   t.equal(ran.code, 0, ran.err)
-  t.match(ran.err, /^[^\n]*guest\.cfg: for xl, not for a builder: disk\n$/)
+  t.match(ran.err, /^[^\n]*guest\.cfg: ignored, since only xl uses them: disk\n$/)
   t.match(JSON.parse(ran.out), { config: { unused: ['disk'], unknown: [], warnings: [] } })
   const odd = file(
     'odd.cfg',
@@ -178,9 +178,9 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
   t.equal(
     xdb(['build', '--config', odd, '-o', file('odd.img')]).err,
     [
-      `${odd}: root is not used beside cmdline\n`,
-      `${odd}: no key of xl.cfg: memroy (did you mean memory?), zzz\n`,
-      `${odd}: for xl, not for a builder: vif\n`,
+      `${odd}: root is ignored, since cmdline is set\n`,
+      `${odd}: unknown keys: memroy (did you mean memory?), zzz\n`,
+      `${odd}: ignored, since only xl uses them: vif\n`,
     ].join(''),
   )
   xdb([
@@ -204,7 +204,7 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
   t.equal(over.code, 0, over.err)
   t.equal(statSync(file('over.img')).size, 8 * 2 ** 20)
   for (const [text, message] of [
-    ['memory = "x"\n', /bad-config: xl.cfg memory: expected a whole number, found 'x'/],
+    ['memory = "x"\n', /bad-config: the xl.cfg's memory is invalid: expected a whole number, found 'x'/],
     ['kernel = ["x"]\n', /expected one value, found a list/],
     ['type = "hvm"\n', /expected pv or pvh/],
     ['memory 5\n', /line 1, column 8/],

@@ -51,7 +51,7 @@ function checkAnswer(args: readonly string[], status: number | null, text: strin
     return
   }
   const { code } = error as { code: ErrorCode | 'usage' | 'internal' }
-  if (code === 'internal') throw fault(`a fault of ours: ${text}`)
+  if (code === 'internal') throw fault(`a fault of the library: ${text}`)
   const wanted = code === 'usage' || args.includes('diff') ? 2 : EXIT_STATUS[code]
   if (status !== wanted) throw fault(`${code} with exit status ${status}, not ${wanted}`)
 }

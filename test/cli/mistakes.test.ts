@@ -48,27 +48,31 @@ linkSync(path.join(folder, 'kernel'), path.join(folder, 'same-kernel'))
 symlinkSync('kernel', path.join(folder, 'link'))
 
 /** The message for a file that is not a snapshot; it fits a raw image without its sidecar, too. */
-const NO_SNAPSHOT = 'expected one of those that build writes (a raw or qemu one is known by the'
+const NO_SNAPSHOT = 'expected a snapshot that build writes (a raw or qemu one needs'
 
 /** The command line, the exit status, and the message; a message without a code has a second line with help. */
 const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[] = [
-  ['biuld', 2, "no command 'biuld'; did you mean build?"],
-  ['inspekt kernel', 2, "no command 'inspekt'; did you mean inspect?"],
-  ['xyzzy', 2, "no command 'xyzzy'"],
+  ['biuld', 2, "the command 'biuld' is unknown; did you mean build?"],
+  ['inspekt kernel', 2, "the command 'inspekt' is unknown; did you mean inspect?"],
+  ['xyzzy', 2, "the command 'xyzzy' is unknown"],
   ['--memory 64 build', 2, "the command comes first, before '--memory'"],
   ['--jsn inspect kernel', 2, "the command comes first, before '--jsn'; did you mean --json?"],
-  ['constructor', 2, "no command 'constructor'"],
+  ['constructor', 2, "the command 'constructor' is unknown"],
   ['inspect', 2, 'inspect needs FILE; usage: xen-domain-builder inspect FILE'],
   ['read guest.img 0', 2, 'read needs LENGTH; usage: xen-domain-builder read SNAPSHOT ADDRESS LENGTH [--virtual]'],
-  ['inspect kernel text', 2, "'text' is one too many; usage: xen-domain-builder inspect FILE"],
+  ['inspect kernel text', 2, "the operand 'text' is one too many; usage: xen-domain-builder inspect FILE"],
   ['build kernel -o x --memroy 64', 2, "build has no option '--memroy'; did you mean --memory?"],
   ['build kernel -o x --zzz', 2, "build has no option '--zzz'"],
   ['build kernel -o x -x', 2, "build has no option '-x'"],
-  ['build kernel -o x --type pvhh', 2, "--type is one of pv, pvh, linux, auto; not 'pvhh'; did you mean pvh?"],
+  [
+    'build kernel -o x --type pvhh',
+    2,
+    "--type 'pvhh' is invalid: expected one of pv, pvh, linux, auto; did you mean pvh?",
+  ],
   [
     'build kernel -o x --format=elf',
     2,
-    "--format is one of raw, qemu, xl, xen-core, elf-core, kexec; not 'elf'; did you mean elf-core?",
+    "--format 'elf' is invalid: expected one of raw, qemu, xl, xen-core, elf-core, kexec; did you mean elf-core?",
   ],
   ['build kernel -o x --compress', 2, '--compress needs a HOW'],
   [
@@ -89,7 +93,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
     2,
     "convert has no option '--output-format'; did you mean --format?",
   ],
-  ['build kernel -o x --quiet=1', 2, "--quiet takes no value; not '1'"],
+  ['build kernel -o x --quiet=1', 2, "--quiet takes no value, but has '1'"],
   ['build kernel', 2, 'build needs -o FILE'],
   ['build -o x', 2, 'build needs a KERNEL, or --config FILE'],
   ['build --config empty -o x', 2, 'empty names no kernel: give a KERNEL'],
@@ -98,34 +102,42 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['build kernel -o x --load-address 0x100000', 2, '--load-address needs --type pvh or linux'],
   ['build kernel -o x --type pv --entry 64', 2, '--entry is for --type linux; this guest is pv'],
   ['build --config pvh.cfg -o x --p2m identity', 2, '--p2m is for --type pv; this guest is pvh'],
-  ['build kernel -o x --purpose vm', 2, "--purpose is one of create, restore, vmm; not 'vm'; did you mean vmm?"],
-  ['build - --ramdisk - -o x', 2, '- stands for two inputs, and standard input can be read once'],
-  ['diff - -', 2, '- stands for two inputs, and standard input can be read once'],
-  ['completion bsh', 2, "the shell is bash, zsh, fish; not 'bsh'; did you mean bash?"],
+  [
+    'build kernel -o x --purpose vm',
+    2,
+    "--purpose 'vm' is invalid: expected one of create, restore, vmm; did you mean vmm?",
+  ],
+  ['build - --ramdisk - -o x', 2, '- stands for two inputs, and standard input can be read only once'],
+  ['diff - -', 2, '- stands for two inputs, and standard input can be read only once'],
+  ['completion bsh', 2, "SHELL 'bsh' is invalid: expected one of bash, zsh, fish; did you mean bash?"],
   ['check guest.xl --type pv', 2, '--type is for a kernel; guest.xl is a snapshot'],
   ['extract kernel -o x --relocs x', 2, "-o and --relocs are both 'x'"],
-  ['map guest.img -o x.png', 2, "-o names a file that ends in .svg or .html; not 'x.png'"],
+  ['map guest.img -o x.png', 2, "-o 'x.png' is invalid: expected a name that ends in .svg or .html"],
   ['inspect folder', 2, 'cannot-read: folder: is a directory'],
   ['inspect missing', 2, 'cannot-read: missing: no such file or directory'],
   ['inspect kernel/x', 2, 'cannot-read: kernel/x: not a directory'],
   [
     'inspect empty',
     1,
-    'not-a-kernel: the file is no kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
+    'not-a-kernel: the file is not a kernel: expected an ELF or a Linux bzImage, found nothing: it is empty',
   ],
-  ['map zeros', 2, `unknown-format: zeros is no snapshot: ${NO_SNAPSHOT} zeros.json beside it), found zeros`],
-  ['validate text', 2, `unknown-format: text is no snapshot: ${NO_SNAPSHOT} text.json beside it), found a text file`],
+  ['map zeros', 2, `unknown-format: zeros is not a snapshot: ${NO_SNAPSHOT} zeros.json next to it), found zeros`],
+  [
+    'validate text',
+    2,
+    `unknown-format: text is not a snapshot: ${NO_SNAPSHOT} text.json next to it), found a text file`,
+  ],
   ['run kernel', 2, 'unknown-format: kernel is a kernel: expected a snapshot'],
   [
     'build kernel -o x.xl --type linux',
     2,
-    "bad-config: Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
+    "bad-config: type linux is invalid for a guest that Xen starts: expected purpose 'vmm', or type 'pv' or 'pvh' if the kernel supports it, found purpose 'restore'",
   ],
   ['build kernel -o x --ramdisk folder', 2, 'cannot-read: folder: is a directory'],
   ['build kernel -o missing/x', 2, 'cannot-write: missing/x: there is no directory missing'],
   ['build kernel -o text/x', 2, 'cannot-write: text/x: there is no directory text'],
   ['build kernel -o folder', 2, 'cannot-write: folder: is a directory'],
-  ['build kernel -o /dev/null', 2, 'cannot-write: /dev/null: is no regular file; -o - writes to standard output'],
+  ['build kernel -o /dev/null', 2, 'cannot-write: /dev/null: is not a regular file; -o - writes to standard output'],
   ['build kernel -o kernel', 2, 'cannot-write: kernel: is an input, which is never changed'],
   ['build kernel -o same-kernel --format xl', 2, 'cannot-write: same-kernel: is an input, which is never changed'],
   ['build link -o kernel', 2, 'cannot-write: kernel: is an input, which is never changed'],
@@ -134,7 +146,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'diff guest.img text',
     2,
-    'not-a-kernel: text: the file is no kernel: expected an ELF or a Linux bzImage, found a text file',
+    'not-a-kernel: text: the file is not a kernel: expected an ELF or a Linux bzImage, found a text file',
   ],
 ]
 
@@ -163,7 +175,7 @@ t.test('paths in an xl.cfg are taken from where the command runs, as by xl', asy
   t.match(xdb(['build', '--config', 'folder/near.cfg', '-o', 'x.img']), {
     code: 2,
     err: [
-      'folder/near.cfg: near lies beside this file; paths in it are taken from where the command runs\n',
+      'folder/near.cfg: near is next to this file; its paths are relative to the working directory\n',
       'xen-domain-builder: cannot-read: near: no such file or directory\n',
     ].join(''),
   })

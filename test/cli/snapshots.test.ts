@@ -1,7 +1,7 @@
 /**
  * Tests of build, convert, read and diff, run as a user runs them, on every format, through files and pipes.
  *
- * Source: README.md, "The commands".
+ * Source: docs/commands.md.
  * Gotcha: a killed writer must leave no file, in any format.
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -112,7 +112,7 @@ t.test(
     refused(
       ['build', kernel, '-o', file('no'), '--type', 'hvm'],
       2,
-      /--type is one of pv, pvh, linux, auto; not 'hvm': a firmware starts an HVM guest, /,
+      /--type 'hvm' is invalid: expected one of pv, pvh, linux, auto; firmware starts HVM guests, /,
     )
     t.end()
   },
@@ -138,7 +138,7 @@ t.test("the output's ending says the format, of build as of convert", (t) => {
   for (const ending of ['constructor', 'zip', 'gz', 'elf.gz']) {
     const refused = xdb(['build', kernel, '-o', file(`by-name.${ending}`), ...asked])
     t.equal(refused.code, 2, ending)
-    t.match(refused.err, /does not say the format: give --format \(raw, .*\), or an extension \(\.img, /)
+    t.match(refused.err, /the format of .* is unknown: give --format \(raw, .*\), or an extension \(\.img, /)
   }
   t.equal(xdb(['build', kernel, '-o', file('by-name'), ...asked]).code, 0, 'build writes raw without an extension')
   t.ok(existsSync(file('by-name.json')))

@@ -50,7 +50,7 @@ export function openTerminal(command: string, env: Readonly<Record<string, strin
         }
         const said = () => plain(written.slice(start))
         const timer = setTimeout(
-          () => give(() => reject(new Error(`no ${awaited} behind ${JSON.stringify(keys)}: ${said()}`))),
+          () => give(() => reject(new Error(`no ${awaited} after ${JSON.stringify(keys)}: ${said()}`))),
           PATIENCE,
         )
         heard = () => {

@@ -37,7 +37,7 @@ t.test('no page types a name that npx would fetch from somebody else', (t) => {
   t.end()
 })
 
-t.test('what the tests of pages leave out is listed, and nothing besides', (t) => {
+t.test('what the tests of pages leave out is listed, and nothing else', (t) => {
   const left = pages.flatMap(sessionsOf).filter(runsElsewhere)
   t.same(left.flatMap(({ commands }) => commands.map(({ command }) => command)).sort(), Object.keys(ELSEWHERE).sort())
   for (const [command, by] of Object.entries(ELSEWHERE)) t.comment(`not typed here: ${command} (${by})`)
@@ -99,14 +99,14 @@ t.test('a page that says something else is found out', (t) => {
   t.same(wrongOf(session('$ echo one', 'one', 'two')), ['echo one'], 'a line too many')
   t.same(wrongOf(session('$ echo one')), ['echo one'], 'output that is not shown')
   t.same(wrongOf(session('$ false', '$ true')), ['false'], 'a command that fails')
-  t.same(wrongOf(session('$ true', 'xen-domain-builder: bad-elf: it is')), ['true'], 'a refusal that is none')
+  t.same(wrongOf(session('$ true', 'xen-domain-builder: bad-elf: it is')), ['true'], 'an accepted command')
   t.same(wrongOf(session('$ true', '$ exit 3', '$ true')), ['exit 3', 'true'], 'a shell that ends')
   t.same(
     wrongOf(session('$ false; echo "exit code $?"', 'exit code 1', '$ cd /', '$ pwd', '/')),
     [],
     'one shell for all',
   )
-  t.same(wrongOf('```js\n// a.mjs\nconsole.log(1)\n```'), ['a.mjs'], 'a program that nobody runs')
+  t.same(wrongOf('```js\n// a.mjs\nconsole.log(1)\n```'), ['a.mjs'], 'a program that does not run')
   t.same(wrongOf(`\`\`\`js\n// a.mjs\nconsole.log(1)\n\`\`\`\n${session('$ node a.mjs', '1')}`), [])
   t.same(
     wrongOf(`\`\`\`js\n// a.mjs\nconst a = 'one'\nconsole.log(a - 1)\n\`\`\`\n${session('$ node a.mjs', 'NaN')}`),

@@ -8,8 +8,8 @@ import type { Block } from './blocks.js'
 
 /** The job that runs each command, by the command. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
-  'npm ci && npm start': '.ci/bare, and .ci/run as a step of its own',
-  'npm ci && npm test': '.ci/bare, and .ci/run as a step of its own',
+  'npm ci && npm start': '.ci/bare, and .ci/run as a separate step',
+  'npm ci && npm test': '.ci/bare, and .ci/run as a separate step',
 }
 
 /** Whether every command of a session is in that list. */

@@ -1,5 +1,5 @@
 /**
- * Every page of documentation, the test that types it, and the programs that its reader needs besides the package.
+ * Every page of documentation, the test that types it, and the programs that its reader needs with the package.
  *
  * Source: the pages; blocks.test.ts checks that this list is complete.
  * Gotcha: a missing program skips its page here, and fails it in CI.
@@ -29,6 +29,10 @@ export const PAGES: Readonly<Record<string, Page>> = {
   'docs/commands.md': guides,
   'docs/xl-cfg.md': guides,
   'docs/untrusted.md': guides,
+  'docs/pv.md': guides,
+  'docs/pvh.md': guides,
+  'docs/linux-entry.md': guides,
+  'docs/formats.md': guides,
   'docs/errors.md': { ...guides, needs: [['xz', 'xz-utils']] },
   'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
 }

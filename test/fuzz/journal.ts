@@ -29,7 +29,7 @@ export class Journal {
   }
 }
 
-/** Returns the last input; no bytes if there was none. */
+/** Returns the last input; no bytes for a first run. */
 export function lastInput(path: string): Uint8Array {
   const file = readFileSync(path)
   return file.length < HEADER ? new Uint8Array(0) : new Uint8Array(file.subarray(HEADER, HEADER + file.readUInt32LE()))

@@ -56,7 +56,7 @@ t.test('the reverse of a p2m serves more frames than a Map can hold', async (t) 
   t.equal(p2m.pfn(pages), 0)
 })
 
-t.test('the list: u64 or u32 entries, holes all ones, zero behind the last', async (t) => {
+t.test('the list: u64 or u32 entries, holes all ones, zero after the last', async (t) => {
   const p2m = makeP2m({ function: (pfn) => (pfn === 1 ? undefined : pfn === 2 ? 2 ** 34 + 3 : pfn) }, 700)
   t.equal(p2mListBytes(700, 8), 2 * PAGE_SIZE)
   t.equal(p2mListBytes(700, 4), PAGE_SIZE)
@@ -72,7 +72,7 @@ t.test('the list: u64 or u32 entries, holes all ones, zero behind the last', asy
   t.same(second, list.subarray(PAGE_SIZE), 'a part of the list is the same as that part of the whole')
   const askew = new Uint8Array(PAGE_SIZE + 3).subarray(3).fill(0xaa)
   fillP2mList(p2m, 700, 8, PAGE_SIZE, askew)
-  t.same([...askew], [...second], 'wherever the buffer begins')
+  t.same([...askew], [...second], 'at any start of the buffer')
   const narrow = new Uint8Array(PAGE_SIZE)
   fillP2mList(makeP2m('identity', 700), 700, 4, 0, narrow)
   t.equal(new DataView(narrow.buffer).getUint32(699 * 4, true), 699)

@@ -96,7 +96,7 @@ t.test('a page table that is mapped is mapped read-only', async (t) => {
   t.equal(tables.count, 1 + 1 + 1 + 2)
 })
 
-t.test('PAE: the L2 of slot 3 exists whatever is mapped', async (t) => {
+t.test('PAE: the L2 of slot 3 always exists', async (t) => {
   const low = new PageTables(PAGING.x86_32p)
   low.map({ vpn: 0, pages: 1, pfn: 0 }, 100)
   t.equal(low.runs.find((run) => run.level === 2)?.count, 4, 'from address 0: all four')

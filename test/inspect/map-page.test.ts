@@ -108,7 +108,7 @@ const faults = (page: Page): Promise<string[]> =>
     return [...new Set(out)].slice(0, 8)
   })
 
-t.test('nothing is cut off or overlaps, whatever the guest, width and colours', async (t) => {
+t.test('nothing is cut off or overlaps, for any guest, width and colours', async (t) => {
   if (!(await launch(t))) return
   for (const [name, make] of Object.entries(GUESTS)) {
     const domain = await make()
@@ -139,10 +139,10 @@ t.test('an address is searched, and its way through the tables followed, by keyb
   t.match(said, /physical 0x101234, kernel\+0x1/)
   for (const level of [4, 3, 2, 1]) t.match(said, new RegExp(`L${level}\\[\\d+\\]`))
   t.match(await search('0x101234'), /kernel, 0x1234 bytes into it[\s\S]*0xffffffff80101234/, 'and back')
-  t.match(await search('0x1000000000000'), /Not canonical/)
+  t.match(await search('0x1000000000000'), /The address is not canonical/)
   t.match(await search('0xffffffff00000000'), /is not mapped/)
   t.match(await search('kernel'), /0x100000: pfn 0x100, kernel/)
-  t.match(await search('nonsense'), /Neither an address/)
+  t.match(await search('nonsense'), /neither an address/)
   await search('0xffffffff80101234')
   await page.keyboard.press('Tab')
   await page.keyboard.press('Tab')

@@ -72,7 +72,7 @@ function holds(t: Test, domain: Domain, what: string): void {
 /** Letters of one column each, and the characters of drawings. */
 const PRINTED = /^[\x20-\x7e\u00a1-\u024f┌┐└┘├┤┬┴┼─│┄┊◄…]*$/
 
-t.test('no line is wider than asked, whatever the guest', async (t) => {
+t.test('no line is wider than asked, for any guest', async (t) => {
   for (const [name, make] of Object.entries({ hello, ...GUESTS })) {
     const domain = await make()
     holds(t, domain, name)
@@ -114,7 +114,7 @@ t.test('map ends with it at a terminal, and not in a pipe', async (t) => {
   const guest = await openSnapshot(bytesSource(bytes))
   const terminal = openTerminal(`'${process.execPath}' '${MAIN}' map '${file}'`, {})
   t.teardown(() => terminal.end())
-  const shown = await terminal.type('', /executed\./)
+  const shown = await terminal.type('', /executable\./)
   t.equal(shown.slice(shown.lastIndexOf('physical memory')).trimEnd(), mapPicture(guest, { columns: 200 }).join('\n'))
   const piped = spawnSync(process.execPath, [MAIN, 'map', file], { encoding: 'utf8' }).stdout
   t.equal(piped, `${mapText(guest).join('\n')}\n`)
@@ -147,7 +147,7 @@ physical memory, 32 MiB                 virtual memory
 │ 0x101  p2m           64 KiB │◄────────┤ 0xffff880000101000  p2m          rwx │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
 │ 0x111  start_info     4 KiB │◄────────┤ 0xffff880000111000  start_info   rwx │
-│                             │         │ rsi: what it is told                 │
+│                             │         │ rsi: boot information                │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
 │ 0x112  xenstore       4 KiB │◄────────┤ 0xffff880000112000  xenstore     rwx │
 ├─────────────────────────────┤         ├──────────────────────────────────────┤
@@ -168,6 +168,6 @@ physical memory, 32 MiB                 virtual memory
 
 pfn: the number of a page of 4 KiB. vaddr: an address that the guest uses.
 Taller boxes hold more.
-An arrow leads from an address to the memory it means. r, w, x: may be read,
-written, executed.
+An arrow leads from an address to its memory. r, w, x: readable, writable,
+executable.
 `

@@ -62,7 +62,7 @@ for (const elfClass of [32, 64] as const) {
     const table = bsdSymtab(elf, { pstart: 0x1000n, pend: 0x1801n })
     const align = elfClass / 8
     const pages = Math.ceil((Number(table?.pend) - 0x1000) / 0x1000) * 0x1000 + 0x1000 - Number(table?.pstart)
-    t.equal(table?.pstart, elfClass === 64 ? 0x1808n : 0x1804n, 'aligned behind the image')
+    t.equal(table?.pstart, elfClass === 64 ? 0x1808n : 0x1804n, 'aligned after the image')
     const { header, sections, names, size } = walk(elfClass, table?.pieces ?? [])
     t.match(header, {
       e_shnum: 3,
@@ -122,7 +122,7 @@ t.test('a table that the file does not have', async (t) => {
       t,
       () => bsdSymtab(parseElf(build(64, sections)), { pstart: 0n, pend: 0n }),
       'truncated',
-      'which is not in the file',
+      'the symbol table that the kernel needs is missing from the file',
     )
   await bad([{ ...symtab, header: { sh_size: 1n << 40n } }, strtab])
   await bad([symtab, { ...strtab, header: { sh_offset: (1n << 64n) - 1n } }])

@@ -74,7 +74,7 @@ t.test('refusals', async (t) => {
     t,
     () => parseBzImage(build({ header: { version: 0x1ff } })),
     'bad-bzimage',
-    'no version that ever was: expected 2.00 or newer, found 0x1ff (file offset 0x206)',
+    'the version of the setup header is invalid: expected 2.00 or newer, found 0x1ff (file offset 0x206)',
   )
   await refuses(t, () => parseBzImage(build({ header: { loadflags: 0 } })), 'not-a-kernel', 'the file is a zImage')
   await refuses(

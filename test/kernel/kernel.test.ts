@@ -51,7 +51,7 @@ t.test('a bzImage', async (t) => {
   t.equal(kernel.linux?.bytes, file)
   const split = kernel.elf && splitPayload(kernel.elf)
   t.same(Buffer.from(split?.elf ?? []), Buffer.from(elf), 'the ELF')
-  t.same(Buffer.from(split?.relocs ?? []), Buffer.from(relocs), 'and the relocation table behind it')
+  t.same(Buffer.from(split?.relocs ?? []), Buffer.from(relocs), 'and the relocation table after it')
   t.match(
     await readKernel(gzip(file)),
     { container: 'gzip', codec: 'gzip', linux: { protocol: 0x20f } },
@@ -68,7 +68,7 @@ t.test('a bzImage', async (t) => {
   t.match(old, { elf: undefined }, 'of a protocol that cannot name its payload')
 })
 
-t.test('a bzImage that is an ELF behind its setup code, offsets counted from there', async (t) => {
+t.test('a bzImage that is an ELF after its setup code, offsets counted from there', async (t) => {
   const image = { payload: elf, payloadOffset: 0, header: { payload_length: 0, payload_offset: 0 } }
   const kernel = await readKernel(buildBzImage(image))
   t.match(kernel, { container: 'bzImage', codec: undefined, xen: { loader: 'generic' } })
@@ -77,7 +77,7 @@ t.test('a bzImage that is an ELF behind its setup code, offsets counted from the
     t,
     () => readKernel(buildBzImage({ ...image, payload: elf.subarray(0, 100) })),
     'truncated',
-    /^in the ELF behind the setup code: .*\(offset there 0x20\)/,
+    /^in the ELF after the setup code: .*\(offset there 0x20\)/,
   )
 })
 
@@ -109,7 +109,7 @@ t.test('refusals', async (t) => {
     t,
     () => readKernel(gzip(gzip(elf))),
     'not-a-kernel',
-    'the gzip file is no kernel: expected an ELF or a Linux bzImage, found another gzip stream',
+    'the gzip file is not a kernel: expected an ELF or a Linux bzImage, found another gzip stream',
   )
   await refuses(t, () => readKernel(gzip(new Uint8Array(0))), 'not-a-kernel', 'found nothing: it is empty')
   await refuses(t, () => readKernel(gzip(elf.subarray(0, 100))), 'truncated', 'in the gzip file: ')
@@ -122,8 +122,8 @@ t.test('refusals', async (t) => {
   )
   await refuses(t, () => bz(gzip(elf), { header: { loadflags: 0 } }), 'not-a-kernel', 'zImage')
   const bad = buildElf({ ...spec, notes: [{ type: 'ENTRY', desc: new Uint8Array(3) }] })
-  await refuses(t, () => readKernel(bad), 'bad-note', /^note ENTRY is no number/)
-  await refuses(t, () => bz(gzip(bad)), 'bad-note', /^in the ELF: note ENTRY is no number.*\(offset there/)
+  await refuses(t, () => readKernel(bad), 'bad-note', /^note ENTRY is not a number/)
+  await refuses(t, () => bz(gzip(bad)), 'bad-note', /^in the ELF: note ENTRY is not a number.*\(offset there/)
 
   for (const [bytes, text] of [
     [new Uint8Array(0), 'found nothing: it is empty'],

@@ -30,7 +30,7 @@ t.test('segments: every owner, in order, with the place in the file', async (t) 
   for (const { offset, type } of notes) t.equal(new DataView(bytes.buffer).getUint32(offset + 8, true), type)
 })
 
-t.test('a merged, 8-aligned segment: wherever the property note stands, none of the others is lost', async (t) => {
+t.test('a merged, 8-aligned segment: the others are found at any position of the property note', async (t) => {
   // 36 bytes: with the next note 8-aligned, four zeros follow them, which are not a note.
   const orders = [
     [gnuPropertyNote, buildId, ...xen],
@@ -84,7 +84,7 @@ t.test('the owner is exactly "Xen"', async (t) => {
       t,
       () => read({ notes: [note] }),
       'bad-note',
-      `a note's owner reads Xen, but has another length: expected namesz 4, found ${namesz} (file offset 0x`,
+      `a note's owner is Xen, but its length is wrong: expected namesz 4, found ${namesz} (file offset 0x`,
     )
   }
 })
@@ -109,7 +109,7 @@ t.test('numbers of every width', async (t) => {
         if (found) noteNumber(found)
       },
       'bad-note',
-      `note ENTRY is no number: expected a descriptor of 4 or 8 bytes, found ${length} (file offset 0x`,
+      `note ENTRY is not a number: expected a descriptor of 4 or 8 bytes, found ${length} (file offset 0x`,
     )
   }
 })
@@ -136,7 +136,7 @@ t.test('texts: a NUL, or the padding in its place', async (t) => {
     /no NUL/,
     'cut short by its size',
   )
-  await refuses(t, () => text('generic!'), 'bad-note', /note LOADER is no text: .*found no NUL/)
+  await refuses(t, () => text('generic!'), 'bad-note', /note LOADER is not text: .*found no NUL/)
   await refuses(t, () => text(`${'a'.repeat(4097)}\0`), 'bad-note', /at most 4096 bytes/)
 })
 
@@ -148,7 +148,7 @@ t.test('lists of u32: as many as there are', async (t) => {
   t.same(list(new Uint8Array(0)), [])
   t.same(list(Uint8Array.of(1, 0, 0, 0xff)), [0xff000001])
   t.same(list(new Uint8Array(16)), [0, 0, 0])
-  await refuses(t, () => list(new Uint8Array(6)), 'bad-note', /no list of u32: .*found 6 bytes/)
+  await refuses(t, () => list(new Uint8Array(6)), 'bad-note', /not a list of u32: .*found 6 bytes/)
 })
 
 t.test("a descriptor may overrun, as in GRUB's i386-xen: its text counts, a number does not", async (t) => {
@@ -194,6 +194,11 @@ t.test('a walk that is lost says where', async (t) => {
   await refuses(t, () => cut(5n), 'truncated', /name reaches past/)
   await refuses(t, () => cut(9n), 'truncated', /in the middle of a note header: expected 12 bytes, found/)
   const zeros = { type: 4, paddr: 0, data: new Uint8Array(12 * 70000), align: 4 }
-  await refuses(t, () => read({ segments: [zeros] }), 'bad-note', /too many notes: expected at most 65536/)
+  await refuses(
+    t,
+    () => read({ segments: [zeros] }),
+    'bad-note',
+    /the number of notes is too large: expected at most 65536/,
+  )
   t.same(read({ segments: [{ ...zeros, data: new Uint8Array(11) }] }), [], 'too short for a note, and zero: padding')
 })

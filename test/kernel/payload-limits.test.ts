@@ -23,7 +23,7 @@ const LIMIT = 1024 * MiB
 /** The program that runs this test: larger than any kernel, and x86 code. */
 const program = readFileSync(process.execPath)
 
-t.test('in a process of its own', async (t) => {
+t.test('in a separate process', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'xdb-payload-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const child = (codec: CodecName, packed: Uint8Array): ChildReport => {
@@ -48,7 +48,7 @@ t.test('in a process of its own', async (t) => {
       const { sha256, peak } = child(codec, packed)
       t.equal(sha256, hash)
       const more = (peak - program.length - packed.length) / MiB
-      t.ok(more <= 128, `beside input and output it took ${more.toFixed(0)} MiB`)
+      t.ok(more <= 128, `in addition to input and output it took ${more.toFixed(0)} MiB`)
     })
 
     await t.test(`${codec}: 1100 MiB of zeros, within a limit of 1 GiB`, async (t) => {

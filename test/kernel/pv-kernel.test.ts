@@ -69,7 +69,7 @@ t.test('what is accepted though it looks odd, because Xen does', async (t) => {
   t.ok(await pv({ ENTRY: 0x402800n }), 'an entry at the very end')
   t.ok(await pv({ LOADER: 'generic something' }))
   t.ok(await pv({ LOADER: 'grub', GUEST_OS: 'linux-ish' }))
-  t.ok(await pv({ XEN_VERSION: 'xen-3.0-whatever' }))
+  t.ok(await pv({ XEN_VERSION: 'xen-3.0-anything' }))
   t.ok(await pv({ HYPERCALL_PAGE: 7n, HV_START_LOW: 1n, SUPPORTED_FEATURES: 0xffffffff }))
   t.ok(await pv({}, { machine: 62, class: 32 }), 'the machine decides, not the class')
   t.match(await pv({ PAE_MODE: 'bimodal' }, { machine: 3 }), { abi: 'x86_32p' })
@@ -84,7 +84,7 @@ t.test('INIT_P2M', async (t) => {
   t.equal(await initP2m(0n), 0n)
   t.equal(await initP2m(0x3ff001n), undefined, 'not page aligned: ignored')
   t.equal(await initP2m(0x400000n), undefined, 'not below VIRT_BASE: ignored')
-  t.equal(await initP2m(0x402800n), undefined, 'behind the image: ignored')
+  t.equal(await initP2m(0x402800n), undefined, 'after the image: ignored')
   t.equal(await initP2m(0x3ff000n, { PAE_MODE: 'yes' }, { class: 32 }), undefined, '32-bit: ignored')
   await refuses(
     t,
@@ -98,7 +98,7 @@ t.test('INIT_P2M', async (t) => {
     () => initP2m(0x0001_ffff_8000_1000n, high),
     'wrong-layout',
     /INIT_P2M is inside of the image/,
-    'the same place but for the bits above 48',
+    'the same place except for the bits above 48',
   )
 })
 
@@ -130,14 +130,14 @@ t.test('refusals', async (t) => {
   await bad(
     { LOADER: undefined, PHYS32_ENTRY: 0x1000n },
     'not-xen-pv',
-    'the kernel is for PVH alone: it has PHYS32_ENTRY',
+    'the kernel is for PVH only: it has PHYS32_ENTRY',
   )
   await bad({ XEN_VERSION: undefined }, 'not-xen-pv', "expected XEN_VERSION 'xen-3.0', found none")
   await bad({ XEN_VERSION: 'xen-2.0' }, 'not-xen-pv', "found 'xen-2.0'")
   await bad({ FEATURES: 'dom0|!time_travel' }, 'unknown-feature', "'!time_travel'")
-  await bad({ FEATURES: '!dom0' }, 'unsupported-feature', 'can only be dom0')
+  await bad({ FEATURES: '!dom0' }, 'unsupported-feature', 'can only run as dom0')
   t.ok(pvKernel(await read({ notes: xenNotes({ ...good, FEATURES: '!dom0' }) }), { dom0: true }))
-  await bad({ FEATURES: '!auto_translated_physmap' }, 'unsupported-feature', 'auto-translated')
+  await bad({ FEATURES: '!auto_translated_physmap' }, 'unsupported-feature', 'auto-translation')
   await bad({}, 'not-xen-pv', 'expected e_machine 3 or 62, found 40', { machine: 40 })
   await bad(
     {},
@@ -147,7 +147,7 @@ t.test('refusals', async (t) => {
   )
   await bad({ PAE_MODE: 'yes[extended-cr3]' }, 'not-xen-pv', '32-bit without PAE', { class: 32 })
   await refuses(t, () => guest('LOADER=generic,XEN_VER=xen-3.0', { class: 32 }), 'not-xen-pv', 'expected PAE=yes')
-  await bad({ VIRT_BASE: undefined }, 'wrong-layout', 'PADDR_OFFSET means nothing without VIRT_BASE')
+  await bad({ VIRT_BASE: undefined }, 'wrong-layout', 'PADDR_OFFSET is given without VIRT_BASE')
   for (const entry of [0x400fffn, 0x402801n, 0n, (1n << 64n) - 1n]) {
     await bad(
       { ENTRY: entry },
@@ -161,10 +161,10 @@ t.test('refusals', async (t) => {
     'the image begins below VIRT_BASE: expected 0x400000, found 0x3ff000',
   )
   await bad({ PADDR_OFFSET: 0x402000n }, 'wrong-layout', 'wraps around the address space')
-  await bad({ ENTRY: 0x401010n }, 'wrong-layout', 'does not begin at a page', {
+  await bad({ ENTRY: 0x401010n }, 'wrong-layout', 'the image is not page aligned', {
     segments: [{ paddr: 0x1010, data: new Uint8Array(0x1800) }],
   })
-  await bad({ VIRT_BASE: 0x400800n, PADDR_OFFSET: 0x800n }, 'wrong-layout', 'does not begin at a page')
+  await bad({ VIRT_BASE: 0x400800n, PADDR_OFFSET: 0x800n }, 'wrong-layout', 'the image is not page aligned')
   await bad({}, 'wrong-layout', 'no segment of the kernel is loadable', { segments: [{ paddr: 0x1000, flags: 0 }] })
   await bad(
     { PAE_MODE: 'yes', VIRT_BASE: 0xfffff000n, ENTRY: 0x100000000n },
@@ -174,12 +174,12 @@ t.test('refusals', async (t) => {
   )
   await bad({}, 'truncated', 'section headers reach past the end', { header: { e_shoff: 1 << 20 } })
   const lost = { name: '.note.Xen', type: 7, data: new Uint8Array(0), header: { sh_offset: 1 << 30, sh_size: 1 } }
-  await bad({}, 'truncated', 'a section of notes is not in the file', { notesIn: 'section', sections: [lost] })
-  await bad({}, 'truncated', 'a section of notes is not in the file', {
+  await bad({}, 'truncated', 'a section of notes lies outside the file', { notesIn: 'section', sections: [lost] })
+  await bad({}, 'truncated', 'a section of notes lies outside the file', {
     notes: [],
     sections: [{ ...lost, name: '__xen_guest', type: 1 }],
   })
   t.ok(await pv({}, { sections: [lost] }), 'and where the notes are in a segment, no section is needed')
   const often = Array.from({ length: 5 }, () => ({ paddr: 0x1000, data: new Uint8Array(0x1800) }))
-  await bad({}, 'wrong-layout', 'the segments overlap too often', { segments: often })
+  await bad({}, 'wrong-layout', 'the segments overlap too much', { segments: often })
 })

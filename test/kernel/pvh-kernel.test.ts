@@ -44,7 +44,7 @@ t.test('PHYS32_RELOC and its defaults', async (t) => {
   t.equal(await reloc(), undefined, 'without the note it stays where it is')
   t.same(await reloc([]), { align: 0x1000, within: all }, "the segments' own alignment")
   t.same(await reloc([], 0x400000), { align: 0x400000, within: all })
-  t.same(await reloc([], 16), { align: 0x200000, within: all }, 'less than a page is none')
+  t.same(await reloc([], 16), { align: 0x200000, within: all }, 'less than a page counts as no range')
   t.same(await reloc([0x10000]), { align: 0x10000, within: all })
   t.same(await reloc([0x10000, 0x1000000]), { align: 0x10000, within: { start: 0x1000000, end: 0x100000000 } })
   t.same(await reloc([0x10000, 0x1000000, 0x3fffffff]), {
@@ -79,7 +79,7 @@ t.test('refusals', async (t) => {
     )
   }
   await bad({ PHYS32_ENTRY: [0x100010], FEATURES: '!nonsense' }, 'unknown-feature', "found '!nonsense'")
-  await bad({ PHYS32_ENTRY: [0x100010], FEATURES: '!dom0' }, 'unsupported-feature', 'can only be dom0')
+  await bad({ PHYS32_ENTRY: [0x100010], FEATURES: '!dom0' }, 'unsupported-feature', 'can only run as dom0')
   await bad({ PHYS32_ENTRY: [0x100010], INIT_P2M: 0x200000 }, 'wrong-layout', 'INIT_P2M is inside of the image')
   await bad({ PHYS32_ENTRY: [0x100000] }, 'wrong-layout', 'the image is empty', {
     segments: [{ paddr: 0x100000, data: new Uint8Array(0) }],
@@ -90,7 +90,7 @@ t.test('refusals', async (t) => {
   await bad(
     { PHYS32_ENTRY: [0x100010] },
     'wrong-layout',
-    'the image lies above 4 GiB, where its entry cannot reach: expected 0x100000000, found 0x100000001',
+    'the image lies above 4 GiB, out of reach of its entry: expected 0x100000000, found 0x100000001',
     {
       class: 64,
       segments: [...segments, { paddr: 0xfffff000, data: new Uint8Array(0x1001) }],

@@ -45,7 +45,7 @@ t.test('none, each with its cause', async (t) => {
       type: 'linux',
       ok: false,
       code: 'wrong-layout',
-      reason: 'e_entry is no physical address within a segment: expected [0x1000000, 0x1001388), found 0x0',
+      reason: 'e_entry is not a physical address within a segment: expected [0x1000000, 0x1001388), found 0x0',
     },
   ])
 })
@@ -78,5 +78,5 @@ t.test('a bzImage without an ELF', async (t) => {
 
 t.test('an ELF that nothing calls Linux', async (t) => {
   const [, , linux] = await verdicts(buildElf(spec))
-  t.match(linux, { ok: true, needs: ['the 64-bit entry', /image/, 'to be Linux, of which nothing in the file speaks'] })
+  t.match(linux, { ok: true, needs: ['the 64-bit entry', /image/, 'to be Linux: the file has no sign of it'] })
 })

@@ -90,7 +90,7 @@ t.test('PHYS32_ENTRY: 4 or 8 bytes, but 32 bits; PHYS32_RELOC: as many as there 
     t,
     () => entry(1n << 32n),
     'bad-note',
-    'PHYS32_ENTRY is no 32-bit physical address: expected at most 0xffffffff, found 0x100000000',
+    'PHYS32_ENTRY is not a 32-bit physical address: expected at most 0xffffffff, found 0x100000000',
   )
   const reloc = (desc: number[]) => readNote({ type: 'PHYS32_RELOC', desc })?.physReloc
   t.same(reloc([]), {})
@@ -99,7 +99,7 @@ t.test('PHYS32_ENTRY: 4 or 8 bytes, but 32 bits; PHYS32_RELOC: as many as there 
   t.same(reloc([0x1000, 2, 3, 4]), { align: 0x1000, min: 2, max: 3 })
 })
 
-t.test('SUPPORTED_FEATURES: the first word, and FEATURES beside it', async (t) => {
+t.test('SUPPORTED_FEATURES: the first word, and FEATURES with it', async (t) => {
   const supported = (...notes: NoteSpec[]) => readNote(...notes)?.supported
   t.equal(supported({ type: 'SUPPORTED_FEATURES', desc: [0xffffffff, 1] }), 0xffffffff)
   t.equal(supported({ type: 'SUPPORTED_FEATURES', desc: [] }), 0)
@@ -108,7 +108,7 @@ t.test('SUPPORTED_FEATURES: the first word, and FEATURES beside it', async (t) =
     t,
     () => supported({ type: 'SUPPORTED_FEATURES', desc: new Uint8Array(5) }),
     'bad-note',
-    /no list of u32/,
+    /not a list of u32/,
   )
 })
 

@@ -289,7 +289,7 @@ t.test('a lock that is not ours to take over is an error, and an abort ends the 
   rmSync(join(dir, name))
   mkdirSync(join(dir, name))
   const over = await lock(folder, 'g')
-  t.ok(!over.isLost(), 'an empty one belongs to nobody')
+  t.ok(!over.isLost(), 'an empty one has no owner')
   over.release()
   folder.close()
 })

@@ -336,7 +336,7 @@ t.test('the first process of a pid namespace is stopped as any other', async (t)
   }
 })
 
-t.test('a message that nobody can read is no reason to leave a file half written', async (t) => {
+t.test('a closed stderr does not leave a file half written', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const folder = folderOf(['g.xl.gz'])
     const running = start(buildInto(folder))

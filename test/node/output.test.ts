@@ -129,7 +129,7 @@ test('a failure at any of several renames leaves every old file as it was', asyn
       mkdirSync(join(inTheWay, 'x'), { recursive: true })
     }
     await t.rejects(writeTexts(names, 'new', during), { code: 'cannot-write' }, `rename ${failing}`)
-    t.same(readdirSync(dir).sort(), ['a', 'b', 'c'], 'no file of ours is left')
+    t.same(readdirSync(dir).sort(), ['a', 'b', 'c'], 'no temporary file is left')
     for (const [i, name] of names.entries()) {
       if (i !== failing) t.equal(readFileSync(name, 'utf8'), `old ${'abc'[i]}`)
     }

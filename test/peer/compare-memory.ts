@@ -76,7 +76,7 @@ class Report {
   }
 }
 
-/** Changes a page of theirs before the comparison, to remove a known difference. */
+/** Changes a page of the peer before the comparison, to remove a known difference. */
 export type Patch = (pfn: number, page: Buffer) => void
 
 /**

@@ -29,8 +29,8 @@ const sha256 = (path: string): string => createHash('sha256').update(readFileSyn
 
 /** Returns the file with that content: next to the golden, among the fetched ones, or in XDB_GOLDEN_KERNELS. */
 function findByContent(golden: string, wanted: GoldenKernel): string | undefined {
-  const beside = join(goldenDir, golden, wanted.file)
-  if (existsSync(beside) && sha256(beside) === wanted.sha256) return beside
+  const stored = join(goldenDir, golden, wanted.file)
+  if (existsSync(stored) && sha256(stored) === wanted.sha256) return stored
   const fetched = fetchedKernels().find((k) => k.sha256 === wanted.sha256)
   if (fetched) return kernelPath(fetched.name)
   const dir = process.env.XDB_GOLDEN_KERNELS

@@ -238,7 +238,7 @@ t.test('one real kernel in all seven codecs is one and the same kernel', async (
   }
 })
 
-t.test('a size behind the payload that is not its size', async (t) => {
+t.test('a wrong size after the payload', async (t) => {
   const elf = buildElf({ class: 64, entry: 0, segments: [{ paddr: 0, data: patternBytes(20_000) }] })
   for (const codec of CODEC_NAMES.filter((name) => name !== 'gzip')) {
     await t.test(codec, async (t) => {

@@ -17,7 +17,7 @@ export interface KnownDifference {
   readonly reason: string
   /** Whether only one of the two refuses, for this cause. */
   readonly refusal?: (built: GeneratedCase, ours: OurResult, theirs: OracleResult) => boolean
-  /** Whether both build, and ours has another layout for this cause, so that nothing more can be compared. */
+  /** Whether both build and this cause gives our guest another layout, so that nothing more can be compared. */
   readonly layout?: (ours: Domain, theirs: OracleLayout) => boolean
   /** Whether both build and this cause may show in memory. */
   readonly cause?: (built: GeneratedCase) => boolean
@@ -90,11 +90,11 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
       weRefuse('bad-config', /command line does not fit/)(built, ours, theirs),
   },
   {
-    name: 'a feature asked for that nobody knows',
+    name: 'a request for an unknown feature',
     reason: 'they pass it over without a word: a slip in its name would go unnoticed',
     refusal: (built, ours, theirs) =>
       built.spec.features?.includes('nonsense') === true &&
-      weRefuse('bad-config', /features has a name that nobody knows/)(built, ours, theirs),
+      weRefuse('bad-config', /features has an unknown name/)(built, ours, theirs),
   },
   {
     name: 'a segment whose bytes lie beyond the end of the file',
@@ -109,12 +109,12 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
   {
     name: 'segments that overlap so much that they are more than twice the image',
     reason: 'they leave out the last ones without a word, and the guest starts with half of a kernel',
-    refusal: weRefuse('wrong-layout', /segments overlap too often/),
+    refusal: weRefuse('wrong-layout', /segments overlap too much/),
   },
   {
     name: 'a p2m at INIT_P2M that runs into the initial mapping',
     reason: 'they compare a masked address with an unmasked one, map both over each other, or abort',
-    refusal: weRefuse('overlap', /two initial mappings want the same virtual addresses/, ['built', 'crashed']),
+    refusal: weRefuse('overlap', /two initial mappings overlap/, ['built', 'crashed']),
   },
   {
     name: 'a p2m at INIT_P2M in the same 2 MiB as the initial mapping',
@@ -127,13 +127,13 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     refusal: weRefuse('bad-config', /hole where the boot_stack must be/),
   },
   {
-    name: 'an image of nothing, with or without symbols behind it',
+    name: 'an empty image, with or without symbols after it',
     reason: 'they start a guest that has no instruction',
     refusal: weRefuse('wrong-layout', /image is empty/),
   },
   {
-    name: "a 32-bit kernel's symbols that end in a page of their own",
-    reason: 'they reserve up to 68 bytes too few, and write the rest behind what they mapped',
+    name: "a 32-bit kernel's symbols that end in a separate page",
+    reason: 'they reserve up to 68 bytes too few, and write the rest after the mapped pages',
     layout: symbolsNeedAPage,
   },
   {

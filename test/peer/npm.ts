@@ -25,7 +25,7 @@ export function npmEnvironment(): NodeJS.ProcessEnv {
   return { ...process.env, npm_config_cache: usable }
 }
 
-/** Whether there is a network besides the loopback. */
+/** Whether there is a network other than the loopback. */
 const isConnected = (): boolean =>
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ internal }) => !internal))
 

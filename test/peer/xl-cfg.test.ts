@@ -92,7 +92,7 @@ t.test('a refusal names line, column, what was expected and what was found', asy
     ['a="\\x41"\n', /line 1, column 4: .*found '\\x'/],
     ['a="\\101"\n', /line 1, column 4/],
     ['a=[1\n', /line 2, column 1: expected , or \], found the end/],
-    ['a=1 # no newline', /newline behind the comment/],
+    ['a=1 # no newline', /newline after the comment/],
     ['a=[1]\na+="x"\n', /line 2, column 1/],
     [`a=${'['.repeat(20)}`, /at most 16 deep/],
     ['\n'.repeat(2 ** 20 + 1), /too long/],

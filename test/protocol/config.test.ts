@@ -26,22 +26,22 @@ type Wrong = readonly [line: string, build: (kernel: Kernel) => unknown]
 /** An unknown key, with the key that was meant. */
 const MISSPELT: readonly Wrong[] = [
   [
-    'vcpu is unknown: did you mean vcpus?',
+    'the configuration has an unknown key vcpu: did you mean vcpus?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pv', memory, vcpu: 2 }),
   ],
   [
-    'cmdLine is unknown: did you mean cmdline?',
+    'the configuration has an unknown key cmdLine: did you mean cmdline?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { memory, cmdLine: 'quiet' }),
   ],
   [
-    'acpl is unknown: did you mean acpi?',
+    'the configuration has an unknown key acpl: did you mean acpi?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pvh', memory, acpl: 'none' }),
   ],
   [
-    'ramdiskAdress is unknown: did you mean ramdiskAddress?',
+    'the configuration has an unknown key ramdiskAdress: did you mean ramdiskAddress?',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'linux', memory, ramdiskAdress: 0 }),
   ],
@@ -109,27 +109,27 @@ const FOREIGN: readonly Wrong[] = [
 /** Keys that exclude each other; each alone is valid. */
 const CONTRADICTIONS: readonly Wrong[] = [
   [
-    "Xen restores no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'restore'",
+    "type linux is invalid for a guest that Xen starts: expected purpose 'vmm', or type 'pv' or 'pvh' if the kernel supports it, found purpose 'restore'",
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'linux', memory, purpose: 'restore' }),
   ],
   [
-    "Xen creates no guest of type linux: expected purpose 'vmm', or type 'pv' or 'pvh' where the kernel can be one, found purpose 'create'",
+    "type linux is invalid for a guest that Xen starts: expected purpose 'vmm', or type 'pv' or 'pvh' if the kernel supports it, found purpose 'create'",
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'linux', memory, purpose: 'create' }),
   ],
   [
-    "Xen starts no PVH guest of platform pc: expected platform 'xen', or purpose 'vmm', found purpose 'restore'",
+    "platform pc is invalid for a guest that Xen starts: expected platform 'xen', or purpose 'vmm', found purpose 'restore'",
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pvh', memory, platform: 'pc', purpose: 'restore' }),
   ],
   [
-    "a dom0 is not restored: expected purpose 'create' or 'vmm', found 'restore'",
+    "a dom0 cannot be restored: expected purpose 'create' or 'vmm', found 'restore'",
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: {}, purpose: 'restore' }),
   ],
   [
-    'a dom0 has no storeEvtchn: expected no xenstore and console, found 1',
+    'storeEvtchn is invalid for a dom0: expected no xenstore or console, found 1',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: {}, storeEvtchn: 1 }),
   ],
@@ -144,7 +144,7 @@ const CONTRADICTIONS: readonly Wrong[] = [
     (kernel) => buildDomain(kernel, { type: 'pv', memory, p2m: { offset: 1, ranges: [] } }),
   ],
   [
-    'hardware_subarch pc is entered in ring 0 and with no mappings of its own: expected subarch lguest or xen, found subarch pc, ring 1, paging false',
+    'hardware_subarch pc requires ring 0 without paging: expected subarch lguest or xen, found subarch pc, ring 1, paging false',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'linux', memory, subarch: 'pc', ring: 1 }),
   ],
@@ -168,7 +168,7 @@ const VALUES: readonly Wrong[] = [
     (kernel) => buildDomain(kernel, { memory: '64M' }),
   ],
   [
-    "an hvm guest is not built, since it starts in firmware: expected pv or pvh or linux or auto, found 'hvm'",
+    "type hvm is not supported, since firmware starts an HVM guest: expected pv or pvh or linux or auto, found 'hvm'",
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'hvm', memory }),
   ],

@@ -147,7 +147,7 @@ t.test('fields appear with the protocol version that has them', async (t) => {
     const heap = protocol >= 0x202 ? 0xde00 : 0x8e00
     t.equal(view.getUint16(0x224, true), protocol >= 0x201 ? heap : 0, `${version}: heap_end_ptr`)
     t.equal(page[0x211], protocol >= 0x201 ? 0x81 : 0x01, `${version}: loadflags`)
-    t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing behind its header`)
+    t.same(page.subarray(end, 0x290), new Uint8Array(0x290 - end), `${version}: nothing after its header`)
     t.equal(readCommandLine(domain), 'quiet')
     if (protocol < 0x202) {
       t.equal(view.getUint16(0x20, true), 0xa33f)
@@ -172,13 +172,13 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
   await refused(t, 'does-not-fit', /ramdisk: expected 0x7000000 bytes within .* found 0x6800000 in a row/, {
     ramdisk: new Uint8Array(112 * MiB),
   })
-  await refused(t, 'does-not-fit', /longer than the kernel takes: expected at most 2047 bytes.* found 2048/, {
+  await refused(t, 'does-not-fit', /too long for the kernel: expected at most 2047 bytes.* found 2048/, {
     cmdline: 'x'.repeat(2048),
   })
   await refused(
     t,
     'overlap',
-    /ramdisk and the kernel .*expected none of \[0x1000000, 0x1800000\), found \[0x1700000, 0x1701000\)/,
+    /ramdisk overlaps the kernel: expected none of \[0x1000000, 0x1800000\), found \[0x1700000, 0x1701000\)/,
     {
       ramdisk: new Uint8Array(9),
       ramdiskAddress: 0x1700000,
@@ -197,7 +197,7 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
   await refused(
     t,
     'overlap',
-    /kernel and the reserved range .*none of \[0x1200000, 0x1201000\), found \[0x1000000, 0x1800000\)/,
+    /kernel overlaps the reserved range: .*none of \[0x1200000, 0x1201000\), found \[0x1000000, 0x1800000\)/,
     {
       loadAddress: 0x1000000,
       reserve: [{ start: 0x1200000, end: 0x1201000 }],
@@ -225,7 +225,7 @@ t.test('what cannot be placed is refused with both figures', async (t) => {
     { entry: 64 },
     image({ header: { xloadflags: 0 } }),
   )
-  await refused(t, 'does-not-fit', /no memory where the kernel must be.*found \[0xbfe00000, 0xc0600000\)/, {
+  await refused(t, 'does-not-fit', /kernel is outside the RAM of the guest.*found \[0xbfe00000, 0xc0600000\)/, {
     memory: 8 * GiB,
     loadAddress: 0xbfe00000,
   })
@@ -258,7 +258,7 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
     })
     const domain = await build({ reserve, ...(entry === undefined ? {} : { entry }) }, file)
     t.match(region(domain, 'kernel'), { pfn: 0x200, bytes: CODE_BYTES })
-    t.match(region(domain, 'hook'), { pfn: 0x205, pages: 1 }, 'right behind it')
+    t.match(region(domain, 'hook'), { pfn: 0x205, pages: 1 }, 'right after it')
     t.same(region(domain, 'kernel destination'), { name: 'kernel destination', pfn: 0x100, pages: 5 })
     t.equal(header(domain).code32_start, 0x205000)
     if (entry !== 16) t.equal(domain.vcpus[0]?.registers.rip, 0x205000n)
@@ -290,14 +290,14 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
   await refused(
     t,
     'does-not-fit',
-    /room for its kernel and its hook: expected 0x6000 bytes within \[0x200000, .*found 0x5000 in a row/,
+    /room for its kernel and hook: expected 0x6000 bytes within \[0x200000, .*found 0x5000 in a row/,
     { memory: 0x206000, reserve: [{ start: 0x100000, end: 0x201000 }] },
     fixedImage(),
   )
   await refused(
     t,
     'overlap',
-    /once it runs.*expected none of \[0x200000, 0x201000\), found \[0x100000, 0x900000\)/,
+    /running kernel overlaps.*expected none of \[0x200000, 0x201000\), found \[0x100000, 0x900000\)/,
     { reserve: [...reserve, { start: 0x200000, end: 0x201000 }] },
     fixedImage({ init_size: INIT_SIZE }),
   )
@@ -308,7 +308,7 @@ t.test('a kernel that cannot move goes to 0x100000, or is moved there by a hook'
     { memory: 4 * MiB, reserve },
     fixedImage({ init_size: INIT_SIZE }),
   )
-  await refused(t, 'overlap', /kernel and the reserved range/, { loadAddress: 0x100000, reserve }, fixedImage())
+  await refused(t, 'overlap', /kernel overlaps the reserved range/, { loadAddress: 0x100000, reserve }, fixedImage())
 })
 
 t.test('the 16-bit entry is what boot.rst says', async (t) => {
@@ -345,7 +345,7 @@ t.test('the 16-bit entry is what boot.rst says', async (t) => {
       t.equal(Buffer.from(bytesAt(domain, 0x90000 + view.getUint16(0x22, true), 6)).toString(), 'quiet\0')
     }
     const { pfn = 0, pages = 0 } = region(domain, 'cmdline') ?? {}
-    t.ok(pfn * PAGE_SIZE >= base + sp && (pfn + pages) * PAGE_SIZE <= 0x9a000, 'behind the heap, below 0x9a000')
+    t.ok(pfn * PAGE_SIZE >= base + sp && (pfn + pages) * PAGE_SIZE <= 0x9a000, 'after the heap, below 0x9a000')
     t.equal(readBootParams(domain).e820_entries, 0, 'the BIOS says what memory there is')
     t.ok((region(domain, 'ramdisk')?.pfn ?? 0) < (127 * MiB) / PAGE_SIZE, 'the top of memory is the BIOS’s')
 
@@ -360,7 +360,7 @@ t.test('the 16-bit entry is what boot.rst says', async (t) => {
   await refused(
     t,
     'does-not-fit',
-    /setup code is longer.*at most 0x8000 bytes, found 0x8200/,
+    /setup code is too large.*at most 0x8000 bytes, found 0x8200/,
     { entry: 16 },
     image({ setupSects: 64 }),
   )
@@ -410,7 +410,7 @@ t.test('setup_data is a chain; a map with no room in boot_params goes on in it',
   t.same(bytesAt(domain, at + SetupData.size, 33), patternBytes(33))
 })
 
-t.test('nothing placed overlaps anything else, whatever is asked for', async (t) => {
+t.test('nothing placed overlaps anything else, for any configuration', async (t) => {
   const kernel = await readKernel(image({ header: { xloadflags: 3 } }))
   fc.assert(
     fc.property(
@@ -466,7 +466,7 @@ t.test('a vmlinux is entered by its class, ET_DYN anywhere', async (t) => {
     const fixed = await build({ cmdline: 'hello' }, buildElf(spec))
     t.equal(fixed.vcpus[0]?.registers.rip, 0x1000010n)
     t.equal(fixed.abi, elfClass === 64 ? 'x86_64' : 'x86_32')
-    t.equal(header(fixed).header, 0x53726448, 'a header of our own')
+    t.equal(header(fixed).header, 0x53726448, 'a made header')
     t.equal(readCommandLine(fixed), 'hello')
     t.same(bytesAt(fixed, 0x1000000, 5000), patternBytes(5000))
     const dyn = await build({ loadAddress: 0x1400000 }, buildElf({ ...spec, type: 3 }))
@@ -525,7 +525,7 @@ t.test('the hybrid: start_info through hardware_subarch_data, paging on or off, 
     await refused(
       t,
       'overlap',
-      /same virtual addresses: expected none of \[0x0, /,
+      /two mappings overlap: expected none of \[0x0, /,
       { subarch: 'xen', paging: true },
       buildElf({
         class: elfClass,

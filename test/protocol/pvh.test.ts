@@ -150,7 +150,7 @@ t.test('memory map, tables and five modules, for memory of every size', async (t
       ])
       t.ok(tables.every(({ checksumOk }) => checksumOk))
       t.equal(localApics(tables.find(({ signature }) => signature === 'APIC')?.bytes), vcpus)
-      t.equal(domain.memory.pageCount * PAGE_SIZE, memory + (pages + 8) * PAGE_SIZE, 'and its special pages beside')
+      t.equal(domain.memory.pageCount * PAGE_SIZE, memory + (pages + 8) * PAGE_SIZE, 'and its special pages')
     }
     const found = follow(await build({ memory, platform: 'pc' }))
     const tables = Math.floor(found.rsdp / PAGE_SIZE) * PAGE_SIZE
@@ -163,7 +163,7 @@ t.test('memory map, tables and five modules, for memory of every size', async (t
       ...(memory > pcLow ? [[4 * GiB, 4 * GiB + memory - pcLow, ram]] : []),
     ])
   }
-  await t.rejects(build({ memory: 2 ** 52 }), { code: 'bad-config', message: /no addresses beyond its holes/ })
+  await t.rejects(build({ memory: 2 ** 52 }), { code: 'bad-config', message: /the memory is too large/ })
 })
 
 t.test('nothing that is made grows with memory', async (t) => {
@@ -233,11 +233,16 @@ t.test('PHYS32_RELOC: alignment, lowest and highest address', async (t) => {
   t.equal(await at({ loadAddress: 0x1000000 }, pvhKernelFile()), 0x1000000, 'the link address needs no note')
   const refused = async (config: Partial<PvhConfig>, kernel: Uint8Array, code: string, message: RegExp) =>
     t.rejects(build(config, kernel), { code, message })
-  await refused({ loadAddress: 0x2000000 }, pvhKernelFile(), 'does-not-fit', /0x1000000, since it has no PHYS32_RELOC/)
+  await refused(
+    { loadAddress: 0x2000000 },
+    pvhKernelFile(),
+    'does-not-fit',
+    /0x1000000, since the kernel has no PHYS32_RELOC/,
+  )
   await refused({ loadAddress: 0x2100000 }, file(0x200000), 'does-not-fit', /a multiple of 0x200000/)
   await refused({ loadAddress: 0x400000 }, file(0x200000, 0x800000), 'does-not-fit', /within \[0x800000, 0x100000000\)/)
   const short = file(0x1000, 0, 0x2002ffe)
-  await refused({ loadAddress: 0x2000000 }, short, 'does-not-fit', /within \[0x0, 0x2002fff\), by its PHYS32_RELOC/)
+  await refused({ loadAddress: 0x2000000 }, short, 'does-not-fit', /within \[0x0, 0x2002fff\), by the PHYS32_RELOC/)
   t.equal(await at({ loadAddress: 0x2000000 }, file(0x1000, 0, 0x2002fff)), 0x2000000, 'the last byte may be used')
   await refused({ memory: 8 * MiB }, file(0x200000, 0x800000), 'memory-too-small', /room for its kernel/)
   await refused({ memory: 8 * MiB }, pvhKernelFile(), 'memory-too-small', /room for its kernel/)
@@ -246,7 +251,7 @@ t.test('PHYS32_RELOC: alignment, lowest and highest address', async (t) => {
 t.test('hvm_start_info lies where the kernel can read it', async (t) => {
   const at = async (config: Partial<PvhConfig>, MOD_START_PFN = 0) =>
     (await build({ ramdisk: pattern(5000), ...config }, pvhKernelFile({ notes: { MOD_START_PFN } }))).boot.hvmStartInfo
-  t.equal(await at({}), 0x1005000, "behind the modules, as Xen's builder has it")
+  t.equal(await at({}), 0x1005000, "after the modules, as Xen's builder has it")
   t.equal(await at({}, 1), 0x1003000, 'before them, where the kernel says MOD_START_PFN')
   t.equal(await at({ platform: 'pc' }), 0x1000, 'where every VMM has it')
   const reserve = [{ start: 0, end: 0xa0000 }]
@@ -275,7 +280,7 @@ t.test('auto takes PVH where a kernel is no PV kernel', async (t) => {
   t.equal(await auto(pvKernelFile({ notes: { PHYS32_ENTRY: 0x100000 } })), 'pv', 'the better of two')
 })
 
-t.test('whatever is asked for, the guest is whole', async () => {
+t.test('the guest is whole for any configuration', async () => {
   const kernels = await Promise.all(
     [
       pvhKernelFile(),

@@ -100,7 +100,7 @@ t.test('what is untouched is not copied', async (t) => {
   t.not(images[1]?.bytes.buffer, elf.bytes.buffer)
 })
 
-t.test('a table that names what is not in the file, and a distance too far, are refused', async (t) => {
+t.test('a table with an address outside the segments, and a distance that is too large, are refused', async (t) => {
   const { elf } = await readKernel(elf64())
   if (!elf) throw new Error('no ELF')
   const refuses = (relocs: Partial<Relocs>, distance: bigint, pattern: RegExp) => {
@@ -115,11 +115,11 @@ t.test('a table that names what is not in the file, and a distance too far, are 
   refuses(
     { add32: Int32Array.of(word(BASE + 0x1001ffdn)) },
     0x200000n,
-    /names what is not in the file.*found 0xffffffff81001ffd/,
+    /has an address outside the segments.*found 0xffffffff81001ffd/,
   )
-  refuses({ add64: Int32Array.of(word(BASE + 0x1201000n)) }, 0x200000n, /names what is not in the file/)
+  refuses({ add64: Int32Array.of(word(BASE + 0x1201000n)) }, 0x200000n, /has an address outside the segments/)
   refuses({ add32: Int32Array.of(5) }, 0x200000n, /found 0x5$/)
-  refuses({}, 0x7f000000n, /cannot be moved that far: expected addresses from 0xffffffff80000000 to 0xffffffffffffffff/)
+  refuses({}, 0x7f000000n, /distance is too large: expected addresses from 0xffffffff80000000 to 0xffffffffffffffff/)
   refuses({}, -0x2000000n, /moved by -0x2000000/)
 })
 

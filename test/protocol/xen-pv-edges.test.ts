@@ -45,7 +45,7 @@ t.test('everything that is placed needs a machine frame', async (t) => {
 })
 
 for (const elfClass of [64, 32] as const) {
-  t.test(`${elfClass}-bit: the symbol table lies behind the image, and the next region behind both`, async (t) => {
+  t.test(`${elfClass}-bit: the symbol table lies after the image, and the next region after both`, async (t) => {
     const virtBase = elfClass === 64 ? 0xffffffff80000000n : 0xc0000000n
     const file = buildElf({
       class: elfClass,

@@ -28,7 +28,7 @@ async function build(file: Uint8Array, config: Partial<PvConfig> = {}): Promise<
 
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-t.test('dom0: privileged, no rings, a console block behind start_info on its page', async (t) => {
+t.test('dom0: privileged, no rings, a console block after start_info on its page', async (t) => {
   const text_mode_3 = { font_height: 16, cursor_x: 3, cursor_y: 24, rows: 25, columns: 80 }
   for (const elfClass of [64, 32] as const) {
     const file = pvKernelFile({ class: elfClass, notes: { FEATURES: '!dom0|writable_page_tables' } })
@@ -88,7 +88,7 @@ t.test('dom0: who may be it, and who must', async (t) => {
   await t.rejects(
     build(pvKernelFile({ notes: { FEATURES: '!dom0' } })),
     { code: 'unsupported-feature' },
-    'a domU it cannot be',
+    'it does not build as domU',
   )
   await t.rejects(build(pvKernelFile({ notes: { SUPPORTED_FEATURES: 1 } }), { dom0: {} }), {
     code: 'unsupported-feature',
@@ -182,7 +182,7 @@ t.test('maxmem is what the guest may grow to', async (t) => {
   await t.rejects(build(pvKernelFile(), { maxmem: 16 * MiB }), { code: 'bad-config' })
 })
 
-t.test('the default of sharedInfoMfn is a frame that the guest does not have, whatever its p2m', async (t) => {
+t.test('the default of sharedInfoMfn is a frame that the guest does not have, for any p2m', async (t) => {
   const file = pvKernelFile()
   const pages = (32 * MiB) / PAGE_SIZE
   const table = BigUint64Array.from({ length: pages }, (_, pfn) => BigInt(2 * pages - pfn))

@@ -65,7 +65,7 @@ t.test('what %rsi points to leads to everything else', async (t) => {
   }
 })
 
-t.test('no page table is mapped writable, 512 KiB behind the last page are mapped', async (t) => {
+t.test('no page table is mapped writable, 512 KiB after the last page are mapped', async (t) => {
   const domain = await build(pvKernelFile(), { memory: 64 * MiB })
   const end = domain.vcpus[0]?.registers.rsp ?? 0n
   for (let i = 0n; i < 128n; i++) {
@@ -79,7 +79,7 @@ t.test('no page table is mapped writable, 512 KiB behind the last page are mappe
   }
 })
 
-t.test('p != v: segments lie where p_paddr says, whatever p_vaddr says', async (t) => {
+t.test('p != v: segments lie where p_paddr says, with any p_vaddr', async (t) => {
   const file = pvKernelFile({
     notes: { VIRT_BASE: 0xffffffff80000000n, PADDR_OFFSET: 0x400000n, ENTRY: 0xffffffff80200000n },
     segments: [
@@ -181,7 +181,7 @@ t.test('refusals name the cause and both figures', async (t) => {
     await t.rejects(build(file, config), { name: 'DomainBuilderError', ...error }, name)
 })
 
-t.test('memory in several ranges: the p2m has holes where there is none', async (t) => {
+t.test('memory in several ranges: the p2m has holes where memory has holes', async (t) => {
   const vmemranges = [
     { start: 0, end: 16 * MiB },
     { start: 64 * MiB, end: 80 * MiB },

@@ -75,7 +75,7 @@ const boots: readonly Boot[] = [
     virtualOffset: 0x6000000n,
   },
   {
-    name: 'vmlinux as ET_DYN, of which nothing but the ELF is there',
+    name: 'vmlinux as ET_DYN, without anything but the ELF',
     ...amd64,
     config: { loadAddress: LINKED_AT + 0x4000000 },
     runsAt: LINKED_AT + 0x4000000,

@@ -51,7 +51,7 @@ async function connected(path: string): Promise<Socket> {
       attempt.on('error', () => resolve(undefined))
     })
     if (socket) return socket
-    if (tries > 200) throw new Error(`nobody listens at ${path}`)
+    if (tries > 200) throw new Error(`nothing listens at ${path}`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

@@ -24,7 +24,7 @@ const MEMORY = 192 * MiB
 const DRIVER = 0x1000000
 const REPORT = 0x1100000
 const MOVES = 0x1200000
-/** The lowest compared address; the memory below has the boot ROM's structures and ours. */
+/** The lowest compared address; the memory below has structures of the boot ROM and of the image. */
 const LOWEST = 0x100000
 const BOOT_PARAMS = 0x1180000
 const CODE32_START = BOOT_PARAMS + 0x214

@@ -2,7 +2,7 @@
  * kexec-load FILE [crash]: hands the segments of a kexec file to kexec_load(2), and reboots into them; or leaves them for
  * when the kernel crashes.
  *
- * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2), reboot(2).
+ * Source: docs/formats.md, "The kexec format"; kexec_load(2), reboot(2).
  * Gotcha: the file needs no understanding beyond ELF: each PT_LOAD is a segment, e_entry is the entry.
  */
 #include <elf.h>

@@ -21,15 +21,16 @@ const ADDRESS = 0x100000
 
 /** Every field in which the two differ, and the reason. The name of a struct includes its fields. */
 const NAMED: Readonly<Record<string, string>> = {
-  'hdr.type_of_loader': 'who loaded it: QEMU has a number of its own, we have none',
+  'hdr.type_of_loader': 'who loaded it: QEMU has a registered number, we use 0xff',
   'hdr.ramdisk_image': 'as high as there is memory in both; SeaBIOS keeps the highest 128 KiB for its ACPI tables',
-  'hdr.cmd_line_ptr': 'where the command line lies: QEMU always uses 0x20000, we the page behind boot_params',
+  'hdr.cmd_line_ptr': 'where the command line lies: QEMU always uses 0x20000, we use the page after boot_params',
   'hdr.heap_end_ptr': 'how much setup code may use: QEMU gives it all up to its command line, we 0xe000 bytes',
   e820_entries: "the firmware's memory map against ours",
   e820_table: 'SeaBIOS reserves itself, its tables and an EBDA; we have no firmware, and a map of RAM alone',
   alt_mem_k: 'memory as the BIOS call e801 says it; a kernel with an e820 map does not look',
   'screen_info.ext_mem_k': 'memory as the BIOS call 88 says it; a kernel with an e820 map does not look',
-  'screen_info.orig_video_cols': 'a text screen, of which the setup code asks the BIOS; without firmware there is none',
+  'screen_info.orig_video_cols':
+    'the text screen that the setup code asks the BIOS for; without firmware it does not exist',
   'screen_info.orig_video_lines': 'the same',
   'screen_info.orig_video_ega_bx': 'the same',
   'ist_info.signature': 'the registers of a BIOS call about SpeedStep that no BIOS here answered',
@@ -76,7 +77,7 @@ function usable(output: string): (readonly [bigint, bigint])[] {
     .map(({ addr, size }) => [addr, addr + size] as const)
 }
 
-t.test("QEMU's loader and ours hand a kernel the same boot_params", async (t) => {
+t.test("QEMU's loader and our loader hand a kernel the same boot_params", async (t) => {
   if ((await requirePeer(t, findQemu)) === undefined) return
   const file = await requirePeer(t, () => findKernel('debian-amd64'))
   if (file === undefined) return
@@ -114,7 +115,7 @@ t.test("QEMU's loader and ours hand a kernel the same boot_params", async (t) =>
   t.same(stale, [], 'every name is of a difference that there is')
   t.ok(
     usable(theirs).every(([start, end]) => usable(ours).some(([from, to]) => from <= start && end <= to)),
-    'all RAM of theirs is RAM of ours',
+    "all RAM of QEMU's guest is RAM of our guest",
   )
   t.same(
     unnamed.map(([name, value]) => `${name}: ours ${value}, QEMU's ${b.get(name)}`),

@@ -73,7 +73,7 @@ t.test("hvm_start_info as QEMU's loader has it", async (t) => {
       t.same(
         b.modules.map(({ size, cmdline }) => ({ size, cmdline })),
         a.modules.map(({ size, cmdline }) => ({ size, cmdline })),
-        'the module, wherever it lies',
+        'the module, at any place',
       )
       t.same(await stopped.read(Number(a.modules[0]?.paddr), ramdisk.length), ramdisk)
       t.ok(a.fields.rsdp_paddr >= 0xe0000n && a.fields.rsdp_paddr < 0x100000n, "QEMU's RSDP lies in the BIOS area")
@@ -92,7 +92,7 @@ t.test("hvm_start_info as QEMU's loader has it", async (t) => {
       const inside = (ranges: readonly { start: number; end: number }[], at: number) =>
         ranges.some(({ start, end }) => at >= start && at < end)
       const unexplained = edges.filter((at) => inside(ram(a), at) !== inside(ram(b), at) && !inside(known, at))
-      t.same(unexplained, [], 'the same RAM but for what is named')
+      t.same(unexplained, [], 'the same RAM except for the named differences')
       const firmwares = a.memmap
         .filter(({ type }) => type !== 1)
         .map(({ addr, size }) => [Number(addr), Number(addr + size)])

@@ -104,11 +104,11 @@ t.test('zstd, as zstd(1) writes it', async (t) => {
   long[5] = 18 << 3
   await t.rejects(openSnapshot(bytesSource(long)), {
     code: 'payload-damaged',
-    message: /zstd: so long a window is not supported: expected at most 134217728 bytes, found 268435456/,
+    message: /zstd: a window of this size is not supported: expected at most 134217728 bytes, found 268435456/,
   })
   await t.rejects(openSnapshot(bytesSource(Buffer.concat([zstd(), Buffer.from('more')]))), {
     code: 'payload-damaged',
-    message: /zstd: no frame: found 4 bytes of something else/,
+    message: /zstd: the data is not a frame: found 4 bytes of something else/,
   })
 })
 
@@ -139,7 +139,7 @@ async function damage(t: Test, guest: Domain, files: readonly Uint8Array[]): Pro
   t.ok(refused > 0.95 * 300 * files.length, `${refused} refused`)
 }
 
-t.test('a gzip file that is damaged is refused, whatever the damage', async (t) => {
+t.test('a gzip file with any damage is refused', async (t) => {
   const guest = await pvGuest()
   await damage(t, guest, [gzipSync(bytesOf(writeXl(guest))), await collected(gzipped(writeXl(guest)))])
 })
@@ -172,7 +172,7 @@ t.test('a bomb is refused, and memory is bounded', async (t) => {
   const bomb = Buffer.concat([header, ...Array.from({ length: 20000 }, () => block)])
   await t.rejects(openSnapshot(bytesSource(bomb)), {
     code: 'payload-too-large',
-    message: /zstd: the payload decompresses to too much: expected at most 134217728 bytes, found more/,
+    message: /zstd: the decompressed payload is too large: expected at most 134217728 bytes, found more/,
   })
 })
 

@@ -32,9 +32,10 @@ interface Guest {
 const common = { memory: 6 * 2 ** 20, ramdisk: pattern(9000), cmdline: 'quiet' }
 const needsXen = /^the guest needs Xen: .* expected pvh or linux, found (pv|hvm)$/
 const specialPages = /^the guest has Xen's special pages: .* platform pc, found one of platform xen$/
-const notForXl = /^such a guest cannot be written as an xl file: expected a pv, pvh or hvm guest, found linux$/
-const noSpecialPages = /^the guest has none of Xen's special pages: expected platform xen, found platform pc$/
-const policies = /^Xen before 4.14 does not know what the guest was saved with: .* found X86_CPUID_POLICY$/
+const notForXl =
+  /^the type of the guest is not supported by the xl format: expected a pv, pvh or hvm guest, found linux$/
+const noSpecialPages = /^Xen's special pages are missing from the guest: expected platform xen, found platform pc$/
+const policies = /^a saved record is not supported by Xen before 4.14: .* found X86_CPUID_POLICY$/
 
 const built = (kernel: Uint8Array, config: DomainConfig) => async () => buildDomain(await readKernel(kernel), config)
 

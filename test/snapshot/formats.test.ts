@@ -31,7 +31,7 @@ import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 /** Returns a core with a misspelt owner of our note, so that it has only the parts that xl itself writes. */
 function strangersCore(domain: Domain): Buffer {
   const bytes = Buffer.from(bytesOf(writeXenCore(domain)))
-  bytes.write('xen-domain-stranger', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
+  bytes.write('xen-domain-foreign_', bytes.indexOf('xen-domain-builder\0'), 18, 'latin1')
   return bytes
 }
 
@@ -98,7 +98,7 @@ t.test('a p2m list that lies in pieces keeps its order, and tables their pins, i
   const list = bodyOf(file, LIBXC_RECORD.X86_PV_P2M_FRAMES) + X86PvP2mFrames.size
   const frames = Array.from({ length: 4 }, (_, i) => file.readBigUInt64LE(list + 8 * i))
   for (const [i, frame] of frames.toReversed().entries()) file.writeBigUInt64LE(frame, list + 8 * i)
-  // It also pins a table besides the top one.
+  // It also pins a table other than the top one.
   const { runs } = requirePv(built).pageTables
   const table = runs.find(({ level }) => level === 1)?.pfn ?? 0
   const entry = bodyOf(file, LIBXC_RECORD.PAGE_DATA) + 8 + 8 * table + 7
@@ -141,7 +141,7 @@ t.test("a core of xl's of a guest that is not PV: memory and registers, and no d
   }
   t.notOk(read.memory.has(0x200000), 'what is not in the file is not there')
   for (const format of ['raw', 'xen-core', 'elf-core'] as const) sameGuest(t, THROUGH[format](read), read, format)
-  t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the guest's devices are not known/ })
+  t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the state of the guest's devices is missing/ })
   const still = await openSnapshot(bytesSource(strangersCore(built)))
   t.equal(still.abi, 'x86_32', 'before it turned anything on')
 })

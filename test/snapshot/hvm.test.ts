@@ -57,7 +57,7 @@ t.test('pages of a live save: the last one of each counts, and those that are go
 })
 
 for (const vcpus of Object.keys(HVM_VCPUS) as HvmVcpus[]) {
-  t.test(`vcpus ${vcpus}: each as its record has it, whatever its mode`, async (t) => {
+  t.test(`vcpus ${vcpus}: each as its record has it, in any mode`, async (t) => {
     const guest = open(hvmSaveFile({ vcpus }))
     const wanted = HVM_VCPUS[vcpus]
     t.equal(guest.type, 'hvm')
@@ -112,12 +112,12 @@ t.test('diff says which of what is kept is not the same', (t) => {
   t.same(diffDomains(guest, other).fields, [
     { what: 'kept configuration', a: `${saved.config?.length} bytes`, b: `${(saved.config?.length ?? 0) + 1} bytes` },
     { what: 'kept X86_CPUID_POLICY', a: '288 bytes', b: 'none' },
-    { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, others from 0x99 on' },
+    { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, first difference at 0x99' },
   ])
   t.end()
 })
 
-t.test('without a configuration, a device model behind the stream says that the guest is HVM', async (t) => {
+t.test('without a configuration, a device model after the stream says that the guest is HVM', async (t) => {
   const file = Buffer.from(hvmSaveFile())
   const mandatoryFlags = 0x20 + 4
   file.writeUInt32LE(2, mandatoryFlags)
@@ -162,9 +162,13 @@ t.test('page tables that we do not walk are named, and everything but virtual ad
   const guest = open()
   const { cr4 = 0n } = guest.vcpus[0] ?? {}
   const odd: readonly [string, Domain, RegExp][] = [
-    ['five levels', withControl(guest, { cr4: cr4 | BigInt(CR4_LA57) }), /^the guest has page tables of five levels/],
-    ['two levels', withControl(guest, { cr4: cr4 & ~BigInt(CR4_PAE) }), /^the guest has page tables of two levels/],
-    ['a cr3 of nobody', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
+    [
+      'five levels',
+      withControl(guest, { cr4: cr4 | BigInt(CR4_LA57) }),
+      /^page tables of five levels are not supported/,
+    ],
+    ['two levels', withControl(guest, { cr4: cr4 & ~BigInt(CR4_PAE) }), /^page tables of two levels are not supported/],
+    ['a cr3 outside the guest', withControl(guest, { cr3: 0xa0000n }), /^cr3 names a frame the guest does not have/],
   ]
   for (const [name, domain, message] of odd) {
     t.throws(() => translate(domain, HVM_CODE.vaddr), { code: 'not-mapped', message }, name)
@@ -184,12 +188,11 @@ t.test('what is refused', async (t) => {
   const { saved: _, ...unsaved } = guest
   refuses(() => bytesOf(writeXl(unsaved)), {
     code: 'bad-config',
-    message: /^the guest's devices are not known: expected HVM_CONTEXT, found none$/,
+    message: /^the state of the guest's devices is missing: expected HVM_CONTEXT, found none$/,
   })
   refuses(() => bytesOf(writeXl(guest, { version: 2 })), {
     code: 'bad-config',
-    message:
-      /^Xen before 4.14 does not know what the guest was saved with: expected version 3, found X86_CPUID_POLICY$/,
+    message: /^a saved record is not supported by Xen before 4.14: expected version 3, found X86_CPUID_POLICY$/,
   })
   const file = Buffer.from(hvmSaveFile())
   const context = file.indexOf(recordOf(guest, 'HVM_CONTEXT'))
@@ -206,7 +209,7 @@ t.test('what is refused', async (t) => {
   })
   refuses(() => decodeHvmContext(recordOf(guest, 'HVM_CONTEXT').subarray(0, -4)), {
     code: 'bad-snapshot',
-    message: /^HVM context: it ends within hvm_save_descriptor/,
+    message: /^HVM context: the context ends within hvm_save_descriptor/,
   })
 })
 

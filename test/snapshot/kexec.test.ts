@@ -2,7 +2,7 @@
  * The kexec format, without a kernel to load it: written files read back, follow kexec_load's rules, and are refused if
  * they do not.
  *
- * Source: ARCHITECTURE.md, "The kexec format"; kexec_load(2). test/qemu tests the purgatory on a processor.
+ * Source: docs/formats.md, "The kexec format"; kexec_load(2). test/qemu tests the purgatory on a processor.
  * Gotcha: memory outside the segments is not zero on a machine that ran before, so a region must be whole in a segment.
  */
 
@@ -198,7 +198,7 @@ t.test('a memmap is all the memory there is', async (t) => {
   await refused(
     t,
     'does-not-fit',
-    /no memory where memmap says: expected within .*0x8000000\), found \[0x100000, 0x9/,
+    /memmap range lies outside the memory of the machine: expected within .*0x8000000\), found \[0x100000, 0x9/,
     () => build({ memmap: [{ start: 0x100000, end: 0x9000000 }] }),
   )
   await refused(t, 'overlap', /two memmap ranges share an address: expected none of .*, found \[0x1000, 0x3000\)/, () =>
@@ -209,7 +209,7 @@ t.test('a memmap is all the memory there is', async (t) => {
       ],
     }),
   )
-  await refused(t, 'bad-config', /whole pages/, () => build({ memmap: [{ start: 0, end: 0x2001 }] }))
+  await refused(t, 'bad-config', /not page-aligned/, () => build({ memmap: [{ start: 0, end: 0x2001 }] }))
   await refused(t, 'bad-config', /memmap cannot be used/, () => build({ memmap: [] }))
 })
 
@@ -229,33 +229,36 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
   await refused(t, 'does-not-fit', /its ramdisk: expected 0x1000000 bytes within .*, found 0x[0-9a-f]+ in a row/, () =>
     build({ within: { start: 0x4000000, end: 0x5000000 }, ramdisk: new Uint8Array(16 * MiB) }),
   )
-  await refused(t, 'does-not-fit', /not where everything must be: expected within .*, found \[0x1000000/, () =>
+  await refused(t, 'does-not-fit', /is outside the range of within: expected within .*, found \[0x1000000/, () =>
     build({ within: RESERVATION }, linuxKernelFile()),
   )
-  await refused(t, 'does-not-fit', /not where everything must be/, () =>
+  await refused(t, 'does-not-fit', /is outside the range of within/, () =>
     build({ within: RESERVATION, loadAddress: 0x2000000, memmap: [{ start: 0x100000, end: 0x8000000 }] }),
   )
-  await refused(t, 'does-not-fit', /no memory where memmap says/, () =>
+  await refused(t, 'does-not-fit', /memmap range lies outside the memory of the machine/, () =>
     build({ within: { start: 0x9000000, end: 0xa000000 } }),
   )
-  await refused(t, 'overlap', /ramdisk and the kernel want the same memory: expected none of .*, found/, () =>
+  await refused(t, 'overlap', /the ramdisk overlaps the kernel: expected none of .*, found/, () =>
     build({ ramdiskAddress: 0x1100000 }),
   )
   await refused(
     t,
     'does-not-fit',
-    /above 4 GiB as a whole: expected an end of within at 0x100000000 .*, found 0x130000000/,
+    /within reaches above 4 GiB: expected an end of within at 0x100000000 .*, found 0x130000000/,
     () => build({ memory: 8 * GiB, within: { start: 0x120000000, end: 0x130000000 } }),
   )
   await refused(t, 'bad-config', /within cannot be used: expected START-END/, () =>
     build({ within: { start: 0x2000, end: 0x1000 } }),
   )
-  await refused(t, 'bad-config', /elfcorehdr cannot be used/, () => build({ elfcorehdr: new Uint8Array(0) }))
+  await refused(t, 'bad-config', /elfcorehdr is empty/, () => build({ elfcorehdr: new Uint8Array(0) }))
 
   const scattered = await build()
   for (let i = 0; i < 20; i++) scattered.memory.write(0x5000000 + i * 2 * PAGE_SIZE, Uint8Array.of(1))
-  await refused(t, 'does-not-fit', /more pieces .*: expected at most 16, the purgatory included, found 2\d/, () =>
-    written(scattered),
+  await refused(
+    t,
+    'does-not-fit',
+    /too many segments for kexec_load: expected at most 16, the purgatory included, found 2\d/,
+    () => written(scattered),
   )
   const full: Domain = {
     ...scattered,
@@ -263,7 +266,7 @@ t.test('what kexec cannot enter, or a reservation cannot hold, is refused with b
     regions: [{ name: 'all', pfn: 0, pages: 16 }],
     boot: { kind: 'hvm_start_info', hvmParams: [] },
   }
-  await refused(t, 'does-not-fit', /no page for the code that enters/, () => written(full))
+  await refused(t, 'does-not-fit', /page for the code that enters the guest is missing/, () => written(full))
 })
 
 t.test('a kernel that may be anywhere goes into a reservation that just holds it', async (t) => {
@@ -334,7 +337,7 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
   await refused(
     t,
     'bad-snapshot',
-    /nothing says what the segments are/,
+    /the description of the segments is missing/,
     opens(edit(headers - 1, () => ({ p_type: 0 }))),
   )
   await refused(
@@ -343,7 +346,7 @@ t.test('a file that breaks the rules is refused, with the place', async (t) => {
     /data\[\d\] cannot be used: expected pages that a segment has/,
     opens(edit(0, () => ({ p_type: 0 }))),
   )
-  await refused(t, 'bad-snapshot', /so many segments cannot be: expected 1 to 16, found 0/, () => {
+  await refused(t, 'bad-snapshot', /the segment count is invalid: expected 1 to 16, found 0/, () => {
     const none = good.slice()
     for (let i = 0; i < headers - 1; i++) none.fill(0, phdr(i), phdr(i) + 4)
     return openSnapshot(bytesSource(none))

@@ -75,7 +75,7 @@ t.test('the same input gives the same bytes', async (t) => {
   t.equal(await once(), await once())
 })
 
-t.test('a sidecar that lies is refused, whatever it says', async (t) => {
+t.test('a sidecar with any false claim is refused', async (t) => {
   await lieOf(t, buildDomain(await readKernel(pvKernelFile()), { ...config, type: 'pv' }))
   const pvh = await readKernel(pvhKernelFile({ paddr: 0x100000 }))
   await lieOf(t, buildDomain(pvh, { ...config, type: 'pvh', purpose: 'vmm' }))

@@ -33,7 +33,7 @@ async function built(purpose: Purpose, notes: object = NOTES): Promise<Domain> {
   })
 }
 
-test('the hypercall page is filled in every save file, whatever the guest went through', async (t) => {
+test('the hypercall page is filled in every save file, after any sequence of conversions', async (t) => {
   for (const purpose of ['create', 'restore', 'vmm'] as const) {
     for (const format of BEFORE) {
       const guest = await built(purpose)

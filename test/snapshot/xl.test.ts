@@ -84,7 +84,7 @@ t.test('a guest read back is the guest that was written', async (t) => {
   }
 })
 
-t.test('whatever the p2m, the file is the same, to the last byte', async (t) => {
+t.test('the file is the same for any p2m, to the last byte', async (t) => {
   for (const elfClass of [64, 32] as const) {
     const expected = xlBytes(await build(elfClass))
     for (const p2m of [{ offset: 4711 }, reverse]) {
@@ -94,7 +94,7 @@ t.test('whatever the p2m, the file is the same, to the last byte', async (t) => 
   }
 })
 
-t.test('writing what was read changes only what is not known of a stranger', async (t) => {
+t.test('writing what was read changes only what is unknown about a foreign guest', async (t) => {
   const first = xlBytes(await build(64), { uuid: UUID })
   t.equal(Buffer.compare(xlBytes(openXl(bytesSource(first)), { uuid: UUID }), first), 0)
 })
@@ -134,7 +134,7 @@ t.test('a ramdisk that only a flag would find', async (t) => {
   t.same(mapped.memory.read(found?.paddr ?? 0, 100), pattern(100))
 })
 
-t.test("what cannot be restored is refused: a dom0, a stranger's page table", async (t) => {
+t.test('what cannot be restored is refused: a dom0, a foreign page table', async (t) => {
   t.throws(() => xlBytes(buildDomain(dom0Kernel, { ...config, purpose: 'create', dom0: {} })), {
     code: 'bad-config',
     message: /xenstore/,
@@ -270,12 +270,12 @@ t.test("GRUB's PVH image, which asks Xen for its memory map, is refused, and onl
   const domain = buildDomain(await readKernel(readFileSync(grub)), { type: 'pvh', memory: 64 * 2 ** 20 })
   t.throws(() => xlBytes(domain), {
     code: 'bad-config',
-    message: /^the kernel asks Xen for its memory map, .* found GRUB's i386-xen_pvh\)?$/m,
+    message: /^the kernel cannot be restored: it asks Xen for the memory map, .* found GRUB's i386-xen_pvh\)?$/m,
   })
   t.equal(rawSidecar(domain, 'grub.img').type, 'pvh', 'raw takes it')
 })
 
-t.test('a PVH file that lies is refused, wherever it does', async (t) => {
+t.test('a PVH file with a false claim anywhere is refused', async (t) => {
   const good = xlBytes(buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 17 * 2 ** 20 }))
   // Everything except page contents: the head, and the last records.
   const places = [...Array(1200).keys(), ...Array.from({ length: 2200 }, (_, i) => good.length - 2200 + i)]
@@ -293,7 +293,7 @@ t.test('a PVH file that lies is refused, wherever it does', async (t) => {
   t.ok(refused > 300, `${refused} of ${places.length} refused, the others harmless`)
 })
 
-t.test('a uuid and a version that are none are refused', async (t) => {
+t.test('an invalid uuid and an invalid version are refused', async (t) => {
   const guest = await build(64)
   for (const options of [{ uuid: 'x' }, { uuid: `${UUID}0` }, { version: 4 as 3 }]) {
     t.throws(() => xlBytes(guest, options), { code: 'bad-config' })

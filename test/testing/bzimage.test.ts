@@ -72,7 +72,7 @@ test('fields of a test win, and a version text must fit', async (t) => {
 
 test('file(1) calls it a bzImage of that version', async (t) => {
   if (!(await requirePeer(t, () => findCommand('file', 'file')))) return
-  const image = buildBzImage({ payload: new Uint8Array(64), version: '6.1.0-tiny (nobody@nowhere)' })
+  const image = buildBzImage({ payload: new Uint8Array(64), version: '6.1.0-tiny (builder@nowhere)' })
   const said = spawnSync('file', ['-'], { input: image, encoding: 'utf8' }).stdout
-  t.match(said, /Linux kernel x86 boot executable bzImage, version 6\.1\.0-tiny \(nobody@nowhere\)/)
+  t.match(said, /Linux kernel x86 boot executable bzImage, version 6\.1\.0-tiny \(builder@nowhere\)/)
 })

@@ -45,7 +45,7 @@ test('readBootParams says what the bytes say', async (t) => {
   })
 })
 
-test('readBootParams in real mode reads what a loader wrote, and no code behind it', async (t) => {
+test('readBootParams in real mode reads what a loader wrote, and no code after it', async (t) => {
   const image = await readKernel(setupKernel(0x20f))
   const guest = buildDomain(image, { type: 'linux', entry: 16, memory })
   const params = readBootParams(guest)

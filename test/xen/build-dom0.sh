@@ -97,5 +97,5 @@ head -c 200001 < <(seq 1 60000) >"$GUEST/payload"
 sha256sum <"$GUEST/payload" | cut -d' ' -f1 >"$BUILD/guest.sha256"
 cpio_of "$GUEST" >"$BUILD/guest.cpio"
 
-# What the harness compares, to know whether these scripts have changed since.
+# The harness compares this to know whether these scripts have changed since.
 cat "$HERE"/packages.sh "$HERE"/build-dom0.sh "$HERE"/dom0/* "$HERE"/guest/* "$HERE"/src/* | sha256sum | cut -d' ' -f1 >"$BUILD/dom0.key"

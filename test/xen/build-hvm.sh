@@ -1,9 +1,9 @@
 #!/bin/bash
-# What dom0 needs besides for HVM guests, as hvm.cpio in .cache/xen/build: QEMU as Xen's device model, and their BIOS.
+# Dom0's additions for HVM guests, as hvm.cpio in .cache/xen/build: QEMU as Xen's device model, and their BIOS.
 # A case that has such a guest takes it along and unpacks it over dom0's system, so that no other case waits for it.
 #
 # Source: xl.cfg(5), "device_model_version"; Debian's packages.
-# Gotcha: QEMU is linked with libspice-server, which brings a hundred libraries for a screen that nobody looks at here: a
+# Gotcha: QEMU is linked with libspice-server, which brings a hundred libraries for a screen that is not used here: a
 # library of the same name and symbols stands in for it, whose functions are never called.
 # Needs: gcc binutils cpio dpkg apt, and the libraries of qemu-system-x86; a few seconds and 20 MB.
 . "$(dirname "$0")/packages.sh"
@@ -15,7 +15,7 @@ rm -rf "$HVM"
 mkdir -p "$HVM"/usr/{libexec,lib/x86_64-linux-gnu} "$HVM"/usr/share/{qemu/keymaps,seabios}
 cp "$ROOT/usr/libexec/xen-qemu-system-i386" "$HVM/usr/libexec/"
 cp "$ROOT/usr/share/seabios/bios-256k.bin" "$HVM/usr/share/seabios/"
-# Read even where nobody is to see the screen.
+# QEMU reads it even without a screen.
 cp "$ROOT/usr/share/qemu/keymaps/en-us" "$HVM/usr/share/qemu/keymaps/"
 
 # Every symbol by its name and version.

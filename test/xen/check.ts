@@ -48,6 +48,7 @@ export function checkInXen(hypervisor: Hypervisor, kernels: readonly KernelName[
         } else if (result.status !== 0) {
           t.fail(`a step failed:\n${result.log}\nconsole:\n${result.console}\nXen:\n${result.xen}`)
         } else await check(t, result)
+        if (result?.killed) t.comment(`xl was killed by a signal, and the case tried once more:\n${result.killed}`)
         t.comment(stepTimes(result?.log ?? ''))
         failed ||= !t.passing()
       })

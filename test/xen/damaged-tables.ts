@@ -54,7 +54,7 @@ const VERDICTS: Readonly<Record<DamageName, Verdict>> = {
     restoring: PAST_THE_END,
     why: 'restoring looks the frame up in its p2m, and stops itself',
   },
-  'leaf-of-nobody': { xen: /non-privileged attempt to map MMIO space/ },
+  'leaf-unowned': { xen: /non-privileged attempt to map MMIO space/ },
   'leaf-at-the-end': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
   'l2-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },
   'pae-leaf-beyond-p2m': { restoring: PAST_THE_END, why: 'restoring looks the frame up in its p2m, and stops itself' },

@@ -99,12 +99,12 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
     make: (file) => flip(file, file.indexOf(LIBXL_IDENT)),
     leavesDomain: true,
     xen: /Invalid ident/,
-    ours: /no libxl stream behind xl's header/,
+    ours: /the libxl stream after xl's header is missing/,
   },
   'libxc-marker': {
     make: (file, [first]) => flip(file, (first?.offset ?? 0) - DomainHeader.size - LIBXC_HEADER_BYTES),
     xen: /Invalid marker/,
-    ours: /libxc image header: no marker/,
+    ours: /libxc image header: the marker is missing/,
   },
   'json-broken': {
     make: (file) => flip(file, file.indexOf('{')),
@@ -118,7 +118,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
       return file
     },
     xen: /PAGE_DATA record wrong size/,
-    ours: /PAGE_DATA record: the pages do not fill it/,
+    ours: /PAGE_DATA record: the length does not match the pages/,
   },
   'endless-record': {
     make(file, records) {
@@ -144,7 +144,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
       return file
     },
     xen: /xc: error: .*pfn/,
-    ours: /X86_PV_VCPU_BASIC record: outside the guest's memory/,
+    ours: /X86_PV_VCPU_BASIC record: the range is outside the guest's memory/,
   },
   'pages-missing': {
     make(file, records) {
@@ -152,7 +152,7 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
       return without(file, offset, end)
     },
     xen: /xc: error: Restore failed/,
-    ours: /X86_PV_VCPU_BASIC record: outside the guest's memory/,
+    ours: /X86_PV_VCPU_BASIC record: the range is outside the guest's memory/,
   },
 }
 

@@ -82,6 +82,15 @@ checkInXen(
         t.match(console, /GRUB-HELLO x86_64-xen/)
       },
     },
+    {
+      name: 'killed-once',
+      steps: [
+        '[ -e /tmp/killed ] || { : >/tmp/killed && echo "child [1] died due to fatal signal Aborted" && false; }',
+      ],
+      check(t, { killed }) {
+        t.match(killed, /fatal signal/, 'a case is tried once more after xl was killed')
+      },
+    },
     linuxCase('linux-create', linux),
     restoredCase('hello-restored', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/),
     restoredCase('hello-restored-v2', hello, 'nr_pages', /^hello from start_info, nr_pages=0x2000\n$/, { version: 2 }),

@@ -45,6 +45,8 @@ export interface XenResult {
   readonly status: number | undefined
   /** The steps, with dom0's uptime, and their output. */
   readonly log: string
+  /** The log of a first try that a signal to xl ended; the case was tried once more then. Else empty. */
+  readonly killed: string
   /** Everything the guest wrote to its console. */
   readonly console: string
   /** Xen's own log during the case. */
@@ -178,6 +180,7 @@ function resultOf(out: string, name: string): XenResult {
   return {
     status: status === '' ? undefined : Number(status),
     log: readText(join(directory, 'log')),
+    killed: readText(join(directory, 'log.killed')),
     console: readText(join(out, 'console', `guest-${name}.log`)),
     xen: readText(join(directory, 'xen.log')),
     file: (file) => readFileSync(join(directory, file)),

@@ -25,8 +25,8 @@ import { forXl, type GuestSpec } from './guests.js'
 /** Parts that may differ, and the reason; everything else must be the same. */
 export const KNOWN_PVH_DIFFERENCES: Readonly<Record<string, string>> = {
   start_info: "Xen's lists have room for 32 modules with command lines of 1 KiB each: other addresses, same content",
-  acpi: "Xen's DSDT has 128 processor objects, for other toolstacks than xl; so all behind it lies further on",
-  free: "the page before the tables, 0xfc000, holds what that DSDT's code reads; the tables go on behind ours",
+  acpi: "Xen's DSDT has 128 processor objects, for other toolstacks than xl; so everything after it lies further on",
+  free: "the page before the tables, 0xfc000, holds what that DSDT's code reads; the tables continue after ours",
 }
 
 /** Returns the names of the regions in which a page differs. */
@@ -57,7 +57,7 @@ function compareStartInfo(t: Test, theirs: Domain, ours: Domain): void {
     'modules',
   )
   const notAcpi = ({ memmap }: typeof a) => memmap.filter(({ type }) => type !== 3 && type !== 4)
-  t.same(notAcpi(b), notAcpi(a), 'the memory map, but for the tables')
+  t.same(notAcpi(b), notAcpi(a), 'the memory map, except for the tables')
   const tables = (domain: Domain, found: typeof a) =>
     readAcpi(domain.memory, Number(found.fields.rsdp_paddr)).filter(({ checksumOk }) => checksumOk)
   const names = (domain: Domain, found: typeof a) =>

@@ -209,8 +209,8 @@ function checkRunning(t: Test, file: Uint8Array, spec: GuestSpec): void {
   } else {
     t.equal(guest.abi, 'x86_64')
     t.same(readVirtual(guest, rip - 3n, 2), VMCALL_OPCODE, 'the instruction it stopped at')
-    const beside = guest.memory.pageCount - spec.memoryMiB * 256
-    t.ok(Math.abs(beside) <= PVH_PAGES_BESIDE, `${beside} pages beside its memory`)
+    const added = guest.memory.pageCount - spec.memoryMiB * 256
+    t.ok(Math.abs(added) <= PVH_PAGES_BESIDE, `${added} pages in addition to its memory`)
   }
   checkCarried(t, guest)
   checkMapped(t, guest)

@@ -99,7 +99,7 @@ export function codecTarget(codec: CodecName): Target {
     const hint = codec === 'zstd' ? `--stream-size=${data.length}` : ''
     const packed = await shell.ask(`${command} ${quoted(random.pick(args))} ${hint}`, data)
     if (packed.status !== 0) throw new Error(`${command}: ${packed.said}`)
-    expectSame((await decode(codec, packed.bytes, { limit: LIMIT })).bytes, data, `${codec} of its own program`)
+    expectSame((await decode(codec, packed.bytes, { limit: LIMIT })).bytes, data, `${codec} of its native program`)
   }
 
   return {
@@ -128,7 +128,7 @@ export function codecTarget(codec: CodecName): Target {
       }
       const found = await theirs(asTheyTakeIt(codec, bytes.subarray(0, ours.consumed)))
       if (typeof found === 'string') throw new WrongAnswer(`${codec}: ${ours.bytes.length} bytes here, there: ${found}`)
-      expectSame(ours.bytes, found, `${codec} beside its own program`)
+      expectSame(ours.bytes, found, `${codec} and its native program`)
     },
     close: () => shell.close(),
   }

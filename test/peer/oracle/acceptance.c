@@ -4,7 +4,7 @@
  * Source: the interfaces of Xen 4.17's xenguest.h and xenctrl.h (Debian's libxen-dev); what runs is the library itself.
  *
  * Reads lines "pv PATH" or "pvh PATH", writes one line of JSON for each: its parameters, or why it was refused.
- * Each kernel is parsed in a child of its own, so that a crash is one kernel's outcome.
+ * Each kernel is parsed in a separate child, so that a crash is one kernel's outcome.
  *
  * Gotcha: struct k_parms mirrors a private structure of exactly 4.17, as in oracle.c.
  */
@@ -101,7 +101,7 @@ static void parse(bool pvh, const char *path)
         refuse("parse_image");
     const struct k_parms *k = (const void *)dom->parms;
     assert(k->virt_base == xc_dom_virt_base(dom));
-    /* What is no PVH kernel, an HVM container takes for firmware such as hvmloader, if it is 32-bit. */
+    /* An HVM container takes a 32-bit file that is no PVH kernel for firmware such as hvmloader. */
     const char *loader = *(char *const *)dom->kernel_loader;    /* the first member, in a private header */
     if ( !strncmp(loader, "HVM", 3) )
         strcpy(said, "taken for firmware"), refuse("parse_image");

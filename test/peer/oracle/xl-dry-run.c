@@ -1,6 +1,6 @@
 /*
  * Preloaded into xl, so that `xl -N create guest.cfg` works with no hypervisor: it parses the file, prints the
- * configuration that it would create a domain with, and is done. What a dry run asks of Xen is answered here. If
+ * configuration that it would create a domain with, and is done. The requests of a dry run to Xen are answered here. If
  * XL_KEYS names a file, each key that xl asks its configuration for is written there.
  */
 #define _GNU_SOURCE
@@ -16,7 +16,7 @@ int xc_interface_close(void *handle) { free(handle); return 0; }
 void *xs_open(unsigned long flags) { return calloc(1, 1 << 16); }
 void xs_close(void *handle) { free(handle); }
 
-/* The host: eight processors, and a version that nobody knows. */
+/* The host: eight processors, and an unknown version. */
 int libxl_get_physinfo(void *ctx, void *physinfo) { return 0; }
 const void *libxl_get_version_info(void *ctx) { return NULL; }
 int libxl_get_max_cpus(void *ctx) { return 8; }
