@@ -26,10 +26,10 @@ import {
 import type { LinuxOptions } from './linux-config.js'
 import { type LinuxLoad, loadLinux } from './linux-image.js'
 import { placeLow } from './linux-low.js'
-import { Placement } from './linux-placement.js'
 import { startInfoBlock } from './linux-start-info.js'
 import { linuxGdt, linuxVcpus, realModeVcpus } from './linux-state.js'
 import type { Module } from './modules.js'
+import { Placement } from './placement.js'
 
 /** The top of memory below 4 GiB, where a BIOS has its tables: nothing is placed there for a guest with a BIOS. */
 const BIOS_BYTES = 2 ** 20

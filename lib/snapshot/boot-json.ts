@@ -24,7 +24,7 @@ import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf, U32_MAX } from '../units.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 
 /** Returns the members of a sidecar that locate a guest's boot information, and show its fields. */
 export function bootJson(domain: Domain): Record<string, unknown> {

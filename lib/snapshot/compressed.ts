@@ -9,8 +9,8 @@ import { sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { type Scratch, scratchSource } from './scratch.js'
-import type { ByteSource } from './source.js'
 
 /** The compression of a snapshot: only methods that are fast enough for a guest's memory. */
 type Compression = 'gzip' | 'zstd'

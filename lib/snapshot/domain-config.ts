@@ -10,7 +10,7 @@ import type { BootInfo, Domain, HvmBoot, PvBoot, PvhBoot } from '../guest/domain
 import { MAX_VCPUS } from '../guest/vcpu.js'
 import { sha256 } from '../sha256.js'
 import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
-import { JsonValue } from './json.js'
+import { JsonValue } from './json-value.js'
 
 const MAX_KIB = 2 ** 42
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i

@@ -25,7 +25,9 @@ import type { GuestMemory, Run } from '../guest/memory.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, hex, PAGE_SIZE, paddrOf } from '../units.js'
 import type { WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
+import { coreRuns } from './core-runs.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
@@ -40,9 +42,7 @@ import {
 } from './elf-file.js'
 import { type FilePages, placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
-import { mappedRuns } from './mapped-runs.js'
 import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 import { isXenCore } from './xen-core.js'
 
 /** The most program headers for pages; a running guest's memory is in more pieces than that. */
@@ -139,7 +139,7 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
       })
     }
   }
-  for (const { vaddr, pfn, pages } of mappedRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
+  for (const { vaddr, pfn, pages } of coreRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
   let covered = 0
   const mapped = [...segments].sort((a, b) => a.pfn - b.pfn)
   const unmapped: Run[] = []

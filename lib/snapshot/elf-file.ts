@@ -24,8 +24,8 @@ import {
 import { concat, decodeLatin1, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, PAGE_SIZE } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import { readBytes } from './records.js'
-import type { ByteSource } from './source.js'
 
 /** The most bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
 const NOTES_MAX = 64 << 20
@@ -56,7 +56,7 @@ export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
 }
 
 /** Returns the notes in a part of a file. */
-export function readNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
+export function readCoreNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
   if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
   const bytes = readBytes(source, offset, length, 'ELF notes')
   const notes: FoundNote[] = []
@@ -191,7 +191,7 @@ function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): Fou
   }
   const notes: FoundNote[] = []
   for (const { offset, length, at } of parts) {
-    for (const note of readNotes(source, offset, length)) notes.push(note)
+    for (const note of readCoreNotes(source, offset, length)) notes.push(note)
     if (notes.length > NOTES_COUNT_MAX) {
       refuseElf('the number of notes is too large', `at most ${NOTES_COUNT_MAX}`, 'more', at)
     }
@@ -238,7 +238,7 @@ export interface Section {
 }
 
 /** Returns the sections by name. */
-export function readSections(source: ByteSource): Map<string, Section> {
+export function readCoreSections(source: ByteSource): Map<string, Section> {
   const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {
     refuseElf(

@@ -13,7 +13,7 @@ import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
 import { bootJson, openBoot } from './boot-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
 
 /** Far above the count of any guest, far below a harmful one. */

@@ -16,6 +16,7 @@ import type { GuestMemory, Run } from '../guest/memory.js'
 import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
@@ -31,10 +32,9 @@ import {
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { openPair } from './guest-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { purgatory } from './purgatory.js'
 import { SnapshotFile, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 
 /** The bytes of the headers that a file is detected by: the note follows the program headers, which are few. */
 const KEXEC_SNIFFED = Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1

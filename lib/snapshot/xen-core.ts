@@ -34,6 +34,7 @@ import { MAX_VCPUS } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
@@ -41,8 +42,8 @@ import {
   elfHeader,
   encodeNote,
   isCore,
-  readNotes,
-  readSections,
+  readCoreNotes,
+  readCoreSections,
   refuseElf,
   type Section,
   withinElf,
@@ -52,7 +53,6 @@ import { type SnapshotFormat, startOf } from './format.js'
 import { XEN_RELEASE } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import { flowing, type Part, SnapshotFile, type Stretch, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 import { hvmGuest } from './xen-core-hvm.js'
 
 /** The section that holds all section names. */
@@ -217,11 +217,11 @@ export function isXenCore(source: ByteSource): boolean {
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of the contradiction.
  */
 function openXenCore(source: ByteSource): Domain {
-  const sections = readSections(source)
+  const sections = readCoreSections(source)
   const section = (name: string): Section =>
     sections.get(name) ?? refuseElf(`the section ${name} is missing`, name, [...sections.keys()].join(' ') || 'none', 0)
   const noteAt = section(DUMPCORE_SECTION.notes)
-  const notes = readNotes(source, noteAt.offset, noteAt.length)
+  const notes = readCoreNotes(source, noteAt.offset, noteAt.length)
   const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
   if (headerNote?.desc.length !== DumpcoreHeader.size) {
     return refuseElf(

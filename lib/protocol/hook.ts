@@ -15,7 +15,7 @@ import { DEVICE_HOLE } from '../guest/memory-map.js'
 import type { LinuxImage } from '../kernel/linux-kernel.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, overlaps, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
-import type { Placement } from './linux-placement.js'
+import type { Placement } from './placement.js'
 
 const { eax, ebx, ecx, edx, esi, edi } = registers
 

@@ -12,7 +12,7 @@ import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 
-interface MappedRun {
+interface CoreRun {
   readonly vaddr: Vaddr
   readonly pfn: Pfn
   readonly pages: number
@@ -33,7 +33,7 @@ function hasTables(domain: Domain): boolean {
  * Returns the runs in order of address; no runs where paging is off, or the tables are invalid. At most `limit` of
  * them, as many as a core has room for.
  */
-export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
+export function coreRuns(domain: Domain, limit: number): CoreRun[] {
   const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []
   if (!hasTables(domain)) return runs
   let last: { vaddr: Vaddr; pfn: Pfn; pages: number } | undefined
