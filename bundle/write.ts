@@ -1,16 +1,28 @@
 /**
- * npm run bundle: writes the published files into dist/package: libraries, command, licences of the bundled packages.
+ * npm run bundle: makes the script of the map's page, and writes the published files into dist/package: libraries,
+ * command, licences of the bundled packages.
  *
  * Source: https://esbuild.github.io/api/
  * Gotcha: with its packages left out, a library that is bundled again would need modules of Node. So the libraries
  * include their packages. The two halves share nothing: ARCHITECTURE.md, "The published package".
  */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type BuildOptions, build, type Metafile } from 'esbuild'
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const out = 'dist/package'
+
+/** The page's script as a module that exports its text; the unbundled library in dist/lib imports it too. */
+const PAGE_SCRIPT = `${root}dist/lib/inspect/map-script.js`
+
+const pageScript: Plugin = {
+  name: 'page-script',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/map-script\.js$/ }, () => ({ path: PAGE_SCRIPT }))
+  },
+}
 
 const COMMON = {
   absWorkingDir: root,
@@ -21,6 +33,7 @@ const COMMON = {
   external: ['node:*'],
   mainFields: ['module', 'main'],
   alias: { util: './bundle/elfy-needs.cjs', assert: './bundle/elfy-needs.cjs' },
+  plugins: [pageScript],
   metafile: true,
   sourcemap: true,
   sourcesContent: false,
@@ -42,6 +55,19 @@ function licenceOf(name: string): string {
   if (section === undefined) throw new Error(`${name} does not state its licence`)
   return section
 }
+
+const script = await build({
+  absWorkingDir: root,
+  bundle: true,
+  entryPoints: ['lib/inspect/map-client/main.ts'],
+  format: 'iife',
+  target: 'es2022',
+  charset: 'utf8',
+  write: false,
+  logLevel: 'warning',
+})
+mkdirSync(dirname(PAGE_SCRIPT), { recursive: true })
+writeFileSync(PAGE_SCRIPT, `export const MAP_SCRIPT = ${JSON.stringify(script.outputFiles[0]?.text)}\n`)
 
 rmSync(root + out, { recursive: true, force: true })
 const bundles = [

@@ -45,7 +45,7 @@ async function main(file: string | undefined, size: string): Promise<void> {
   title('Written')
   const image = join(mkdtempSync(join(tmpdir(), 'xen-domain-builder-')), 'guest.img')
   await writeSnapshotFile(domain, image)
-  console.log(`${image}\n  memory, in pfn order; what was never written is a hole`)
+  console.log(`${image}\n  memory, in pfn order, with holes where nothing was written`)
   console.log(`${image}.json\n  registers, regions, start_info: enough to resume it`)
   console.log(`\nTo look at it again:\n  npx xen-domain-builder inspect '${image}'`)
 

@@ -4,6 +4,7 @@
  * Source: our own rule. A message says what was expected, what was found, and where in the file; it fits on one line.
  * Gotcha: `code` is part of the public API and never changes its meaning; the wording of `message` may.
  */
+import { defined } from './defined.js'
 import { messagePart } from './printable.js'
 
 /** Every code and its meaning. The command line prints the meaning; docs/errors.md lists cause and cure. */
@@ -97,12 +98,6 @@ export class DomainBuilderError extends Error {
   /** The value that JSON.stringify uses: the code, the message and the known details. */
   toJSON(): ErrorJson {
     const { code, message, expected, found, offset } = this
-    return {
-      code,
-      message,
-      ...(expected === undefined ? {} : { expected }),
-      ...(found === undefined ? {} : { found }),
-      ...(offset === undefined ? {} : { offset }),
-    }
+    return defined({ code, message, expected, found, offset })
   }
 }

@@ -4,6 +4,7 @@
  * Source: the vocabulary of Xen's public/xen.h and include/xen/mm.h (pfn: guest frame; mfn: machine frame).
  * Gotcha: virtual addresses are bigint and physical ones number. Adding the two by accident does not compile.
  */
+import { defined } from './defined.js'
 import { DomainBuilderError } from './errors.js'
 
 /** Guest virtual address, bytes, 0 <= v < 2^64. */
@@ -82,7 +83,7 @@ export function narrow(value: bigint, what: string, detail: { max?: number; offs
     throw new DomainBuilderError('bad-range', `${what} is out of range`, {
       expected: `at most ${hex(max)}`,
       found: hex(value),
-      ...(detail.offset === undefined ? {} : { offset: detail.offset }),
+      ...defined({ offset: detail.offset }),
     })
   }
   return Number(value)

@@ -66,7 +66,8 @@ function unusedExports(lib: Files, others: Files): string[] {
     eachUse(file, source, (from, name) => {
       if (from !== file) used.add(`${from}: ${name}`)
     })
-    if (file in lib) exported.push(...exportsOf(source).map((name) => `${file}: ${name}`))
+    // The declarations of a file that the build makes are imported by that file's name.
+    if (file in lib) exported.push(...exportsOf(source).map((name) => `${file.replace(/\.d\.ts$/, '.ts')}: ${name}`))
   }
   return exported.filter((name) => !used.has(name))
 }

@@ -9,7 +9,7 @@ import { bytes, struct, u32 } from './struct.js'
 const CONSOLE_IN_BYTES = 1024
 export const CONSOLE_OUT_BYTES = 2048
 
-/** Newer headers add a u8 `connection` after it; Xen before 4.20 does not read it. */
+/** Xen 4.21 added a u8 `connection` after these fields: 0, as in a page of zeros, means that somebody reads the ring. */
 export const XenconsInterface = struct('xencons_interface', 3088, {
   in: bytes(CONSOLE_IN_BYTES),
   out: bytes(CONSOLE_OUT_BYTES),

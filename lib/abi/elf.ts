@@ -4,7 +4,7 @@
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html), <elf.h>.
  * Gotcha: one layout does not serve both classes: program headers order their fields differently; p_flags moves.
  */
-import { bytes, struct, u8, u16, u32, u64 } from './struct.js'
+import { bytes, type Field, struct, u8, u16, u32, u64 } from './struct.js'
 
 export const ELF_MAGIC = Uint8Array.of(0x7f, 0x45, 0x4c, 0x46)
 /** Bytes of e_ident. */
@@ -50,39 +50,26 @@ const ident = {
   ei_pad: bytes(7),
 } as const
 
-export const Ehdr32 = struct('Elf32_Ehdr', 52, {
-  ...ident,
-  e_type: u16,
-  e_machine: u16,
-  e_version: u32,
-  e_entry: u32,
-  e_phoff: u32,
-  e_shoff: u32,
-  e_flags: u32,
-  e_ehsize: u16,
-  e_phentsize: u16,
-  e_phnum: u16,
-  e_shentsize: u16,
-  e_shnum: u16,
-  e_shstrndx: u16,
-})
-
-export const Ehdr64 = struct('Elf64_Ehdr', 64, {
-  ...ident,
-  e_type: u16,
-  e_machine: u16,
-  e_version: u32,
-  e_entry: u64,
-  e_phoff: u64,
-  e_shoff: u64,
-  e_flags: u32,
-  e_ehsize: u16,
-  e_phentsize: u16,
-  e_phnum: u16,
-  e_shentsize: u16,
-  e_shnum: u16,
-  e_shstrndx: u16,
-})
+/** The same fields in both classes; those that are as wide as the class have `word`. */
+const ehdr = <W>(name: string, size: number, word: Field<W>) =>
+  struct(name, size, {
+    ...ident,
+    e_type: u16,
+    e_machine: u16,
+    e_version: u32,
+    e_entry: word,
+    e_phoff: word,
+    e_shoff: word,
+    e_flags: u32,
+    e_ehsize: u16,
+    e_phentsize: u16,
+    e_phnum: u16,
+    e_shentsize: u16,
+    e_shnum: u16,
+    e_shstrndx: u16,
+  })
+export const Ehdr32 = ehdr('Elf32_Ehdr', 52, u32)
+export const Ehdr64 = ehdr('Elf64_Ehdr', 64, u64)
 
 export const Phdr32 = struct('Elf32_Phdr', 32, {
   p_type: u32,
@@ -106,31 +93,21 @@ export const Phdr64 = struct('Elf64_Phdr', 56, {
   p_align: u64,
 })
 
-export const Shdr32 = struct('Elf32_Shdr', 40, {
-  sh_name: u32,
-  sh_type: u32,
-  sh_flags: u32,
-  sh_addr: u32,
-  sh_offset: u32,
-  sh_size: u32,
-  sh_link: u32,
-  sh_info: u32,
-  sh_addralign: u32,
-  sh_entsize: u32,
-})
-
-export const Shdr64 = struct('Elf64_Shdr', 64, {
-  sh_name: u32,
-  sh_type: u32,
-  sh_flags: u64,
-  sh_addr: u64,
-  sh_offset: u64,
-  sh_size: u64,
-  sh_link: u32,
-  sh_info: u32,
-  sh_addralign: u64,
-  sh_entsize: u64,
-})
+const shdr = <W>(name: string, size: number, word: Field<W>) =>
+  struct(name, size, {
+    sh_name: u32,
+    sh_type: u32,
+    sh_flags: word,
+    sh_addr: word,
+    sh_offset: word,
+    sh_size: word,
+    sh_link: u32,
+    sh_info: u32,
+    sh_addralign: word,
+    sh_entsize: word,
+  })
+export const Shdr32 = shdr('Elf32_Shdr', 40, u32)
+export const Shdr64 = shdr('Elf64_Shdr', 64, u64)
 
 /** STB_GLOBAL << 4 | STT_NOTYPE: the st_info of a plain global symbol. */
 export const ST_INFO_GLOBAL = 0x10

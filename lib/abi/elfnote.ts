@@ -20,8 +20,8 @@ export const XEN_GUEST_SECTION = '__xen_guest'
 export const XEN_GUEST_KEY_MAX = 31
 export const XEN_GUEST_VALUE_MAX = 127
 
-/** The kind of descriptor: a number as wide as the descriptor, text, a few u32, or bytes that are not decoded. */
-type XenNoteKind = 'number' | 'string' | 'u32s' | 'bytes'
+/** The kind of descriptor: a number as wide as the descriptor, text, or a few u32. */
+type XenNoteKind = 'number' | 'string' | 'u32s'
 
 export const XEN_ELFNOTE = {
   INFO: 0,
@@ -55,8 +55,8 @@ export const XEN_ELFNOTE = {
 /** A note of Xen, named without XEN_ELFNOTE_. */
 export type XenNoteName = keyof typeof XEN_ELFNOTE
 
-export const XEN_NOTE_KINDS: Readonly<Record<XenNoteName, XenNoteKind>> = {
-  INFO: 'bytes',
+/** The kind of each note's descriptor; the descriptors of other notes are not decoded. */
+export const XEN_NOTE_KINDS: Readonly<Partial<Record<XenNoteName, XenNoteKind>>> = {
   ENTRY: 'number',
   HYPERCALL_PAGE: 'number',
   VIRT_BASE: 'number',
@@ -69,19 +69,12 @@ export const XEN_NOTE_KINDS: Readonly<Record<XenNoteName, XenNoteKind>> = {
   FEATURES: 'string',
   BSD_SYMTAB: 'string',
   HV_START_LOW: 'number',
-  L1_MFN_VALID: 'bytes',
   SUSPEND_CANCEL: 'number',
   INIT_P2M: 'number',
   MOD_START_PFN: 'number',
   SUPPORTED_FEATURES: 'u32s',
   PHYS32_ENTRY: 'number',
   PHYS32_RELOC: 'u32s',
-  CRASH_INFO: 'bytes',
-  CRASH_REGS: 'bytes',
-  DUMPCORE_NONE: 'bytes',
-  DUMPCORE_HEADER: 'bytes',
-  DUMPCORE_XEN_VERSION: 'bytes',
-  DUMPCORE_FORMAT_VERSION: 'bytes',
 }
 
 const NAME_OF = new Map<number, XenNoteName>(

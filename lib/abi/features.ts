@@ -1,8 +1,7 @@
 /**
  * XENFEAT_*: features of a hypervisor that a kernel requires or supports.
  *
- * Source: xen/include/public/features.h; the names that a FEATURES string may use are those of public/elfnote.h's
- * example.
+ * Source: xen/include/public/features.h; xen/common/libelf/libelf-dominfo.c (elf_xen_feature_names).
  * Gotcha: not every bit has a name in the string table. SUPPORTED_FEATURES may set any bit; only names are refused.
  */
 export const XENFEAT = {
@@ -31,7 +30,7 @@ export const XENFEAT = {
 /** A feature of Xen, named without XENFEAT_: a key of XENFEAT. */
 export type FeatureName = keyof typeof XENFEAT
 
-/** The names that a FEATURES string can hold: exactly libelf's table. */
+/** The names that a FEATURES string can hold. */
 export const STRING_FEATURES: readonly FeatureName[] = [
   'writable_page_tables',
   'writable_descriptor_tables',

@@ -2,12 +2,16 @@
  * HVM parameters: numbered values that Xen and a toolstack exchange about an HVM or PVH guest. Most of them name
  * special pages.
  *
- * Source: xen/include/public/hvm/params.h; the pages' places, tools/libs/guest/xg_dom_x86.c (X86_HVM_*_SPECIAL_*), and
- * xen/include/public/hvm/e820.h and libxl's ACPI_INFO_PHYSICAL_ADDRESS for the hole below 4 GiB.
- * Gotcha: IDENT_PT and VM_GENERATION_ID_ADDR are addresses; only names that end in PFN are frame numbers.
+ * Source: xen/include/public/hvm/params.h; the pages' places, tools/libs/guest/xg_dom_x86.c (X86_HVM_*_SPECIAL_*); the
+ * hole below 4 GiB, tools/libs/light/libxl_arch.h (ACPI_INFO_PHYSICAL_ADDRESS).
+ * Gotcha: only names that end in PFN are frame numbers: IDENT_PT, a special page too, is an address.
  */
 
-/** HVM_PARAM_* that a builder sets, by name. Values are frame numbers, except ports and IDENT_PT, an address. */
+/**
+ * HVM_PARAM_* of x86, by name. `*_PFN` are frame numbers and `*_EVTCHN` event channels. IDENT_PT, VM86_TSS and
+ * VM_GENERATION_ID_ADDR are guest-physical addresses; VM86_TSS_SIZED is one in its low 32 bits and a size in the others.
+ * CALLBACK_IRQ has the kind of interrupt in its highest byte. The rest are flags, modes, counts and sets of features.
+ */
 export const HVM_PARAM = {
   CALLBACK_IRQ: 0,
   STORE_PFN: 1,

@@ -142,7 +142,7 @@ export const LAPIC_SW_DISABLED = 2
 /** The divisor for a zero in the divide configuration register. */
 export const LAPIC_TIMER_DIVISOR_RESET = 2
 
-/** `ranges` holds 16 variable ranges of two registers and 11 fixed ones; all are off. */
+/** `ranges` holds 8 variable ranges of two registers and 11 fixed ones; all are off. */
 export const HvmHwMtrr = struct('hvm_hw_mtrr', 240, {
   msr_pat_cr: u64,
   ranges: bytes(216),

@@ -6,7 +6,7 @@
  */
 import { cstring, type Infer, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
-/** The start of `magic`; Xen appends the platform. */
+/** `magic`: xen-<version>-<platform>. */
 export const START_INFO_MAGIC = { x86_64: 'xen-3.0-x86_64', x86_32p: 'xen-3.0-x86_32p' } as const
 
 /** Bytes of cmd_line with its NUL (MAX_GUEST_CMDLINE). */
@@ -16,9 +16,9 @@ export const SIF_PRIVILEGED = 1 << 0
 export const SIF_INITDOMAIN = 1 << 1
 /** mod_start is the address of a multiboot module list instead of the module. */
 export const SIF_MULTIBOOT_MOD = 1 << 2
-/** mod_start is a pfn, mod_len counts pages: the module is not mapped. */
+/** mod_start is a pfn: the module is not mapped. mod_len counts bytes all the same. */
 export const SIF_MOD_START_PFN = 1 << 3
-/** The toolstack can use a linear p2m of more than three levels. */
+/** The toolstack understands a p2m that is mapped in the guest's address space, so the three-level tree is not needed. */
 export const SIF_VIRT_P2M_4TOOLS = 1 << 4
 
 export const StartInfo64 = struct('start_info', 1168, {

@@ -14,7 +14,7 @@ import { hex } from '../units.js'
 import { BufferView } from './buffer.js'
 
 /** One member of a struct: its buffer-layout and the check that its value passes before it is written. */
-interface Field<T> {
+export interface Field<T> {
   readonly span: number
   /** A Layout of buffer-layout, a package without published types. */
   readonly layout: (property?: string) => { readonly span: number }
@@ -33,6 +33,8 @@ export interface Struct<T> extends Field<T> {
   readonly name: string
   /** Bytes. */
   readonly size: number
+  /** The value whose fields are all zero. */
+  readonly zero: T
   /** Field names in order, padding omitted. */
   readonly fieldNames: readonly (keyof T & string)[]
   /** Byte offset of a field; `a.b` reaches into nested structs. */
@@ -64,15 +66,6 @@ class BytesLayout extends library.Layout<Uint8Array> {
   }
   override encode(value: Uint8Array, b: BufferView, offset = 0): number {
     b.set(value, offset)
-    return this.span
-  }
-}
-
-class PadLayout extends library.Layout<undefined> {
-  override decode(): undefined {
-    return undefined
-  }
-  override encode(): number {
     return this.span
   }
 }
@@ -132,7 +125,8 @@ export function bytes(span: number): Field<Uint8Array> {
 
 /** Padding: zero when written, ignored when read. Its name starts with `_`; the type omits it. */
 export function pad(span: number): Field<undefined> {
-  return { span, layout: (property) => new PadLayout(span, property), check() {} }
+  // A layout without a name takes up its room, and buffer-layout neither reads nor writes it.
+  return { span, layout: () => new library.Layout(span), check() {} }
 }
 
 /** A C string in a field of `span` bytes: at most `span` - 1 bytes of UTF-8 and a NUL. */
@@ -185,6 +179,20 @@ export function struct<const F extends Fields>(name: string, size: number, field
     if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
     for (const key of fieldNames) fields[key]?.check((value as Record<string, unknown>)[key], `${path}.${key}`)
   }
+  const decode = (from: Uint8Array, at = 0): T => {
+    if (at < 0 || at + size > from.length) {
+      throw new DomainBuilderError('truncated', `${name} is truncated`, {
+        expected: `${size} bytes`,
+        found: `${Math.max(0, from.length - at)} bytes`,
+        offset: at,
+      })
+    }
+    room().set(from.subarray(at, at + size))
+    const decoded = layout().decode(room(), 0)
+    for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
+    return decoded as T
+  }
+  const zero = lazy(() => decode(new Uint8Array(size)))
   const offsets = new Map<string, number>()
   let end = 0
   for (const [key, field] of entries) {
@@ -196,6 +204,9 @@ export function struct<const F extends Fields>(name: string, size: number, field
     name,
     size,
     span: size,
+    get zero() {
+      return zero()
+    },
     fieldNames,
     layout: make,
     check,
@@ -213,18 +224,6 @@ export function struct<const F extends Fields>(name: string, size: number, field
       layout().encode(value as Record<string, unknown>, out)
       return new Uint8Array(out)
     },
-    decode(from, at = 0) {
-      if (at < 0 || at + size > from.length) {
-        throw new DomainBuilderError('truncated', `${name} is truncated`, {
-          expected: `${size} bytes`,
-          found: `${Math.max(0, from.length - at)} bytes`,
-          offset: at,
-        })
-      }
-      room().set(from.subarray(at, at + size))
-      const decoded = layout().decode(room(), 0)
-      for (const [key] of entries) if (key.startsWith('_')) delete decoded[key]
-      return decoded as T
-    },
+    decode,
   }
 }

@@ -17,6 +17,7 @@
  * const code = a.assemble()
  * ```
  */
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
@@ -153,7 +154,7 @@ export class Assembler {
   }
 
   text(text: string): this {
-    return this.#put(...new TextEncoder().encode(text))
+    return this.#put(...encodeUtf8(text))
   }
 
   /** Appends bytes: an instruction without a method, or data. */

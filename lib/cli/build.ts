@@ -5,6 +5,7 @@
  * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
  */
 import * as path from 'node:path'
+import { defined } from '../defined.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
@@ -101,17 +102,11 @@ export const command: Command = {
     progress.end()
     if (output === '-') return
     const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
-    answer(
-      'build',
-      () => ({
-        output,
-        format,
-        ...(guest ? { config: said(guest) } : {}),
-        ...(starts ? { command: starts } : {}),
-        guest: describeDomain(domain),
-      }),
-      () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
-    )
+    answer('build', {
+      json: () =>
+        defined({ output, format, config: guest && said(guest), command: starts, guest: describeDomain(domain) }),
+      text: () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
+    })
   },
 }
 
@@ -128,7 +123,7 @@ function requireType(values: Values, type: (typeof TYPES)[number]): void {
 
 const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
   unused,
-  unknown: unknown.map(({ key, meant }) => ({ key, ...(meant === undefined ? {} : { meant }) })),
+  unknown: unknown.map(({ key, meant }) => defined({ key, meant })),
   warnings,
 })
 
@@ -156,25 +151,19 @@ function wholeNumber(values: Values, name: string): number | undefined {
 
 /** Returns the configuration from the options, then the file and the format. buildDomain checks the result. */
 function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGuest | undefined): DomainConfig {
-  const type = oneOf(values, 'type', TYPES, guest?.config.type ?? 'auto')
+  const type = oneOf(values, 'type', TYPES) ?? guest?.config.type ?? 'auto'
   requireType(values, type)
   const vcpus = wholeNumber(values, 'vcpus')
   const memory = text(values, 'memory')
-  const purpose = PURPOSES.find((one) => one === text(values, 'purpose')) ?? SNAPSHOT_FORMATS[format].purpose
+  const purpose = oneOf(values, 'purpose', PURPOSES) ?? SNAPSHOT_FORMATS[format].purpose
   const ramdisks = texts(values, 'ramdisk')
-  const strings = ['cmdline', 'name'].flatMap((name) => {
-    const value = text(values, name)
-    return value === undefined ? [] : [[name, value]]
-  })
   const linux = readLinux(values)
   const config = {
     ...guest?.config,
     type,
     memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
     ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
-    ...(vcpus === undefined ? {} : { vcpus }),
-    ...(purpose === undefined ? {} : { purpose }),
-    ...Object.fromEntries(strings),
+    ...defined({ vcpus, purpose, cmdline: text(values, 'cmdline'), name: text(values, 'name') }),
     ...readPv(values),
     ...readPvh(values),
     ...linux,

@@ -43,11 +43,10 @@ For a snapshot, reads every page. For a PV guest, also says whether Xen would ac
 function checkKernel(kernel: Kernel, type: string | undefined, { progress, answer }: Invocation): void {
   progress.end()
   const verdicts = bootVerdicts(kernel).filter((verdict) => type === undefined || verdict.type === type)
-  answer(
-    'verdicts',
-    () => ({ verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }),
-    () => [...verdictText(verdicts), ...notesText(kernel.notes)],
-  )
+  answer('verdicts', {
+    json: () => ({ verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }),
+    text: () => [...verdictText(verdicts), ...notesText(kernel.notes)],
+  })
   if (!verdicts.some(({ ok }) => ok)) throw new Refused()
 }
 
@@ -62,9 +61,8 @@ async function checkDomain(domain: Domain, invocation: Invocation): Promise<void
   if (domain.type === 'pv') return reportViolations(domain, invocation)
   progress.end()
   const { pageCount } = domain.memory
-  answer(
-    'violations',
-    () => ({ violations: [] }),
-    () => [`${pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`],
-  )
+  answer('violations', {
+    json: () => ({ violations: [] }),
+    text: () => [`${pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`],
+  })
 }

@@ -20,8 +20,14 @@ export interface Invocation {
   readonly progress: Progress
   /** Loads every command of the program. */
   readonly commands: () => Promise<readonly NamedCommand[]>
-  /** Prints the command's answer, once: the value as one JSON object where --json was given, else the lines. */
-  answer(name: AnswerName, value: () => object, lines: () => readonly string[]): void
+  /** Prints the command's answer, once. */
+  answer(name: AnswerName, forms: AnswerForms): void
+}
+
+/** An answer: one JSON object where --json was given, else lines of text, if there are any. */
+interface AnswerForms {
+  readonly json: () => object
+  readonly text?: () => readonly string[]
 }
 
 /** One option: how it is parsed (as in node:util's parseArgs), and its description for every list of options. */
@@ -39,8 +45,6 @@ export interface Option {
   readonly elsewhere?: readonly string[]
   /** Words that look like choices but are invalid, and why. */
   readonly never?: Readonly<Record<string, string>>
-  /** The heading it is listed under, when it is not for every use of the command. */
-  readonly group?: string
   /** The types of guest that it is for, when it is not for all; such options are listed apart. */
   readonly types?: readonly VerdictType[]
 }
@@ -111,8 +115,8 @@ export function texts(values: Values, name: string): readonly string[] {
   return Array.isArray(value) ? value : []
 }
 
-/** Returns an option that is one of its choices, which is checked when the arguments are parsed. */
-export function oneOf<const T extends string>(values: Values, name: string, choices: readonly T[], otherwise: T): T {
+/** Returns an option that is one of its choices, or undefined; checked when the arguments are parsed. */
+export function oneOf<const T extends string>(values: Values, name: string, choices: readonly T[]): T | undefined {
   const given = text(values, name)
-  return choices.find((choice) => choice === given) ?? otherwise
+  return choices.find((choice) => choice === given)
 }

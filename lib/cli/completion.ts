@@ -32,10 +32,6 @@ fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
     const make = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined
     if (!make) throw invalidValue('SHELL', shell, `one of ${SHELLS.join(', ')}${didYouMean(shell, SHELLS)}`)
     const script = make(await commands())
-    answer(
-      'completion',
-      () => ({ shell, script }),
-      () => script.trimEnd().split('\n'),
-    )
+    answer('completion', { json: () => ({ shell, script }), text: () => script.trimEnd().split('\n') })
   },
 }

@@ -37,11 +37,7 @@ export const command: Command = {
     }
     const { output, format } = destination
     if (output === '-') return
-    answer(
-      'convert',
-      () => ({ output, format }),
-      () => [],
-    )
+    answer('convert', { json: () => ({ output, format }) })
   },
 }
 

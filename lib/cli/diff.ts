@@ -38,20 +38,12 @@ export const command: Command = {
     if ('domain' in x && 'domain' in y) {
       const diff = diffDomains(x.domain, y.domain, { onProgress: (part) => progress.say('comparing', part) })
       progress.end()
-      answer(
-        'guest-diff',
-        () => diff,
-        () => diffText(diff),
-      )
+      answer('guest-diff', { json: () => diff, text: () => diffText(diff) })
       if (diff.fields.length + diff.pages.length > 0) throw new Refused()
     } else if ('kernel' in x && 'kernel' in y) {
       const fields = diffKernels(x.kernel, y.kernel)
       progress.end()
-      answer(
-        'kernel-diff',
-        () => ({ fields }),
-        () => differencesText(fields),
-      )
+      answer('kernel-diff', { json: () => ({ fields }), text: () => differencesText(fields) })
       if (fields.length > 0) throw new Refused()
     } else {
       const what = (one: typeof x): string => ('domain' in one ? 'a snapshot' : 'a kernel')

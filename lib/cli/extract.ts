@@ -47,10 +47,9 @@ export const command: Command = {
     progress.end()
     if (output === '-') return writeStandardOutput([elf])
     const table = relocsOutput === undefined ? {} : { relocs: relocsOutput, relocsBytes: relocs?.length ?? 0 }
-    answer(
-      'extract',
-      () => ({ output, bytes: elf.length, ...table }),
-      () => files.map((file) => `${file.name}  ${showSize(file.bytes.length)}`),
-    )
+    answer('extract', {
+      json: () => ({ output, bytes: elf.length, ...table }),
+      text: () => files.map((file) => `${file.name}  ${showSize(file.bytes.length)}`),
+    })
   },
 }

@@ -4,6 +4,7 @@
  * Source: the layout of the GNU coding standards, https://www.gnu.org/prep/standards/html_node/_002d_002dhelp.html
  * Gotcha: an option is defined only in the table; nothing here may refer to an option by its name.
  */
+import { fold } from '../inspect/table.js'
 import type { Command, Option } from './command.js'
 import { PROGRAM, SHORT_NAME } from './program.js'
 
@@ -34,9 +35,9 @@ export function helpText(program: string, { usage, help, options, examples }: Co
   const entries = Object.entries(options)
   const groups = new Set([undefined, ...entries.map(([, option]) => optionGroup(option))])
   return [
-    ...wrap(`Usage: ${program} ${usage}`, WIDTH),
+    ...fold(`Usage: ${program} ${usage}`, WIDTH),
     '',
-    ...help.split('\n').flatMap((line) => wrap(line, WIDTH)),
+    ...help.split('\n').flatMap((line) => fold(line, WIDTH)),
     ...(entries.length > 0 ? [''] : []),
     ...[...groups].flatMap((group) => [
       ...(group === undefined ? [] : [`${group}:`]),
@@ -66,21 +67,8 @@ export function optionMeaning({ choices, help }: Option): string {
 
 function optionLines(name: string, option: Option): string[] {
   const words = `  ${optionWords(name, option)}`
-  const [first = '', ...more] = wrap(optionMeaning(option), WIDTH - COLUMN)
+  const [first = '', ...more] = fold(optionMeaning(option), WIDTH - COLUMN)
   const indented = more.map((line) => ' '.repeat(COLUMN) + line)
   if (words.length > COLUMN - 2) return [words, ' '.repeat(COLUMN) + first, ...indented]
   return [words.padEnd(COLUMN) + first, ...indented]
-}
-
-/** Breaks a text between words. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = word
-    } else line = line === '' ? word : `${line} ${word}`
-  }
-  return [...lines, line]
 }

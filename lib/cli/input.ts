@@ -4,6 +4,7 @@
  * Source: ../node/snapshot-files.ts; ../kernel/kernel.ts.
  * Gotcha: names are unreliable, so the content decides. A raw or qemu snapshot is detected by the sidecar next to it.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
@@ -24,7 +25,7 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
     if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
     throw new DomainBuilderError('unknown-format', `${name} is not a snapshot`, {
       expected: `a snapshot that build writes (a raw or qemu one needs ${name}.json next to it)`,
-      ...(error.found === undefined ? {} : { found: error.found }),
+      ...defined({ found: error.found }),
       cause: error,
     })
   })

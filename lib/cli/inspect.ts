@@ -19,18 +19,10 @@ export const command: Command = {
     progress.end()
     if ('kernel' in found) {
       const { kernel } = found
-      answer(
-        'kernel',
-        () => describeKernel(kernel),
-        () => kernelText(kernel),
-      )
+      answer('kernel', { json: () => describeKernel(kernel), text: () => kernelText(kernel) })
     } else {
       const { domain } = found
-      answer(
-        'guest',
-        () => describeDomain(domain),
-        () => domainText(domain),
-      )
+      answer('guest', { json: () => describeDomain(domain), text: () => domainText(domain) })
     }
   },
 }

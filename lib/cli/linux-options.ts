@@ -4,6 +4,7 @@
  * Source: ../protocol/linux-config.ts has their meanings.
  * Gotcha: addresses are hex or decimal bytes; ranges are half-open, as everywhere.
  */
+import { defined } from '../defined.js'
 import type { LinuxConfig, Ring } from '../protocol/linux-config.js'
 import { invalidValue, type Options, oneOf, text, texts, type Values } from './command.js'
 import { readInput } from './files.js'
@@ -84,7 +85,9 @@ export const linuxOptions = {
 
 const NUMBER = '(0x[0-9a-f]{1,13}|\\d{1,15})'
 
-function address(given: string, name: string): number {
+function address(values: Values, name: string): number | undefined {
+  const given = text(values, name)
+  if (given === undefined) return undefined
   if (!new RegExp(`^${NUMBER}$`, 'i').test(given)) throw invalidValue(`--${name}`, given, 'an address')
   return Number(given)
 }
@@ -100,26 +103,25 @@ export type LinuxWords = { -readonly [K in keyof LinuxConfig]?: LinuxConfig[K] }
 
 /** Returns the part of a configuration that these options set. */
 export function readLinux(values: Values): LinuxWords {
-  const present = <T extends object>(name: string, make: (given: string) => T): Partial<T> => {
-    const given = text(values, name)
-    return given === undefined ? {} : make(given)
-  }
   const ranges = (name: string) => texts(values, name).map((given) => range(given, name))
   const [reserve, memmap] = [ranges('reserve'), ranges('memmap')]
-  return {
-    ...present('entry', () => ({
-      entry: Number(oneOf(values, 'entry', linuxOptions.entry.choices, '64')) as 16 | 32 | 64,
-    })),
-    ...present('image', () => ({ image: oneOf(values, 'image', linuxOptions.image.choices, 'bzImage') })),
-    ...present('load-address', (given) => ({ loadAddress: address(given, 'load-address') })),
-    ...present('virtual-offset', (given) => ({ virtualOffset: BigInt(address(given, 'virtual-offset')) })),
-    ...present('ramdisk-address', (given) => ({ ramdiskAddress: address(given, 'ramdisk-address') })),
-    ...(reserve.length > 0 ? { reserve } : {}),
-    ...present('within', (given) => ({ within: range(given, 'within') })),
-    ...(memmap.length > 0 ? { memmap } : {}),
-    ...present('elfcorehdr', (given) => ({ elfcorehdr: readInput(given) })),
-    ...present('subarch', () => ({ subarch: oneOf(values, 'subarch', linuxOptions.subarch.choices, 'pc') })),
-    ...(values.paging === true ? { paging: true } : {}),
-    ...present('ring', () => ({ ring: Number(oneOf(values, 'ring', linuxOptions.ring.choices, '0')) as Ring })),
-  }
+  const entry = oneOf(values, 'entry', linuxOptions.entry.choices)
+  const ring = oneOf(values, 'ring', linuxOptions.ring.choices)
+  const loadAddress = address(values, 'load-address')
+  const virtualOffset = address(values, 'virtual-offset')
+  const [within, elfcorehdr] = [text(values, 'within'), text(values, 'elfcorehdr')]
+  return defined({
+    entry: entry && (Number(entry) as 16 | 32 | 64),
+    image: oneOf(values, 'image', linuxOptions.image.choices),
+    loadAddress,
+    virtualOffset: virtualOffset === undefined ? undefined : BigInt(virtualOffset),
+    ramdiskAddress: address(values, 'ramdisk-address'),
+    reserve: reserve.length > 0 ? reserve : undefined,
+    within: within === undefined ? undefined : range(within, 'within'),
+    memmap: memmap.length > 0 ? memmap : undefined,
+    elfcorehdr: elfcorehdr === undefined ? undefined : readInput(elfcorehdr),
+    subarch: oneOf(values, 'subarch', linuxOptions.subarch.choices),
+    paging: values.paging === true || undefined,
+    ring: ring && (Number(ring) as Ring),
+  })
 }

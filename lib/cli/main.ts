@@ -30,23 +30,13 @@ const json = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined)
 /** The command being run, once it is known: a usage error points to its help. */
 let running: { readonly name: string; readonly command?: Command } | undefined
 
-const answer: Invocation['answer'] = (name, value, lines) => {
-  if (json) return printAnswer(name, value())
-  const text = lines()
-  if (text.length > 0) printLines(text)
+const answer: Invocation['answer'] = (name, forms) => {
+  if (json) return printAnswer(name, forms.json())
+  const lines = forms.text?.() ?? []
+  if (lines.length > 0) printLines(lines)
 }
-const help = (lines: readonly string[]): void =>
-  answer(
-    'help',
-    () => ({ lines }),
-    () => lines,
-  )
-const sayVersion = (): void =>
-  answer(
-    'version',
-    () => ({ version: version() }),
-    () => [version()],
-  )
+const help = (lines: readonly string[]): void => answer('help', { json: () => ({ lines }), text: () => lines })
+const sayVersion = (): void => answer('version', { json: () => ({ version: version() }), text: () => [version()] })
 
 async function main(): Promise<void> {
   const { common, words } = splitCommand(argv)

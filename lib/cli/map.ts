@@ -56,26 +56,14 @@ export const command: Command = {
     if (output !== undefined && draw) {
       const bytes = Buffer.from(draw(domain))
       await writeBytes([{ name: output, bytes }])
-      answer(
-        'drawing',
-        () => ({ output, bytes: bytes.length }),
-        () => [],
-      )
+      answer('drawing', { json: () => ({ output, bytes: bytes.length }) })
     } else if (at !== undefined) {
       const vaddr = BigInt(at)
-      answer(
-        'walk',
-        () => describeWalk(domain, vaddr),
-        () => walkText(domain, vaddr),
-      )
+      answer('walk', { json: () => describeWalk(domain, vaddr), text: () => walkText(domain, vaddr) })
       if (translate(domain, vaddr) === undefined) throw new Refused()
     } else {
       const map = describeMap(domain)
-      answer(
-        'map',
-        () => map,
-        () => tellMap(map),
-      )
+      answer('map', { json: () => map, text: () => tellMap(map) })
       if (!json) printPicture((terminal) => drawMap(map, pictureOptions(terminal, process.env)))
     }
   },

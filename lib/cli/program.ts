@@ -14,6 +14,6 @@ export const SHORT_NAME = 'xdb'
 export const COMMON = {
   json: { type: 'boolean', help: 'the answer, or the error, as one JSON object on standard output' },
   quiet: { type: 'boolean', help: 'no progress on a terminal' },
-  help: { type: 'boolean', short: 'h', help: 'what the command does, and its options' },
+  help: { type: 'boolean', short: 'h', help: 'describes the command and its options' },
   version: { type: 'boolean', help: 'the version' },
 } as const satisfies Options

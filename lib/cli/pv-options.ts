@@ -4,6 +4,7 @@
  * Source: ../protocol/pv-config.ts has their meanings.
  * Gotcha: the words of a p2m file are little-endian, as on every machine that Node runs on.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { P2mSpec } from '../guest/p2m.js'
 import { invalidValue, type Options, text, type Values } from './command.js'
@@ -30,10 +31,7 @@ export const pvOptions = {
 export function readPv(values: Values): { readonly features?: string; readonly p2m?: P2mSpec } {
   const features = text(values, 'features')
   const p2m = text(values, 'p2m')
-  return {
-    ...(features === undefined ? {} : { features }),
-    ...(p2m === undefined ? {} : { p2m: readP2m(p2m) }),
-  }
+  return defined({ features, p2m: p2m === undefined ? undefined : readP2m(p2m) })
 }
 
 function readP2m(spec: string): P2mSpec {

@@ -4,10 +4,11 @@
  * Source: ../protocol/pvh-config.ts has their meanings.
  * Gotcha: --load-address and --reserve are defined with those of the Linux boot protocol, and mean the same here.
  */
+import { defined } from '../defined.js'
 import { ACPI_PROFILES } from '../guest/acpi.js'
 import type { PvhConfig } from '../protocol/pvh-config.js'
 import { PVH_PLATFORMS } from '../protocol/pvh-platform.js'
-import { type Options, oneOf, text, type Values } from './command.js'
+import { type Options, oneOf, type Values } from './command.js'
 
 const ACPI = [...ACPI_PROFILES, 'none'] as const
 const types = ['pvh'] as const
@@ -32,10 +33,10 @@ export const pvhOptions = {
 
 /** Returns the part of a configuration that these options set. */
 export function readPvh(values: Values): Partial<PvhConfig> {
-  const given = (name: string) => text(values, name) !== undefined
-  return {
-    ...(given('platform') ? { platform: oneOf(values, 'platform', PVH_PLATFORMS, 'xen') } : {}),
-    ...(given('acpi') ? { acpi: oneOf(values, 'acpi', ACPI, 'none') } : {}),
-    ...(given('start-info') ? { startInfoVersion: text(values, 'start-info') === '0' ? 0 : 1 } : {}),
-  }
+  const version = oneOf(values, 'start-info', pvhOptions['start-info'].choices)
+  return defined({
+    platform: oneOf(values, 'platform', PVH_PLATFORMS),
+    acpi: oneOf(values, 'acpi', ACPI),
+    startInfoVersion: version && (version === '0' ? 0 : 1),
+  })
 }

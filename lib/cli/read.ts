@@ -39,10 +39,6 @@ export const command: Command = {
         ? readVirtual(domain, address, Number(length))
         : domain.memory.read(narrow(address, 'ADDRESS'), Number(length))
     if (!json) return writeStandardOutput([bytes])
-    answer(
-      'read',
-      () => ({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }),
-      () => [],
-    )
+    answer('read', { json: () => ({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }) })
   },
 }

@@ -4,6 +4,7 @@
  * Source: ../inspect/validate.ts.
  * Gotcha: exit 1 when it would not; the violations are the answer and go to standard output.
  */
+import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
 import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
 import { describeViolation, showPath, validate } from '../inspect/validate.js'
@@ -29,15 +30,14 @@ export function reportViolations(domain: Domain, { progress, answer }: Invocatio
   const violations = validate(domain)
   const hypercallPage = findHypercallPage(domain)
   progress.end()
-  answer(
-    'violations',
-    () => ({ violations: violations.map(describeViolation), ...(hypercallPage ? { hypercallPage } : {}) }),
-    () => [
+  answer('violations', {
+    json: () => defined({ violations: violations.map(describeViolation), hypercallPage }),
+    text: () => [
       ...(violations.length === 0
         ? ['Xen would accept these page tables']
         : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)),
       ...hypercallText(hypercallPage),
     ],
-  )
+  })
   if (violations.length > 0) throw new Refused()
 }

@@ -6,10 +6,9 @@
  * block's size.
  */
 import type { Slices } from '../work.js'
-import { type BlockFunction, BlockMachine, blockStart, compileLater, STOP } from './block-machine.js'
-import { copies } from './copy.js'
+import { Block } from './block.js'
+import { GrowingBytes } from './growing-bytes.js'
 import type { Decoded, Source } from './source.js'
-import { type Code, i32, type Label, type Local } from './wasm.js'
 
 const MAGIC = 0x184c2102
 /** The most bytes of a decompressed block. */
@@ -24,11 +23,9 @@ const LENGTH_GOES_ON = 15
 /** The fewest bytes after any but the last literals: a distance, the last token and the block's last five literals. */
 const AFTER_LITERALS_MIN = 2 + 1 + 5
 
-const compiled = compileLater(() => [blockFunction()])
-
 export function* decodeLz4(source: Source): Slices<Decoded> {
   source.take(4)
-  const machine = new BlockMachine(source, compiled(), COMPRESSED_MAX)
+  const output = new GrowingBytes(source)
   while (source.left >= 4) {
     const at = source.at
     const size = source.u32le()
@@ -38,79 +35,32 @@ export function* decodeLz4(source: Source): Slices<Decoded> {
       source.at = at
       break
     }
-    yield* machine.run(source.take(size), BLOCK_BYTES, at)
+    yield* decodeBlock(new Block(source, source.take(size), output, BLOCK_BYTES, at))
   }
-  return { bytes: machine.bytes(), consumed: source.at }
+  return { bytes: output.bytes(), consumed: source.at }
 }
 
 /** Sequences: a token with two lengths, literals, and a match; the last one ends after its literals. */
-function blockFunction(): BlockFunction {
-  const { f, input, inputEnd, out, outEnd, start, pause, begin, end } = blockStart()
-  const token = f.local('i32')
-  const length = f.local('i32')
-  const distance = f.local('i32')
-  const byte = f.local('i32')
-  const status = f.local('i32')
-  const copy = copies(f)
-  const c = i32.const
+function* decodeBlock(block: Block): Slices<void> {
+  for (;;) {
+    const token = block.u8()
+    for (let left = readLength(block, token >> 4); left > 0; left = block.literals(left)) if (block.isSlice()) yield
+    if (block.left === 0) break
+    if (block.left < AFTER_LITERALS_MIN) block.endsEarly()
+    const distance = block.u8() | (block.u8() << 8)
+    const length = readLength(block, token & 15) + MATCH_MIN
+    for (let left = length; left > 0; left = block.match(distance, left)) if (block.isSlice()) yield
+  }
+  block.finish()
+  yield
+}
 
-  const nextByte = (into: Local<'i32'>, stop: Label): Code => [
-    status.set(c(STOP.endsEarly)),
-    stop.jumpIf(i32.geU(input, inputEnd)),
-    into.set(i32.load8(input)),
-    input.set(i32.add(input, c(1))),
-  ]
-  const checkRoom = (stop: Label): Code => [
-    status.set(c(STOP.pastEnd)),
-    stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
-  ]
-  const extendLength = (stop: Label): Code =>
-    f.if(i32.eq(length, c(LENGTH_GOES_ON)), () =>
-      f.loop((again) => [
-        nextByte(byte, stop),
-        length.set(i32.add(length, byte)),
-        checkRoom(stop),
-        again.jumpIf(i32.eq(byte, c(0xff))),
-      ]),
-    )
-
-  const body: Code = [
-    begin,
-    f.block((stop) =>
-      f.loop((again) => [
-        status.set(c(STOP.paused)),
-        stop.jumpIf(i32.geU(out, pause)),
-        nextByte(token, stop),
-        length.set(i32.shrU(token, c(4))),
-        extendLength(stop),
-        f.if(length, () => [
-          status.set(c(STOP.endsEarly)),
-          stop.jumpIf(i32.gtU(length, i32.sub(inputEnd, input))),
-          checkRoom(stop),
-          copy.literals(out, input, length),
-          input.set(i32.add(input, length)),
-        ]),
-        status.set(c(STOP.done)),
-        stop.jumpIf(i32.eq(input, inputEnd)),
-        status.set(c(STOP.endsEarly)),
-        stop.jumpIf(i32.gtU(input, i32.sub(inputEnd, c(AFTER_LITERALS_MIN)))),
-
-        nextByte(distance, stop),
-        nextByte(byte, stop),
-        distance.set(i32.or(distance, i32.shl(byte, c(8)))),
-        status.set(c(STOP.badDistance)),
-        // Zero is an invalid distance: less one, it is the largest number.
-        stop.jumpIf(i32.geU(i32.sub(distance, c(1)), i32.sub(out, start))),
-        length.set(i32.and(token, c(15))),
-        extendLength(stop),
-        length.set(i32.add(length, c(MATCH_MIN))),
-        checkRoom(stop),
-        copy.match(out, distance, length),
-        again.jump(),
-      ]),
-    ),
-    end,
-    status,
-  ]
-  return { func: f, body }
+function readLength(block: Block, first: number): number {
+  let length = first
+  if (first === LENGTH_GOES_ON) {
+    let byte: number
+    do length += byte = block.u8()
+    while (byte === 0xff && length <= block.room)
+  }
+  return length
 }

@@ -10,7 +10,7 @@ import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from '
 import { GrowingBytes } from './growing-bytes.js'
 import { LZMA_FIELDS, LZMA_STOP, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT } from './lzma-core.js'
 import { type Source, sliceEnds } from './source.js'
-import { assemble, WASM_PAGE } from './wasm.js'
+import { compileLater, WASM_PAGE } from './wasm.js'
 
 const CRC_TABLE_AT = 32768
 const WINDOW_AT = WASM_PAGE
@@ -27,7 +27,7 @@ interface Exports {
   crc(from: number, to: number, register: bigint): bigint
 }
 
-let compiled: WebAssembly.Module | undefined
+const compiled = compileLater(() => [lzmaFunction(), crcFunction(CRC_TABLE_AT)])
 
 /** Literal context, literal position and position bits: one byte, (pb * 5 + lp) * 9 + lc. */
 export interface Properties {
@@ -51,10 +51,9 @@ export class LzmaMachine {
 
   constructor(source: Source) {
     this.#source = source
-    compiled ??= new WebAssembly.Module(assemble([lzmaFunction(), crcFunction(CRC_TABLE_AT)]))
     this.#output = new GrowingBytes(source, OUTPUT_AT, COPY_SLACK + 1)
     const imports = { env: { memory: this.#output.memory } }
-    this.#exports = new WebAssembly.Instance(compiled, imports).exports as unknown as Exports
+    this.#exports = new WebAssembly.Instance(compiled(), imports).exports as unknown as Exports
     this.#fields = new DataView(this.#output.memory.buffer)
     this.#set('out', OUTPUT_AT)
     this.#set('dictStart', OUTPUT_AT)

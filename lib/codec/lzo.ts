@@ -8,9 +8,10 @@
 
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
-import { BlockMachine, compileLater } from './block-machine.js'
+import { Block } from './block.js'
 import { crc32 } from './crc.js'
-import { lzo1xFunction } from './lzo1x.js'
+import { GrowingBytes } from './growing-bytes.js'
+import { decodeLzo1x } from './lzo1x.js'
 import { type Decoded, type Source, sliceEnds } from './source.js'
 
 const MAGIC_BYTES = 9
@@ -33,12 +34,10 @@ const FLAG = {
   crc32Header: 0x1000,
 } as const
 
-const compiled = compileLater(() => [lzo1xFunction()])
-
 export function* decodeLzo(source: Source): Slices<Decoded> {
   source.take(MAGIC_BYTES)
   const flags = readHeader(source)
-  const machine = new BlockMachine(source, compiled(), BLOCK_MAX)
+  const output = new GrowingBytes(source)
   for (;;) {
     const at = source.at
     const plainLength = source.u32be()
@@ -47,7 +46,7 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
     if (plainLength > BLOCK_MAX || length > plainLength) {
       source.damaged('block sizes are out of range', { found: `${length} bytes for ${plainLength}` }, at)
     }
-    if (plainLength > source.ceiling - machine.length) source.tooLarge()
+    if (plainLength > output.left) source.tooLarge()
 
     const plainAdler = flags & FLAG.adler32Plain ? source.u32be() : undefined
     const plainCrc = flags & FLAG.crc32Plain ? source.u32be() : undefined
@@ -58,17 +57,22 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
     if (adler !== undefined) source.check('compressed block', 'Adler-32', yield* sum(adler32, input), adler, at)
     if (crc !== undefined) source.check('compressed block', 'CRC32', yield* sum(crc32, input), crc, at)
 
-    const from = machine.length
-    yield* isStored ? machine.append(input) : machine.run(input, plainLength, at)
-    const output = machine.bytes(from)
-    if (output.length !== plainLength) {
-      source.damaged("the block's size is wrong", { expected: `${plainLength}`, found: `${output.length}` }, at)
+    const from = output.length
+    if (isStored) {
+      for (const end of sliceEnds(0, length)) {
+        output.append(input.subarray(output.length - from, end))
+        yield
+      }
+    } else yield* decodeLzo1x(new Block(source, input, output, plainLength, at))
+    const plain = output.bytes(from)
+    if (plain.length !== plainLength) {
+      source.damaged("the block's size is wrong", { expected: `${plainLength}`, found: `${plain.length}` }, at)
     }
-    if (plainAdler !== undefined) source.check('block', 'Adler-32', yield* sum(adler32, output), plainAdler, at)
-    if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, output), plainCrc, at)
+    if (plainAdler !== undefined) source.check('block', 'Adler-32', yield* sum(adler32, plain), plainAdler, at)
+    if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, plain), plainCrc, at)
     yield
   }
-  return { bytes: machine.bytes(), consumed: source.at }
+  return { bytes: output.bytes(), consumed: source.at }
 }
 
 /** Computes a checksum in slices. */

@@ -6,6 +6,7 @@
  * registers. Neither has macros; here a TypeScript function is a macro, and there is nothing to install.
  * Gotcha: a Code is a list of instruction bytes, not a value: used twice, it runs twice. Keep results in locals.
  */
+import { encodeUtf8 } from '../bytes.js'
 
 /** Instructions, nested as composed; flattened once, at the end. */
 export type Code = readonly (number | Code)[]
@@ -79,7 +80,6 @@ export const i32 = {
   wrap: (value: I64): I32 => [value, 0xa7],
   load: load<I32>(0x28),
   load8: load<I32>(0x2d),
-  load16: load<I32>(0x2f),
   store: store<I32>(0x36),
   store8: store<I32>(0x3a),
 }
@@ -186,7 +186,7 @@ export class Func {
 
 /** A vector: its length, then its elements. */
 const list = (items: readonly Code[]): Code => [unsigned(items.length), items]
-const text = (value: string): Code => [unsigned(value.length), [...new TextEncoder().encode(value)]]
+const text = (value: string): Code => [unsigned(value.length), [...encodeUtf8(value)]]
 
 /** A module of these functions, all exported, that imports its memory as `env.memory`. */
 export function assemble(functions: readonly { readonly func: Func; readonly body: Code }[]): Uint8Array<ArrayBuffer> {
@@ -227,4 +227,15 @@ function flatten(code: Code): Uint8Array<ArrayBuffer> {
   }
   walk(code)
   return Uint8Array.from(out)
+}
+
+/** A module that is compiled at its first use. */
+export function compileLater(
+  build: () => readonly { readonly func: Func; readonly body: Code }[],
+): () => WebAssembly.Module {
+  let module: WebAssembly.Module | undefined
+  return () => {
+    module ??= new WebAssembly.Module(assemble(build()))
+    return module
+  }
 }

@@ -7,10 +7,10 @@
 
 import { alignDown, hex } from '../units.js'
 import type { Slices } from '../work.js'
-import { compileLater } from './block-machine.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { magicU32 } from './magic.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source, sliceEnds } from './source.js'
+import { compileLater } from './wasm.js'
 import { digestFunction, LANES, lanesFunction, STRIPE } from './xxh64.js'
 import {
   BLOCK_AT,

@@ -45,7 +45,6 @@ import {
 } from '../abi/acpi.js'
 import type { Infer } from '../abi/struct.js'
 import { concat, encodeLatin1 } from '../bytes.js'
-import { lazy } from '../lazy.js'
 import { alignUp, PAGE_SIZE, type Paddr } from '../units.js'
 import { aPackage, device, edgeInterrupt, eisaId, integer, name, ports, resources, scope } from './aml.js'
 
@@ -127,10 +126,9 @@ function dsdtBody(profile: AcpiProfile): Uint8Array {
 }
 
 type FadtFields = Infer<typeof Fadt>
-const zeroFadt = lazy((): FadtFields => Fadt.decode(new Uint8Array(Fadt.size)))
 
 const port = (address: number, bytes: number): Infer<typeof GenericAddress> => ({
-  ...GenericAddress.decode(new Uint8Array(GenericAddress.size)),
+  ...GenericAddress.zero,
   address_space_id: GAS_SYSTEM_IO,
   register_bit_width: bytes * 8,
   address: BigInt(address),
@@ -168,7 +166,7 @@ function fixedHardware(profile: AcpiProfile): Partial<FadtFields> {
 
 function fadtBody(profile: AcpiProfile, facsAt: Paddr, dsdtAt: Paddr): Uint8Array {
   return Fadt.encode({
-    ...zeroFadt(),
+    ...Fadt.zero,
     firmware_ctrl: facsAt,
     x_firmware_ctrl: BigInt(facsAt),
     dsdt: dsdtAt,

@@ -5,6 +5,7 @@
  * Gotcha: it never fails, so call requireWithin() at the end. Only then is the whole need known, and a refusal can name
  * it instead of the first region that did not fit.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logLayout } from '../log.js'
 import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
@@ -48,7 +49,7 @@ export class Allocator {
   allocate(name: string, bytes: number): LinearRegion {
     const pages = pagesFor(bytes)
     const whole = bytes === pages * PAGE_SIZE
-    const region = { name, pfn: this.#pfn, pages, vaddr: this.#vaddr, ...(whole ? {} : { bytes }) }
+    const region = defined({ name, pfn: this.#pfn, pages, vaddr: this.#vaddr, bytes: whole ? undefined : bytes })
     this.#pfn += pages
     this.#vaddr += BigInt(pages) * BigInt(PAGE_SIZE)
     if (pages > 0) this.regions.push(region)
@@ -59,7 +60,7 @@ export class Allocator {
   /** Allocates pages that the initial page tables do not map at their linear address. */
   allocateElsewhere(name: string, bytes: number, vaddr?: Vaddr): Region {
     const { vaddr: linear, ...placed } = this.allocate(name, bytes)
-    const region = { ...placed, ...(vaddr === undefined ? {} : { vaddr }) }
+    const region = { ...placed, ...defined({ vaddr }) }
     if (region.pages > 0) this.regions[this.regions.length - 1] = region
     return region
   }

@@ -10,6 +10,7 @@ import type { Mfn, Paddr, Pfn, Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
 import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
+import { type Run, runEndingAfter } from './runs.js'
 import type { Vcpu } from './vcpu.js'
 
 /**
@@ -69,28 +70,14 @@ export interface PageTableFrames {
 }
 
 /** Consecutive frames with tables of one level. */
-export interface TableFramesRun {
+export interface TableFramesRun extends Run {
   readonly level: number
-  readonly pfn: Pfn
-  readonly pages: number
   /** The guest pins each of them, as the top one always is: after it has run, it pins the tables of its processes. */
   readonly pinned?: true
 }
 
-const sortedRuns = (tables: PageTableFrames): readonly TableFramesRun[] =>
-  [...tables.runs].sort((a, b) => a.pfn - b.pfn)
-
-/** A binary search: a guest that has run may have a hundred thousand runs of tables. */
 function typeAmong(sorted: readonly TableFramesRun[], top: Pfn, pfn: Pfn): PageType {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    const run = sorted[middle] as TableFramesRun
-    if (run.pfn + run.pages > pfn) high = middle
-    else low = middle + 1
-  }
-  const found = sorted[low]
+  const found = sorted[runEndingAfter(sorted, pfn)]
   const run = found && pfn >= found.pfn ? found : undefined
   return { level: (run?.level ?? 0) as PageType['level'], pinned: pfn === top || run?.pinned === true }
 }
@@ -132,7 +119,7 @@ export interface LinuxBoot {
 
 /** A parameter that the toolstack sets for an HVM or PVH guest (HVM_PARAM_*). */
 export interface HvmParam {
-  /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has the ones that a builder sets. */
+  /** HVM_PARAM_* of xen/include/public/hvm/params.h; `HVM_PARAM` has their numbers by name. */
   readonly index: number
   /** A frame number, a port, or for IDENT_PT an address. */
   readonly value: bigint
@@ -177,7 +164,7 @@ export type BootInfo = PvBoot | LinuxBoot | PvhBoot | HvmBoot
 /** The type of each frame. Only a PV guest's frames have types for Xen: in other guests every frame is ordinary. */
 export function pageTypes(boot: BootInfo): (pfn: Pfn) => PageType {
   if (boot.kind !== 'start_info') return () => ({ level: 0, pinned: false })
-  const sorted = sortedRuns(boot.pageTables)
+  const sorted = [...boot.pageTables.runs].sort((a, b) => a.pfn - b.pfn)
   return (pfn) => typeAmong(sorted, boot.pageTables.top, pfn)
 }
 

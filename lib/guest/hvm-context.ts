@@ -26,8 +26,8 @@ import {
 } from '../abi/hvm-save.js'
 import type { Infer, Struct } from '../abi/struct.js'
 import { concat } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import { lazy } from '../lazy.js'
 import { hex } from '../units.js'
 import {
   GENERAL_REGISTERS,
@@ -39,8 +39,6 @@ import {
 } from './vcpu.js'
 
 type Cpu = Infer<typeof HvmHwCpu>
-const zeroCpu = lazy((): Cpu => HvmHwCpu.decode(new Uint8Array(HvmHwCpu.size)))
-const zeroMtrr = lazy(() => HvmHwMtrr.decode(new Uint8Array(HvmHwMtrr.size)))
 type Segment = SegmentRegister | 'tr'
 const SEGMENTS: readonly Segment[] = ['cs', 'ss', 'ds', 'es', 'fs', 'gs', 'tr']
 
@@ -56,7 +54,7 @@ function saveRecord<T>(typecode: number, instance: number, struct?: Struct<T>, v
  */
 export function encodeHvmContext(vcpus: readonly Vcpu[]): Uint8Array {
   const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
-  const mtrr = { ...zeroMtrr(), msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
+  const mtrr = { ...HvmHwMtrr.zero, msr_pat_cr: PAT_RESET, msr_mtrr_cap: MTRR_CAP, msr_mtrr_def_type: MTRR_WRITE_BACK }
   return concat([
     ...saveRecord(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader, header),
     ...vcpus
@@ -89,7 +87,7 @@ function cpuOf(vcpu: Vcpu): Cpu {
     ]
   })
   return {
-    ...zeroCpu(),
+    ...HvmHwCpu.zero,
     ...vcpu.registers,
     ...{ cr0, cr3, cr4, dr6, dr7, msr_efer: efer },
     ...(Object.fromEntries(segments) as Partial<Cpu>),
@@ -163,7 +161,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
   const state = (name: Segment): SegmentState => {
     const descriptor = { base: cpu[`${name}_base`], limit: cpu[`${name}_limit`], attributes: cpu[`${name}_arbytes`] }
     const empty = descriptor.base === 0n && descriptor.limit === 0 && descriptor.attributes === 0
-    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...(empty ? {} : { descriptor }) }
+    return { selector: cpu[`${name}_sel`] & SELECTOR_MASK, ...defined({ descriptor: empty ? undefined : descriptor }) }
   }
   const segments = {
     cs: state('cs'),
@@ -179,7 +177,7 @@ function vcpuOf(id: number, cpu: Cpu): Vcpu {
     registers: { ...general, rip, rflags } as Registers,
     segments,
     tr: state('tr'),
-    ...(gdtr_base === 0n && gdtr_limit === 0 ? {} : { gdtr: { base: gdtr_base, limit: gdtr_limit } }),
+    ...defined({ gdtr: gdtr_base === 0n && gdtr_limit === 0 ? undefined : { base: gdtr_base, limit: gdtr_limit } }),
     ...{ cr0, cr3, cr4, efer, dr6, dr7 },
   }
 }

@@ -22,6 +22,7 @@ import { DomainBuilderError } from '../errors.js'
 import { hex, overlaps, PAGE_SIZE, type Paddr, type Pfn, pagesFor, pfnOf, type Range, type Vaddr } from '../units.js'
 import type { PageTableFrames } from './domain.js'
 import { setEntry } from './page-tables.js'
+import { addRange } from './runs.js'
 import { throughWords } from './words.js'
 
 /** A range of virtual addresses that maps to consecutive physical ones, in bytes. */
@@ -186,10 +187,6 @@ function tableIndexes(pages: readonly { vpn: number; pages: number }[], level: n
     .map((run) => ({ start: Math.floor(run.vpn / span), end: Math.floor((run.vpn + run.pages - 1) / span) + 1 }))
     .sort((a, b) => a.start - b.start)
   const merged: Range<number>[] = []
-  for (const range of ranges) {
-    const last = merged.at(-1)
-    if (last && range.start <= last.end) merged[merged.length - 1] = { ...last, end: Math.max(last.end, range.end) }
-    else merged.push(range)
-  }
+  for (const { start, end } of ranges) addRange(merged, start, end)
   return merged
 }

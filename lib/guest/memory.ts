@@ -20,6 +20,7 @@ import {
   showRanges,
 } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
+import { addRange, type Run, rangeEndingAfter, runOf } from './runs.js'
 
 /**
  * Makes bytes on demand: fills all of `out` from `offset` bytes into the placed range. Both are whole pages.
@@ -47,14 +48,6 @@ interface Extent {
   readonly at: number
   /** Written through write(), so it can be changed in place. */
   readonly owned: boolean
-}
-
-/** Consecutive pages that hold data. */
-export interface Run {
-  /** The first frame. */
-  readonly pfn: Pfn
-  /** The number of pages, each 4096 bytes. */
-  readonly pages: number
 }
 
 /** A piece of memory. Its bytes never change, so a reader may keep them. */
@@ -101,14 +94,14 @@ export class GuestMemory {
 
   /** Whether the guest has that frame. */
   has(pfn: Pfn): boolean {
-    const range = this.ranges[this.#rangeEndingAfter(pfn)]
+    const range = this.ranges[rangeEndingAfter(this.ranges, pfn)]
     return range !== undefined && pfn >= range.start
   }
 
   /** The number of consecutive frames that the guest has from `pfn` on; 0 if it does not have `pfn`. */
   pagesFrom(pfn: Pfn): number {
     let at = pfn
-    for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
+    for (let i = rangeEndingAfter(this.ranges, pfn); i < this.ranges.length; i++) {
       const range = this.ranges[i] as Range<Pfn>
       if (range.start > at) break
       at = range.end
@@ -118,7 +111,7 @@ export class GuestMemory {
 
   /** Yields those of `pages` frames from `pfn` on that the guest has, as half-open ranges in order. */
   *within(pfn: Pfn, pages: number): Generator<Range<Pfn>> {
-    for (let i = this.#rangeEndingAfter(pfn); i < this.ranges.length; i++) {
+    for (let i = rangeEndingAfter(this.ranges, pfn); i < this.ranges.length; i++) {
       const { start, end } = this.ranges[i] as Range<Pfn>
       if (start >= pfn + pages) return
       yield { start: Math.max(start, pfn), end: Math.min(end, pfn + pages) }
@@ -159,7 +152,7 @@ export class GuestMemory {
   /** Copies bytes into memory. */
   write(paddr: Paddr, bytes: Uint8Array): void {
     const end = paddr + bytes.length
-    const inside = this.#extents[this.#firstEndingAfter(paddr)]
+    const inside = this.#extents[rangeEndingAfter(this.#extents, paddr)]
     if (inside?.owned && inside.start <= paddr && end <= inside.end) {
       ;(inside.source as Uint8Array).set(bytes, inside.at + paddr - inside.start)
       return
@@ -181,20 +174,11 @@ export class GuestMemory {
     this.#fill(paddr, out)
   }
 
-  /** Yields runs of pages with content, in order. Untouched pages are in none. */
-  *pages(): Iterable<Run> {
-    let pfn = -1
-    let end = -1
-    for (const extent of this.#extents) {
-      const first = pfnOf(extent.start)
-      const last = Math.ceil(extent.end / PAGE_SIZE)
-      if (first > end) {
-        if (pfn >= 0) yield { pfn, pages: end - pfn }
-        pfn = first
-      }
-      end = Math.max(end, last)
-    }
-    if (pfn >= 0) yield { pfn, pages: end - pfn }
+  /** Returns the runs of pages with content, in order. Untouched pages are in none. */
+  pages(): Iterable<Run> {
+    const ranges: Range<Pfn>[] = []
+    for (const { start, end } of this.#extents) addRange(ranges, pfnOf(start), Math.ceil(end / PAGE_SIZE))
+    return ranges.map(runOf)
   }
 
   /** The number of bytes with content, which chunks() yields in all. */
@@ -254,7 +238,7 @@ export class GuestMemory {
 
   /** The placed bytes from an address on, if there are enough of them for a view. */
   #viewAt(paddr: Paddr, end: Paddr): Uint8Array | undefined {
-    const extent = this.#extents[this.#firstEndingAfter(paddr)]
+    const extent = this.#extents[rangeEndingAfter(this.#extents, paddr)]
     if (extent === undefined || extent.start > paddr || !isView(extent)) return undefined
     const length = Math.min(extent.end, end) - paddr
     if (length < VIEW_LEAST) return undefined
@@ -265,7 +249,7 @@ export class GuestMemory {
   /** The first address after `paddr` at which viewAt() finds something, or `end`. */
   #nextView(paddr: Paddr, end: Paddr): Paddr {
     const most = Math.min(end, paddr + CHUNK_BYTES)
-    for (let i = this.#firstEndingAfter(paddr); i < this.#extents.length; i++) {
+    for (let i = rangeEndingAfter(this.#extents, paddr); i < this.#extents.length; i++) {
       const extent = this.#extents[i] as Extent
       if (extent.start >= most) break
       const isLong = Math.min(extent.end, end) - extent.start >= VIEW_LEAST
@@ -278,7 +262,7 @@ export class GuestMemory {
   #fill(paddr: Paddr, out: Uint8Array): void {
     const end = paddr + out.length
     let done = paddr
-    for (let i = this.#firstEndingAfter(paddr); i < this.#extents.length; i++) {
+    for (let i = rangeEndingAfter(this.#extents, paddr); i < this.#extents.length; i++) {
       const extent = this.#extents[i] as Extent
       if (extent.start >= end) break
       const from = Math.max(paddr, extent.start)
@@ -299,7 +283,7 @@ export class GuestMemory {
 
   /** Removes [start, end) from every extent. Returns the index for an extent of that range. */
   #cut(start: Paddr, end: Paddr): number {
-    const first = this.#firstEndingAfter(start)
+    const first = rangeEndingAfter(this.#extents, start)
     let last = first
     const kept: Extent[] = []
     let before = 0
@@ -314,30 +298,6 @@ export class GuestMemory {
     }
     if (last > first) this.#extents.splice(first, last - first, ...kept)
     return first + before
-  }
-
-  /** Index of the first extent that ends after an address (binary search: extents are sorted and disjoint). */
-  #firstEndingAfter(paddr: Paddr): number {
-    let low = 0
-    let high = this.#extents.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#extents[middle] as Extent).end > paddr) high = middle
-      else low = middle + 1
-    }
-    return low
-  }
-
-  /** Index of the first range that ends after a frame. */
-  #rangeEndingAfter(pfn: Pfn): number {
-    let low = 0
-    let high = this.ranges.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.ranges[middle] as Range<Pfn>).end > pfn) high = middle
-      else low = middle + 1
-    }
-    return low
   }
 
   #checkRange(paddr: Paddr, length: number): void {

@@ -8,6 +8,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { OneOf } from '../one-of.js'
 import { FRAMES_MAX, hex, type Mfn, PAGE_SIZE, type Pfn, shown } from '../units.js'
 import { fillCounting } from './counting.js'
+import { firstAbove } from './runs.js'
 import { throughWords } from './words.js'
 
 /** A pair of functions, pfn to mfn and back; no list is stored. */
@@ -113,16 +114,10 @@ function byFrame(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): Uint32Array
 /** The reverse of an arbitrary p2m: sorted once, at its first use, then a binary search. */
 function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn) => Pfn | undefined {
   let order: Uint32Array | undefined
+  const frameAt = (sorted: Uint32Array, i: number): Mfn => mfn(sorted[i] as Pfn) ?? 0
   return (frame) => {
     order ??= byFrame(pages, mfn)
-    let low = 0
-    let high = order.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((mfn(order[middle] ?? 0) ?? 0) < frame) low = middle + 1
-      else high = middle
-    }
-    const pfn = order[low]
+    const pfn = order[firstAbove(order, order.length, frameAt, frame - 1)]
     return pfn !== undefined && mfn(pfn) === frame ? pfn : undefined
   }
 }
@@ -195,15 +190,9 @@ function rangesP2m(ranges: readonly P2mRange[]): P2m {
         throw new DomainBuilderError('bad-config', `two p2m ranges share a ${from}`, { found: hex(next[from]) })
       }
     })
+    const startOf = (list: readonly P2mRange[], i: number): number => (list[i] as P2mRange)[from]
     return (frame: number): number | undefined => {
-      let low = 0
-      let high = sorted.length
-      while (low < high) {
-        const middle = (low + high) >>> 1
-        if ((sorted[middle] as P2mRange)[from] <= frame) low = middle + 1
-        else high = middle
-      }
-      const range = sorted[low - 1]
+      const range = sorted[firstAbove(sorted, sorted.length, startOf, frame) - 1]
       return range && frame < range[from] + range.pages ? range[to] + frame - range[from] : undefined
     }
   }

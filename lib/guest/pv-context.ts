@@ -5,10 +5,8 @@
  * Gotcha: do not write these bytes to a save file: cr3 and the GDT's frames are machine frames here, and it needs pfns.
  */
 
-import type { Infer } from '../abi/struct.js'
 import { VcpuGuestContext32, VcpuGuestContext64, VGCF_ONLINE } from '../abi/vcpu-context.js'
 import { equal } from '../bytes.js'
-import { lazy } from '../lazy.js'
 import {
   GENERAL_REGISTERS,
   type Registers,
@@ -18,13 +16,6 @@ import {
   type SegmentState,
   type Vcpu,
 } from './vcpu.js'
-
-type Context64 = Infer<typeof VcpuGuestContext64>
-type Context32 = Infer<typeof VcpuGuestContext32>
-
-/** A context with all fields zero, as most are at a guest's first instant. */
-const zero64 = lazy((): Context64 => VcpuGuestContext64.decode(new Uint8Array(VcpuGuestContext64.size)))
-const zero32 = lazy((): Context32 => VcpuGuestContext32.decode(new Uint8Array(VcpuGuestContext32.size)))
 
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
 
@@ -40,7 +31,7 @@ export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Arr
     number
   >
   if (abi === 'x86_64') {
-    const base = pv?.context ? VcpuGuestContext64.decode(pv.context) : zero64()
+    const base = pv?.context ? VcpuGuestContext64.decode(pv.context) : VcpuGuestContext64.zero
     const { rip, rflags, ...general } = r
     return VcpuGuestContext64.encode({
       ...base,
@@ -53,7 +44,7 @@ export function encodePvContext(vcpu: Vcpu, abi: 'x86_64' | 'x86_32p'): Uint8Arr
       vm_assist: BigInt(pv?.vmAssist ?? 0),
     })
   }
-  const base = pv?.context ? VcpuGuestContext32.decode(pv.context) : zero32()
+  const base = pv?.context ? VcpuGuestContext32.decode(pv.context) : VcpuGuestContext32.zero
   return VcpuGuestContext32.encode({
     ...base,
     flags: pv?.flags ?? 0,

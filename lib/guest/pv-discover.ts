@@ -5,9 +5,18 @@
  * Gotcha: %rsi holds start_info's address only in a guest that has not run yet; a suspended guest has only its frame.
  */
 import { PTE_PRESENT } from '../abi/x86.js'
+import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { Region } from './allocator.js'
-import { type Domain, type PageTableFrames, type PvBoot, pageTypes, type SharedPage } from './domain.js'
+import {
+  type Domain,
+  type PageTableFrames,
+  type PvBoot,
+  pageTypes,
+  type SharedPage,
+  type TableFramesRun,
+} from './domain.js'
+import { addPages, type Growing, type Run, runBefore } from './runs.js'
 import { readStartInfo, type StartInfo } from './start-info.js'
 import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'
 import { topTable, translate } from './translate.js'
@@ -54,8 +63,7 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
     ...blank,
     startInfo: { pfn: found.startInfo, vaddr },
     sharedInfoMfn: Number(BigInt.asUintN(40, fields.shared_info / BigInt(PAGE_SIZE))),
-    ...(xenstore ? { xenstore } : {}),
-    ...(console ? { console } : {}),
+    ...defined({ xenstore, console }),
     grants: [...entry(0, console), ...entry(1, xenstore)],
     pageTables: tables,
   }
@@ -97,11 +105,13 @@ function framesOfTables(domain: Domain, known: PageTableFrames['runs'] | undefin
 function walkedRuns(domain: Domain): PageTableFrames['runs'] {
   const frames = [...walkPageTables(domain)].map(({ level, pfn }) => ({ level, pfn }))
   frames.sort((a, b) => a.pfn - b.pfn || b.level - a.level)
-  const runs: { level: number; pfn: Pfn; pages: number }[] = []
+  const runs: Growing<TableFramesRun>[] = []
+  let end = 0
   for (const { level, pfn } of frames) {
-    const last = runs.at(-1)
-    if (last && pfn < last.pfn + last.pages) continue
-    if (last?.level === level && last.pfn + last.pages === pfn) last.pages++
+    if (pfn < end) continue
+    end = pfn + 1
+    const last = runBefore(runs, pfn)
+    if (last?.level === level) last.pages++
     else runs.push({ level, pfn, pages: 1 })
   }
   return runs
@@ -114,30 +124,31 @@ function findRegions(domain: Domain<PvBoot>, fields: StartInfo, p2mFrames: reado
   const region = (name: string, pfn: Pfn, pages: number, extra: { vaddr?: Vaddr; bytes?: number } = {}): Region => {
     const linear = base + BigInt(pfn) * BigInt(PAGE_SIZE)
     const guess = extra.vaddr ?? linear
-    const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? { vaddr: guess } : {}
-    return { name, pfn, pages, ...vaddr, ...(extra.bytes === undefined ? {} : { bytes: extra.bytes }) }
+    const vaddr = guess >= 0n && translate(domain, guess)?.pfn === pfn ? guess : undefined
+    return defined({ name, pfn, pages, vaddr, bytes: extra.bytes })
   }
   // The list continues from one of its regions to the next, in any place: a guest that has run has rebuilt it.
-  const list = contiguous(p2mFrames ?? listedP2m(domain, fields)).map((run) => region('p2m', run.pfn, run.pages))
+  const list: Growing<Run>[] = []
+  for (const pfn of p2mFrames ?? listedP2m(domain, fields)) addPages(list, pfn, 1)
   const out = [region('start_info', boot.startInfo.pfn, 1)]
   if (boot.xenstore) out.push(region('xenstore', boot.xenstore.pfn, 1))
   if (boot.console) out.push(region('console', boot.console.pfn, 1))
-  for (const run of boot.pageTables.runs) {
-    const last = out.at(-1)
-    if (last?.name === 'page_tables' && last.pfn + last.pages === run.pfn) {
-      out[out.length - 1] = { ...last, pages: last.pages + run.pages }
-    } else out.push(region('page_tables', run.pfn, run.pages))
-  }
+  const tables: Growing<Run>[] = []
+  for (const run of boot.pageTables.runs) addPages(tables, run.pfn, run.pages)
+  for (const run of tables) out.push(region('page_tables', run.pfn, run.pages))
   const module = isFirstInstant(domain) ? translate(domain, fields.mod_start) : undefined
   const bytes = Number(fields.mod_len)
   const pages = Math.ceil(bytes / PAGE_SIZE)
   if (module && bytes > 0 && module.pfn + pages <= domain.memory.endPfn) {
     const whole = bytes === pages * PAGE_SIZE
-    out.push(region('ramdisk', module.pfn, pages, { vaddr: fields.mod_start, ...(whole ? {} : { bytes }) }))
+    out.push(
+      region('ramdisk', module.pfn, pages, defined({ vaddr: fields.mod_start, bytes: whole ? undefined : bytes })),
+    )
   }
   out.sort((a, b) => a.pfn - b.pfn)
   const next = out.findIndex(({ pfn }) => pfn > (list[0]?.pfn ?? 0))
-  return out.toSpliced(next < 0 ? out.length : next, 0, ...list)
+  const p2m = list.map((run) => region('p2m', run.pfn, run.pages))
+  return out.toSpliced(next < 0 ? out.length : next, 0, ...p2m)
 }
 
 /** The frames of the list at mfn_list, up to the first unmapped one. */
@@ -151,14 +162,4 @@ function listedP2m(domain: Domain, fields: StartInfo): Pfn[] {
     frames.push(found.pfn)
   }
   return frames
-}
-
-function contiguous(frames: readonly Pfn[]): { pfn: Pfn; pages: number }[] {
-  const runs: { pfn: Pfn; pages: number }[] = []
-  for (const pfn of frames) {
-    const last = runs.at(-1)
-    if (last && last.pfn + last.pages === pfn) last.pages++
-    else runs.push({ pfn, pages: 1 })
-  }
-  return runs
 }

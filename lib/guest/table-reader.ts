@@ -95,7 +95,8 @@ export function entryVaddr(domain: Domain, table: TablePage, index: number): Vad
   return canonical(table.vaddr + (BigInt(index) << BigInt(levelShift(table.level))), pagingLevels(domain))
 }
 
-const canonical = (vaddr: bigint, levels: number): Vaddr =>
+/** The address of all 64 bits that the translated ones stand for. */
+export const canonical = (vaddr: bigint, levels: number): Vaddr =>
   levels === 4 ? BigInt.asUintN(64, BigInt.asIntN(X86_64_VADDR_BITS, vaddr)) : vaddr
 
 function readTable(domain: Domain, pfn: Pfn): BigUint64Array {

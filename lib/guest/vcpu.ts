@@ -99,6 +99,24 @@ export interface Vcpu {
   }
 }
 
+/** A vcpu that waits until the guest starts it: everything is zero. */
+export function waitingVcpu(id: number): Vcpu {
+  const none: SegmentState = { selector: 0 }
+  const segments = { cs: none, ss: none, ds: none, es: none, fs: none, gs: none }
+  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
+  return { id, online: false, registers: registers({}), segments, ...control }
+}
+
+/** A vcpu of a PV guest that waits. */
+export const waitingPvVcpu = (id: number): Vcpu => ({
+  ...waitingVcpu(id),
+  pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
+})
+
+/** All `count` vcpus of a guest: vcpu 0, and the others, which wait. */
+export const bootedBy = (boot: Vcpu, count: number): Vcpu[] =>
+  Array.from({ length: count }, (_, id) => (id === 0 ? boot : boot.pv ? waitingPvVcpu(id) : waitingVcpu(id)))
+
 /** Whether a vcpu starts in real mode, as a BIOS leaves it; not for PV guests. */
 export const inRealMode = ({ cr0 }: Pick<Vcpu, 'cr0'>): boolean => (cr0 & BigInt(CR0_PE)) === 0n
 

@@ -6,6 +6,7 @@
  * Gotcha: fields are read from the guest's memory, so they show the values that the guest will find.
  */
 import type { SetupHeaderFields } from '../abi/boot-params.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { readBootParams, readCommandLine } from '../guest/boot-params.js'
 import type { Domain, LinuxBoot } from '../guest/domain.js'
@@ -27,13 +28,11 @@ export function describeBoot(domain: Domain): { readonly [key: string]: Json } {
   const { startInfo, pageTables } = boot
   const fields = () =>
     Object.entries(readStartInfo(domain)).map(([name, value]) => [name, typeof value === 'string' ? value : hex(value)])
-  return {
-    ...(boot.kind === 'boot_params' ? { bootParams: describeBootParams(domain, boot) } : {}),
-    ...(startInfo
-      ? { startInfo: { pfn: startInfo.pfn, vaddr: hex(startInfo.vaddr), ...Object.fromEntries(fields()) } }
-      : {}),
-    ...(pageTables ? { pageTables: { top: pageTables.top, pages: pageTables.pages } } : {}),
-  }
+  return defined({
+    bootParams: boot.kind === 'boot_params' ? describeBootParams(domain, boot) : undefined,
+    startInfo: startInfo && { pfn: startInfo.pfn, vaddr: hex(startInfo.vaddr), ...Object.fromEntries(fields()) },
+    pageTables: pageTables && { top: pageTables.top, pages: pageTables.pages },
+  })
 }
 
 /** Returns the nonzero fields of the header, and the memory map. */
@@ -41,7 +40,7 @@ function describeBootParams(domain: Domain, boot: LinuxBoot): { readonly [key: s
   const params = readBootParams(domain)
   return {
     paddr: hex(boot.bootParams),
-    ...(startsInRealMode(domain) ? { realMode: true } : {}),
+    ...defined({ realMode: startsInRealMode(domain) || undefined }),
     cmdline: readCommandLine(domain),
     hdr: Object.fromEntries(setFields(params.hdr).map(([name, value]) => [name, hex(value)])),
     e820: params.e820_table

@@ -7,6 +7,7 @@
  */
 import { HVM_PARAM } from '../abi/hvm-params.js'
 import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmParam, SavedRecord } from '../guest/domain.js'
 import { hvmRecords } from '../guest/hvm-context.js'
@@ -55,12 +56,11 @@ export function describeSaved({ saved }: Domain): { readonly [key: string]: Json
   if (saved === undefined) return {}
   const records = saved.records.map((record) => {
     const parts = partsOf(record)
-    return { name: record.name, bytes: record.body.length, ...(parts ? { parts } : {}) }
+    return defined({ name: record.name, bytes: record.body.length, parts })
   })
   const { config } = saved
-  const settings =
-    config === undefined ? {} : { config: savedSettings(config).map(({ name, value }) => ({ name, value })) }
-  return { saved: { ...settings, records } }
+  const settings = config === undefined ? undefined : savedSettings(config).map(({ name, value }) => ({ name, value }))
+  return { saved: defined({ config: settings, records }) }
 }
 
 /** The most settings of a saved configuration that people are shown. */

@@ -5,6 +5,7 @@
  * Gotcha: show only the fields that the header's protocol version has; everything in the header is a claim.
  */
 import { CAN_USE_HEAP, KASLR_FLAG, KEEP_SEGMENTS, LOADED_HIGH, QUIET_FLAG, XLF } from '../abi/boot-params.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type BzImage, type SetupFields, showProtocol } from '../kernel/bzimage.js'
 import type { ElfImage } from '../kernel/elf.js'
@@ -46,16 +47,16 @@ function describeRelocs(elf: ElfImage): { readonly [key: string]: Json } | undef
 export function describeLinux(linux: BzImage, elf: ElfImage | undefined): { readonly [key: string]: Json } {
   const { loadflags, xloadflags } = linux.header
   const relocs = elf === undefined ? undefined : describeRelocs(elf)
-  return {
+  return defined({
     protocol: showProtocol(linux.protocol),
-    ...(linux.version === undefined ? {} : { version: linux.version }),
+    version: linux.version,
     setupBytes: linux.setupBytes,
-    ...(linux.payload === undefined ? {} : { payload: linux.payload }),
+    payload: linux.payload,
     header: Object.fromEntries(fields(linux.header)),
     loadflags: bitNames(loadflags, LOADFLAGS),
-    ...(xloadflags === undefined ? {} : { xloadflags: bitNames(xloadflags, XLF) }),
-    ...(relocs === undefined ? {} : { relocs }),
-  }
+    xloadflags: xloadflags === undefined ? undefined : bitNames(xloadflags, XLF),
+    relocs,
+  })
 }
 
 /** Returns the setup header as text for people. */

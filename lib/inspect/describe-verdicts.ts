@@ -4,6 +4,7 @@
  * Source: ../kernel/verdict.ts.
  * Gotcha: the text of a refusal must stay the line that `build --type` would print.
  */
+import { defined } from '../defined.js'
 import type { Verdict } from '../kernel/verdict.js'
 import { hex } from '../units.js'
 import type { Json } from './json.js'
@@ -12,8 +13,8 @@ import type { Json } from './json.js'
 export function describeVerdict(verdict: Verdict): { readonly [key: string]: Json } {
   const { type, ok } = verdict
   if (!verdict.ok) return { type, ok, code: verdict.code, reason: verdict.reason }
-  const entry = verdict.entry === undefined ? {} : { entry: hex(verdict.entry) }
-  return { type, ok, ...entry, needs: verdict.needs }
+  const entry = verdict.entry === undefined ? undefined : hex(verdict.entry)
+  return defined({ type, ok, entry, needs: verdict.needs })
 }
 
 /** Returns verdicts as text for people, with the needs of each type that boots. */

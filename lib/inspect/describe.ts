@@ -21,6 +21,7 @@ import {
 import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
 import { toHex } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
@@ -71,7 +72,7 @@ const WORDS_SHOWN = 8
 
 /** Returns the value of a note's descriptor by its kind; bytes where the kind is unknown or the value invalid. */
 function noteValue(note: ElfNote): string {
-  const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : 'bytes'
+  const kind = note.isXen ? XEN_NOTE_KINDS[note.name as XenNoteName] : undefined
   try {
     if (kind === 'number') return hex(noteNumber(note))
     if (kind === 'string') return noteString(note)
@@ -116,15 +117,15 @@ function describeXen(params: XenParams): Json {
 
 /** Returns the content of a kernel file as JSON. */
 export function describeKernel(kernel: Kernel): { readonly [key: string]: Json } {
-  return {
+  return defined({
     container: kernel.container,
-    ...(kernel.codec ? { codec: kernel.codec } : {}),
+    codec: kernel.codec,
     sha256: kernel.sha256,
-    ...(kernel.elf ? { elf: describeElf(kernel.elf) } : {}),
+    elf: kernel.elf && describeElf(kernel.elf),
     notes: kernel.notes.map(describeNote),
-    ...(kernel.xen ? { xen: describeXen(kernel.xen) } : {}),
-    ...(kernel.linux ? { linux: describeLinux(kernel.linux, kernel.elf) } : {}),
-  }
+    xen: kernel.xen && describeXen(kernel.xen),
+    linux: kernel.linux && describeLinux(kernel.linux, kernel.elf),
+  })
 }
 
 /** Returns every note, of any owner, as text; nothing without notes. */
@@ -170,8 +171,8 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
     abi: domain.abi,
     name: domain.name,
     memory: { bytes: domain.memory.pageCount * PAGE_SIZE, pages: domain.memory.pageCount },
-    ...(domain.kernel ? { kernel: { ...domain.kernel } } : {}),
-    regions: domain.regions.map((r) => ({ ...r, ...(r.vaddr === undefined ? {} : { vaddr: hex(r.vaddr) }) }) as Json),
+    ...defined({ kernel: domain.kernel && { ...domain.kernel } }),
+    regions: domain.regions.map((r) => defined({ ...r, vaddr: r.vaddr === undefined ? undefined : hex(r.vaddr) })),
     vcpus: domain.vcpus.map((vcpu) => ({
       online: vcpu.online,
       registers: Object.fromEntries([

@@ -10,6 +10,7 @@ import { encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
+import { type Run, runBefore, runEndingAfter } from '../guest/runs.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { printable, printableLines } from '../printable.js'
@@ -205,16 +206,8 @@ function tablesByPfn(domain: Domain, wanted: readonly PageDifference[]): Map<Pfn
   if (last === undefined) return found
   try {
     for (const table of walkPageTables(domain)) {
-      // The runs are sorted, as they were compared, so a binary search finds those before the frame.
-      let low = 0
-      let high = wanted.length
-      while (low < high) {
-        const middle = (low + high) >>> 1
-        const { pfn, pages } = wanted[middle] as PageDifference
-        if (pfn + pages > table.pfn) high = middle
-        else low = middle + 1
-      }
-      const run = wanted[low]
+      // The runs are sorted, as they were compared.
+      const run = wanted[runEndingAfter(wanted, table.pfn)]
       if (run && run.pfn <= table.pfn && !found.has(table.pfn)) found.set(table.pfn, table)
     }
   } catch (error) {
@@ -248,7 +241,7 @@ function entryDifferences(
 const hasStartInfo = ({ boot }: Domain): boolean => 'startInfo' in boot && boot.startInfo !== undefined
 
 /** Yields the frames with content in either guest. */
-function* touched(a: Domain, b: Domain): Iterable<{ pfn: Pfn; pages: number }> {
+function* touched(a: Domain, b: Domain): Iterable<Run> {
   const runs = [...a.memory.pages(), ...b.memory.pages()].sort((x, y) => x.pfn - y.pfn)
   let end = 0
   for (const run of runs) {
@@ -288,8 +281,8 @@ function pageDifferences(a: Domain, b: Domain, options: WorkOptions): PageDiffer
       const other = y.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE)
       if (equal(page, other)) continue
       const region = regionAt(a, pfn + i)?.name ?? regionAt(b, pfn + i)?.name ?? 'free memory'
-      const last = out.at(-1)
-      if (last && last.pfn + last.pages === pfn + i && last.region === region) last.pages++
+      const last = runBefore(out, pfn + i)
+      if (last?.region === region) last.pages++
       else out.push({ pfn: pfn + i, pages: 1, region, firstByte: page.findIndex((byte, at) => byte !== other[at]) })
     }
   }

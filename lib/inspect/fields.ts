@@ -12,7 +12,6 @@ import {
   BootE820Entry,
   BootParams,
   E820_MAX_ENTRIES_ZEROPAGE,
-  E820_TYPE,
   EfiInfo,
   IstInfo,
   OlpcOfwHeader,
@@ -43,6 +42,7 @@ import { printable } from '../printable.js'
 import { hex, type Paddr, paddrOf } from '../units.js'
 import { bitNames, LOADFLAGS } from './describe-linux.js'
 import { START_INFO_ORIGINS } from './explain.js'
+import { memoryTypeName } from './memory-map-text.js'
 
 /** A field of a structure with its explanation. */
 export type FieldMap = {
@@ -71,14 +71,10 @@ export type StructMap = {
 }
 
 const SIF = { SIF_PRIVILEGED, SIF_INITDOMAIN, SIF_MULTIBOOT_MOD, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS } as const
-const E820_NAMES: Readonly<Record<string, number>> = E820_TYPE
 
 const flags = (names: Readonly<Record<string, number>>) => (value: unknown) =>
   bitNames(Number(value), names).join(' ') || 'no bit set'
-const memoryType = (value: unknown): string =>
-  Object.entries(E820_NAMES)
-    .find(([, type]) => type === value)?.[0]
-    .toLowerCase() ?? 'unknown type'
+const memoryType = (value: unknown): string => memoryTypeName(value) ?? 'unknown type'
 
 /** The part of a struct that locates its fields, for any content. */
 interface Layout {

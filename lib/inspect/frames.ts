@@ -7,6 +7,7 @@
  */
 import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
+import { countUpTo, runBefore, runEndingAfter } from '../guest/runs.js'
 import { printable } from '../printable.js'
 import type { Pfn } from '../units.js'
 
@@ -69,20 +70,8 @@ export function regionAt(domain: Domain, pfn: Pfn): Region | undefined {
     index = { bounds, owner: owners(domain, bounds) }
     indexes.set(domain, index)
   }
-  const owner = index.owner[upTo(index.bounds, pfn) - 1]
+  const owner = index.owner[countUpTo(index.bounds, pfn) - 1]
   return owner === undefined ? undefined : domain.regions[owner]
-}
-
-/** Returns the number of sorted frames at or before `pfn`. */
-function upTo(bounds: readonly Pfn[], pfn: Pfn): number {
-  let low = 0
-  let high = bounds.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((bounds[middle] as Pfn) <= pfn) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 /** Returns the guest's frames as ranges, in order; gaps between them are not memory of the guest. */
@@ -103,8 +92,8 @@ export function physicalRanges(domain: Domain): PhysicalRange[] {
       data += Math.min(end, from + pages) - Math.max(pfn, from)
     }
     const region = owner[i]
-    const last = out.at(-1)
-    if (last && last.region === region && last.pfn + last.pages === pfn) {
+    const last = runBefore(out, pfn)
+    if (last && last.region === region) {
       last.pages += end - pfn
       last.data += data
     } else out.push({ name: '', kind: 'region', pfn, pages: end - pfn, data, region })
@@ -116,21 +105,9 @@ export function physicalRanges(domain: Domain): PhysicalRange[] {
   })
 }
 
-/** Returns the number of ranges that begin at or before a frame, by binary search, since a guest may have many. */
-export function rangesUpTo(ranges: readonly PhysicalRange[], pfn: Pfn): number {
-  let low = 0
-  let high = ranges.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((ranges[middle] as PhysicalRange).pfn <= pfn) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
 /** Returns the index of the range of a frame, or -1. */
 export function rangeOf(ranges: readonly PhysicalRange[], pfn: Pfn): number {
-  const index = rangesUpTo(ranges, pfn) - 1
+  const index = runEndingAfter(ranges, pfn)
   const range = ranges[index]
-  return range && pfn < range.pfn + range.pages ? index : -1
+  return range !== undefined && range.pfn <= pfn ? index : -1
 }

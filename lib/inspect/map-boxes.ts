@@ -5,6 +5,7 @@
  * Source: our own design: physical memory to the left, the virtual view to the right.
  * Gotcha: each side has a bounded number of boxes; neighbouring runs share one, so that none is lost.
  */
+import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
 import type { GuestMap, VirtualRun } from './map-model.js'
 
@@ -108,8 +109,6 @@ function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
   return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
 }
 
-const tinted = (tint: number | undefined): { tint?: number } => (tint === undefined ? {} : { tint })
-
 /** Returns the boxes of both sides, at most `max` of memory on each, and the links between them. */
 export function mapBoxes(map: GuestMap, max: number): MapBoxes {
   const tints = tintsOf(map)
@@ -144,7 +143,7 @@ function virtualBox({ runs, start, end }: Group, tints: ReadonlyMap<string, numb
     pages,
     access,
     note: `, ${access}, at physical 0x${paddrOf(pfn).toString(16)}`,
-    ...tinted(tints.get(region)),
+    ...defined({ tint: tints.get(region) }),
   }
 }
 
@@ -163,7 +162,7 @@ function physicalBoxes(map: GuestMap, max: number, tints: ReadonlyMap<string, nu
       pages,
       access: '',
       note: kind === 'unnamed' ? `, ${sizeOf(data)} of it in use` : '',
-      ...tinted(kind === 'region' ? tints.get(name) : undefined),
+      ...defined({ tint: kind === 'region' ? tints.get(name) : undefined }),
     })
   }
   const more = map.bounds.physical.found - shown.length
@@ -187,6 +186,8 @@ function linksOf({ runs }: Group, virtual: number, boxes: readonly MapBox[], tin
       high = Math.max(high, to)
     }
     if (low >= high) return []
-    return [{ physical, virtual, pfn: low, pages: high - low, scattered, ...tinted(scattered ? box.tint : tint) }]
+    return [
+      { physical, virtual, pfn: low, pages: high - low, scattered, ...defined({ tint: scattered ? box.tint : tint }) },
+    ]
   })
 }

@@ -6,6 +6,7 @@
  * Gotcha: heights follow the logarithm of the size, so that a page of 4 KiB is readable next to a kernel of 60 MiB;
  * within a box they are linear. A range that is not mapped, or no memory, is a break of one height.
  */
+import { defined } from '../defined.js'
 import { hex, pfnOf } from '../units.js'
 import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, shorten, sizeOf } from './map-boxes.js'
 import type { GuestMap } from './map-model.js'
@@ -119,7 +120,7 @@ class Side {
     this.#put(
       {
         kind,
-        ...(tint === undefined ? {} : { tint }),
+        ...defined({ tint }),
         ...words(this.#form, address, name, access, sizeOf(pages)),
         title: `${address} to ${hex(box.end, digits)}: ${name}, ${sizeOf(pages)}${note}`,
         address,
@@ -164,7 +165,7 @@ function bandOf(link: MapLink, boxes: MapBoxes, physical: readonly Box[], virtua
   return {
     from: [round(from), round(end)],
     to: [box.y, round(box.y + box.height)],
-    ...(link.tint === undefined ? {} : { tint: link.tint }),
+    ...defined({ tint: link.tint }),
     scattered: link.scattered,
     physical: link.physical,
     virtual: link.virtual,

@@ -2,17 +2,17 @@
  * map as one HTML page that contains everything it needs: it uses no network and no other file, and works from file://.
  *
  * Source: https://html.spec.whatwg.org/ and https://www.w3.org/TR/CSP3/ (the page allows only its own script).
- * Gotcha: the script is the text of a function that the compiler checks with all the others. Its hash is in the policy,
- * so that a script in a snapshot's names would not run.
+ * Gotcha: the policy names the hash of the page's script, so that a script in a snapshot's names would not run.
  */
 import { toBase64 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { sha256 } from '../sha256.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import { escapeText, scriptJson } from './escape.js'
-import { mapClient, type PageData } from './map-client.js'
+import type { PageData } from './map-client/data.js'
 import { layoutFigure, NARROW, WIDE } from './map-figure.js'
 import { describeMap, type GuestMap } from './map-model.js'
+import { MAP_SCRIPT } from './map-script.js'
 import { FIGURE_STYLE, PAGE_STYLE, PALETTE } from './map-style.js'
 import { figureSvg } from './map-svg.js'
 import { shownName } from './table.js'
@@ -39,8 +39,7 @@ const BITS: PageData['bits'] = [
 export function mapHtml(domain: Domain): string {
   const map = describeMap(domain)
   const { guest } = map
-  const script = `(${mapClient.toString()})()`
-  const hash = toBase64(sha256(script))
+  const hash = toBase64(sha256(MAP_SCRIPT))
   const title = escapeText(shownName(guest.name))
   return `<!doctype html>
 <html lang="en">
@@ -76,7 +75,7 @@ ${runsSection(map)}
 </main>
 <footer>${boundsNote(map)}</footer>
 <script type="application/json" id="data">${scriptJson({ map, bits: BITS } satisfies PageData)}</script>
-<script>${script}</script>
+<script>${MAP_SCRIPT}</script>
 </body>
 </html>
 `

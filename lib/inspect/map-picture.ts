@@ -109,6 +109,9 @@ const GUTTER_MAX = 24
 const EDGES = 4
 /** The least room for a name on a line. */
 const NAME_MIN = 11
+/** Headings by which a column is found again. */
+const NAME = 'what'
+const ACCESS = ''
 
 /** Returns a name from a file in characters that take one column each. */
 const narrow = (name: string, ascii: boolean): string =>
@@ -116,70 +119,63 @@ const narrow = (name: string, ascii: boolean): string =>
 
 const isMemory = (box: MapBox): box is MemoryBox => box.kind !== 'break'
 
-/** Returns the columns that fit, from all of the facts down to the fewest. */
-function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean): Form {
-  const physical = boxes.physical.filter(isMemory)
-  const virtual = boxes.virtual.filter(isMemory)
-  const digits = map.paging.levels === 4 ? 16 : 8
-  const cell = (side: readonly MemoryBox[], heading: string, text: Cell['text'], right = false): Cell => ({
+/** The columns of the left and of the right side. */
+type Columns = readonly [readonly Cell[], readonly Cell[]]
+
+/** Returns the columns that a picture may have, from all of the facts down to the fewest. */
+function choices(map: GuestMap, boxes: MapBoxes, ascii: boolean): readonly Columns[] {
+  const cell = (side: readonly MapBox[], heading: string, text: Cell['text'], right = false): Cell => ({
     heading,
     text,
     right,
-    width: side.reduce((most, box) => Math.max(most, text(box).length), heading.length),
+    width: side.filter(isMemory).reduce((most, box) => Math.max(most, text(box).length), heading.length),
   })
-  const name = (side: readonly MemoryBox[]) => cell(side, 'what', (box) => narrow(box.name, ascii))
-  const size = (side: readonly MemoryBox[]) => cell(side, 'size', (box) => sizeOf(box.pages), true)
+  const name = (side: readonly MapBox[]) => cell(side, NAME, (box) => narrow(box.name, ascii))
+  const size = (side: readonly MapBox[]) => cell(side, 'size', (box) => sizeOf(box.pages), true)
+  const { physical, virtual } = boxes
   const pfn = cell(physical, 'pfn', (box) => hex(pfnOf(Number(box.start))))
   const paddr = cell(physical, 'paddr', (box) => hex(box.start))
-  const vaddr = cell(virtual, 'vaddr', (box) => hex(box.start, digits))
-  const access = cell(virtual, '', (box) => box.access)
-  const tiers: readonly (readonly [Cell[], Cell[]])[] = [
-    [
-      [pfn, paddr, name(physical), size(physical)],
-      [vaddr, name(virtual), size(virtual), access],
-    ],
-    [
-      [pfn, name(physical), size(physical)],
-      [vaddr, name(virtual), size(virtual), access],
-    ],
-    [
-      [pfn, name(physical), size(physical)],
-      [vaddr, name(virtual), access],
-    ],
-    [
-      [pfn, name(physical), size(physical)],
-      [vaddr, access],
-    ],
-    [[pfn, name(physical), size(physical)], [vaddr]],
-  ]
-  const fixed = (cells: readonly Cell[]): number =>
-    cells.reduce((sum, { heading, width }) => sum + (heading === 'what' ? 0 : width), EDGES + 2 * (cells.length - 1))
-  const names = (cells: readonly Cell[]): Cell[] => cells.filter(({ heading }) => heading === 'what')
-  const room = ([left, right]: readonly [Cell[], Cell[]]): number => columns - GUTTER_MIN - fixed(left) - fixed(right)
-  const least = (tier: readonly [Cell[], Cell[]]): number =>
-    tier.flatMap(names).reduce((sum, { width }) => sum + Math.min(width, NAME_MIN), 0)
-  const [left, right] = tiers.find((tier) => room(tier) >= least(tier)) ?? (tiers.at(-1) as (typeof tiers)[number])
+  const vaddr = cell(virtual, 'vaddr', (box) => hex(box.start, map.paging.levels === 4 ? 16 : 8))
+  const access = cell(virtual, ACCESS, (box) => box.access)
+  const rest = [name(physical), size(physical)]
+  const all = [vaddr, name(virtual), size(virtual), access]
+  const rights = [all, all.filter(({ heading }) => heading !== 'size'), [vaddr, access], [vaddr]]
+  return [[[pfn, paddr, ...rest], all], ...rights.map((right): Columns => [[pfn, ...rest], right])]
+}
+
+const isName = ({ heading }: Cell): boolean => heading === NAME
+/** Returns the columns that names take, each at most `most`. */
+const nameWidth = (cells: readonly Cell[], most = Number.POSITIVE_INFINITY): number =>
+  cells.filter(isName).reduce((sum, { width }) => sum + Math.min(width, most), 0)
+const sideWidth = (cells: readonly Cell[]): number =>
+  cells.reduce((sum, { width }) => sum + width, EDGES + 2 * (cells.length - 1))
+
+/** Returns the form with the most facts that fit. */
+function formFor(map: GuestMap, boxes: MapBoxes, columns: number, ascii: boolean): Form {
+  const all = choices(map, boxes, ascii)
+  const room = (sides: Columns): number =>
+    sides.reduce((left, cells) => left - sideWidth(cells) + nameWidth(cells), columns - GUTTER_MIN)
+  const [left, right] = all.find((sides) => room(sides) >= nameWidth(sides.flat(), NAME_MIN)) ?? (all.at(-1) as Columns)
   // Spare room goes to longer names first, then to the gutter.
   let over = room([left, right])
-  const sides = [boxes.physical, boxes.virtual] as const
-  const share = [left, right].filter((cells) => names(cells).length > 0).length
-  const fitted = ([0, 1] as const).map((i): SideForm => {
-    const cells = [left, right][i] as Cell[]
-    const most = share === 2 && i === 0 ? Math.max(Math.floor(over / 2), over - (names(right)[0]?.width ?? 0)) : over
-    const sized = cells.map((one) => (one.heading === 'what' ? { ...one, width: Math.min(one.width, most) } : one))
-    const inner = sized.reduce((sum, { width }) => sum + width, EDGES + 2 * (sized.length - 1))
-    over -= names(sized).reduce((sum, { width }) => sum + width, 0)
+  const sideForm = (cells: readonly Cell[], side: readonly MapBox[], most: number): SideForm => {
+    const sized = cells.map((one) => (isName(one) ? { ...one, width: Math.min(one.width, most) } : one))
+    over -= nameWidth(sized)
     // A break needs more room than a name, and takes it if there is any.
-    const words = Math.max(0, ...sides[i].filter((box) => !isMemory(box)).map((box) => box.name.length + EDGES))
-    const more = Math.max(0, Math.min(over, words - inner))
+    const words = Math.max(0, ...side.filter((box) => !isMemory(box)).map((box) => box.name.length + EDGES))
+    const more = Math.max(0, Math.min(over, words - sideWidth(sized)))
     over -= more
-    return { cells: sized, width: inner + more }
-  })
+    return { cells: sized, width: sideWidth(sized) + more }
+  }
+  const fitted = [
+    sideForm(left, boxes.physical, Math.max(Math.floor(over / 2), over - nameWidth(right))),
+    sideForm(right, boxes.virtual, over),
+  ] as const
   return {
-    left: fitted[0] as SideForm,
-    right: fitted[1] as SideForm,
+    left: fitted[0],
+    right: fitted[1],
     gutter: Math.min(GUTTER_MAX, GUTTER_MIN + over),
-    access: right.includes(access),
+    access: right.some(({ heading }) => heading === ACCESS),
   }
 }
 

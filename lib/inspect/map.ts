@@ -8,13 +8,13 @@ import type { Domain } from '../guest/domain.js'
 import { printableLines } from '../printable.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import type { StructMap } from './fields.js'
+import { sizeOf } from './map-boxes.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { fold, foldedTable, shownName, table } from './table.js'
 
 /** The characters of a region's name that a line has room for. */
 const NAME_WIDTH = 24
 const clip = (name: string): string => (name.length > NAME_WIDTH ? `${name.slice(0, NAME_WIDTH - 3)}...` : name)
-const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
 const left = ({ found, listed }: { found: number; listed: number }, what: string): string[] =>
   found > listed ? [`  and ${found - listed} more ${what}`] : []
 

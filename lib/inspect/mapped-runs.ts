@@ -6,10 +6,11 @@
  */
 import { PTE_NX, PTE_PRESENT, PTE_PSE, PTE_RW, X86_32_VADDR_BITS } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
+import { type Growing, runBefore, runEndingAfter } from '../guest/runs.js'
 import { type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { pagingLevels } from '../guest/translate.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
-import { type PhysicalRange, physicalRanges, rangeOf, rangesUpTo } from './frames.js'
+import { type PhysicalRange, physicalRanges, rangeOf } from './frames.js'
 
 /** Virtual pages that map consecutive frames, of one region, with the same access. */
 export interface MappedRun {
@@ -34,7 +35,7 @@ const pagesOf = (level: number): number => 2 ** (9 * (level - 1))
 
 /** Collects runs, page by page or large page by large page, in order of address. */
 export class RunCollector {
-  readonly runs: MappedRun[] = []
+  readonly runs: Growing<MappedRun>[] = []
   readonly #domain: Domain
   readonly #ranges: readonly PhysicalRange[]
   readonly #pae: boolean
@@ -82,7 +83,7 @@ export class RunCollector {
       const range = this.#ranges[index]
       if (range === undefined) {
         // A large page may reach over a hole: the frames after it are still mapped.
-        at = Math.min(end, this.#ranges[rangesUpTo(this.#ranges, at)]?.pfn ?? end)
+        at = Math.min(end, this.#ranges[runEndingAfter(this.#ranges, at)]?.pfn ?? end)
         continue
       }
       const to = Math.min(end, range.pfn + range.pages)
@@ -96,17 +97,15 @@ export class RunCollector {
   }
 
   #append(run: MappedRun, range: number): void {
-    const last = this.runs.at(-1)
+    const last = runBefore(this.runs, run.pfn)
     const follows =
-      last !== undefined &&
       range === this.#range &&
-      last.pfn + last.pages === run.pfn &&
-      last.writable === run.writable &&
+      last?.writable === run.writable &&
       last.executable === run.executable &&
       last.pageSize === run.pageSize &&
       last.vaddr + BigInt(last.pages) * BigInt(PAGE_SIZE) === run.vaddr
     this.#range = range
-    if (last && follows) this.runs[this.runs.length - 1] = { ...last, pages: last.pages + run.pages }
+    if (follows) last.pages += run.pages
     else this.runs.push(run)
   }
 

@@ -8,9 +8,12 @@ import { E820_TYPE } from '../abi/boot-params.js'
 import { hex, showSize } from '../units.js'
 import { table } from './table.js'
 
-const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+const NAMES: ReadonlyMap<unknown, string> = new Map(
   Object.entries(E820_TYPE).map(([name, type]) => [type, name.toLowerCase()]),
 )
+
+/** Returns the name of a type, if it has one. */
+export const memoryTypeName = (type: unknown): string | undefined => NAMES.get(type)
 
 export function memoryMapText(
   entries: readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[],
@@ -19,7 +22,7 @@ export function memoryMapText(
     hex(addr, 9),
     hex(addr + size, 9),
     showSize(Number(size)),
-    NAMES[type] ?? `type ${type}`,
+    memoryTypeName(type) ?? `type ${type}`,
   ])
   return ['memory map', ...table(['start', 'end', '>size', 'type'], rows), '']
 }

@@ -21,6 +21,7 @@ import {
   type SetupHeaderFields,
 } from '../abi/boot-params.js'
 import { decodeLatin1 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 
@@ -113,8 +114,7 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
     protocol,
     header: { ...header, syssize },
     setupBytes,
-    ...(version === undefined ? {} : { version }),
-    ...(payload === undefined ? {} : { payload }),
+    ...defined({ version, payload }),
   }
 }
 

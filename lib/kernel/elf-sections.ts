@@ -7,6 +7,7 @@
  */
 
 import { Ehdr32, Ehdr64, SHT_NOBITS, SHT_NULL, Shdr32, Shdr64 } from '../abi/elf.js'
+import type { Infer } from '../abi/struct.js'
 import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
@@ -54,18 +55,20 @@ interface SectionTable {
 /** The most bytes of a name: no linker and no part of Xen uses a longer one. */
 const NAME_MAX = 128
 
+/** An ELF header of either class. */
+type ElfHeader = { readonly class: '32' | '64' } & Infer<typeof Ehdr32 | typeof Ehdr64>
+
 /** Finds the header table; the cost does not depend on its size. */
-export function sectionTable(bytes: Uint8Array, is64: boolean): SectionTable {
-  const ehdr = is64 ? Ehdr64 : Ehdr32
-  const shdr = is64 ? Shdr64 : Shdr32
-  const header = ehdr.decode(bytes)
+export function sectionTable(header: ElfHeader, fileSize: number): SectionTable {
+  const is64 = header.class === '64'
+  const [ehdr, shdr] = is64 ? [Ehdr64, Shdr64] : [Ehdr32, Shdr32]
   const shoff = BigInt(header.e_shoff)
   const end = shoff + BigInt(header.e_shnum) * BigInt(header.e_shentsize)
   const none = { is64, offset: 0, entsize: shdr.size, count: 0, names: 0 }
   // Xen refuses an e_shoff past the end even without headers: such a file is truncated.
-  if (end > BigInt(bytes.length)) {
+  if (end > BigInt(fileSize)) {
     const fault = new DomainBuilderError('truncated', 'the section headers reach past the end of the file', {
-      expected: `an end at ${hex(bytes.length)} or before`,
+      expected: `an end at ${hex(fileSize)} or before`,
       found: hex(end),
       offset: ehdr.offsetOf('e_shoff'),
     })

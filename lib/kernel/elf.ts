@@ -1,6 +1,9 @@
 /**
  * ELF headers and segments, every u64 exact and every range checked against the file.
  *
+ * elfy reads the ELF header and finds each program header. It rounds a u64 through a double and turns types into names,
+ * so our structs read those fields again, on top.
+ *
  * Source: the System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html).
  * Gotcha: the file may be longer than its ELF: a bzImage's payload has a relocation table after it.
  */
@@ -20,6 +23,7 @@ import {
   PT_LOAD,
   PT_NULL,
 } from '../abi/elf.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import { atOnce, type Slices } from '../work.js'
@@ -90,8 +94,13 @@ interface ProgramHeader {
   readonly p_align: bigint
 }
 
-/** Lets elfy read all headers except program headers, whose u64 it would round through a double. */
+/** elfy's parser, with the fields of the file on top: all of the ELF header, and each program header. */
 class HeaderParser extends elfy.Parser {
+  override parseHeader(bytes: BufferView) {
+    const header = super.parseHeader(bytes)
+    return { ...header, ...(header.class === '64' ? Ehdr64 : Ehdr32).decode(bytes) }
+  }
+
   override parseProgram(entry: BufferView, header: { class: '32' | '64' }): ProgramHeader {
     if (header.class === '64') return Phdr64.decode(entry)
     const { p_type, p_flags, ...addresses } = Phdr32.decode(entry)
@@ -107,6 +116,8 @@ class HeaderParser extends elfy.Parser {
     }
   }
 }
+/** The ELF header: elfy's fields, and those of the file, which begin with e_. */
+type Header = ReturnType<HeaderParser['parseHeader']>
 
 /** Whether the bytes begin with the ELF magic; the rest is not checked. */
 export function isElf(bytes: Uint8Array): boolean {
@@ -145,46 +156,12 @@ export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readon
  * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`.
  */
 export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
-  if (!isElf(bytes)) {
-    throw new DomainBuilderError('not-a-kernel', 'the file does not begin with the ELF magic', { offset: 0 })
-  }
   const is64 = checkIdent(bytes)
-  const ehdr = is64 ? Ehdr64 : Ehdr32
   const phdr = is64 ? Phdr64 : Phdr32
-  if (bytes.length < ehdr.size) {
-    throw new DomainBuilderError('truncated', 'the file ends within the ELF header', {
-      expected: `${ehdr.size} bytes`,
-      found: `${bytes.length}`,
-      offset: bytes.length,
-    })
-  }
-  const { e_type, e_machine, e_entry } = ehdr.decode(bytes)
-
   const buffer = BufferView.over(bytes)
   const parser = new HeaderParser()
   const header = parser.parseHeader(buffer)
-  if (header.phnum === 0 || header.phnum === PN_XNUM) {
-    throw new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
-      expected: `1 to ${hex(PN_XNUM - 1)}`,
-      found: hex(header.phnum),
-      offset: ehdr.offsetOf('e_phnum'),
-    })
-  }
-  if (header.phentsize !== phdr.size) {
-    throw new DomainBuilderError('bad-elf', 'e_phentsize is not the size of a program header', {
-      expected: `${phdr.size}`,
-      found: `${header.phentsize}`,
-      offset: ehdr.offsetOf('e_phentsize'),
-    })
-  }
-  const tableEnd = header.phoff + header.phnum * header.phentsize
-  if (header.phoff === 0 || !Number.isSafeInteger(tableEnd) || tableEnd > bytes.length) {
-    throw new DomainBuilderError('truncated', 'the program headers lie outside the file', {
-      expected: `an end at ${hex(bytes.length)} or before`,
-      found: header.phoff === 0 ? 'e_phoff 0' : hex(tableEnd),
-      offset: ehdr.offsetOf('e_phoff'),
-    })
-  }
+  checkProgramTable(header, bytes.length)
 
   const segments: Segment[] = []
   while (segments.length < header.phnum) {
@@ -195,10 +172,10 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
     yield
   }
 
-  const table = sectionTable(bytes, is64)
+  const table = sectionTable(header, bytes.length)
   const programEnd = segments.reduce(
     (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
-    Math.max(ehdr.size, tableEnd),
+    Math.max((is64 ? Ehdr64 : Ehdr32).size, header.phoff + header.phnum * header.phentsize),
   )
   // Sections that take more than one slice are read now, others at their first use.
   let read = table.count > HEADERS_IN_SLICE ? yield* readSections(bytes, table) : undefined
@@ -208,9 +185,9 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
   }
   return {
     class: is64 ? 64 : 32,
-    type: e_type,
-    machine: e_machine,
-    entry: BigInt(e_entry),
+    type: header.e_type,
+    machine: header.e_machine,
+    entry: BigInt(header.e_entry),
     segments,
     get sections() {
       return sections().inside
@@ -218,7 +195,7 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
     get outsideSections() {
       return sections().outside
     },
-    ...(table.fault === undefined ? {} : { sectionFault: table.fault }),
+    ...defined({ sectionFault: table.fault }),
     bytes,
     get end() {
       return Math.max(programEnd, endOfSections(table, sections().inside))
@@ -226,8 +203,11 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
   }
 }
 
-/** @returns whether the ELF is of the 64-bit class. */
+/** Checks what decides how the ELF header is read, and that the file has all of it. Returns whether it is 64-bit. */
 function checkIdent(bytes: Uint8Array): boolean {
+  if (!isElf(bytes)) {
+    throw new DomainBuilderError('not-a-kernel', 'the file does not begin with the ELF magic', { offset: 0 })
+  }
   const [elfClass, data] = [bytes[Ehdr64.offsetOf('ei_class')], bytes[Ehdr64.offsetOf('ei_data')]]
   if (elfClass !== ELFCLASS32 && elfClass !== ELFCLASS64) {
     throw new DomainBuilderError('bad-elf', 'the ELF class (EI_CLASS) is invalid', {
@@ -243,7 +223,43 @@ function checkIdent(bytes: Uint8Array): boolean {
       offset: Ehdr64.offsetOf('ei_data'),
     })
   }
-  return elfClass === ELFCLASS64
+  const is64 = elfClass === ELFCLASS64
+  const { size } = is64 ? Ehdr64 : Ehdr32
+  if (bytes.length < size) {
+    throw new DomainBuilderError('truncated', 'the file ends within the ELF header', {
+      expected: `${size} bytes`,
+      found: `${bytes.length}`,
+      offset: bytes.length,
+    })
+  }
+  return is64
+}
+
+/** Checks that the file has program headers, all of them. */
+function checkProgramTable(header: Header, fileSize: number): void {
+  const [ehdr, phdr] = header.class === '64' ? [Ehdr64, Phdr64] : [Ehdr32, Phdr32]
+  if (header.phnum === 0 || header.phnum === PN_XNUM) {
+    throw new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
+      expected: `1 to ${hex(PN_XNUM - 1)}`,
+      found: hex(header.phnum),
+      offset: ehdr.offsetOf('e_phnum'),
+    })
+  }
+  if (header.phentsize !== phdr.size) {
+    throw new DomainBuilderError('bad-elf', 'e_phentsize is not the size of a program header', {
+      expected: `${phdr.size}`,
+      found: `${header.phentsize}`,
+      offset: ehdr.offsetOf('e_phentsize'),
+    })
+  }
+  const tableEnd = header.phoff + header.phnum * header.phentsize
+  if (header.phoff === 0 || !Number.isSafeInteger(tableEnd) || tableEnd > fileSize) {
+    throw new DomainBuilderError('truncated', 'the program headers lie outside the file', {
+      expected: `an end at ${hex(fileSize)} or before`,
+      found: header.phoff === 0 ? 'e_phoff 0' : hex(tableEnd),
+      offset: ehdr.offsetOf('e_phoff'),
+    })
+  }
 }
 
 function checkSegment(program: ProgramHeader, fileSize: number, is64: boolean, at: number): Segment {

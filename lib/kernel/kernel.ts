@@ -8,6 +8,7 @@
 import { toHex } from '../bytes.js'
 import { type CodecName, sniffCodec } from '../codec/magic.js'
 import { sliceEnds } from '../codec/source.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel, logPayload } from '../log.js'
 import { newSha256 } from '../sha256.js'
@@ -78,7 +79,7 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
     logPayload('%s: %s in, %s out', codec, showSize(stream.length), showSize(decoded.bytes.length))
     return decoded
   }
-  const quietly = options.signal === undefined ? {} : { signal: options.signal }
+  const quietly = defined({ signal: options.signal })
   const parse: Parse = (elf) => doSlices(parseElf(elf), quietly)
   options.signal?.throwIfAborted()
 
@@ -92,7 +93,7 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
   const read = async () => {
     const notes = await doSlices(readNotes(elf), quietly)
     const xen = xenParams(elf, notes)
-    return { notes, ...(xen === undefined ? {} : { xen }) }
+    return defined({ notes, xen })
   }
   // Offsets count from the ELF, which is the file only if nothing wraps it.
   const said = await (elf.bytes === bytes ? read() : within('the ELF', read))
@@ -100,10 +101,11 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
 }
 
 /** The options of one step. */
-const stepOptions = (step: KernelPart['step'], { signal, onProgress }: ReadKernelOptions): WorkOptions => ({
-  ...(signal === undefined ? {} : { signal }),
-  ...(onProgress === undefined ? {} : { onProgress: (part: Part) => onProgress({ step, ...part }) }),
-})
+const stepOptions = (step: KernelPart['step'], { signal, onProgress }: ReadKernelOptions): WorkOptions =>
+  defined({ signal, onProgress: onProgress && ((part: Part) => onProgress({ step, ...part })) })
+
+/** Returns the origin of a guest's kernel. */
+export const originOf = ({ container, sha256, codec }: Kernel) => defined({ container, sha256, codec })
 
 type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
 

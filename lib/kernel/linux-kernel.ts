@@ -15,6 +15,7 @@ import {
 } from '../abi/boot-params.js'
 import { EM_386, EM_X86_64, ET_DYN, ET_EXEC } from '../abi/elf.js'
 import { LINUX_GUEST_OS } from '../abi/elfnote.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, PADDR_MAX, type Paddr, type Range, showRange } from '../units.js'
 import type { BzImage } from './bzimage.js'
@@ -82,7 +83,7 @@ export function linuxKernel(kernel: Kernel): LinuxKernel {
   const image = linux === undefined ? undefined : linuxImage(linux, linux.bytes)
   if (image === undefined) return { vmlinux: vmlinux(kernel) }
   try {
-    return { image, ...(kernel.elf === undefined ? {} : { vmlinux: vmlinux(kernel) }) }
+    return { image, ...defined({ vmlinux: kernel.elf && vmlinux(kernel) }) }
   } catch (error) {
     // The image boots by its own code, even if its ELF is unusable.
     if (error instanceof DomainBuilderError) return { image }
@@ -117,8 +118,7 @@ function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
     entries,
     address: relocatable ? preferred : LOAD_HIGH_ADDRESS,
     runsAt: preferred,
-    ...(relocatable ? { reloc: { align, minAlign, above4G } } : {}),
-    ...(fields.init_size === undefined ? {} : { initSize: fields.init_size }),
+    ...defined({ reloc: relocatable ? { align, minAlign, above4G } : undefined, initSize: fields.init_size }),
     cmdlineSize: fields.cmdline_size ?? DEFAULT_CMDLINE_SIZE,
     initrdAddrMax: fields.initrd_addr_max ?? DEFAULT_INITRD_ADDR_MAX,
   }
@@ -174,7 +174,7 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
     entry: Number(elf.entry),
     image,
     anywhere: elf.type === ET_DYN,
-    ...(relocs === undefined ? {} : { relocs }),
+    ...defined({ relocs }),
     saysLinux:
       linux !== undefined || xen?.guestOs !== undefined || notes.some(({ owner }) => owner === LINUX_NOTE_OWNER),
   }

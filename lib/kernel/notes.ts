@@ -9,7 +9,9 @@
 
 import { Nhdr, NOTE_ALIGN, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
+import type { Infer } from '../abi/struct.js'
 import { decodeLatin1, encodeLatin1 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { alignUp, hex } from '../units.js'
@@ -99,56 +101,63 @@ function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<vo
         offset: at,
       })
     }
-    const { n_namesz, n_descsz, n_type } = Nhdr.decode(bytes, at)
-    const nameAt = at + Nhdr.size
-    const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
-    if (nameAt + n_namesz > end) {
-      throw new DomainBuilderError('truncated', `a note's name reaches past the end of its ${from}`, {
-        expected: `namesz of at most ${hex(end - nameAt)}`,
-        found: hex(n_namesz),
-        offset: at,
-      })
-    }
-    if (n_namesz > TEXT_MAX) {
-      throw new DomainBuilderError('bad-note', "a note's owner is too long", {
-        expected: `at most ${TEXT_MAX} bytes`,
-        found: `${n_namesz}`,
-        offset: at,
-      })
-    }
+    const header = Nhdr.decode(bytes, at)
+    const note = noteAt(bytes, at, header, range)
     if (notes.length >= NOTES_MAX) {
       throw new DomainBuilderError('bad-note', 'the number of notes is too large', {
         expected: `at most ${NOTES_MAX}`,
         offset: at,
       })
     }
-    if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
-      // C would read Xen's name here and ignore n_namesz: some readers would take the note for Xen's, others not.
-      throw new DomainBuilderError('bad-note', "a note's owner is Xen, but its length is wrong", {
-        expected: `namesz ${XEN_NAME.length}`,
-        found: `${n_namesz}`,
-        offset: at,
-      })
-    }
-    const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
-    const owner = decodeLatin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
-    const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
-    const name = isXen ? xenNoteName(n_type) : undefined
-    const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
-    notes.push({
-      owner,
-      isXen,
-      type: n_type,
-      ...(name === undefined ? {} : { name }),
-      desc: bytes.subarray(descAt, descAt + n_descsz),
-      zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
-      ...(missing === 0 ? {} : { missing }),
-      offset: at,
-      from,
-    })
-    at = descAt + alignUp(n_descsz, NOTE_ALIGN)
+    notes.push(note)
+    at += Nhdr.size + alignUp(header.n_namesz, NOTE_ALIGN) + alignUp(header.n_descsz, NOTE_ALIGN)
     if (notes.length % NOTES_IN_SLICE === 0) yield
   }
+}
+
+/** Returns the note whose header is at `at`. */
+function noteAt(bytes: Uint8Array, at: number, header: Infer<typeof Nhdr>, { end, from }: NoteRange): ElfNote {
+  const { n_namesz, n_descsz, n_type } = header
+  const nameAt = at + Nhdr.size
+  const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
+  if (nameAt + n_namesz > end) {
+    throw new DomainBuilderError('truncated', `a note's name reaches past the end of its ${from}`, {
+      expected: `namesz of at most ${hex(end - nameAt)}`,
+      found: hex(n_namesz),
+      offset: at,
+    })
+  }
+  if (n_namesz > TEXT_MAX) {
+    throw new DomainBuilderError('bad-note', "a note's owner is too long", {
+      expected: `at most ${TEXT_MAX} bytes`,
+      found: `${n_namesz}`,
+      offset: at,
+    })
+  }
+  if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
+    // C would read Xen's name here and ignore n_namesz: some readers would take the note for Xen's, others not.
+    throw new DomainBuilderError('bad-note', "a note's owner is Xen, but its length is wrong", {
+      expected: `namesz ${XEN_NAME.length}`,
+      found: `${n_namesz}`,
+      offset: at,
+    })
+  }
+  const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
+  const owner = decodeLatin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
+  const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
+  const name = isXen ? xenNoteName(n_type) : undefined
+  const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
+  return defined({
+    owner,
+    isXen,
+    type: n_type,
+    name,
+    desc: bytes.subarray(descAt, descAt + n_descsz),
+    zeroPadded: n_descsz % NOTE_ALIGN !== 0 && bytes[descAt + n_descsz] === 0,
+    missing: missing || undefined,
+    offset: at,
+    from,
+  })
 }
 
 /** Whether a linker's padding lies here instead of a note: zeros that are not at the larger alignment. */

@@ -7,6 +7,7 @@
 import { EM_386, EM_X86_64 } from '../abi/elf.js'
 import { GENERIC_LOADER, LINUX_GUEST_OS, XEN_VERSION_3 } from '../abi/elfnote.js'
 import { X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
 import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
@@ -58,10 +59,7 @@ export function pvKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvKe
 }
 
 function notPv(message: string, expected?: string, found?: string): DomainBuilderError {
-  return new DomainBuilderError('not-xen-pv', message, {
-    ...(expected === undefined ? {} : { expected }),
-    ...(found === undefined ? {} : { found }),
-  })
+  return new DomainBuilderError('not-xen-pv', message, defined({ expected, found }))
 }
 
 const quoted = (text: string | undefined): string => (text === undefined ? 'none' : `'${text.slice(0, 64)}'`)
@@ -163,8 +161,7 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
     vstart,
     vend,
     entry,
-    ...(initP2m === undefined ? {} : { initP2m }),
-    ...(symtab === undefined ? {} : { symtab }),
+    ...defined({ initP2m, symtab }),
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import { EM_386, EM_X86_64 } from '../abi/elf.js'
 import { PHYS_RELOC_DEFAULT_ALIGN } from '../abi/elfnote.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
 import { hex, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
@@ -72,7 +73,8 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   if (extent.pstart === extent.pend)
     throw wrongLayout('the image is empty', 'a segment with a byte in memory', hex(extent.pstart))
   const symtab = params.bsdSymtab ? bsdSymtab(elf, extent) : undefined
-  const { pstart, pend } = { ...extent, ...(symtab === undefined ? {} : { pend: symtab.pend }) }
+  const { pstart } = extent
+  const pend = symtab?.pend ?? extent.pend
   if (pend > BigInt(LIMIT)) {
     throw wrongLayout('the image lies above 4 GiB, out of reach of its entry', hex(LIMIT), hex(pend))
   }
@@ -87,14 +89,7 @@ export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): Pvh
   }
   const reloc = relocation(elf, params)
   logKernel('PVH at %s, entry %s', showRange(image), hex(entry))
-  return {
-    elf,
-    params,
-    entry,
-    image,
-    ...(reloc === undefined ? {} : { reloc }),
-    ...(symtab === undefined ? {} : { symtab }),
-  }
+  return { elf, params, entry, image, ...defined({ reloc, symtab }) }
 }
 
 function relocation(elf: ElfImage, { physReloc }: XenParams): PvhKernel['reloc'] {

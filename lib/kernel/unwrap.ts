@@ -9,6 +9,7 @@
 import { isZero } from '../bytes.js'
 import { CODEC_NAMES, type CodecName, sniffCodec } from '../codec/magic.js'
 import type { Bounds, Decoded } from '../codec/source.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
@@ -56,7 +57,7 @@ export async function bzImageElf(
   }
   const { stream, size } =
     codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
-  const decoded = await decompress(codec, stream, { offset: payload.offset, ...(size === undefined ? {} : { size }) })
+  const decoded = await decompress(codec, stream, defined({ offset: payload.offset, size }))
   return { codec, elf: await within(`the ${codec} payload`, () => parse(decoded.bytes)) }
 }
 

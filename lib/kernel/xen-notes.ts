@@ -4,6 +4,7 @@
  * Source: xen/include/public/elfnote.h.
  * Gotcha: MOD_START_PFN and SUSPEND_CANCEL are numbers, of which only zero means no.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
 import { hex, U32_MAX } from '../units.js'
@@ -94,11 +95,7 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
       break
     case 'PHYS32_RELOC': {
       const [align, min, max] = noteU32s(note, 3)
-      params.physReloc = {
-        ...(align === undefined ? {} : { align }),
-        ...(min === undefined ? {} : { min }),
-        ...(max === undefined ? {} : { max }),
-      }
+      params.physReloc = defined({ align, min, max })
       break
     }
   }

@@ -3,7 +3,7 @@
  *
  * Source: proc(5), /proc/self/fd: an open directory, even if it is renamed.
  * Gotcha: a directory can be renamed while an output is written. On Linux our files in it are still found. Other
- * systems have no such names, so there a temporary file stays in a renamed directory.
+ * systems have no names in /proc, so there a temporary file stays in a renamed directory.
  */
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'

@@ -6,6 +6,7 @@
  */
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { formatByExtension, KNOWN_EXTENSIONS, SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
@@ -153,7 +154,7 @@ export async function writeSnapshotFile<F extends SnapshotFormatName>(
     async (outputs) => {
       for (const [i, { fd, truncate }] of outputs.entries()) await write(fd, truncate, snapshot[i] as SnapshotFile)
     },
-    { keep, ...(signal === undefined ? {} : { signal }) },
+    defined({ keep, signal }),
   )
   return { format, files }
 }

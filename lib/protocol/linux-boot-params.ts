@@ -115,7 +115,7 @@ function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
 function headerBytes({ setup }: LinuxLoad): Uint8Array {
   if (setup === undefined) {
     return SetupHeader.encode({
-      ...SetupHeader.decode(new Uint8Array(SetupHeader.size)),
+      ...SetupHeader.zero,
       boot_flag: BOOT_FLAG,
       header: HDRS_MAGIC,
       version: PROTOCOL_NEWEST,
@@ -147,7 +147,7 @@ class HeaderWriter {
     this.version = version
   }
 
-  /** Does nothing where the version has no such field: its bytes are the kernel's code. */
+  /** Does nothing where the version does not have the field: its bytes are the kernel's code. */
   set(field: keyof SetupHeaderFields, value: number | bigint): void {
     if (SETUP_FIELD_SINCE[field] > this.version) return
     const at = SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)

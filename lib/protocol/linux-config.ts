@@ -52,7 +52,7 @@ export interface SetupDataNode {
  */
 export type LinuxConfig = CommonConfig & {
   readonly type: 'linux'
-  /** Only a VMM starts it: Xen creates and restores no such guest. */
+  /** Only a VMM starts it: Xen neither creates nor restores a guest of this type. */
   readonly purpose?: 'vmm'
   /** The kernel gets them as one, since it unpacks archives that follow one another, without command lines. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Omit<Module, 'cmdline'>)[]

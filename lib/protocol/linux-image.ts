@@ -6,6 +6,7 @@
  * Gotcha: a bzImage loaded below its pref_address runs at pref_address, and init_size counts from there.
  */
 import { ENTRY_64_OFFSET, LOAD_HIGH_ADDRESS, XLF_CAN_BE_LOADED_ABOVE_4G } from '../abi/boot-params.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { LinearMapping } from '../guest/linear-tables.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
@@ -81,7 +82,7 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
     address,
     entry: mode === 64 ? address + ENTRY_64_OFFSET : code32Start,
     mode,
-    ...(header.header.code32_start === 0 ? {} : { code32Start }),
+    ...defined({ code32Start: header.header.code32_start === 0 ? undefined : code32Start }),
     pieces: [
       { paddr: address, bytes: code, memsz: code.length },
       ...(hooked ? [{ paddr: hooked.hook, bytes: hooked.code, memsz: hooked.code.length }] : []),
@@ -205,7 +206,7 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
       bytes,
       memsz: Number(segment.memsz),
     })),
-    ...(kernel.linux ? { setup: { header: kernel.linux, bytes: kernel.linux.bytes } } : {}),
+    ...defined({ setup: kernel.linux && { header: kernel.linux, bytes: kernel.linux.bytes } }),
     mappings: loadable(elf).map(({ vaddr, paddr, memsz }) => ({
       vaddr: BigInt.asUintN(elf.class, vaddr + virtual),
       paddr: Number(paddr) + distance,
@@ -245,14 +246,10 @@ function vmlinuxAddress(
 function checkMove({ anywhere, relocs, elf }: Vmlinux, distance: number, align: number): void {
   if (distance === 0) return
   if (!anywhere && relocs === undefined) {
-    throw new DomainBuilderError(
-      'does-not-fit',
-      'the kernel cannot be moved: it is ET_EXEC and has no relocation table',
-      {
-        expected: 'its link address',
-        found: `${showDistance(BigInt(distance))} bytes from there`,
-      },
-    )
+    throw new DomainBuilderError('does-not-fit', 'the kernel is ET_EXEC and has no relocation table', {
+      expected: 'its link address',
+      found: `${showDistance(BigInt(distance))} bytes from there`,
+    })
   }
   const end = elf.class === 32 ? DEVICE_HOLE.end : PADDR_MAX
   if (distance % align !== 0 || distance > end) {
@@ -274,7 +271,7 @@ function moveVmlinux(
   const tied = elf.class === 32 && !anywhere
   const virtual = asked ?? (tied ? BigInt(distance) : 0n)
   if (tied && virtual !== BigInt(distance)) {
-    throw new DomainBuilderError('bad-config', 'the virtual offset of a 32-bit kernel differs from its load offset', {
+    throw new DomainBuilderError('bad-config', 'the virtual offset of a 32-bit kernel is not its load offset', {
       expected: showDistance(BigInt(distance)),
       found: showDistance(virtual),
     })

@@ -39,14 +39,14 @@ export function startInfoBlock(
   if (abi === 'x86_64') {
     const wide = Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, BigInt(value)]))
     return StartInfo64.encode({
-      ...StartInfo64.decode(new Uint8Array(StartInfo64.size)),
+      ...StartInfo64.zero,
       ...(wide as Record<keyof typeof numbers, bigint>),
       magic: START_INFO_MAGIC.x86_64,
       cmd_line: cmdline,
     })
   }
   return StartInfo32.encode({
-    ...StartInfo32.decode(new Uint8Array(StartInfo32.size)),
+    ...StartInfo32.zero,
     ...numbers,
     magic: START_INFO_MAGIC.x86_32p,
     cmd_line: cmdline,

@@ -30,7 +30,7 @@ import {
   REAL_MODE_SHIFT,
 } from '../abi/x86.js'
 import { encodeGdt } from '../guest/gdt.js'
-import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { bootedBy, registers, type SegmentRegister, type SegmentState, type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logBoot } from '../log.js'
 import { hex, type Paddr } from '../units.js'
 import type { Ring } from './linux-config.js'
@@ -91,7 +91,7 @@ export function linuxVcpus(state: EntryState, count: number): Vcpu[] {
     dr7: BigInt(DR7_RESET),
   }
   logBoot('vcpu 0: entry %s, boot_params %s, cr0 %s, cr3 %s', hex(entry), hex(bootParams), hex(boot.cr0), hex(boot.cr3))
-  return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
+  return bootedBy(boot, count)
 }
 
 /** Returns vcpu 0 before the first instruction of setup code in real mode, as a BIOS leaves it. */
@@ -104,7 +104,7 @@ export function realModeVcpus({ bootParams, heapEnd }: LowMemory, count: number)
   const cs = segment(bootParams + ENTRY_16_OFFSET, REAL_MODE_CODE)
   logBoot('vcpu 0: real mode, setup code at %s', hex(bootParams))
   const boot: Vcpu = {
-    ...waiting(0),
+    ...waitingVcpu(0),
     online: true,
     registers: registers({ rsp: BigInt(heapEnd), rflags: BigInt(EFLAGS_RESERVED_1) }),
     segments: { cs, ss: data, ds: data, es: data, fs: data, gs: data },
@@ -112,22 +112,5 @@ export function realModeVcpus({ bootParams, heapEnd }: LowMemory, count: number)
     dr6: BigInt(DR6_RESET),
     dr7: BigInt(DR7_RESET),
   }
-  return [boot, ...Array.from({ length: count - 1 }, (_, i) => waiting(i + 1))]
-}
-
-/** Returns a vcpu that waits for its startup interrupt: its registers have no meaning. */
-function waiting(id: number): Vcpu {
-  const none: SegmentState = { selector: 0 }
-  return {
-    id,
-    online: false,
-    registers: registers({}),
-    segments: { cs: none, ss: none, ds: none, es: none, fs: none, gs: none },
-    cr0: 0n,
-    cr3: 0n,
-    cr4: 0n,
-    efer: 0n,
-    dr6: 0n,
-    dr7: 0n,
-  }
+  return bootedBy(boot, count)
 }

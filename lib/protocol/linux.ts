@@ -7,13 +7,16 @@
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { encodeUtf8, utf8Length } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import { type Domain, type LinuxBoot, pageTypes } from '../guest/domain.js'
+import { type Domain, type DomainAbi, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { DEVICE_HOLE, type MapEntry, type MemoryMap } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
-import type { Kernel } from '../kernel/kernel.js'
+import type { Vcpu } from '../guest/vcpu.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
 import {
   bootParamsPage,
@@ -23,95 +26,44 @@ import {
   setupDataChain,
   setupDataNodes,
 } from './linux-boot-params.js'
-import type { LinuxOptions } from './linux-config.js'
+import type { LinuxOptions, SetupDataNode } from './linux-config.js'
 import { type LinuxLoad, loadLinux } from './linux-image.js'
-import { placeLow } from './linux-low.js'
+import { type LowMemory, placeLow } from './linux-low.js'
 import { startInfoBlock } from './linux-start-info.js'
 import { linuxGdt, linuxVcpus, realModeVcpus } from './linux-state.js'
 import type { Module } from './modules.js'
-import { Placement } from './placement.js'
+import { Placement, type Where } from './placement.js'
 
 /** The top of memory below 4 GiB, where a BIOS has its tables: nothing is placed there for a guest with a BIOS. */
 const BIOS_BYTES = 2 ** 20
 /** Ramdisks that follow one another begin at a multiple of this, as cpio archives do within a file. */
 const ARCHIVE_ALIGN = 4
 
+/** Below 4 GiB and above low memory, the first free pages. */
+const FIRST_FREE: Where = {
+  within: { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start },
+  align: PAGE_SIZE,
+  from: 'bottom',
+}
+
 /**
  * Builds a guest of the Linux boot protocol: everything is placed, and nothing is copied except a relocated kernel.
  * @throws DomainBuilderError when the kernel cannot be entered as asked, or something has no place.
  */
 export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxBoot> {
-  const { map: machine } = options
-  const placement = new Placement(machine, options.within)
-
+  const placement = new Placement(options.map, options.within)
   const load = loadLinux(kernel, options, placement)
   checkState(load, options)
-  const elfcorehdr = placeElfCoreHeader(options, placement)
-  const map = elfcorehdr === undefined ? machine : machine.reserving(elfcorehdr)
-  const words = [options.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
-  const commandLine = words.filter(Boolean).join(' ')
-  const cmdline = new TextEncoder().encode(`${commandLine}\0`)
-  if (cmdline.length - 1 > load.cmdlineSize) {
-    throw new DomainBuilderError('does-not-fit', 'the command line is too long for the kernel', {
-      expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
-      found: `${cmdline.length - 1}`,
-    })
-  }
-  const realMode = load.mode === 16
-  const gdt = load.mode === 16 ? new Uint8Array(0) : linuxGdt(load.mode, options.ring)
-  const low = placeLow(load, { cmdline: cmdline.length, gdt: gdt.length }, placement)
-  const { bootParams } = low
-  const ramdisk = placeRamdisk(options.modules, load, options, placement)
-  const high = (name: string, bytes: number, align = PAGE_SIZE): Paddr =>
-    placement.somewhere(name, bytes, {
-      within: { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start },
-      align,
-      from: 'bottom',
-    })
-  // In real mode the kernel asks the BIOS for its memory.
-  const told = realMode ? [] : map.entries
-  const nodes = setupDataNodes(options.setupData, told)
-  const setupData = nodes.length === 0 ? undefined : high('setup_data', setupDataBytes(nodes))
-  const hasStartInfo = options.subarch !== HARDWARE_SUBARCH.PC
-  const startInfoAt = hasStartInfo ? high('start_info', PAGE_SIZE) : undefined
-  const tables = load.mode === 64 || options.paging ? placeTables(load, options, placement) : undefined
-
-  const memory = new GuestMemory(map.frames)
-  for (const { paddr, bytes, memsz } of load.pieces) {
-    memory.clear(paddr, memsz)
-    memory.place(paddr, bytes)
-  }
-  for (const { paddr, bytes } of ramdisk?.pieces ?? []) memory.place(paddr, bytes)
-  if (elfcorehdr !== undefined && options.elfcorehdr !== undefined) memory.place(elfcorehdr.start, options.elfcorehdr)
-  memory.write(low.cmdline, cmdline)
-  if (low.gdt !== undefined) memory.write(low.gdt, gdt)
-  if (setupData !== undefined) memory.write(setupData, setupDataChain(nodes, setupData))
-  if (tables !== undefined) {
-    memory.generate(paddrOf(tables.top), tables.count * PAGE_SIZE, (offset, out) =>
-      tables.fill(tables.top + offset / PAGE_SIZE, out),
-    )
-  }
+  const layout = placeParts(load, options, placement)
+  const { startInfo, tables } = layout
   const abi = load.mode === 64 ? 'x86_64' : tables === undefined ? 'x86_32' : 'x86_32p'
-  if (startInfoAt !== undefined) {
-    memory.write(startInfoAt, startInfoBlock(abi, memory.pageCount, commandLine, tables, ramdisk))
-  }
-  const says: LoaderSays = {
-    cmdline: low.cmdline,
-    heapEndPtr: low.heapEndPtr,
-    subarch: options.subarch,
-    subarchData: BigInt(startInfoAt ?? 0),
-    keepSegments: options.ring !== 0 || options.paging,
-    ...(ramdisk ? { ramdisk } : {}),
-    ...(setupData === undefined ? {} : { setupData }),
-  }
-  memory.write(bootParams, realMode ? setupCode(load, says) : bootParamsPage(load, says, told))
-
-  const boot: LinuxBoot = {
+  const memory = fillMemory(load, layout, options, abi)
+  const boot: LinuxBoot = defined({
     kind: 'boot_params',
-    bootParams,
-    ...(startInfoAt === undefined ? {} : { startInfo: { pfn: pfnOf(startInfoAt), vaddr: BigInt(startInfoAt) } }),
-    ...(tables ? { pageTables: tables.frames } : {}),
-  }
+    bootParams: layout.low.bootParams,
+    startInfo: startInfo === undefined ? undefined : { pfn: pfnOf(startInfo), vaddr: BigInt(startInfo) },
+    pageTables: tables?.frames,
+  })
   return {
     type: 'linux',
     abi,
@@ -120,31 +72,98 @@ export function buildLinux(kernel: Kernel, options: LinuxOptions): Domain<LinuxB
     maxmem: options.maxmem,
     p2m: makeP2m('identity', memory.endPfn),
     regions: placement.regions(tables !== undefined),
-    vcpus:
-      load.mode === 16 || low.gdt === undefined
-        ? realModeVcpus(low, options.vcpus)
-        : linuxVcpus(
-            {
-              mode: load.mode,
-              ring: options.ring,
-              entry: load.entry,
-              bootParams,
-              gdt: low.gdt,
-              ...(tables ? { cr3: paddrOf(tables.top) } : {}),
-            },
-            options.vcpus,
-          ),
+    vcpus: vcpusAtEntry(load, layout, options),
     boot,
-    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    kernel: originOf(kernel),
     pageType: pageTypes(boot),
   }
+}
+
+/** The places of all parts except the kernel, and the content that had to be known to place them. */
+interface LinuxLayout {
+  readonly map: MemoryMap
+  /** The part of the map that the kernel is told: in real mode it asks the BIOS. */
+  readonly told: readonly MapEntry[]
+  readonly cmdline: string
+  readonly gdt: Uint8Array
+  readonly low: LowMemory
+  readonly elfcorehdr: Paddr | undefined
+  readonly ramdisk: PlacedRamdisk | undefined
+  readonly setupData: { readonly start: Paddr; readonly nodes: readonly SetupDataNode[] } | undefined
+  readonly startInfo: Paddr | undefined
+  readonly tables: LinearTables | undefined
+}
+
+/** Places everything except the kernel, which is placed already. */
+function placeParts(load: LinuxLoad, options: LinuxOptions, placement: Placement): LinuxLayout {
+  const elfcorehdr = placeElfCoreHeader(options, placement)
+  const map = elfcorehdr === undefined ? options.map : options.map.reserving(elfcorehdr)
+  const words = [options.cmdline, elfcorehdr === undefined ? '' : `elfcorehdr=${hex(elfcorehdr.start)}`]
+  const cmdline = words.filter(Boolean).join(' ')
+  const length = utf8Length(cmdline)
+  if (length > load.cmdlineSize) {
+    throw new DomainBuilderError('does-not-fit', 'the command line is too long for the kernel', {
+      expected: `at most ${load.cmdlineSize} bytes (cmdline_size)`,
+      found: `${length}`,
+    })
+  }
+  const gdt = load.mode === 16 ? new Uint8Array(0) : linuxGdt(load.mode, options.ring)
+  const low = placeLow(load, { cmdline: length + 1, gdt: gdt.length }, placement)
+  const ramdisk = placeRamdisk(options.modules, load, options, placement)
+  const place = (name: string, bytes: number): Paddr => placement.somewhere(name, bytes, FIRST_FREE)
+  const told = load.mode === 16 ? [] : map.entries
+  const nodes = setupDataNodes(options.setupData, told)
+  const setupData = nodes.length === 0 ? undefined : { start: place('setup_data', setupDataBytes(nodes)), nodes }
+  const startInfo = options.subarch === HARDWARE_SUBARCH.PC ? undefined : place('start_info', PAGE_SIZE)
+  const tables = load.mode === 64 || options.paging ? placeTables(load, options, placement) : undefined
+  return { map, told, cmdline, gdt, low, elfcorehdr: elfcorehdr?.start, ramdisk, setupData, startInfo, tables }
+}
+
+/** Returns the memory with everything in its place. */
+function fillMemory(load: LinuxLoad, layout: LinuxLayout, options: LinuxOptions, abi: DomainAbi): GuestMemory {
+  const { low, cmdline, elfcorehdr, ramdisk, setupData, startInfo, tables } = layout
+  const memory = new GuestMemory(layout.map.frames)
+  for (const { paddr, bytes, memsz } of load.pieces) {
+    memory.clear(paddr, memsz)
+    memory.place(paddr, bytes)
+  }
+  for (const { paddr, bytes } of ramdisk?.pieces ?? []) memory.place(paddr, bytes)
+  if (elfcorehdr !== undefined && options.elfcorehdr !== undefined) memory.place(elfcorehdr, options.elfcorehdr)
+  memory.write(low.cmdline, encodeUtf8(`${cmdline}\0`))
+  if (low.gdt !== undefined) memory.write(low.gdt, layout.gdt)
+  if (setupData !== undefined) memory.write(setupData.start, setupDataChain(setupData.nodes, setupData.start))
+  if (tables !== undefined) {
+    memory.generate(paddrOf(tables.top), tables.count * PAGE_SIZE, (offset, out) =>
+      tables.fill(tables.top + offset / PAGE_SIZE, out),
+    )
+  }
+  if (startInfo !== undefined) {
+    memory.write(startInfo, startInfoBlock(abi, memory.pageCount, cmdline, tables, ramdisk))
+  }
+  const says: LoaderSays = defined({
+    cmdline: low.cmdline,
+    heapEndPtr: low.heapEndPtr,
+    subarch: options.subarch,
+    subarchData: BigInt(startInfo ?? 0),
+    keepSegments: options.ring !== 0 || options.paging,
+    ramdisk,
+    setupData: setupData?.start,
+  })
+  memory.write(low.bootParams, load.mode === 16 ? setupCode(load, says) : bootParamsPage(load, says, layout.told))
+  return memory
+}
+
+function vcpusAtEntry({ mode, entry }: LinuxLoad, { low, tables }: LinuxLayout, options: LinuxOptions): Vcpu[] {
+  const { bootParams, gdt } = low
+  if (mode === 16 || gdt === undefined) return realModeVcpus(low, options.vcpus)
+  const cr3 = tables && paddrOf(tables.top)
+  return linuxVcpus(defined({ mode, ring: options.ring, entry, bootParams, gdt, cr3 }), options.vcpus)
 }
 
 /** A crash kernel reads it as it would read a device, so it is not RAM of that kernel. */
 function placeElfCoreHeader({ elfcorehdr }: LinuxOptions, placement: Placement): Range<Paddr> | undefined {
   if (elfcorehdr === undefined) return undefined
-  const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }
-  const start = placement.somewhere('elfcorehdr', elfcorehdr.length, { within, align: PAGE_SIZE, from: 'bottom' })
+  const start = placement.somewhere('elfcorehdr', elfcorehdr.length, FIRST_FREE)
   return { start, end: start + pagesFor(elfcorehdr.length) * PAGE_SIZE }
 }
 
@@ -223,7 +242,5 @@ function placeTables(load: LinuxLoad, options: LinuxOptions, placement: Placemen
   // The tables lie in the memory that they map, so a few more tables may be needed.
   const own = alignUp(plan(0, placement.end).count * PAGE_SIZE, LARGE_PAGE_SIZE)
   const { count } = plan(0, alignUp(placement.end, LARGE_PAGE_SIZE) + own)
-  const within = { start: LOAD_HIGH_ADDRESS, end: DEVICE_HOLE.start }
-  const at = placement.somewhere('page_tables', count * PAGE_SIZE, { within, align: PAGE_SIZE, from: 'bottom' })
-  return plan(pfnOf(at), placement.end)
+  return plan(pfnOf(placement.somewhere('page_tables', count * PAGE_SIZE, FIRST_FREE)), placement.end)
 }

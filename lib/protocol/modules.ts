@@ -5,6 +5,7 @@
  * Gotcha: every offset in a package counts from its own first byte, so that a guest can rebase it at any address.
  */
 import { XenMultibootModList } from '../abi/start-info.js'
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, hex, PAGE_SIZE, U32_MAX } from '../units.js'
 
@@ -33,7 +34,7 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
   const pieces: { offset: number; bytes: Uint8Array }[] = [{ offset: 0, bytes: list }]
   let end = listBytes
   const cmdlines = modules.map(({ cmdline = '' }) => {
-    const bytes = new TextEncoder().encode(`${cmdline}\0`)
+    const bytes = encodeUtf8(`${cmdline}\0`)
     const offset = end
     pieces.push({ offset, bytes })
     end += bytes.length

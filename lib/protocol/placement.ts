@@ -6,6 +6,7 @@
  * Gotcha: the memory that a kernel needs at run time (init_size) is placed like its code. Otherwise a kernel can
  * decompress itself over its ramdisk, as once in hyperkit and other VMMs.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import { type MemoryMap, without } from '../guest/memory-map.js'
@@ -26,7 +27,7 @@ import {
 } from '../units.js'
 
 /** The range where a part may go, and the end to search from. */
-interface Where {
+export interface Where {
   readonly within: Range<Paddr>
   readonly align: number
   readonly from: 'bottom' | 'top'
@@ -58,13 +59,15 @@ export class Placement {
 
   /** Returns the placed parts in order, in whole pages; if `mapped`, with virtual addresses equal to physical ones. */
   regions(mapped: boolean): Region[] {
-    return this.#placed.map(({ name, start, end, bytes }) => ({
-      name,
-      pfn: pfnOf(start),
-      pages: (end - start) / PAGE_SIZE,
-      ...(mapped ? { vaddr: BigInt(start) } : {}),
-      ...(bytes === end - start ? {} : { bytes }),
-    }))
+    return this.#placed.map(({ name, start, end, bytes }) =>
+      defined({
+        name,
+        pfn: pfnOf(start),
+        pages: (end - start) / PAGE_SIZE,
+        vaddr: mapped ? BigInt(start) : undefined,
+        bytes: bytes === end - start ? undefined : bytes,
+      }),
+    )
   }
 
   /**

@@ -8,6 +8,7 @@ import { STRING_FEATURES } from '../abi/features.js'
 import { Dom0TextConsole, Dom0VesaConsole, MAX_GUEST_CMDLINE } from '../abi/start-info.js'
 import type { Infer, Struct } from '../abi/struct.js'
 import { PAE_L3_MFN_END } from '../abi/xen-mmu.js'
+import { utf8Length } from '../bytes.js'
 import { makeP2m, mfnAfter, type P2m, type P2mRange, type P2mSpec } from '../guest/p2m.js'
 import type { Purpose } from '../guest/purpose.js'
 import { parseFeatures } from '../kernel/feature-string.js'
@@ -147,7 +148,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
       throw badConfig(`${other} is invalid for a dom0`, 'no xenstore or console', shown(words[other]))
     if (purpose === 'restore') throw badConfig('a dom0 cannot be restored', "purpose 'create' or 'vmm'", "'restore'")
   }
-  const bytes = new TextEncoder().encode(common.cmdline).length
+  const bytes = utf8Length(common.cmdline)
   if (bytes > MAX_GUEST_CMDLINE - 1) {
     throw badConfig('the command line does not fit start_info', `at most ${MAX_GUEST_CMDLINE - 1} bytes`, `${bytes}`)
   }

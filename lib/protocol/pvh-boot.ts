@@ -27,7 +27,7 @@ import {
 } from '../abi/x86.js'
 import { encodeUtf8, utf8Length } from '../bytes.js'
 import type { MapEntry } from '../guest/memory-map.js'
-import { registers, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { bootedBy, registers, type SegmentState, type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, type Paddr } from '../units.js'
 import type { PvhPlatform } from './pvh-platform.js'
@@ -124,20 +124,17 @@ export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform
     selector,
     descriptor: { base: 0n, limit: FLAT_LIMIT, attributes },
   })
-  const unset: SegmentState = { selector: 0 }
-  const stopped = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
+  const waiting = waitingVcpu(0)
   const boot: Vcpu = {
-    ...stopped,
-    id: 0,
+    ...waiting,
     online: true,
     registers: registers({ rip: BigInt(entry), rbx: BigInt(startInfo), rflags: BigInt(EFLAGS_RESERVED_1) }),
     segments: {
+      ...waiting.segments,
       cs: flat(code, FLAT_CODE32),
       ss: flat(data, FLAT_DATA),
       ds: flat(data, FLAT_DATA),
       es: flat(data, FLAT_DATA),
-      fs: unset,
-      gs: unset,
     },
     tr: { selector: task, descriptor: { base: 0n, limit: TSS32_LIMIT, attributes: TSS32_BUSY } },
     // ET cannot be cleared on any processor that runs this code.
@@ -146,10 +143,5 @@ export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform
     dr7: BigInt(DR7_RESET),
   }
   logBoot('vcpu 0: entry %s, start info %s', hex(entry), hex(startInfo))
-  const segments = { cs: unset, ss: unset, ds: unset, es: unset, fs: unset, gs: unset }
-  const waiting = Array.from(
-    { length: count - 1 },
-    (_, i): Vcpu => ({ ...stopped, id: i + 1, online: false, registers: registers({}), segments }),
-  )
-  return [boot, ...waiting]
+  return bootedBy(boot, count)
 }

@@ -13,7 +13,7 @@ import { type Domain, type PvhBoot, pageTypes } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { LOW_HOLE, type ReservedRange } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
-import type { Kernel } from '../kernel/kernel.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
 import { alignDown, alignUp, hex, PAGE_SIZE, type Paddr, pagesFor, pfnOf, type Range, showRange } from '../units.js'
 import { loadSegments } from './load-segments.js'
@@ -92,7 +92,7 @@ export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
       ...special,
     ],
     vcpus: pvhVcpus(pvh.entry + delta, startInfo, options.vcpus, options.platform),
-    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    kernel: originOf(kernel),
     boot,
     pageType: pageTypes(boot),
   }

@@ -32,7 +32,7 @@ import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
 import type { Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { mfnOf, type P2m } from '../guest/p2m.js'
-import { registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { bootedBy, registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
 import { logBoot } from '../log.js'
 import { hex, PAGE_SIZE, paddrOf } from '../units.js'
@@ -125,7 +125,7 @@ function encode(abi: PvAbi, fields: StartInfo64Fields): Uint8Array {
 /** Returns the page of shared_info: zero, except that event upcalls of all vcpus are masked; the guest unmasks them. */
 export function sharedInfoPage(abi: PvAbi): Uint8Array {
   const SharedInfo = abi === 'x86_64' ? SharedInfo64 : SharedInfo32
-  const zero = SharedInfo.decode(new Uint8Array(SharedInfo.size))
+  const { zero } = SharedInfo
   const vcpu_info = zero.vcpu_info.map((info) => ({ ...info, evtchn_upcall_mask: 1 }))
   const page = new Uint8Array(PAGE_SIZE)
   page.set((SharedInfo.encode as (value: unknown) => Uint8Array)({ ...zero, vcpu_info }))
@@ -166,23 +166,7 @@ export function pvVcpus(pv: PvKernel, layout: PvLayout, p2m: P2m, count: number)
     hex(layout.startInfo.vaddr),
     hex(boot.cr3),
   )
-  const waiting = Array.from(
-    { length: count - 1 },
-    (_, i): Vcpu => ({
-      id: i + 1,
-      online: false,
-      registers: registers({}),
-      segments: segments(0, 0, 0),
-      cr0: 0n,
-      cr3: 0n,
-      cr4: 0n,
-      efer: 0n,
-      dr6: 0n,
-      dr7: 0n,
-      pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
-    }),
-  )
-  return [boot, ...waiting]
+  return bootedBy(boot, count)
 }
 
 function segments(cs: number, ss: number, data: number): Record<SegmentRegister, SegmentState> {

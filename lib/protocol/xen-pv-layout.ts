@@ -5,6 +5,7 @@
  * were confirmed byte for byte against libxenguest.
  * Gotcha: the page tables must map themselves, so their number is found by trying; see mapFirst().
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { Allocator, type LinearRegion, type Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
@@ -76,20 +77,20 @@ export function layOut(
   }
   allocator.requireWithin(memory.pageCount)
   requirePresent(memory, allocator.regions)
-  return {
+  return defined({
     regions: allocator.regions,
     kernel,
     modules: placed,
     modulesUnmapped: unmapped,
     p2m: p2m as Region,
-    ...(initP2mPages === undefined ? {} : { initP2mPages }),
+    initP2mPages,
     startInfo,
-    ...(xenstore ? { xenstore } : {}),
-    ...(console ? { console } : {}),
+    xenstore,
+    console,
     pageTables,
     bootStack,
     tables,
-  }
+  })
 }
 
 /**

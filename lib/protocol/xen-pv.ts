@@ -14,6 +14,7 @@ import {
   SIF_VIRT_P2M_4TOOLS,
 } from '../abi/start-info.js'
 import { PAE_L3_MFN_END } from '../abi/xen-mmu.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, type GrantEntry, type PvBoot, pageTypes } from '../guest/domain.js'
@@ -21,7 +22,7 @@ import { hypercallPage } from '../guest/hypercall-page.js'
 import { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
-import type { Kernel } from '../kernel/kernel.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
 import { loadSegments } from './load-segments.js'
@@ -56,28 +57,29 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   generateP2m(memory, p2m, layout.p2m, pv.abi === 'x86_64' ? 8 : 4)
   generateTables(memory, p2m, layout.tables)
 
-  const assignments = {
+  const assignments = defined({
     storeEvtchn: options.storeEvtchn,
     consoleEvtchn: options.consoleEvtchn,
     sharedInfoMfn: options.sharedInfoMfn,
     flags: startFlags(options, layout),
     cmdline: options.cmdline,
-    ...(options.dom0 ? { dom0Console: dom0ConsoleBlock(options.dom0.console) } : {}),
-  }
+    dom0Console: options.dom0 && dom0ConsoleBlock(options.dom0.console),
+  })
   memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
 
-  const boot: PvBoot = {
+  const { xenstore, console } = layout
+  const boot: PvBoot = defined({
     kind: 'start_info',
     startInfo: { pfn: layout.startInfo.pfn, vaddr: layout.startInfo.vaddr },
     sharedInfo: sharedInfoPage(pv.abi),
     sharedInfoMfn: options.sharedInfoMfn,
-    ...(layout.xenstore ? { xenstore: { pfn: layout.xenstore.pfn, evtchn: options.storeEvtchn } } : {}),
-    ...(layout.console ? { console: { pfn: layout.console.pfn, evtchn: options.consoleEvtchn } } : {}),
+    xenstore: xenstore && { pfn: xenstore.pfn, evtchn: options.storeEvtchn },
+    console: console && { pfn: console.pfn, evtchn: options.consoleEvtchn },
     grants: grants(options, layout, p2m),
     pageTables: layout.tables.frames,
     features,
-    ...(hypercalls === undefined ? {} : { hypercallPage: hypercalls }),
-  }
+    hypercallPage: hypercalls,
+  })
   return {
     type: 'pv',
     abi: pv.abi,
@@ -87,7 +89,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
     p2m,
     regions: layout.regions,
     vcpus: pvVcpus(pv, layout, p2m, options.vcpus),
-    kernel: { container: kernel.container, sha256: kernel.sha256, ...(kernel.codec ? { codec: kernel.codec } : {}) },
+    kernel: originOf(kernel),
     boot,
     pageType: pageTypes(boot),
   }

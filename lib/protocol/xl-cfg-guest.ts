@@ -6,6 +6,7 @@
  * extra.
  */
 import { closest } from '../closest.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { readSettings, type XlCfgSetting } from './xl-cfg.js'
 import { builderKeys, otherKeys } from './xl-cfg-keys.js'
@@ -163,11 +164,4 @@ function optionalCount(settings: ReadonlyMap<string, XlCfgSetting>, key: string)
   const [, octal, other] = /^\s*\+?(?:0([0-7]{1,14})|(0x[0-9a-f]{1,11}|0|[1-9]\d{0,12}))$/i.exec(given) ?? []
   if (octal !== undefined) return Number.parseInt(octal, 8)
   return other === undefined ? refuse(key, 'a whole number', `'${given}'`) : Number(other)
-}
-
-type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }
-
-/** Returns the object without the keys that have no value. */
-function defined<T extends object>(values: T): Present<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Present<T>
 }

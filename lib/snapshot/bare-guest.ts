@@ -11,6 +11,7 @@ import { readBootParams } from '../guest/boot-params.js'
 import type { Domain } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { addRange, rangeEndingAfter } from '../guest/runs.js'
 import { pagingLevels, translate } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
@@ -68,25 +69,14 @@ function takenRanges(domain: Domain): readonly Range<Paddr>[] {
     ...domain.regions.map(({ pfn, pages }) => ({ start: paddrOf(pfn), end: paddrOf(pfn + pages) })),
   ]
   all.sort((a, b) => a.start - b.start)
-  const merged: { start: Paddr; end: Paddr }[] = []
-  for (const { start, end } of all) {
-    const last = merged.at(-1)
-    if (last && start <= last.end) last.end = Math.max(last.end, end)
-    else merged.push({ start, end })
-  }
+  const merged: Range<Paddr>[] = []
+  for (const { start, end } of all) addRange(merged, start, end)
   return merged
 }
 
 /** Returns whether a page shares a byte with one of the ranges. */
 function isTaken(ranges: readonly Range<Paddr>[], paddr: Paddr): boolean {
-  let low = 0
-  let high = ranges.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((ranges[middle] as Range<Paddr>).end > paddr) high = middle
-    else low = middle + 1
-  }
-  const found = ranges[low]
+  const found = ranges[rangeEndingAfter(ranges, paddr)]
   return found !== undefined && found.start < paddr + PAGE_SIZE
 }
 

@@ -9,6 +9,7 @@
 import { BootParams } from '../abi/boot-params.js'
 import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { toBase64 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type {
   BootInfo,
@@ -43,18 +44,14 @@ export function bootJson(domain: Domain): Record<string, unknown> {
 
 /** Returns the members of a guest that may have a start_info and page tables. */
 function tablesJson(domain: Domain, { startInfo, pageTables }: PvBoot | LinuxBoot): Record<string, unknown> {
-  return {
-    ...(startInfo
-      ? {
-          startInfo: {
-            pfn: startInfo.pfn,
-            vaddr: hex(startInfo.vaddr),
-            ...Object.fromEntries(fields(readStartInfo(domain))),
-          },
-        }
-      : {}),
-    ...(pageTables ? { pageTables } : {}),
-  }
+  return defined({
+    startInfo: startInfo && {
+      pfn: startInfo.pfn,
+      vaddr: hex(startInfo.vaddr),
+      ...Object.fromEntries(fields(readStartInfo(domain))),
+    },
+    pageTables,
+  })
 }
 
 const bootParamsJson = (domain: Domain, { bootParams }: LinuxBoot) => ({
@@ -63,15 +60,15 @@ const bootParamsJson = (domain: Domain, { bootParams }: LinuxBoot) => ({
 })
 
 function pvJson(boot: PvBoot): Record<string, unknown> {
-  return {
+  return defined({
     sharedInfo: toBase64(boot.sharedInfo),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
-    ...(boot.xenstore ? { xenstore: boot.xenstore } : {}),
-    ...(boot.console ? { console: boot.console } : {}),
+    xenstore: boot.xenstore,
+    console: boot.console,
     grants: boot.grants,
     features: boot.features,
-    ...(boot.hypercallPage === undefined ? {} : { hypercallPage: boot.hypercallPage }),
-  }
+    hypercallPage: boot.hypercallPage,
+  })
 }
 
 /** Returns numbers as hex strings, everything else unchanged. */
@@ -117,22 +114,20 @@ export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory)
 function openLinux(json: JsonValue, memory: GuestMemory): LinuxBoot {
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
-  return {
+  return defined({
     kind: 'boot_params',
     bootParams,
-    ...(json.at('startInfo').present ? { startInfo: openStartInfo(json, memory) } : {}),
-    ...(json.at('pageTables').present ? { pageTables: openPageTables(json.at('pageTables'), memory) } : {}),
-  }
+    startInfo: json.optional('startInfo', (at) => openStartInfo(at, memory)),
+    pageTables: json.optional('pageTables', (at) => openPageTables(at, memory)),
+  })
 }
 
 function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
-  return {
+  return defined({
     kind: 'hvm_start_info',
-    ...(json.at('hvmStartInfo').present
-      ? { hvmStartInfo: openPaddr(json.at('hvmStartInfo').at('paddr'), memory) }
-      : {}),
+    hvmStartInfo: json.optional('hvmStartInfo', (at) => openPaddr(at.at('paddr'), memory)),
     hvmParams: openParams(json),
-  }
+  })
 }
 
 const openParams = (json: JsonValue): HvmParam[] =>
@@ -150,8 +145,8 @@ function openPaddr(json: JsonValue, memory: GuestMemory): number {
 const frame = (json: JsonValue, memory: GuestMemory): number => json.integer(0, memory.endPfn - 1)
 
 const openStartInfo = (json: JsonValue, memory: GuestMemory): PvBoot['startInfo'] => ({
-  pfn: frame(json.at('startInfo').at('pfn'), memory),
-  vaddr: json.at('startInfo').at('vaddr').hex(),
+  pfn: frame(json.at('pfn'), memory),
+  vaddr: json.at('vaddr').hex(),
 })
 
 function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
@@ -165,7 +160,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
         pages: run.at('pages').integer(1, FRAMES_MAX),
-        ...(run.at('pinned').present && run.at('pinned').boolean() ? { pinned: true } : {}),
+        ...defined({ pinned: run.optional('pinned', (at) => at.boolean() || undefined) }),
       })),
   }
 }
@@ -175,13 +170,13 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
     pfn: frame(at.at('pfn'), memory),
     evtchn: at.at('evtchn').integer(0, U32_MAX),
   })
-  return {
+  return defined({
     kind: 'start_info',
-    startInfo: openStartInfo(json, memory),
+    startInfo: openStartInfo(json.at('startInfo'), memory),
     sharedInfo: json.at('sharedInfo').base64(PAGE_SIZE),
     sharedInfoMfn: Number(json.at('sharedInfoMfn').hex(40)),
-    ...(json.at('xenstore').present ? { xenstore: shared(json.at('xenstore')) } : {}),
-    ...(json.at('console').present ? { console: shared(json.at('console')) } : {}),
+    xenstore: json.optional('xenstore', shared),
+    console: json.optional('console', shared),
     grants: json
       .at('grants')
       .list()
@@ -196,8 +191,8 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
       .at('features')
       .list(32)
       .map((name) => name.oneOf(...(Object.keys(XENFEAT) as FeatureName[]))),
-    ...(json.at('hypercallPage').present ? { hypercallPage: openHypercallPage(json.at('hypercallPage'), memory) } : {}),
-  }
+    hypercallPage: json.optional('hypercallPage', (at) => openHypercallPage(at, memory)),
+  })
 }
 
 function openHypercallPage(json: JsonValue, memory: GuestMemory): number {

@@ -7,15 +7,14 @@
 import { PT_ENTRIES, PTE_PRESENT } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { type Growing, type Run, runBefore } from '../guest/runs.js'
 import { entryVaddr, walkPageTables } from '../guest/table-reader.js'
 import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js'
 import { logSnapshot } from '../log.js'
-import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import { PAGE_SIZE, type Vaddr } from '../units.js'
 
-interface CoreRun {
+interface CoreRun extends Run {
   readonly vaddr: Vaddr
-  readonly pfn: Pfn
-  readonly pages: number
 }
 
 /** Returns whether vcpu 0's tables can be walked: a running guest may use another kind, or a cr3 outside its frames. */
@@ -34,9 +33,8 @@ function hasTables(domain: Domain): boolean {
  * them, as many as a core has room for.
  */
 export function coreRuns(domain: Domain, limit: number): CoreRun[] {
-  const runs: { vaddr: Vaddr; pfn: Pfn; pages: number }[] = []
+  const runs: Growing<CoreRun>[] = []
   if (!hasTables(domain)) return runs
-  let last: { vaddr: Vaddr; pfn: Pfn; pages: number } | undefined
   for (const table of walkPageTables(domain)) {
     for (let index = 0; index < table.entries.length; index++) {
       const entry = table.entries[index] as bigint
@@ -47,13 +45,13 @@ export function coreRuns(domain: Domain, limit: number): CoreRun[] {
       // A large page may reach past the guest's memory, or over a hole in it.
       for (const { start, end } of domain.memory.within(first, PT_ENTRIES ** (table.level - 1))) {
         const vaddr = entryVaddr(domain, table, index) + BigInt((start - first) * PAGE_SIZE)
-        if (last && last.pfn + last.pages === start && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
+        const last = runBefore(runs, start)
+        if (last && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
           last.pages += end - start
           continue
         }
         if (runs.length === limit) return runs
-        last = { vaddr, pfn: start, pages: end - start }
-        runs.push(last)
+        runs.push({ vaddr, pfn: start, pages: end - start })
       }
     }
   }

@@ -7,7 +7,7 @@
  * stack.
  */
 import type { Domain } from '../guest/domain.js'
-import type { Run } from '../guest/memory.js'
+import type { Run } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { flowing, type Part } from './snapshot-file.js'
 

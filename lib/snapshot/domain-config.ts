@@ -75,11 +75,10 @@ export function readConfig(text: string): ReadConfig {
   const json = JsonValue.parse(text, 'domain configuration')
   const build = json.at('b_info')
   const create = json.at('c_info')
-  const optional = <T>(at: JsonValue, read: (at: JsonValue) => T): T | undefined => (at.present ? read(at) : undefined)
   return {
-    name: optional(create.at('name'), (at) => at.string()) ?? '',
-    type: optional(create.at('type'), (at) => at.oneOf('pv', 'pvh', 'hvm')),
-    vcpus: optional(build.at('max_vcpus'), (at) => at.integer(1, MAX_VCPUS)),
-    maxmem: optional(build.at('max_memkb'), (at) => at.integer(0, MAX_KIB) * 1024),
+    name: create.optional('name', (at) => at.string()) ?? '',
+    type: create.optional('type', (at) => at.oneOf('pv', 'pvh', 'hvm')),
+    vcpus: build.optional('max_vcpus', (at) => at.integer(1, MAX_VCPUS)),
+    maxmem: build.optional('max_memkb', (at) => at.integer(0, MAX_KIB) * 1024),
   }
 }

@@ -21,9 +21,10 @@ import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../ab
 import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import type { GuestMemory, Run } from '../guest/memory.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { alignUp, hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { alignUp, hex, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
@@ -91,17 +92,13 @@ export function writeElfCore(domain: Domain, options: WorkOptions = {}): Snapsho
 
 /** Returns the runs with the smallest gaps closed, until there are few enough. */
 function closed(runs: readonly Run[]): Run[] {
-  let out = [...runs]
-  for (let gap = 1; out.length > MAX_RUNS; gap *= 2) {
-    const joined: { pfn: number; pages: number }[] = []
-    for (const { pfn, pages } of out) {
-      const last = joined.at(-1)
-      if (last && pfn - (last.pfn + last.pages) <= gap) last.pages = pfn + pages - last.pfn
-      else joined.push({ pfn, pages })
-    }
-    out = joined
+  let ranges: Range<Pfn>[] = runs.map(({ pfn, pages }) => ({ start: pfn, end: pfn + pages }))
+  for (let gap = 1; ranges.length > MAX_RUNS; gap *= 2) {
+    const joined: Range<Pfn>[] = []
+    for (const { start, end } of ranges) addRange(joined, start, end, gap)
+    ranges = joined
   }
-  return out
+  return ranges.map(runOf)
 }
 
 /** Returns the part of every mapping in every run, then the unmapped parts of the runs. */
@@ -112,20 +109,9 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
     starts.push(bytes)
     bytes += run.pages * PAGE_SIZE
   }
-  const firstRun = (pfn: number): number => {
-    let low = 0
-    let high = runs.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      const run = runs[middle] as Run
-      if (run.pfn + run.pages > pfn) high = middle
-      else low = middle + 1
-    }
-    return low
-  }
   const segments: Segment[] = []
   const parts = (vaddr: bigint | undefined, pfn: number, pages: number): void => {
-    for (let i = firstRun(pfn); i < runs.length && segments.length < PN_XNUM - MAX_RUNS; i++) {
+    for (let i = runEndingAfter(runs, pfn); i < runs.length && segments.length < PN_XNUM - MAX_RUNS; i++) {
       const run = runs[i] as Run
       if (run.pfn >= pfn + pages) return
       const from = Math.max(run.pfn, pfn)

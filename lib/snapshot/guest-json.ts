@@ -5,6 +5,7 @@
  * Gotcha: addresses and u64 are hex strings, counts are numbers; every value is checked before it is used.
  */
 import { toBase64 } from '../bytes.js'
+import { defined } from '../defined.js'
 import type { Region } from '../guest/allocator.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
@@ -33,20 +34,17 @@ export function guestJson(domain: Domain, memory: Readonly<Record<string, unknow
     memory: {
       bytes: pages * PAGE_SIZE,
       pages,
-      ...(domain.maxmem === pages * PAGE_SIZE ? {} : { maxBytes: domain.maxmem }),
+      ...defined({ maxBytes: domain.maxmem === pages * PAGE_SIZE ? undefined : domain.maxmem }),
       ...memory,
     },
-    ...(domain.kernel ? { kernel: domain.kernel } : {}),
-    regions: domain.regions.map((region) => ({
-      ...region,
-      ...(region.vaddr === undefined ? {} : { vaddr: hex(region.vaddr) }),
-    })),
+    ...defined({ kernel: domain.kernel }),
+    regions: domain.regions.map(regionJson),
     vcpus: domain.vcpus.map((vcpu) => vcpuJson(vcpu, domain.abi !== 'x86_64')),
     ...bootJson(domain),
     p2m: /^(identity|offset:\d+)$/.test(domain.p2m.name) ? domain.p2m.name : 'list',
-    ...(saved
-      ? { saved: { ...saved, records: saved.records.map(({ name, body }) => ({ name, body: toBase64(body) })) } }
-      : {}),
+    ...defined({
+      saved: saved && { ...saved, records: saved.records.map(({ name, body }) => ({ name, body: toBase64(body) })) },
+    }),
   }
 }
 
@@ -60,16 +58,14 @@ export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
   const regions = json.at('regions').list().map(openRegion)
   const boot = openBoot(json, type, memory)
-  const maxBytes = json.at('memory').at('maxBytes')
-  const kernel = json.at('kernel')
-  const saved = json.at('saved')
   logSnapshot('%s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
   return {
     type,
     abi,
     name: json.at('name').string(),
     memory,
-    maxmem: maxBytes.present ? maxBytes.integer(PAGE_SIZE, PADDR_MAX) : memory.pageCount * PAGE_SIZE,
+    maxmem:
+      json.at('memory').optional('maxBytes', (at) => at.integer(PAGE_SIZE, PADDR_MAX)) ?? memory.pageCount * PAGE_SIZE,
     regions,
     vcpus: json
       .at('vcpus')
@@ -77,31 +73,26 @@ export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
       .map((vcpu, id) => openVcpu(vcpu, id, abi !== 'x86_64')),
     p2m: openP2m(json.at('p2m'), memory, regions, abi === 'x86_64' ? 8 : 4),
     boot,
-    ...(kernel.present ? { kernel: openKernel(kernel) } : {}),
-    ...(saved.present ? { saved: openSaved(saved) } : {}),
+    ...defined({ kernel: json.optional('kernel', openKernel), saved: json.optional('saved', openSaved) }),
     pageType: pageTypes(boot),
   }
 }
 
-function openKernel(json: JsonValue): NonNullable<Domain['kernel']> {
-  const codec = json.at('codec')
-  return {
+const openKernel = (json: JsonValue): NonNullable<Domain['kernel']> =>
+  defined({
     container: json.at('container').string(),
     sha256: json.at('sha256').string(),
-    ...(codec.present ? { codec: codec.string() } : {}),
-  }
-}
+    codec: json.optional('codec', (at) => at.string()),
+  })
 
-function openSaved(json: JsonValue): SavedState {
-  const config = json.at('config')
-  return {
-    ...(config.present ? { config: config.string() } : {}),
+const openSaved = (json: JsonValue): SavedState =>
+  defined({
+    config: json.optional('config', (at) => at.string()),
     records: json
       .at('records')
       .list(MAX_RECORDS)
       .map((record) => ({ name: record.at('name').string(), body: record.at('body').bytes() })),
-  }
-}
+  })
 
 export function openPair(at: JsonValue): [number, number] {
   const [first, second] = at.list(2).map((value) => value.integer(0, FRAMES_MAX))
@@ -112,13 +103,8 @@ export function openPair(at: JsonValue): [number, number] {
 export function openRanges(json: JsonValue): Range<number>[] {
   const pages = json.at('pages').integer(1, FRAMES_MAX)
   json.at('bytes').oneOf(pages * PAGE_SIZE)
-  const ranges: Range<number>[] = json.at('ranges').present
-    ? json
-        .at('ranges')
-        .list()
-        .map(openPair)
-        .map(([start, end]) => ({ start, end }))
-    : [{ start: 0, end: pages }]
+  const listed = json.optional('ranges', (at) => at.list().map(openPair))
+  const ranges = (listed ?? [[0, pages]]).map(([start, end]) => ({ start, end }))
   let last = 0
   let sum = 0
   for (const { start, end } of ranges) {
@@ -130,17 +116,17 @@ export function openRanges(json: JsonValue): Range<number>[] {
   return ranges
 }
 
-function openRegion(json: JsonValue): Region {
-  const vaddr = json.at('vaddr')
-  const bytes = json.at('bytes')
-  return {
+const regionJson = (region: Region) =>
+  defined({ ...region, vaddr: region.vaddr === undefined ? undefined : hex(region.vaddr) })
+
+const openRegion = (json: JsonValue): Region =>
+  defined({
     name: json.at('name').string(),
     pfn: json.at('pfn').integer(0, FRAMES_MAX),
     pages: json.at('pages').integer(0, FRAMES_MAX),
-    ...(vaddr.present ? { vaddr: vaddr.hex() } : {}),
-    ...(bytes.present ? { bytes: bytes.integer(0, FRAMES_MAX * PAGE_SIZE) } : {}),
-  }
-}
+    vaddr: json.optional('vaddr', (at) => at.hex()),
+    bytes: json.optional('bytes', (at) => at.integer(0, FRAMES_MAX * PAGE_SIZE)),
+  })
 
 /** A p2m that is neither identity nor an offset is read from the guest's own list. */
 function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[], entryBytes: 4 | 8): P2m {

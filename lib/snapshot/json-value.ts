@@ -40,6 +40,12 @@ export class JsonValue {
     return new JsonValue(value, `${this.#path}.${key}`)
   }
 
+  /** Returns the member as `read` returns it, or undefined for an absent one. */
+  optional<T>(key: string, read: (json: JsonValue) => T): T | undefined {
+    const json = this.at(key)
+    return json.present ? read(json) : undefined
+  }
+
   keys(): string[] {
     if (typeof this.#value !== 'object' || this.#value === null || Array.isArray(this.#value)) this.refuse('an object')
     return Object.keys(this.#value as object)

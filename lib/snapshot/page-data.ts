@@ -17,7 +17,7 @@ import {
 import { concat } from '../bytes.js'
 import { ENTRY_BYTES, fillCounting } from '../guest/counting.js'
 import type { Domain } from '../guest/domain.js'
-import type { Run } from '../guest/memory.js'
+import type { Run } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { bytesOf } from './data-pages.js'
 import { BLOCK_BYTES, flowing, type Part } from './snapshot-file.js'

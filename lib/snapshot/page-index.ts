@@ -7,6 +7,7 @@
  */
 import { PFINFO_BROKEN, PFINFO_LEVEL_MASK, PFINFO_PINNED, PFINFO_XALLOC, PFINFO_XTAB } from '../abi/save-stream.js'
 import type { PageType } from '../guest/domain.js'
+import { countUpTo, firstAbove, type Run } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn } from '../units.js'
 
 const INITIAL_RUNS = 1024
@@ -22,9 +23,7 @@ export function isKnownType(type: number): boolean {
 }
 
 /** Consecutive pages of one type whose content is contiguous in the file. */
-interface PageRun {
-  readonly pfn: Pfn
-  readonly pages: number
+interface PageRun extends Run {
   readonly type: number
   /** File offset of the first page's content, or undefined. */
   readonly offset: number | undefined
@@ -74,20 +73,18 @@ export class PageIndex {
 
   /** Returns the run that has this page. */
   find(pfn: Pfn): PageRun | undefined {
-    let low = 0
-    let high = this.#count
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#pfn[middle] as number) + (this.#pages[middle] as number) > pfn) high = middle
-      else low = middle + 1
-    }
-    return low < this.#count && (this.#pfn[low] as number) <= pfn ? this.#run(low) : undefined
+    const i = firstAbove(this, this.#count, PageIndex.#endAt, pfn)
+    return i < this.#count && (this.#pfn[i] as number) <= pfn ? this.#run(i) : undefined
   }
 
   pageType(pfn: Pfn): PageType {
     const type = this.find(pfn)?.type ?? PFINFO_XTAB
     if (!hasData(type)) return { level: 0, pinned: false }
     return { level: (type & PFINFO_LEVEL_MASK) as PageType['level'], pinned: (type & PFINFO_PINNED) !== 0 }
+  }
+
+  static #endAt(index: PageIndex, i: number): number {
+    return (index.#pfn[i] as number) + (index.#pages[i] as number)
   }
 
   #run(i: number): PageRun {
@@ -136,7 +133,7 @@ export class PageIndex {
     }
     for (let run = this.#count - 1; run >= 0; run--) {
       const end = (this.#pfn[run] as number) + (this.#pages[run] as number)
-      let at = unpainted(indexOf(ends, this.#pfn[run] as number))
+      let at = unpainted(countUpTo(ends, (this.#pfn[run] as number) - 1))
       while (at < ends.length && (ends[at] as number) < end) {
         owner[at] = run
         next[at] = at + 1
@@ -162,15 +159,3 @@ export class PageIndex {
 
 /** Returns whether a page of that type is part of the guest. */
 export const isPresent = (type: number): boolean => hasData(type) || type === PFINFO_XALLOC
-
-/** Returns the first index that holds a value, which must be present. */
-function indexOf(sorted: Float64Array, value: number): number {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((sorted[middle] as number) < value) low = middle + 1
-    else high = middle
-  }
-  return low
-}

@@ -5,6 +5,7 @@
  * Gotcha: a page that is only allocated is a hole; a frame that is not in the file is not part of the guest.
  */
 import { GuestMemory } from '../guest/memory.js'
+import { addRange } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import type { ByteSource } from './byte-source.js'
 import { isPresent, type PageIndex } from './page-index.js'
@@ -12,15 +13,10 @@ import { isPresent, type PageIndex } from './page-index.js'
 export function pagesToMemory(source: ByteSource, index: PageIndex): GuestMemory {
   const present: Range<Pfn>[] = []
   const data: Range<Pfn>[] = []
-  const extend = (ranges: Range<Pfn>[], start: Pfn, end: Pfn): void => {
-    const last = ranges.at(-1)
-    if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end }
-    else ranges.push({ start, end })
-  }
   for (const { pfn, pages, type, offset } of index.runs()) {
     if (!isPresent(type)) continue
-    extend(present, pfn, pfn + pages)
-    if (offset !== undefined) extend(data, pfn, pfn + pages)
+    addRange(present, pfn, pfn + pages)
+    if (offset !== undefined) addRange(data, pfn, pfn + pages)
   }
   const memory = new GuestMemory(present)
   for (const { start, end } of data) {

@@ -5,6 +5,7 @@
  * Gotcha: an unused page is a hole in the file; `memory.data` lists the others, so that reading a 64 GiB guest back
  * does not mean reading 64 GiB.
  */
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
@@ -44,7 +45,7 @@ export function rawSidecar(domain: Domain, file: string): RawSidecar {
     version: GUEST_JSON_VERSION,
     ...guestJson(domain, {
       file,
-      ...(oneBlock ? {} : { ranges: ranges.map(({ start, end }) => [start, end]) }),
+      ...defined({ ranges: oneBlock ? undefined : ranges.map(({ start, end }) => [start, end]) }),
       data: [...memory.pages()].map(({ pfn, pages }) => [pfn, pages]),
     }),
   }

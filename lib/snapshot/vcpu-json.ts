@@ -6,6 +6,7 @@
  * Gotcha: a PV guest's segments have no hidden parts; a member that is absent here is absent in the Vcpu.
  */
 import { toBase64 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { pvContextBytes, registers32 } from '../guest/pv-context.js'
 import {
   type Descriptor,
@@ -47,35 +48,33 @@ export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
     ...SEGMENT_REGISTERS.map((name): [string, number] => [name, vcpu.segments[name].selector]),
     ...CONTROL.map((name): [string, bigint] => [name, vcpu[name]]),
   ]
-  return {
+  const { gdtr, pv } = vcpu
+  return defined({
     online: vcpu.online,
     registers: Object.fromEntries(all.map(([name, value]) => [name, hex(value)])),
     ...descriptorsJson(vcpu),
-    ...(vcpu.gdtr ? { gdtr: { base: hex(vcpu.gdtr.base), limit: hex(vcpu.gdtr.limit) } } : {}),
-    ...(vcpu.pv
-      ? {
-          pv: {
-            flags: hex(vcpu.pv.flags),
-            kernel_ss: hex(vcpu.pv.kernelSs),
-            kernel_sp: hex(vcpu.pv.kernelSp),
-            vm_assist: hex(vcpu.pv.vmAssist),
-            ...(vcpu.pv.context ? { context: toBase64(vcpu.pv.context) } : {}),
-          },
-        }
-      : {}),
-  }
+    gdtr: gdtr && { base: hex(gdtr.base), limit: hex(gdtr.limit) },
+    pv:
+      pv &&
+      defined({
+        flags: hex(pv.flags),
+        kernel_ss: hex(pv.kernelSs),
+        kernel_sp: hex(pv.kernelSp),
+        vm_assist: hex(pv.vmAssist),
+        context: pv.context && toBase64(pv.context),
+      }),
+  })
 }
 
 function descriptorsJson({ segments, tr }: Vcpu): Record<string, unknown> {
   const hidden = ({ descriptor: d }: SegmentState) =>
     d ? { base: hex(d.base), limit: hex(d.limit), attributes: hex(d.attributes) } : {}
   const known = SEGMENT_REGISTERS.filter((name) => segments[name].descriptor)
-  return {
-    ...(known.length > 0
-      ? { descriptors: Object.fromEntries(known.map((name) => [name, hidden(segments[name])])) }
-      : {}),
-    ...(tr ? { tr: { selector: hex(tr.selector), ...hidden(tr) } } : {}),
-  }
+  const descriptors = Object.fromEntries(known.map((name) => [name, hidden(segments[name])]))
+  return defined({
+    descriptors: known.length > 0 ? descriptors : undefined,
+    tr: tr && { selector: hex(tr.selector), ...hidden(tr) },
+  })
 }
 
 /** Reads what vcpuJson() wrote. @throws DomainBuilderError `bad-snapshot`. */
@@ -91,9 +90,19 @@ export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
     selector: Number(from.at(name).hex(16)),
     ...(descriptors.present ? openDescriptor(descriptors.at(name)) : {}),
   })
-  const tr = json.at('tr')
-  const gdtr = json.at('gdtr')
-  const pv = json.at('pv')
+  const optional = {
+    tr: json.optional('tr', (tr) => ({ selector: Number(tr.at('selector').hex(16)), ...openDescriptor(tr) })),
+    gdtr: json.optional('gdtr', (gdtr) => ({ base: gdtr.at('base').hex(), limit: Number(gdtr.at('limit').hex(32)) })),
+    pv: json.optional('pv', (pv) =>
+      defined({
+        flags: Number(pv.at('flags').hex(32)),
+        kernelSs: Number(pv.at('kernel_ss').hex(32)),
+        kernelSp: pv.at('kernel_sp').hex(),
+        vmAssist: Number(pv.at('vm_assist').hex(32)),
+        context: pv.optional('context', (at) => at.base64(pvContextBytes(is32 ? 'x86_32p' : 'x86_64'))),
+      }),
+    ),
+  }
   return {
     id,
     online: json.at('online').boolean(),
@@ -108,21 +117,7 @@ export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
     efer: from.at('efer').hex(),
     dr6: from.at('dr6').hex(),
     dr7: from.at('dr7').hex(),
-    ...(tr.present ? { tr: { selector: Number(tr.at('selector').hex(16)), ...openDescriptor(tr) } } : {}),
-    ...(gdtr.present ? { gdtr: { base: gdtr.at('base').hex(), limit: Number(gdtr.at('limit').hex(32)) } } : {}),
-    ...(pv.present
-      ? {
-          pv: {
-            flags: Number(pv.at('flags').hex(32)),
-            kernelSs: Number(pv.at('kernel_ss').hex(32)),
-            kernelSp: pv.at('kernel_sp').hex(),
-            vmAssist: Number(pv.at('vm_assist').hex(32)),
-            ...(pv.at('context').present
-              ? { context: pv.at('context').base64(pvContextBytes(is32 ? 'x86_32p' : 'x86_64')) }
-              : {}),
-          },
-        }
-      : {}),
+    ...defined(optional),
   }
 }
 

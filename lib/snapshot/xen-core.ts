@@ -24,10 +24,11 @@ import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
-import { GuestMemory, type Run } from '../guest/memory.js'
+import { GuestMemory } from '../guest/memory.js'
 import type { P2m } from '../guest/p2m.js'
 import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv } from '../guest/pv-discover.js'
+import { addRange, type Growing, type Run, runBefore } from '../guest/runs.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { MAX_VCPUS } from '../guest/vcpu.js'
@@ -130,9 +131,7 @@ function plannedSections(domain: Domain): PlannedSection[] {
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
-  const empty = DumpcoreXenVersion.decode(new Uint8Array(DumpcoreXenVersion.size))
-  const version = {
-    ...empty,
+  const known = {
     major_version: BigInt(XEN_RELEASE.xen_major),
     minor_version: BigInt(XEN_RELEASE.xen_minor),
     virt_start: HYPERVISOR_VIRT_START,
@@ -150,7 +149,7 @@ function coreNotes(domain: Domain, pages: number): CoreNote[] {
         xch_page_size: BigInt(PAGE_SIZE),
       }),
     ),
-    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode(version)),
+    note(XEN_ELFNOTE.DUMPCORE_XEN_VERSION, DumpcoreXenVersion.encode({ ...DumpcoreXenVersion.zero, ...known })),
     note(XEN_ELFNOTE.DUMPCORE_FORMAT_VERSION, DumpcoreFormatVersion.encode({ version: DUMPCORE_FORMAT_VERSION })),
     guestNote(domain),
   ]
@@ -222,24 +221,14 @@ function openXenCore(source: ByteSource): Domain {
     sections.get(name) ?? refuseElf(`the section ${name} is missing`, name, [...sections.keys()].join(' ') || 'none', 0)
   const noteAt = section(DUMPCORE_SECTION.notes)
   const notes = readCoreNotes(source, noteAt.offset, noteAt.length)
-  const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
-  if (headerNote?.desc.length !== DumpcoreHeader.size) {
-    return refuseElf(
-      'the header note is missing',
-      `${DumpcoreHeader.size} bytes`,
-      `${headerNote?.desc.length ?? 0}`,
-      noteAt.offset,
-    )
-  }
-  const header = DumpcoreHeader.decode(headerNote.desc)
+  const header = readHeader(notes, noteAt.offset)
   const pv = header.xch_magic === XC_CORE_MAGIC
   const contents = section(DUMPCORE_SECTION.pages)
   const list = section(pv ? DUMPCORE_SECTION.p2m : DUMPCORE_SECTION.pfn)
-  const entryBytes = pv ? 16 : 8
   const pages = Number(header.xch_nr_pages)
   if (
     header.xch_page_size !== BigInt(PAGE_SIZE) ||
-    list.length !== pages * entryBytes ||
+    list.length !== pages * listEntryBytes(pv) ||
     contents.length !== pages * PAGE_SIZE
   ) {
     refuseElf(
@@ -250,21 +239,7 @@ function openXenCore(source: ByteSource): Domain {
     )
   }
   const frames = readFrames(source, list, pages, pv)
-  const place = (memory: GuestMemory): GuestMemory => {
-    const pieces = frames.runs.map(({ pfn, first, count }) => ({
-      paddr: paddrOf(pfn),
-      offset: contents.offset + first * PAGE_SIZE,
-      length: count * PAGE_SIZE,
-    }))
-    return placeFile(memory, source, pieces, (i, expected, found) =>
-      refuseElf(
-        'a page lies outside the guest',
-        expected,
-        found,
-        list.offset + (frames.runs[i]?.first ?? 0) * entryBytes,
-      ),
-    )
-  }
+  const place = (memory: GuestMemory) => placePages(memory, source, frames, contents.offset, list.offset)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (ours) return coreGuest(ours, place)
   const contexts = readContexts(source, sections, Number(header.xch_nr_vcpus))
@@ -272,19 +247,51 @@ function openXenCore(source: ByteSource): Domain {
   return openForeign(source, sections, contexts, place(new GuestMemory(frames.end)), frames)
 }
 
+/** Returns the note that says what is in the file. */
+function readHeader(notes: readonly CoreNote[], offset: number) {
+  const headerNote = notes.find(({ owner, type }) => owner === XEN_NOTE_OWNER && type === XEN_ELFNOTE.DUMPCORE_HEADER)
+  if (headerNote?.desc.length !== DumpcoreHeader.size) {
+    return refuseElf(
+      'the header note is missing',
+      `${DumpcoreHeader.size} bytes`,
+      `${headerNote?.desc.length ?? 0}`,
+      offset,
+    )
+  }
+  return DumpcoreHeader.decode(headerNote.desc)
+}
+
+/** Returns the memory with every page in the file in its place. */
+function placePages(memory: GuestMemory, source: ByteSource, frames: Frames, contents: number, list: number) {
+  const { runs, entryBytes } = frames
+  const pieces = runs.map(({ pfn, first, pages }) => ({
+    paddr: paddrOf(pfn),
+    offset: contents + first * PAGE_SIZE,
+    length: pages * PAGE_SIZE,
+  }))
+  return placeFile(memory, source, pieces, (i, expected, found) =>
+    refuseElf('a page lies outside the guest', expected, found, list + (runs[i]?.first ?? 0) * entryBytes),
+  )
+}
+
 /** Returns the existing frames: a guest that is not PV has holes, and its file has every page. */
 function rangesOf({ runs }: Frames): Range<Pfn>[] {
   const ranges: Range<Pfn>[] = []
-  for (const { pfn, count } of runs) {
-    const last = ranges.at(-1)
-    if (last?.end === pfn) ranges[ranges.length - 1] = { start: last.start, end: pfn + count }
-    else ranges.push({ start: pfn, end: pfn + count })
-  }
+  for (const { pfn, pages } of runs) addRange(ranges, pfn, pfn + pages)
   return ranges
 }
 
+/** Bytes of an entry of the frame list: pfn and mfn, or a pfn alone. */
+const listEntryBytes = (pv: boolean): 8 | 16 => (pv ? 16 : 8)
+
+/** Frames whose contents are consecutive in the file, from page `first` of it on. */
+interface FrameRun extends Run {
+  readonly first: number
+}
+
 interface Frames {
-  readonly runs: { readonly pfn: Pfn; readonly first: number; count: number }[]
+  readonly entryBytes: number
+  readonly runs: readonly FrameRun[]
   readonly end: Pfn
   /** For a PV guest, by pfn. */
   readonly mfns: Map<Pfn, number>
@@ -293,7 +300,7 @@ interface Frames {
 /** Reads the frame list in pieces; a file's invalid entries (all ones) are not pages. */
 function readFrames(source: ByteSource, list: Section, pages: number, pv: boolean): Frames {
   const words = pv ? 2 : 1
-  const runs: { pfn: Pfn; first: number; count: number }[] = []
+  const runs: Growing<FrameRun>[] = []
   const mfns = new Map<Pfn, number>()
   let end = 0
   for (let first = 0; first < pages; first += ENTRIES_AT_ONCE) {
@@ -307,15 +314,15 @@ function readFrames(source: ByteSource, list: Section, pages: number, pv: boolea
       if (pfn >= FRAMES_MAX || pfn < end) {
         refuseElf('the frame list is not in order', `a pfn from ${end} on`, `${frame}`, at + i * words * 8)
       }
-      const last = runs.at(-1)
-      if (last && last.pfn + last.count === pfn && last.first + last.count === first + i) last.count++
-      else runs.push({ pfn, first: first + i, count: 1 })
+      const last = runBefore(runs, pfn)
+      if (last && last.first + last.pages === first + i) last.pages++
+      else runs.push({ pfn, first: first + i, pages: 1 })
       end = pfn + 1
       const mfn = Number(entries[2 * i + 1] ?? 0n)
       if (pv && mfn < FRAMES_MAX) mfns.set(pfn, mfn)
     }
   }
-  return { runs, end, mfns }
+  return { entryBytes: listEntryBytes(pv), runs, end, mfns }
 }
 
 interface Contexts {
@@ -382,7 +389,7 @@ function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
 
 /** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
 function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
-  const magic = new TextEncoder().encode(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const magic = encodeUtf8(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
   const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
   field.set(magic)
   const start = new Uint8Array(field.length)

@@ -10,6 +10,7 @@
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import {
   type Domain,
@@ -22,7 +23,7 @@ import {
 import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { identityWhere } from '../guest/pfn-view.js'
-import { registers, type Vcpu } from '../guest/vcpu.js'
+import { type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, pfnOf } from '../units.js'
 import type { ByteSource } from './byte-source.js'
@@ -108,7 +109,7 @@ export function openHvmOrPvh(
   const found = within(context, () => decodeHvmContext(context.body))
   const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
-  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waiting(id))
+  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waitingVcpu(id))
   // A vcpu that waits for its guest to start it may still be in real mode.
   const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
@@ -124,10 +125,7 @@ export function openHvmOrPvh(
     p2m: identityWhere(memory),
   } as const
   logSnapshot('xl: %s %s, %d pages, %d vcpus', common.name, type, memory.pageCount, count)
-  const saved = {
-    ...(config === undefined ? {} : { config }),
-    records: [...records, { name: CONTEXT, body: context.body }],
-  }
+  const saved = defined({ config, records: [...records, { name: CONTEXT, body: context.body }] })
   if (type === 'hvm') {
     const boot: HvmBoot = { kind: 'firmware', hvmParams }
     return { ...common, type, boot, pageType: pageTypes(boot), saved }
@@ -139,7 +137,7 @@ export function openHvmOrPvh(
     return { ...guest, ...begun, saved }
   }
   // Our own writer produces the same record again, so the saved one need not be kept.
-  return { ...guest, ...begun, ...(records.length > 0 ? { saved: { records } } : {}) }
+  return { ...guest, ...begun, ...defined({ saved: records.length > 0 ? { records } : undefined }) }
 }
 
 /** Where %ebx leads to hvm_start_info, the guest has not run: the parts that it points to are its regions. */
@@ -168,7 +166,7 @@ const region = (name: string, paddr: number, bytes: number) => ({
   name,
   pfn: pfnOf(paddr),
   pages: Math.ceil(bytes / PAGE_SIZE),
-  ...(bytes % PAGE_SIZE === 0 ? {} : { bytes }),
+  ...defined({ bytes: bytes % PAGE_SIZE === 0 ? undefined : bytes }),
 })
 
 function paramsOf(record: KeptRecord): Param[] {
@@ -184,11 +182,4 @@ function paramsOf(record: KeptRecord): Param[] {
     if (index >> 32n !== 0n) refuse(record, 'the parameter index is too large', { found: `${index}` })
     return { index: Number(index), value }
   })
-}
-
-function waiting(id: number): Vcpu {
-  const none = { selector: 0 }
-  const segments = { cs: none, ss: none, ds: none, es: none, fs: none, gs: none }
-  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
-  return { id, online: false, registers: registers({}), segments, ...control }
 }

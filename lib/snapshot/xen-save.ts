@@ -22,14 +22,16 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
 import { hypercallPage } from '../guest/hypercall-page.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
+import { type Growing, runBefore } from '../guest/runs.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { registers, SEGMENT_REGISTERS, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
+import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
 import { type ByteSource, readAhead } from './byte-source.js'
@@ -286,7 +288,7 @@ function openPv(
   }
   const first = contexts.get(0) ?? refuse(stream.last, 'vcpu 0 has no context')
   const count = Math.max(settings?.vcpus ?? 1, ...[...contexts.keys()].map((id) => id + 1))
-  const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingVcpu(id))
+  const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingPvVcpu(id))
   const bytes = memory.pageCount * PAGE_SIZE
   const records = keptState(stream, emulators)
   const sharedInfo = only(stream, 'SHARED_INFO').body
@@ -309,10 +311,14 @@ function openPv(
       p2mFrames: stream.p2mFrames,
     })
     logSnapshot('xl: %s %s, %d pages, %d vcpus', found.name, abi, memory.pageCount, count)
-    if (!isFirstInstant(found)) return { ...found, saved: { ...(config === undefined ? {} : { config }), records } }
+    if (!isFirstInstant(found)) return { ...found, saved: defined({ config, records }) }
     // %edx holds start_info's frame for the stream, not for the guest, which finds only its address, in %rsi.
     const boot: Vcpu = { ...first.vcpu, registers: { ...first.vcpu.registers, rdx: 0n } }
-    return { ...found, vcpus: [boot, ...vcpus.slice(1)], ...(records.length > 0 ? { saved: { records } } : {}) }
+    return {
+      ...found,
+      vcpus: [boot, ...vcpus.slice(1)],
+      ...defined({ saved: records.length > 0 ? { records } : undefined }),
+    }
   })
 }
 
@@ -332,33 +338,15 @@ function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): Save
 }
 
 function tableRuns(stream: LibxcStream): TableFramesRun[] {
-  const runs: TableFramesRun[] = []
+  const runs: Growing<TableFramesRun>[] = []
   for (const { pfn, pages } of stream.pages.runs()) {
     const { level, pinned } = stream.pages.pageType(pfn)
     if (level === 0) continue
-    const last = runs.at(-1)
-    if (last?.level === level && (last.pinned === true) === pinned && last.pfn + last.pages === pfn) {
-      runs[runs.length - 1] = { ...last, pages: last.pages + pages }
-    } else runs.push({ level, pfn, pages, ...(pinned ? { pinned } : {}) })
+    const last = runBefore(runs, pfn)
+    if (last?.level === level && (last.pinned === true) === pinned) last.pages += pages
+    else runs.push({ level, pfn, pages, ...defined({ pinned: pinned || undefined }) })
   }
   return runs
-}
-
-function waitingVcpu(id: number): Vcpu {
-  const none: SegmentState = { selector: 0 }
-  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, none])) as Record<
-    SegmentRegister,
-    SegmentState
-  >
-  const control = { cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, dr6: 0n, dr7: 0n }
-  return {
-    id,
-    online: false,
-    registers: registers({}),
-    segments,
-    ...control,
-    pv: { flags: 0, kernelSs: 0, kernelSp: 0n, vmAssist: 0 },
-  }
 }
 
 /** The format that `xl restore` starts, and `xl save` writes. */

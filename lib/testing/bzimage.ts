@@ -19,6 +19,7 @@ import {
   setupHeaderSize,
   XLF_KERNEL_64,
 } from '../abi/boot-params.js'
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp } from '../units.js'
 
@@ -53,7 +54,7 @@ export function buildBzImage(spec: BzImageSpec): Uint8Array {
   const headerEnd = SETUP_HEADER_OFFSET + headerBytes
   // After the longest header, so that no protocol version moves it.
   const versionAt = alignUp(SETUP_HEADER_OFFSET + SetupHeader.size, 0x80)
-  const version = new TextEncoder().encode(spec.version === undefined ? '' : `${spec.version}\0`)
+  const version = encodeUtf8(spec.version === undefined ? '' : `${spec.version}\0`)
   if (versionAt + version.length > setupBytes) {
     throw new DomainBuilderError('bad-config', 'the version text does not fit the setup sectors', {
       expected: `at most ${setupBytes - versionAt} bytes`,
@@ -62,7 +63,7 @@ export function buildBzImage(spec: BzImageSpec): Uint8Array {
   }
 
   const header = SetupHeader.encode({
-    ...SetupHeader.decode(new Uint8Array(SetupHeader.size)),
+    ...SetupHeader.zero,
     setup_sects: setupSects,
     syssize: Math.ceil(code / 16),
     boot_flag: BOOT_FLAG,

@@ -41,6 +41,7 @@ import {
   Sym64,
 } from '../abi/elf.js'
 import type { Infer, Struct } from '../abi/struct.js'
+import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { PAGE_SIZE } from '../units.js'
 import { encodeNotes, type NoteSpec } from './notes.js'
@@ -125,7 +126,7 @@ function encodeAs<T extends object>(
   struct: Struct<T>,
   ...values: readonly Readonly<Record<string, number | bigint | Uint8Array | undefined>>[]
 ): Uint8Array {
-  const zero = struct.decode(new Uint8Array(struct.size)) as Record<string, unknown>
+  const zero = struct.zero as Record<string, unknown>
   const fields: Record<string, unknown> = { ...zero }
   for (const [name, value] of values.flatMap((v) => Object.entries(v))) {
     if (value === undefined) continue
@@ -161,15 +162,14 @@ class Layout {
 
 /** A table of names, one after another, each with its NUL, the empty one first. */
 function stringTable(names: readonly string[]): { readonly data: Uint8Array; readonly at: readonly number[] } {
-  const encoder = new TextEncoder()
   let text = '\0'
   const at = names.map((name) => {
     if (name === '') return 0
-    const offset = encoder.encode(text).length
+    const offset = encodeUtf8(text).length
     text += `${name}\0`
     return offset
   })
-  return { data: encoder.encode(text), at }
+  return { data: encodeUtf8(text), at }
 }
 
 /**
@@ -208,9 +208,7 @@ export function symbolSections(
  */
 export function buildElf(spec: ElfSpec): Uint8Array {
   const is64 = spec.class === 64
-  const [ehsize, phentsize, shentsize] = is64
-    ? [Ehdr64.size, Phdr64.size, Shdr64.size]
-    : [Ehdr32.size, Phdr32.size, Shdr32.size]
+  const [ehsize, phentsize] = is64 ? [Ehdr64.size, Phdr64.size] : [Ehdr32.size, Phdr32.size]
   const notes = spec.notes === undefined ? undefined : encodeNotes(spec.notes, spec.class)
   const notesIn = spec.notesIn ?? 'segment'
   const notesAlign = spec.notesAlign ?? 4
@@ -220,23 +218,7 @@ export function buildElf(spec: ElfSpec): Uint8Array {
   const file = new Layout()
   file.reserve(ehsize + phnum * phentsize)
 
-  const programs = spec.segments.map((segment) => {
-    const { data = new Uint8Array(0), paddr, vaddr = paddr, align = PAGE_SIZE } = segment
-    // More than a page would only make the file longer: 2 MiB of zeros before a few bytes of code.
-    const congruence = Math.max(1, Math.min(align, PAGE_SIZE))
-    return {
-      p_type: segment.type ?? PT_LOAD,
-      p_flags: segment.flags ?? PF_RWX,
-      p_offset: file.place(data, congruence, Number(BigInt(vaddr) % BigInt(congruence))),
-      p_vaddr: vaddr,
-      p_paddr: paddr,
-      p_filesz: data.length,
-      p_memsz: segment.memsz ?? data.length,
-      p_align: align,
-      ...segment.header,
-    }
-  })
-
+  const programs = spec.segments.map((segment) => placeSegment(file, segment))
   const sections: SectionSpec[] = [...(spec.sections ?? [])]
   let notesOffset = 0
   if (notes !== undefined) {
@@ -261,7 +243,41 @@ export function buildElf(spec: ElfSpec): Uint8Array {
   }
 
   const table = placeSections(file, sections, is64)
-  const header = {
+  const header = elfHeader(spec, phnum, table)
+  if (spec.trailing !== undefined) file.place(spec.trailing)
+
+  const out = file.bytes()
+  out.set(is64 ? encodeAs(Ehdr64, header, spec.header ?? {}) : encodeAs(Ehdr32, header, spec.header ?? {}))
+  programs.forEach((program, i) => {
+    out.set(is64 ? encodeAs(Phdr64, program) : encodeAs(Phdr32, program), ehsize + i * phentsize)
+  })
+  return out
+}
+
+/** Places a segment's bytes. Returns its program header. */
+function placeSegment(file: Layout, segment: SegmentSpec) {
+  const { data = new Uint8Array(0), paddr, vaddr = paddr, align = PAGE_SIZE } = segment
+  // More than a page would only make the file longer: 2 MiB of zeros before a few bytes of code.
+  const congruence = Math.max(1, Math.min(align, PAGE_SIZE))
+  return {
+    p_type: segment.type ?? PT_LOAD,
+    p_flags: segment.flags ?? PF_RWX,
+    p_offset: file.place(data, congruence, Number(BigInt(vaddr) % BigInt(congruence))),
+    p_vaddr: vaddr,
+    p_paddr: paddr,
+    p_filesz: data.length,
+    p_memsz: segment.memsz ?? data.length,
+    p_align: align,
+    ...segment.header,
+  }
+}
+
+/** Returns the ELF header, as far as the description itself does not say otherwise. */
+function elfHeader(spec: ElfSpec, phnum: number, sections: { readonly offset: number; readonly count: number }) {
+  const is64 = spec.class === 64
+  const ehsize = (is64 ? Ehdr64 : Ehdr32).size
+  const shentsize = (is64 ? Shdr64 : Shdr32).size
+  return {
     ei_magic: ELF_MAGIC,
     ei_class: is64 ? ELFCLASS64 : ELFCLASS32,
     ei_data: ELFDATA2LSB,
@@ -271,22 +287,14 @@ export function buildElf(spec: ElfSpec): Uint8Array {
     e_version: EV_CURRENT,
     e_entry: spec.entry,
     e_phoff: ehsize,
-    e_shoff: table.offset,
+    e_shoff: sections.offset,
     e_ehsize: ehsize,
-    e_phentsize: phentsize,
+    e_phentsize: (is64 ? Phdr64 : Phdr32).size,
     e_phnum: phnum,
-    e_shentsize: table.count === 0 ? 0 : shentsize,
-    e_shnum: table.count,
-    e_shstrndx: Math.max(0, table.count - 1),
+    e_shentsize: sections.count === 0 ? 0 : shentsize,
+    e_shnum: sections.count,
+    e_shstrndx: Math.max(0, sections.count - 1),
   }
-  if (spec.trailing !== undefined) file.place(spec.trailing)
-
-  const out = file.bytes()
-  out.set(is64 ? encodeAs(Ehdr64, header, spec.header ?? {}) : encodeAs(Ehdr32, header, spec.header ?? {}))
-  programs.forEach((program, i) => {
-    out.set(is64 ? encodeAs(Phdr64, program) : encodeAs(Phdr32, program), ehsize + i * phentsize)
-  })
-  return out
 }
 
 /** Places sections' data, their names and the header table; nothing without a section. */

@@ -6,6 +6,7 @@
  */
 import { GNU_NOTE_OWNER, Nhdr, NT_GNU_PROPERTY_TYPE_0 } from '../abi/elf.js'
 import { XEN_ELFNOTE, XEN_NOTE_KINDS, XEN_NOTE_OWNER, type XenNoteName } from '../abi/elfnote.js'
+import { concat, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, hex } from '../units.js'
 
@@ -50,7 +51,7 @@ export const gnuPropertyNote: NoteSpec = {
 
 function descBytes(desc: NoteDesc, wordSize: 4 | 8): Uint8Array {
   if (desc instanceof Uint8Array) return desc
-  if (typeof desc === 'string') return new TextEncoder().encode(`${desc}\0`)
+  if (typeof desc === 'string') return encodeUtf8(`${desc}\0`)
   if (typeof desc === 'number' || typeof desc === 'bigint') return numberBytes(desc, wordSize)
   const out = new Uint8Array(desc.length * 4)
   desc.forEach((value, i) => {
@@ -86,7 +87,7 @@ export function encodeNotes(notes: readonly NoteSpec[], elfClass: 32 | 64): Uint
   const padTo = (align: number): void => put(new Uint8Array(alignUp(length, align) - length))
   for (const note of notes) {
     const align = note.align ?? 4
-    const name = new TextEncoder().encode(`${note.owner ?? XEN_NOTE_OWNER}\0`)
+    const name = encodeUtf8(`${note.owner ?? XEN_NOTE_OWNER}\0`)
     const desc = descBytes(note.desc, elfClass === 64 ? 8 : 4)
     padTo(align)
     put(
@@ -101,15 +102,5 @@ export function encodeNotes(notes: readonly NoteSpec[], elfClass: 32 | 64): Uint
     put(desc)
     padTo(align)
   }
-  return concat(chunks, length)
-}
-
-function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const out = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    out.set(chunk, at)
-    at += chunk.length
-  }
-  return out
+  return concat(chunks)
 }

@@ -107,7 +107,7 @@ t.test('extract refuses, and leaves nothing behind', async (t) => {
     [['extract', none, '-o', at('x'), '--relocs', at('y')], 1, 'nothing follows the ELF'],
     [['extract', bzImage, '-o', at('no/such/folder')], 2, 'cannot-write'],
     [['extract', bzImage], 2, 'extract needs -o FILE'],
-    [['extract', bzImage, '-o', '-', '--json'], 2, 'room'],
+    [['extract', bzImage, '-o', '-', '--json'], 2, 'cannot take both an ELF and JSON'],
     [['extract', bzImage, '-o', at('x'), '--relocs', '-'], 2, '--relocs needs a name'],
   ] as const) {
     const ran = xdb(args)

@@ -1,0 +1,124 @@
+/**
+ * The search: an address as a physical and as a virtual one, or a region by its name.
+ *
+ * Source: the lists and tables in the page's data.
+ * Gotcha: a run of the lists may tell where an address leads although the tables on the way are not embedded.
+ */
+import { hex } from '../../units.js'
+import { frameName, map, PAGE, rangeAt, showVaddr } from './data.js'
+import { button, element, find } from './dom.js'
+import { isVaddr, walk } from './entries.js'
+import { choosePath } from './tree.js'
+
+/** The most virtual addresses of a frame that an answer lists. */
+const MAX_PLACES = 16
+
+const lookUp = (text: string, address: bigint): HTMLElement => button(text, () => search(hex(address)))
+const line = (...content: (Node | string)[]): HTMLElement => element('p', { class: 'mono' }, ...content)
+const soft = (text: string): HTMLElement => element('p', { class: 'soft' }, text)
+
+function physicalAnswer(paddr: bigint): HTMLElement[] {
+  const pfn = Number(paddr / PAGE)
+  const range = rangeAt(pfn)
+  if (!range) return []
+  const place = `${range.name}, ${hex(paddr - BigInt(range.pfn) * PAGE)} bytes into it`
+  return [
+    element(
+      'div',
+      {},
+      element('h3', {}, 'As a physical address'),
+      line(`${hex(paddr)}: pfn ${hex(pfn)}, ${place}`),
+      ...mappedAt(pfn, paddr % PAGE),
+    ),
+  ]
+}
+
+function mappedAt(pfn: number, offset: bigint): HTMLElement[] {
+  const seen = map.virtual.filter((run) => pfn >= run.pfn && pfn < run.pfn + run.pages).slice(0, MAX_PLACES)
+  const { found, listed } = map.bounds.virtual
+  if (seen.length === 0)
+    return [soft(`No virtual address leads there${found > listed ? ' among the runs listed here' : ''}.`)]
+  const places = seen.map((run) => {
+    const vaddr = BigInt(run.vaddr) + BigInt(pfn - run.pfn) * PAGE + offset
+    return element('li', {}, lookUp(showVaddr(vaddr), vaddr), ` ${run.access}`)
+  })
+  return [soft('Mapped at'), element('ol', {}, ...places)]
+}
+
+function virtualAnswer(vaddr: bigint): HTMLElement {
+  return element('div', {}, element('h3', {}, 'As a virtual address'), ...translation(vaddr))
+}
+
+function translation(vaddr: bigint): HTMLElement[] {
+  const { levels, fault } = map.paging
+  if (levels === 0) {
+    return [line(fault ?? `Paging is off: ${hex(vaddr)} means itself${vaddr >> 32n ? ', but lies above 4 GiB' : ''}.`)]
+  }
+  if (!isVaddr(vaddr)) {
+    return [line(levels === 4 ? 'The address is not canonical.' : 'The address is above 4 GiB.')]
+  }
+  const { steps, end, paddr } = walk(vaddr)
+  const said =
+    paddr !== undefined
+      ? line(`${showVaddr(vaddr)} is physical `, lookUp(hex(paddr), paddr), `, ${frameName(Number(paddr / PAGE))}`)
+      : line(end === 'absent' ? `${showVaddr(vaddr)} is not mapped.` : listedMapping(vaddr))
+  if (steps.length === 0) return [said]
+  const path = steps.map(({ table, index, value, pfn, run }, i) => {
+    const link = button(`L${table.level}[${index}]`, () => choosePath(steps.slice(0, i + 1).map(({ index }) => index)))
+    return element('li', {}, link, ` ${hex(value, 16)} ${pfn === null ? run.why : frameName(pfn)}`)
+  })
+  return [said, element('ol', { 'aria-label': 'Translation, from cr3 down' }, ...path)]
+}
+
+/** Returns what the list of mappings says of an address whose tables are not all embedded. */
+function listedMapping(vaddr: bigint): string {
+  const run = map.virtual.find(
+    (one) => vaddr >= BigInt(one.vaddr) && vaddr < BigInt(one.vaddr) + BigInt(one.pages) * PAGE,
+  )
+  if (!run) return 'The tables on the way are not embedded in this page.'
+  const paddr = BigInt(run.pfn) * PAGE + vaddr - BigInt(run.vaddr)
+  return `${showVaddr(vaddr)} is physical ${hex(paddr)}, ${run.region}; the last table is not embedded in this page.`
+}
+
+/** Returns a number in decimal or in hex, with or without 0x; undefined for other text. */
+function addressIn(text: string): bigint | undefined {
+  if (/^(0x[0-9a-f]{1,16}|[0-9]{1,19})$/i.test(text)) return BigInt(text)
+  return /^[0-9a-f]{1,16}$/i.test(text) ? BigInt(`0x${text}`) : undefined
+}
+
+const input = find('address') as HTMLInputElement
+
+/** Shows the answers for what a person typed or chose. */
+export function search(text: string): void {
+  input.value = text
+  const given = text.trim().replace(/[_`]/g, '')
+  const number = addressIn(given)
+  const named = number === undefined && given !== '' ? map.physical.find(({ name }) => name === given) : undefined
+  const address = number ?? (named && BigInt(named.pfn) * PAGE)
+  input.setAttribute('aria-invalid', String(address === undefined))
+  find('found').replaceChildren(
+    ...(address === undefined
+      ? [
+          element(
+            'div',
+            {},
+            element('p', {}, 'The text is neither an address, such as 0x1000000, nor the name of a region.'),
+          ),
+        ]
+      : [...(named ? [] : [virtualAnswer(address)]), ...physicalAnswer(address)]),
+  )
+}
+
+/** Listens to the form and to the addresses of the page. */
+export function startSearch(): void {
+  find('search').addEventListener('submit', (event) => {
+    event.preventDefault()
+    search(input.value)
+  })
+  for (const button of document.querySelectorAll<HTMLElement>('[data-search]')) {
+    button.addEventListener('click', () => {
+      search(button.dataset.search ?? '')
+      find('search').scrollIntoView({ block: 'nearest' })
+    })
+  }
+}
