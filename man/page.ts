@@ -121,7 +121,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ),
     ...term(
       '2',
-      'The question could not be asked: wrong usage, an invalid value, a file that cannot be read or has no known format, an output that cannot be written. For diff, every error is 2.',
+      'A usage, read or write error: wrong usage, an invalid value, a file that cannot be read or has no known format, an output that cannot be written. For diff, every error is 2.',
     ),
     '.PP',
     ...sentences(

@@ -1,5 +1,5 @@
 /**
- * The exit status of the command: 0 done, or yes; 1 the answer is no; 2 the question could not be asked.
+ * The exit status of the command: 0 done, or yes; 1 the answer is no; 2 usage, read or write error.
  *
  * Source: grep(1) and diff(1), which have the same three.
  * Gotcha: if no error of a command may exit with 1, the command must say so (`errorStatus` of its Command).
@@ -8,7 +8,7 @@ import type { ErrorCode } from '../errors.js'
 
 /** The answer is no. */
 export const NO = 1
-/** The question could not be asked. */
+/** A usage, read or write error. */
 export const TROUBLE = 2
 
 /** The exit status of each error. */
