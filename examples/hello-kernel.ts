@@ -7,11 +7,12 @@
  *
  *     node dist/examples/write-hello-kernel.js hello.elf     # for `xl create` or any command of this package
  */
+import { Assembler, buildElf, mem, registers, xenNotes } from 'xen-domain-builder/testing'
+// Xen's numbers and layouts are not exports of the package: a kernel elsewhere has them from Xen's headers.
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
 import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../lib/abi/start-info.js'
 import { HYPERVISOR_VIRT_END, MACH2PHYS_VIRT_START } from '../lib/abi/xen-x86-64.js'
-import { Assembler, buildElf, mem, registers, xenNotes } from '../lib/testing/index.js'
 
 const { rax, rcx, rdx, rbx, rbp, rsi, rdi, r12, eax, ecx, edx, esi, edi, al, cl } = registers
 

@@ -4,9 +4,10 @@
  * Source: xen/include/public/arch-x86/xen-x86_32.h (hypercalls), xen.h ("Start-of-day memory layout"), sched.h.
  * Gotcha: it runs in ring 1, cannot use ports, and calls its hypervisor through the page that its note names.
  */
+import { buildElf, mem, type Register, registers, SystemAssembler, xenNotes } from 'xen-domain-builder/testing'
+// Xen's numbers and layouts are not exports of the package: a kernel elsewhere has them from Xen's headers.
 import { CONSOLEIO_WRITE, HYPERCALL, HYPERCALL_SLOT_BYTES, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { StartInfo32 } from '../lib/abi/start-info.js'
-import { buildElf, mem, type Register, registers, SystemAssembler, xenNotes } from '../lib/testing/index.js'
 
 const { eax, ecx, edx, ebx, esi, edi, ebp, esp, al } = registers
 

@@ -10,6 +10,7 @@
  */
 import { bootRom, type Domain, PAGE_SIZE, requirePv, type Vcpu, walkPageTables } from 'xen-domain-builder'
 import { registers, SystemAssembler } from 'xen-domain-builder/testing'
+// Numbers of Xen and of the processor are not exports of the package: a hypervisor elsewhere has its own.
 import { CONSOLEIO_WRITE, HYPERCALL, HYPERCALL_VECTOR, SCHEDOP } from '../lib/abi/hypercall.js'
 import { FLAT_RING1_CS32, FLAT_RING1_DS32 } from '../lib/abi/vcpu-context.js'
 import { CR0_ET, CR0_PE, CR0_PG, CR4_PAE, PTE_ADDR_MASK, PTE_PRESENT, PTE_RW } from '../lib/abi/x86.js'

@@ -6,7 +6,7 @@
  */
 
 /** The type without undefined: a member that may be undefined is an optional one. */
-export type Defined<T> = {
+type Defined<T> = {
   readonly [K in keyof T as undefined extends T[K] ? never : K]: T[K]
 } & {
   readonly [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>

@@ -12,7 +12,7 @@ import { lazy } from './lazy.js'
 import { messagePart } from './printable.js'
 
 /** Writes a line, in debug's format: %s, %d, %o. */
-export type Log = (format: string, ...values: readonly unknown[]) => void
+type Log = (format: string, ...values: readonly unknown[]) => void
 
 /** ANSI colours of the lines on a terminal. */
 const COLORS = [6, 2, 3, 4, 5, 1]

@@ -10,7 +10,7 @@ import { encodeUtf8 } from './bytes.js'
 import { nodeCrypto } from './host.js'
 
 /** A hash in progress. */
-export interface Hash {
+interface Hash {
   update(bytes: Uint8Array): unknown
   /** 32 bytes; nothing can be added afterwards. */
   digest(): Uint8Array

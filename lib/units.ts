@@ -24,6 +24,9 @@ export const PADDR_MAX = 2 ** 52
 /** The highest frame number such an address can have, plus one. */
 export const FRAMES_MAX = PADDR_MAX / PAGE_SIZE
 
+/** The largest u32. */
+export const U32_MAX = 2 ** 32 - 1
+
 /** A half-open range: `start` is in it, `end` is not. */
 export interface Range<T> {
   /** The first element. */

@@ -4,9 +4,9 @@
  * Source: man-pages(7) for the sections and their order, man(7) for the macros, as groff and mandoc both have them.
  * Gotcha: unescaped text may be read as a macro, so all text goes through `roff`.
  */
-import type { Option, Options } from '../lib/cli/command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from '../lib/cli/commands.js'
+import type { NamedCommand, Option, Options } from '../lib/cli/command.js'
 import { optionGroup, optionMeaning } from '../lib/cli/help.js'
+import { COMMON, PROGRAM, SHORT_NAME } from '../lib/cli/program.js'
 
 /** The date of the last review of this text. A page needs a date, and a build must not depend on the clock. */
 const DATE = '2026-11-26'

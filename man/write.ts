@@ -6,7 +6,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { loadCommands, PROGRAM, SHORT_NAME } from '../lib/cli/commands.js'
+import { loadCommands } from '../lib/cli/commands.js'
+import { PROGRAM, SHORT_NAME } from '../lib/cli/program.js'
 import { manPage, shortPage } from './page.js'
 
 const near = (name: string): string => fileURLToPath(new URL(name, import.meta.url))

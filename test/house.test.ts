@@ -6,10 +6,8 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { root, sources, textOf } from './sources.js'
 
 /** The floor of each folder. A lower floor may not import a higher one, nor folders of one floor each other. */
 const FLOOR: Readonly<Record<string, number>> = {
@@ -42,12 +40,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   pako: ['lib/codec/gzip.ts'],
 }
 
-function sources(folder: string): string[] {
-  return readdirSync(path.join(root, folder), { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
-    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
-}
-
 const folderOf = (file: string): string => {
   const [, folder = '', rest] = file.split(path.sep)
   if (rest !== undefined) return folder
@@ -55,7 +47,7 @@ const folderOf = (file: string): string => {
 }
 
 function importsOf(file: string): string[] {
-  const text = readFileSync(path.join(root, file), 'utf8')
+  const text = textOf(file)
   return [...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
 }
 
@@ -85,6 +77,16 @@ t.test('each package has one door', async (t) => {
   t.same(wrong, [])
 })
 
+t.test('examples import the package by its name', async (t) => {
+  // Xen's numbers and layouts are no exports of the package, so an example with a guest's code takes them from here.
+  const wrong = sources('examples').flatMap((file) =>
+    importsOf(file)
+      .filter((specifier) => /^\.\.\/(?!lib\/abi\/)/.test(specifier))
+      .map((specifier) => `${file} imports ${specifier}`),
+  )
+  t.same(wrong, [])
+})
+
 /** Globals of Node, and imports of its modules in any form. A method named `require` is allowed. */
 const NODE =
   /\b(?:Buffer|setImmediate|createRequire|__dirname|__filename)\b|\bprocess[.?]|(?<!\.)\brequire\(\s*['"`]|['"`]node:/g
@@ -94,7 +96,7 @@ t.test('the core needs nothing of Node', async (t) => {
     // This file alone checks whether it runs in Node; it works without the result.
     .filter((file) => !NEEDS_NODE.includes(folderOf(file)) && file !== 'lib/host.ts')
     .flatMap((file) => {
-      const code = readFileSync(path.join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
+      const code = textOf(file).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
       return [...code.matchAll(NODE)].map(([found]) => `${file}: ${found}`)
     })
   t.same(wrong, [])
@@ -108,7 +110,7 @@ const ALLOWED_TO_WRITE: Readonly<Record<string, RegExp>> = {
 
 t.test('nothing but the printer writes to standard output and standard error', async (t) => {
   const wrong = sources('lib').flatMap((file) => {
-    const text = readFileSync(path.join(root, file), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '')
+    const text = textOf(file).replace(/\/\*\*[\s\S]*?\*\//g, '')
     const allowed = ALLOWED_TO_WRITE[file]
     return text
       .split('\n')
@@ -121,7 +123,7 @@ t.test('nothing but the printer writes to standard output and standard error', a
 
 t.test('every file opens with its purpose, source and gotcha', async (t) => {
   const wrong = sources('lib').filter((file) => {
-    const head = readFileSync(path.join(root, file), 'utf8')
+    const head = textOf(file)
       .replace(/^#!.*\n/, '')
       .slice(0, 1500)
     return !head.startsWith('/**') || !head.includes('Source:') || !head.includes('Gotcha:')
@@ -186,6 +188,6 @@ t.test('the pages for contributors name files that exist', async (t) => {
 t.test('one helper skips what a machine cannot do, and no test decides for itself', async (t) => {
   const wrong = sources('test')
     .filter((file) => file !== 'test/peer/require-peer.ts' && file !== 'test/house.test.ts')
-    .filter((file) => /process\.env\.CI\b|\bskip: (?!false)/.test(readFileSync(path.join(root, file), 'utf8')))
+    .filter((file) => /process\.env\.CI\b|\bskip: (?!false)/.test(textOf(file)))
   t.same(wrong, [])
 })

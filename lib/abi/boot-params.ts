@@ -34,11 +34,6 @@ export const PROTOCOL_CMD_LINE_PTR = 0x202
 export const PROTOCOL_HEAP = 0x201
 /** syssize has 32 bits. */
 export const PROTOCOL_SYSSIZE_32 = 0x204
-export const PROTOCOL_RELOCATABLE = 0x205
-export const PROTOCOL_CMDLINE_SIZE = 0x206
-export const PROTOCOL_PAYLOAD = 0x208
-export const PROTOCOL_PREF_ADDRESS = 0x20a
-export const PROTOCOL_XLOADFLAGS = 0x20c
 export const PROTOCOL_NEWEST = 0x20f
 
 /** loadflags: the protected-mode code is loaded at 0x100000 (bzImage), not at 0x10000 (zImage). */
@@ -73,7 +68,7 @@ export const HEAP_END = 0xe000
 /** The same end if setup code, heap and command line share the room below LOW_MEMORY_END. */
 export const OLD_HEAP_END = 0x9000
 /** Bytes before that end which heap_end_ptr leaves for the stack. */
-export const STACK_BYTES = 0x200
+const STACK_BYTES = 0x200
 export const heapEndPtr = (heapEnd: number): number => heapEnd - STACK_BYTES
 /** hardware_subarch. */
 export const HARDWARE_SUBARCH = { PC: 0, LGUEST: 1, XEN: 2, INTEL_MID: 3, CE4100: 4 } as const
@@ -86,9 +81,8 @@ export const OLD_SETUP_ADDRESS = 0x90000
 /** The end of the memory below 640 KiB that a loader may use: a BIOS keeps its own data above. */
 export const LOW_MEMORY_END = 0x9a000
 
-/** The load address of the protected-mode code: of a bzImage unless it is relocatable, and of a zImage. */
+/** The load address of the protected-mode code of a bzImage, unless it is relocatable. */
 export const LOAD_HIGH_ADDRESS = 0x100000
-export const LOAD_LOW_ADDRESS = 0x10000
 /** The 64-bit entry, from the load address. */
 export const ENTRY_64_OFFSET = 0x200
 /** The 16-bit entry, from the segment the setup code is loaded to. */
@@ -196,17 +190,6 @@ export function setupHeaderSize(protocol: number): number {
   const last = SetupHeader.fieldNames.findLast((field) => SETUP_FIELD_SINCE[field] <= protocol)
   return last === undefined ? 0 : SetupHeader.offsetOf(last) + SetupHeader.sizeOf(last)
 }
-
-/** The target of kernel_info_offset, in the protected-mode code: data about the kernel outside the setup header. */
-export const KernelInfo = struct('kernel_info', 16, {
-  /** KERNEL_INFO_MAGIC */
-  header: u32,
-  size: u32,
-  size_total: u32,
-  setup_type_max: u32,
-})
-/** "LToP" */
-export const KERNEL_INFO_MAGIC = 0x506f544c
 
 /** setup_data's node, before its `len` bytes. */
 export const SetupData = struct('setup_data', 16, { next: u64, type: u32, len: u32 })

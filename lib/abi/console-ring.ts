@@ -6,7 +6,7 @@
  */
 import { bytes, struct, u32 } from './struct.js'
 
-export const CONSOLE_IN_BYTES = 1024
+const CONSOLE_IN_BYTES = 1024
 export const CONSOLE_OUT_BYTES = 2048
 
 /** Xen 4.21 added a u8 `connection` after these fields: 0, as in a page of zeros, means that somebody reads the ring. */

@@ -7,7 +7,6 @@
  */
 import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
 
-export const XEN_NOTE_OWNER = 'Xen'
 /** xch_magic: a PV guest, or any other. */
 export const XC_CORE_MAGIC = 0xf00febedn
 export const XC_CORE_MAGIC_HVM = 0xf00febeen

@@ -133,6 +133,9 @@ export const Sym64 = struct('Elf64_Sym', 24, {
 /** The header before each note's owner and descriptor, the same in both classes. */
 export const Nhdr = struct('Elf_Nhdr', 12, { n_namesz: u32, n_descsz: u32, n_type: u32 })
 
+/** Notes, and the descriptor in each, lie at multiples of this. */
+export const NOTE_ALIGN = 4
+
 /** A GNU property note, which linkers merge into the same segment as Xen's and pad to 8 on x86-64. */
 export const GNU_NOTE_OWNER = 'GNU'
 export const NT_GNU_PROPERTY_TYPE_0 = 5

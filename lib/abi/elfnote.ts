@@ -21,7 +21,7 @@ export const XEN_GUEST_KEY_MAX = 31
 export const XEN_GUEST_VALUE_MAX = 127
 
 /** The kind of descriptor: a number as wide as the descriptor, text, or a few u32. */
-export type XenNoteKind = 'number' | 'string' | 'u32s'
+type XenNoteKind = 'number' | 'string' | 'u32s'
 
 export const XEN_ELFNOTE = {
   INFO: 0,

@@ -5,8 +5,9 @@
  * (https://github.com/file/file/tree/master/magic/Magdir).
  * Gotcha: only for messages. These bytes never decide how a file is read.
  */
+import { LIBXL_IDENT } from './save-stream.js'
 
-export interface Magic {
+interface Magic {
   readonly what: string
   readonly offset: number
   readonly bytes: readonly number[] | string
@@ -27,7 +28,7 @@ export const LOOKALIKES: readonly Magic[] = [
   { what: 'a zip archive', offset: 0, bytes: 'PK\x03\x04' },
   { what: 'a Debian package or another ar archive', offset: 0, bytes: '!<arch>\n' },
   { what: 'a Mach-O binary', offset: 0, bytes: [0xcf, 0xfa, 0xed, 0xfe] },
-  { what: 'a saved Xen domain (libxl)', offset: 0, bytes: 'LibxlFmt' },
+  { what: 'a saved Xen domain (libxl)', offset: 0, bytes: LIBXL_IDENT },
   { what: 'a saved Xen domain (libxc)', offset: 8, bytes: 'XENF' },
   { what: 'a saved Xen domain (xl)', offset: 0, bytes: 'Xen saved domain, xl format' },
   { what: 'a saved Xen domain (xl) whose first bytes are damaged', offset: 4, bytes: 'saved domain, xl format' },

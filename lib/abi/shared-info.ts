@@ -4,10 +4,10 @@
  * Source: xen/include/public/xen.h, struct shared_info, and arch-x86/xen.h; sizes from xen-foreign/reference.size.
  * Gotcha: vcpu_info is 64 bytes in both ABIs, but its fields have different offsets.
  */
-import { array, type Infer, pad, struct, u8, u32, u64 } from './struct.js'
+import { array, pad, struct, u8, u32, u64 } from './struct.js'
 
 /** vcpu_info entries in shared_info; further vcpus register their own. */
-export const XEN_LEGACY_MAX_VCPUS = 32
+const XEN_LEGACY_MAX_VCPUS = 32
 
 const VcpuTimeInfo = struct('vcpu_time_info', 32, {
   version: u32,
@@ -71,6 +71,3 @@ export const SharedInfo32 = struct('shared_info', 2344, {
   p2m_generation: u32,
   wc_sec_hi: u32,
 })
-
-export type SharedInfo64Fields = Infer<typeof SharedInfo64>
-export type SharedInfo32Fields = Infer<typeof SharedInfo32>

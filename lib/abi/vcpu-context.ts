@@ -6,10 +6,7 @@
  */
 import { array, bytes, pad, struct, u8, u16, u32, u64 } from './struct.js'
 
-export const VGCF_I387_VALID = 1 << 0
 export const VGCF_IN_KERNEL = 1 << 2
-export const VGCF_FAILSAFE_DISABLES_EVENTS = 1 << 3
-export const VGCF_SYSCALL_DISABLES_EVENTS = 1 << 4
 export const VGCF_ONLINE = 1 << 5
 
 /** Flat segments that Xen keeps in every guest's GDT (xen-x86_64.h, xen-x86_32.h). */

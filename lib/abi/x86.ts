@@ -61,7 +61,6 @@ export const CR4_LA57 = 1 << 12
 export const MSR_EFER = 0xc0000080
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
-export const EFER_SCE = 1 << 0
 
 /** DR6 and DR7 after reset. */
 export const DR6_RESET = 0xffff0ff0

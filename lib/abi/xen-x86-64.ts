@@ -4,12 +4,14 @@
  * Source: xen/include/public/arch-x86/xen-x86_64.h.
  * Gotcha: a guest's own page tables do not have this range; Xen adds its L4 slots to the table that cr3 names.
  */
+import { levelShift, PT_ENTRIES } from './x86.js'
 
 /** Half-open: no guest mapping may lie in [start, end). */
 export const HYPERVISOR_VIRT_START = 0xffff800000000000n
 export const HYPERVISOR_VIRT_END = 0xffff880000000000n
+const l4Slot = (vaddr: bigint): number => Number((vaddr >> BigInt(levelShift(4))) & BigInt(PT_ENTRIES - 1))
 /** The same as slots of the top table, half-open. */
-export const HYPERVISOR_L4_SLOTS = { start: 256, end: 272 } as const
+export const HYPERVISOR_L4_SLOTS = { start: l4Slot(HYPERVISOR_VIRT_START), end: l4Slot(HYPERVISOR_VIRT_END) } as const
 
 /** machine_to_phys_mapping: one u64 for each machine frame, its pfn in its guest. Guests may read it. */
 export const MACH2PHYS_VIRT_START = HYPERVISOR_VIRT_START

@@ -7,7 +7,7 @@
 import { parseArgs } from 'node:util'
 import { didYouMean } from '../closest.js'
 import { type Command, invalidValue, type Option, type Options, UsageError, type Values } from './command.js'
-import { COMMON } from './commands.js'
+import { COMMON } from './program.js'
 
 const common: Options = COMMON
 const dashed = (name: string): string => `--${name}`

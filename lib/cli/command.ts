@@ -4,6 +4,7 @@
  * Source: the conventions of xl(1) and of the GNU coding standards (--help, --version, - for standard input).
  * Gotcha: a command file is loaded only when it runs, so that --help starts as fast as Node does.
  */
+import type { VerdictType } from '../kernel/verdict.js'
 import { messagePart } from '../printable.js'
 import type { AnswerName } from './answers.js'
 import type { TROUBLE } from './exit-status.js'
@@ -17,6 +18,8 @@ export interface Invocation {
   /** --json was given: standard output must contain only the answer. */
   readonly json: boolean
   readonly progress: Progress
+  /** Loads every command of the program. */
+  readonly commands: () => Promise<readonly NamedCommand[]>
   /** Prints the command's answer, once. */
   answer(name: AnswerName, forms: AnswerForms): void
 }
@@ -43,14 +46,11 @@ export interface Option {
   /** Words that look like choices but are invalid, and why. */
   readonly never?: Readonly<Record<string, string>>
   /** The types of guest that it is for, when it is not for all; such options are listed apart. */
-  readonly types?: readonly (typeof GUEST_TYPES)[number][]
+  readonly types?: readonly VerdictType[]
 }
 
-/** The types of guest that an option can be for. */
-export const GUEST_TYPES = ['pv', 'pvh', 'linux'] as const
-
 /** Returns whether an option has a meaning for a guest of that type. */
-export const isFor = ({ types }: Option, type: (typeof GUEST_TYPES)[number]): boolean => types?.includes(type) ?? true
+export const isFor = ({ types }: Option, type: VerdictType): boolean => types?.includes(type) ?? true
 
 export type Options = Readonly<Record<string, Option>>
 
@@ -80,6 +80,13 @@ export interface Command {
   /** The exit status of every error, for a command whose 1 has a special meaning. */
   readonly errorStatus?: typeof TROUBLE
   run(invocation: Invocation): Promise<void>
+}
+
+/** A command with its name and summary, for lists of all commands. */
+export interface NamedCommand {
+  readonly name: string
+  readonly summary: string
+  readonly command: Command
 }
 
 /** Thrown for a usage error: exit 2. */

@@ -1,14 +1,10 @@
 /**
- * The table of commands, with a short summary of each, and the options that all of them have.
+ * The table of commands, with a short summary of each.
  *
  * Source: the files in this directory, one command each.
  * Gotcha: a command is loaded only by its own function: --help must load none of them.
  */
-import type { Command, Options } from './command.js'
-
-/** The command's names: the long one, and the one to type. */
-export const PROGRAM = 'xen-domain-builder'
-export const SHORT_NAME = 'xdb'
+import type { Command, NamedCommand } from './command.js'
 
 interface Entry {
   readonly summary: string
@@ -28,21 +24,6 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   diff: { summary: 'says what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
   completion: { summary: 'prints a completion script for bash, zsh or fish', load: () => import('./completion.js') },
-}
-
-/** The options of every command, which may stand before it as well. */
-export const COMMON = {
-  json: { type: 'boolean', help: 'the answer, or the error, as one JSON object on standard output' },
-  quiet: { type: 'boolean', help: 'no progress on a terminal' },
-  help: { type: 'boolean', short: 'h', help: 'describes the command and its options' },
-  version: { type: 'boolean', help: 'the version' },
-} as const satisfies Options
-
-/** A command with its name and summary, for lists of all commands. */
-export interface NamedCommand {
-  readonly name: string
-  readonly summary: string
-  readonly command: Command
 }
 
 /** Returns every command, loaded. */

@@ -5,8 +5,9 @@
  * Gotcha: = ends a word for readline, so --type=pv arrives as three words, unless the user took = out of
  * COMP_WORDBREAKS. Readline completes file names (compopt -o default), since it handles quotes, spaces and ~.
  */
-import { GUEST_TYPES, isFor, type Option } from './command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import { VERDICT_TYPES } from '../kernel/verdict.js'
+import { isFor, type NamedCommand, type Option } from './command.js'
+import { COMMON, PROGRAM, SHORT_NAME } from './program.js'
 
 /** Returns the option as it can be typed: -o and --output. */
 const words = ([name, { short }]: [string, Option]): string[] => [...(short ? [`-${short}`] : []), `--${name}`]
@@ -21,7 +22,7 @@ export function bashCompletion(commands: readonly NamedCommand[]): string {
   const options = all.flatMap(({ name, options }) => {
     const line = (type: string, of: readonly [string, Option][]) =>
       `        ${name}:${type}) options='${of.flatMap(words).join(' ')}' ;;`
-    const typed = options.some(([, { types }]) => types) ? GUEST_TYPES : []
+    const typed = options.some(([, { types }]) => types) ? VERDICT_TYPES : []
     return [
       ...typed.map((type) =>
         line(

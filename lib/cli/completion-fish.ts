@@ -5,9 +5,9 @@
  * Gotcha: fish offers file names everywhere unless told not to, and then only where told to. A condition runs at each
  * Tab, so there is one function for all of them.
  */
-import type { Option } from './command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import type { NamedCommand, Option } from './command.js'
 import { optionMeaning } from './help.js'
+import { COMMON, PROGRAM, SHORT_NAME } from './program.js'
 
 /** Returns a word in single quotes, where fish knows two escapes. */
 const quote = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`

@@ -5,9 +5,10 @@
  * Gotcha: the script must work in two ways. As an autoloaded file of $fpath, its first line counts, and its text is the
  * function's body at the first Tab. Read with source, it must register itself.
  */
-import { GUEST_TYPES, type Operand, type Option } from './command.js'
-import { COMMON, type NamedCommand, PROGRAM, SHORT_NAME } from './commands.js'
+import { VERDICT_TYPES } from '../kernel/verdict.js'
+import type { NamedCommand, Operand, Option } from './command.js'
 import { optionMeaning } from './help.js'
+import { COMMON, PROGRAM, SHORT_NAME } from './program.js'
 
 /** Returns a word in single quotes. */
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
@@ -39,7 +40,7 @@ export function zshCompletion(commands: readonly NamedCommand[]): string {
   const cases = commands.map(({ name, command }) => {
     const options = Object.entries<Option>({ ...command.options, ...COMMON })
     const specs = [...options.filter(([, { types }]) => !types).map(optionSpec), ...command.operands.map(operandSpec)]
-    const typed = GUEST_TYPES.flatMap((type) => {
+    const typed = VERDICT_TYPES.flatMap((type) => {
       // Also offered where no type was given.
       const own = options.filter(([, option]) => option.types?.[0] === type)
       const types = own.map(([, option]) => (option.types ?? []).join('|'))

@@ -6,8 +6,7 @@
  */
 
 import { didYouMean } from '../closest.js'
-import { type Command, invalidValue } from './command.js'
-import { loadCommands, type NamedCommand } from './commands.js'
+import { type Command, invalidValue, type NamedCommand } from './command.js'
 import { bashCompletion } from './completion-bash.js'
 import { fishCompletion } from './completion-fish.js'
 import { zshCompletion } from './completion-zsh.js'
@@ -28,11 +27,11 @@ fish: echo 'xdb completion fish | source' >> ~/.config/fish/config.fish`,
   options: {},
   operands: [{ name: 'SHELL', choices: SHELLS }],
   examples: SHELLS.map((shell) => `completion ${shell}`),
-  async run({ positionals, answer }) {
+  async run({ positionals, commands, answer }) {
     const [shell = ''] = positionals
     const make = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell] : undefined
     if (!make) throw invalidValue('SHELL', shell, `one of ${SHELLS.join(', ')}${didYouMean(shell, SHELLS)}`)
-    const script = make(await loadCommands())
+    const script = make(await commands())
     answer('completion', { json: () => ({ shell, script }), text: () => script.trimEnd().split('\n') })
   },
 }

@@ -6,8 +6,6 @@
  */
 import type { ErrorCode } from '../errors.js'
 
-/** Done, or yes. */
-export const YES = 0
 /** The answer is no. */
 export const NO = 1
 /** A usage, read or write error. */

@@ -8,9 +8,8 @@ import { DomainBuilderError } from '../errors.js'
 import { splitPayload } from '../kernel/unwrap.js'
 import { showSize } from '../units.js'
 import { type Command, text, UsageError } from './command.js'
-import { writeBytes, writeStandardOutput } from './files.js'
+import { takeStandardOutput, writeBytes, writeStandardOutput } from './files.js'
 import { openKernel } from './input.js'
-import { takeStandardOutput } from './printer.js'
 
 export const command: Command = {
   usage: 'extract KERNEL -o FILE [--relocs FILE]',

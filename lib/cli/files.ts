@@ -15,7 +15,7 @@ import { writePieces } from '../node/writer.js'
 import { sniffSnapshot } from '../snapshot/open.js'
 import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
-import { STANDARD_OUTPUT, sayAtOnce } from './printer.js'
+import { isTerminal, STANDARD_OUTPUT, sayAtOnce } from './printer.js'
 
 /** The names of the inputs so far: no output may replace them. */
 const inputs = new Set<string>()
@@ -112,6 +112,17 @@ export async function writeBytes(
       { signal, keep: inputNames() },
     ),
   )
+}
+
+/**
+ * Reserves standard output for bytes, where an output's name is -.
+ * @throws UsageError where JSON needs standard output, or it is a terminal.
+ */
+export function takeStandardOutput(output: string, what: string, json: boolean): void {
+  if (output !== '-') return
+  if (json) throw new UsageError(`standard output cannot take both ${what} and JSON: give -o a name`)
+  if (isTerminal())
+    throw new UsageError(`standard output is a terminal, which cannot show ${what}: use a pipe or a file`)
 }
 
 /** Writes to standard output, as fast as its reader takes it. @throws DomainBuilderError `cannot-write`. */

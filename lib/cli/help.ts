@@ -6,16 +6,16 @@
  */
 import { fold } from '../inspect/table.js'
 import type { Command, Option } from './command.js'
-import { COMMANDS, PROGRAM, SHORT_NAME } from './commands.js'
+import { PROGRAM, SHORT_NAME } from './program.js'
 
 const WIDTH = 80
 const COLUMN = 24
 
 /** Returns the output of --help and of a bare `xdb`. */
-export const generalHelp = (): string[] => [
+export const generalHelp = (commands: Readonly<Record<string, { readonly summary: string }>>): string[] => [
   `Usage: ${PROGRAM} COMMAND [options] (or ${SHORT_NAME} for short)`,
   '',
-  ...Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
+  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`),
   '',
   'All commands: --json (the answer as one JSON object), --quiet (no progress),',
   '--help, --version. As a file name, - is standard input.',
@@ -55,7 +55,7 @@ export function helpText(program: string, { usage, help, options, examples }: Co
 export const optionGroup = ({ types }: Option): string | undefined => types && `For --type ${types.join(' and ')}`
 
 /** Returns the option as it is typed: -o, --output FILE. */
-export function optionWords(name: string, { short, value }: Option): string {
+function optionWords(name: string, { short, value }: Option): string {
   return `${short ? `-${short}, ` : ''}--${name}${value === undefined ? '' : ` ${value}`}`
 }
 

@@ -10,7 +10,7 @@ import type { Domain } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { readKernelSource } from '../node/kernel-file.js'
 import { openInputFiles as openSnapshotInput } from '../node/snapshot-files.js'
-import type { ByteSource } from '../snapshot/source.js'
+import type { ByteSource } from '../snapshot/byte-source.js'
 import { openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
 

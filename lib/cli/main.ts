@@ -11,10 +11,11 @@ import { DomainBuilderError } from '../errors.js'
 import { cannotWrite } from '../node/refusal.js'
 import { parseArguments, splitCommand } from './arguments.js'
 import { type Command, type Invocation, Refused, UsageError } from './command.js'
-import { COMMANDS, PROGRAM } from './commands.js'
+import { COMMANDS, loadCommands } from './commands.js'
 import { EXIT_STATUS, NO, TROUBLE } from './exit-status.js'
 import { generalHelp, helpText } from './help.js'
 import { onOutputError, printAnswer, printLines, STANDARD_OUTPUT, say, sayStack } from './printer.js'
+import { PROGRAM } from './program.js'
 import { Progress } from './progress.js'
 
 function version(): string {
@@ -42,7 +43,7 @@ async function main(): Promise<void> {
   const [first, ...rest] = words
   if (common.includes('--version')) return sayVersion()
   if (first === undefined || (first === 'help' && rest.every((word) => word.startsWith('-'))))
-    return help(generalHelp())
+    return help(generalHelp(COMMANDS))
   const [name = '', ...args] = first === 'help' ? [...rest, '--help'] : words
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!found) throw new UsageError(`the command '${name}' is unknown${didYouMean(name, Object.keys(COMMANDS))}`)
@@ -64,7 +65,7 @@ async function main(): Promise<void> {
   }
   const progress = new Progress(values.quiet === true)
   try {
-    await command.run({ values, positionals, json, progress, answer })
+    await command.run({ values, positionals, json, progress, commands: loadCommands, answer })
   } finally {
     progress.end()
   }

@@ -18,12 +18,11 @@ import {
 } from '../snapshot/formats.js'
 import { writeSnapshot } from '../snapshot/write.js'
 import { type Option, text, UsageError, type Values } from './command.js'
-import { inputNames, stoppable, writeStandardOutput } from './files.js'
-import { takeStandardOutput } from './printer.js'
+import { inputNames, stoppable, takeStandardOutput, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 
 /** The place of a snapshot, its format and its compression. */
-export interface Destination {
+interface Destination {
   readonly output: string
   readonly format: SnapshotFormatName
   readonly compress: boolean

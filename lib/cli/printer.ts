@@ -7,7 +7,6 @@
 import { writeSync } from 'node:fs'
 import { jsonText, messagePart, printable, printableLines } from '../printable.js'
 import { type AnswerName, schemaOf } from './answers.js'
-import { UsageError } from './command.js'
 
 /** Its name in messages. */
 export const STANDARD_OUTPUT = 'standard output'
@@ -25,7 +24,7 @@ export function printLines(lines: readonly string[]): void {
  * @param draw returns lines whose colours are escape sequences. It must make all names printable itself.
  */
 export function printPicture(draw: (terminal: NodeJS.WriteStream) => readonly string[]): void {
-  if (process.stdout.isTTY === true) process.stdout.write(`\n${draw(process.stdout).join('\n')}\n`)
+  if (isTerminal()) process.stdout.write(`\n${draw(process.stdout).join('\n')}\n`)
 }
 
 /** Prints an answer as one JSON object on standard output, named by its schema. */
@@ -52,6 +51,9 @@ export function sayAtOnce(message: string): void {
   }
 }
 
+/** Returns whether standard output is a terminal. */
+export const isTerminal = (): boolean => process.stdout.isTTY === true
+
 /** Returns whether standard error is a terminal. */
 export const isWatched = (): boolean => process.stderr.isTTY === true
 
@@ -69,15 +71,4 @@ export function showStatus(status: string): void {
 export function onOutputError(listener: (error: NodeJS.ErrnoException) => void): void {
   process.stderr.on('error', () => {})
   process.stdout.on('error', listener)
-}
-
-/**
- * Reserves standard output for bytes, where an output's name is -.
- * @throws UsageError where JSON needs standard output, or it is a terminal.
- */
-export function takeStandardOutput(output: string, what: string, json: boolean): void {
-  if (output !== '-') return
-  if (json) throw new UsageError(`standard output cannot take both ${what} and JSON: give -o a name`)
-  if (process.stdout.isTTY === true)
-    throw new UsageError(`standard output is a terminal, which cannot show ${what}: use a pipe or a file`)
 }

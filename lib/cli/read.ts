@@ -7,9 +7,8 @@
 import { readVirtual } from '../guest/translate.js'
 import { hex, narrow } from '../units.js'
 import { type Command, invalidValue, UsageError } from './command.js'
-import { writeStandardOutput } from './files.js'
+import { takeStandardOutput, writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
-import { takeStandardOutput } from './printer.js'
 
 /** The most bytes: a larger read is a conversion. */
 const MAX_LENGTH = 1 << 30

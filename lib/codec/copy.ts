@@ -12,7 +12,7 @@ const WORD = 8
 const PATTERNS = [0, 8, 8, 9, 8, 10, 12, 14].reduce((all, bytes, distance) => all | (bytes << (4 * distance)), 0)
 export const COPY_SLACK = WORD
 
-export interface Copies {
+interface Copies {
   /** Copies `length` bytes, at least one, from `from`, which lies outside the output. Moves `out` past them. */
   readonly literals: (out: Local<'i32'>, from: I32, length: I32) => Code
   /** Repeats `length` bytes, at least one, from `distance` bytes before `out`. Moves `out` past them. */

@@ -6,8 +6,8 @@
  * Gotcha: growth detaches every earlier view. Read `all` again after each reserve().
  */
 import type { Source } from './source.js'
+import { WASM_PAGE } from './wasm.js'
 
-const PAGE = 65536
 /** WebAssembly memory ends at 4 GiB. */
 const PAGES_MAX = 65536
 /** The least growth in bytes, so that growth is rare. */
@@ -32,11 +32,11 @@ export class GrowingBytes {
     this.#source = source
     this.#start = start
     this.#slack = slack
-    const initial = Math.ceil((start + slack) / PAGE)
+    const initial = Math.ceil((start + slack) / WASM_PAGE)
     try {
       this.memory = new WebAssembly.Memory({ initial, maximum: PAGES_MAX })
     } catch {
-      source.outOfMemory(initial * PAGE)
+      source.outOfMemory(initial * WASM_PAGE)
     }
     this.all = new Uint8Array(this.memory.buffer)
   }
@@ -47,9 +47,9 @@ export class GrowingBytes {
     const ceiling = this.#source.ceiling - this.discarded
     if (wanted > ceiling) this.#source.tooLarge()
     if (wanted <= this.room) return
-    const most = Math.min(ceiling, PAGES_MAX * PAGE - this.#start - this.#slack)
+    const most = Math.min(ceiling, PAGES_MAX * WASM_PAGE - this.#start - this.#slack)
     const room = Math.max(wanted, Math.min(Math.max(STEP, Math.ceil(1.25 * this.room)), most))
-    const pages = Math.ceil((this.#start + room + this.#slack) / PAGE) - this.all.length / PAGE
+    const pages = Math.ceil((this.#start + room + this.#slack) / WASM_PAGE) - this.all.length / WASM_PAGE
     try {
       if (pages > 0) this.memory.grow(pages)
     } catch {

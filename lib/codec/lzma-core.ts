@@ -68,7 +68,7 @@ const PROB = Object.fromEntries(
 export const PROB_COUNT = next
 
 /** The state kept between calls, and the caller's limits: u32 each, at these addresses. */
-export const FIELDS = {
+export const LZMA_FIELDS = {
   /** Next input byte. */
   in: 16,
   /** Stop before a symbol that would start at or after this input byte. */
@@ -97,11 +97,11 @@ export const FIELDS = {
 } as const
 
 /** The reasons why `lzma` returns. */
-export const STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
+export const LZMA_STOP = { atLimit: 0, marker: 1, badDistance: 2, pastEnd: 3 } as const
 /** The most input bytes of a symbol: 22 modelled bits of up to 6.1 bits each and 26 direct ones are 20; and a spare. */
 export const MAX_SYMBOL_BYTES = 32
 
-/** The function lzma(): STOP. It decodes whole symbols until it reaches one of the limits in FIELDS. */
+/** The function lzma(): LZMA_STOP. It decodes whole symbols until it reaches one of the limits in LZMA_FIELDS. */
 export function lzmaFunction(): { func: Func; body: Code } {
   const f = new Func('lzma', [], 'i32')
   const c = i32.const
@@ -127,31 +127,31 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const code = f.local('i64')
 
   const kept = [
-    [input, FIELDS.in],
-    [inStop, FIELDS.inStop],
-    [out, FIELDS.out],
-    [outStop, FIELDS.outStop],
-    [outEnd, FIELDS.outEnd],
-    [dictStart, FIELDS.dictStart],
-    [previous, FIELDS.previous],
-    [state, FIELDS.state],
-    [rep0, FIELDS.rep0],
-    [rep1, FIELDS.rep1],
-    [rep2, FIELDS.rep2],
-    [rep3, FIELDS.rep3],
-    [lcShift, FIELDS.lcShift],
-    [lpMask, FIELDS.lpMask],
-    [pbMask, FIELDS.pbMask],
+    [input, LZMA_FIELDS.in],
+    [inStop, LZMA_FIELDS.inStop],
+    [out, LZMA_FIELDS.out],
+    [outStop, LZMA_FIELDS.outStop],
+    [outEnd, LZMA_FIELDS.outEnd],
+    [dictStart, LZMA_FIELDS.dictStart],
+    [previous, LZMA_FIELDS.previous],
+    [state, LZMA_FIELDS.state],
+    [rep0, LZMA_FIELDS.rep0],
+    [rep1, LZMA_FIELDS.rep1],
+    [rep2, LZMA_FIELDS.rep2],
+    [rep3, LZMA_FIELDS.rep3],
+    [lcShift, LZMA_FIELDS.lcShift],
+    [lpMask, LZMA_FIELDS.lpMask],
+    [pbMask, LZMA_FIELDS.pbMask],
   ] as const
   const restore = (): Code => [
     kept.map(([local, at]) => local.set(i32.load(c(0), at))),
-    range.set(i64.load32(c(0), FIELDS.range)),
-    code.set(i64.load32(c(0), FIELDS.code)),
+    range.set(i64.load32(c(0), LZMA_FIELDS.range)),
+    code.set(i64.load32(c(0), LZMA_FIELDS.code)),
   ]
   const save = (): Code => [
     kept.map(([local, at]) => i32.store(c(0), local, at)),
-    i32.store(c(0), i32.wrap(range), FIELDS.range),
-    i32.store(c(0), i32.wrap(code), FIELDS.code),
+    i32.store(c(0), i32.wrap(range), LZMA_FIELDS.range),
+    i32.store(c(0), i32.wrap(code), LZMA_FIELDS.code),
   ]
 
   // --- The range coder ---
@@ -426,9 +426,9 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const status = f.local('i32')
   const copy = copies(f)
   const copyMatch = (stop: Label): Code => [
-    status.set(c(STOP.badDistance)),
+    status.set(c(LZMA_STOP.badDistance)),
     stop.jumpIf(i32.geU(rep0, i32.sub(out, dictStart))),
-    status.set(c(STOP.pastEnd)),
+    status.set(c(LZMA_STOP.pastEnd)),
     stop.jumpIf(i32.gtU(length, i32.sub(outEnd, out))),
     distance.set(i32.add(rep0, c(1))),
     copy.match(out, distance, length),
@@ -440,7 +440,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
     f.block((stop) => [
       f.block((marker) => [
         f.loop((nextSymbol) => [
-          status.set(c(STOP.atLimit)),
+          status.set(c(LZMA_STOP.atLimit)),
           stop.jumpIf(i32.geU(out, outStop)),
           stop.jumpIf(i32.geU(input, inStop)),
           posState.set(i32.and(i32.sub(out, dictStart), pbMask)),
@@ -463,7 +463,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
           ),
         ]),
       ]),
-      status.set(c(STOP.marker)),
+      status.set(c(LZMA_STOP.marker)),
     ]),
     // The encoder's last bytes belong to the last symbol: read them now, so that `in` and `code` can be checked.
     normalize(),

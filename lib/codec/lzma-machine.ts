@@ -8,16 +8,15 @@
 import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
 import { GrowingBytes } from './growing-bytes.js'
-import { FIELDS, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT, STOP } from './lzma-core.js'
+import { LZMA_FIELDS, LZMA_STOP, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT } from './lzma-core.js'
 import { type Source, sliceEnds } from './source.js'
-import { compileLater } from './wasm.js'
+import { compileLater, WASM_PAGE } from './wasm.js'
 
-const PAGE = 65536
 const CRC_TABLE_AT = 32768
-const WINDOW_AT = PAGE
+const WINDOW_AT = WASM_PAGE
 /** The window's size in bytes: an LZMA2 chunk, at most 64 KiB, fits. */
-export const WINDOW_BYTES = PAGE
-const OUTPUT_AT = WINDOW_AT + WINDOW_BYTES + PAGE
+export const WINDOW_BYTES = WASM_PAGE
+const OUTPUT_AT = WINDOW_AT + WINDOW_BYTES + WASM_PAGE
 
 if (PROBS_AT + 2 * PROB_COUNT > CRC_TABLE_AT || CRC_TABLE_AT + CRC_TABLE_BYTES > WINDOW_AT) {
   throw new RangeError('the tables of lzma-machine overlap')
@@ -60,12 +59,12 @@ export class LzmaMachine {
     this.#set('dictStart', OUTPUT_AT)
   }
 
-  #get(field: keyof typeof FIELDS): number {
-    return this.#fields.getUint32(FIELDS[field], true)
+  #get(field: keyof typeof LZMA_FIELDS): number {
+    return this.#fields.getUint32(LZMA_FIELDS[field], true)
   }
 
-  #set(field: keyof typeof FIELDS, value: number): void {
-    this.#fields.setUint32(FIELDS[field], value, true)
+  #set(field: keyof typeof LZMA_FIELDS, value: number): void {
+    this.#fields.setUint32(LZMA_FIELDS[field], value, true)
   }
 
   /** Bytes written so far. */
@@ -136,7 +135,7 @@ export class LzmaMachine {
     this.#set('outEnd', OUTPUT_AT + matchEnd)
     const stop = this.#exports.lzma()
     this.#output.length = this.#get('out') - OUTPUT_AT
-    if (stop === STOP.badDistance) {
+    if (stop === LZMA_STOP.badDistance) {
       this.#source.damaged('a match reaches before the start of the dictionary', {
         expected: `a distance of at most ${this.#get('out') - this.#get('dictStart')}`,
         found: `${this.#get('rep0') + 1}`,

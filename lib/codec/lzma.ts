@@ -7,7 +7,7 @@
  */
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
-import { MAX_LC_LP, STOP } from './lzma-core.js'
+import { LZMA_STOP, MAX_LC_LP } from './lzma-core.js'
 import { LzmaMachine, parseProperties, WINDOW_BYTES } from './lzma-machine.js'
 import { type Decoded, SLICE_BYTES, type Source } from './source.js'
 
@@ -46,11 +46,11 @@ export function* decodeLzma(source: Source): Slices<Decoded> {
     const { stop, used } = machine.run(input, isLast, outputLength, matchEnd)
     if (used > input.length) source.need(used)
     source.at += used
-    if (stop === STOP.pastEnd) {
+    if (stop === LZMA_STOP.pastEnd) {
       if (size === undefined) source.tooLarge()
       source.damaged('a match passes the end', { expected: `${size} bytes` })
     }
-    return stop === STOP.marker
+    return stop === LZMA_STOP.marker
   }
 
   let isMarked = false

@@ -7,7 +7,7 @@
  */
 import { hex } from '../units.js'
 import type { Slices } from '../work.js'
-import { MAX_LC_LP, STOP } from './lzma-core.js'
+import { LZMA_STOP, MAX_LC_LP } from './lzma-core.js'
 import { type LzmaMachine, type Properties, parseProperties } from './lzma-machine.js'
 import { type Source, sliceEnds } from './source.js'
 
@@ -65,15 +65,15 @@ export function* decodeLzma2(source: Source, machine: LzmaMachine): Slices<void>
     const input = source.take(length - 5)
     const end = machine.length + plainLength
     let used = 0
-    let stop: number = STOP.atLimit
+    let stop: number = LZMA_STOP.atLimit
     for (const sliceEnd of sliceEnds(machine.length, end)) {
       const ran = machine.run(input.subarray(used), true, sliceEnd, end)
       used += ran.used
       stop = ran.stop
-      if (stop !== STOP.atLimit || used > input.length) break
+      if (stop !== LZMA_STOP.atLimit || used > input.length) break
       yield
     }
-    if (stop !== STOP.atLimit || machine.length !== end || used !== input.length || !machine.rangeIsFinished) {
+    if (stop !== LZMA_STOP.atLimit || machine.length !== end || used !== input.length || !machine.rangeIsFinished) {
       source.damaged(
         'an LZMA2 chunk does not end where it says',
         {

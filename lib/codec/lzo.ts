@@ -120,7 +120,7 @@ function checkHeader(source: Source, flags: number, start: number): void {
 }
 
 /** RFC 1950, section 8.2. @param before the Adler-32 of the bytes before them. */
-export function adler32(bytes: Uint8Array, before = 1): number {
+function adler32(bytes: Uint8Array, before = 1): number {
   let a = before & 0xffff
   let b = before >>> 16
   // The most bytes after which b still fits 32 bits.

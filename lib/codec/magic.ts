@@ -25,3 +25,8 @@ export const CODEC_NAMES = Object.keys(CODEC_MAGIC) as readonly CodecName[]
 export function sniffCodec(bytes: Uint8Array): CodecName | undefined {
   return CODEC_NAMES.find((name) => CODEC_MAGIC[name].every((byte, index) => bytes[index] === byte))
 }
+
+/** The first four bytes of a format as a little-endian number. */
+export function magicU32(name: CodecName): number {
+  return new DataView(Uint8Array.from(CODEC_MAGIC[name]).buffer).getUint32(0, true)
+}

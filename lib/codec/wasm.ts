@@ -14,10 +14,13 @@ export type Code = readonly (number | Code)[]
 export type I32 = Code & { readonly _type?: 'i32' }
 export type I64 = Code & { readonly _type?: 'i64' }
 
-export type ValueType = 'i32' | 'i64'
+type ValueType = 'i32' | 'i64'
 type Value<T extends ValueType> = T extends 'i32' ? I32 : I64
 /** A local variable; the Code itself reads it. */
 export type Local<T extends ValueType> = Value<T> & { readonly set: (value: Value<T>) => Code }
+
+/** Bytes of a page of memory. */
+export const WASM_PAGE = 65536
 
 const TYPE_CODE: Readonly<Record<ValueType, number>> = { i32: 0x7f, i64: 0x7e }
 const NO_RESULT = 0x40

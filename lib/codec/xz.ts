@@ -12,10 +12,11 @@ import type { Slices } from '../work.js'
 import { crc32 } from './crc.js'
 import { LzmaMachine } from './lzma-machine.js'
 import { decodeLzma2 } from './lzma2.js'
+import { CODEC_MAGIC } from './magic.js'
 import { type Decoded, SLICE_BYTES, type Source, sliceEnds } from './source.js'
 import { unfilterX86 } from './x86-filter.js'
 
-const HEADER_MAGIC = Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00)
+const HEADER_MAGIC = Uint8Array.from(CODEC_MAGIC.xz)
 const FOOTER_MAGIC = Uint8Array.of(0x59, 0x5a)
 /** Check types that encoders write, by their number, and their sizes. */
 const CHECKS: Readonly<

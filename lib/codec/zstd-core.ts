@@ -15,7 +15,7 @@ export const HUFFMAN_BITS_MAX = 11
 export const BLOCK_MAX = 2 ** 17
 const SYMBOL_TABLE_MAX = 512
 
-/** The lanes of a frame's checksum: four u64, after FIELDS. */
+/** The lanes of a frame's checksum: four u64, after ZSTD_FIELDS. */
 export const HASH_AT = 64
 /** The addresses of everything. There is room before the block for reads before a stream's start. */
 export const HUFFMAN_AT = 1024
@@ -30,7 +30,7 @@ export const OUTPUT_AT = LITERALS_AT + BLOCK_MAX + 2 ** 12
 export const OUTPUT_SLACK = COPY_SLACK
 
 /** The state that sequences() reads and writes: u32 each, at these addresses. */
-export const FIELDS = {
+export const ZSTD_FIELDS = {
   /** The frame's first output byte: no offset may reach before it. */
   frameStart: 16,
   out: 20,
@@ -154,7 +154,7 @@ export function huffmanFunction(): { func: Func; body: Code } {
 }
 
 /**
- * The function sequences(start, end, marker, count): RESULT. Decodes and executes them between the limits in FIELDS.
+ * The function sequences(start, end, marker, count): RESULT. Decodes and executes them between the limits in ZSTD_FIELDS.
  */
 export function sequencesFunction(): { func: Func; body: Code } {
   const f = new Func('sequences', ['i32', 'i32', 'i32', 'i32'], 'i32')
@@ -194,9 +194,9 @@ export function sequencesFunction(): { func: Func; body: Code } {
       advance: (): Code => take(state, field(0, 0xffff), field(16, 0xff)),
     }
   }
-  const literalLengths = table(TABLE_AT.literalLength, FIELDS.literalLengthLog)
-  const offsets = table(TABLE_AT.offset, FIELDS.offsetLog)
-  const matchLengths = table(TABLE_AT.matchLength, FIELDS.matchLengthLog)
+  const literalLengths = table(TABLE_AT.literalLength, ZSTD_FIELDS.literalLengthLog)
+  const offsets = table(TABLE_AT.offset, ZSTD_FIELDS.offsetLog)
+  const matchLengths = table(TABLE_AT.matchLength, ZSTD_FIELDS.matchLengthLog)
 
   const literalLength = f.local('i32')
   const offset = f.local('i32')
@@ -223,7 +223,7 @@ export function sequencesFunction(): { func: Func; body: Code } {
     )
 
   const body: Code = [
-    names.map((name) => locals[name].set(i32.load(c(0), FIELDS[name]))),
+    names.map((name) => locals[name].set(i32.load(c(0), ZSTD_FIELDS[name]))),
     bits.begin(end, marker),
     literalLengths.begin(),
     offsets.begin(),
@@ -261,7 +261,7 @@ export function sequencesFunction(): { func: Func; body: Code } {
       stop.jumpIf(bits.left()),
       status.set(c(RESULT.done)),
     ]),
-    names.map((name) => i32.store(c(0), locals[name], FIELDS[name])),
+    names.map((name) => i32.store(c(0), locals[name], ZSTD_FIELDS[name])),
     status,
   ]
   return { func: f, body }

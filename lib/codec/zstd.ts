@@ -8,13 +8,13 @@
 import { alignDown, hex } from '../units.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
+import { magicU32 } from './magic.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source, sliceEnds } from './source.js'
 import { compileLater } from './wasm.js'
 import { digestFunction, LANES, lanesFunction, STRIPE } from './xxh64.js'
 import {
   BLOCK_AT,
   BLOCK_MAX,
-  FIELDS,
   HASH_AT,
   HUFFMAN_AT,
   HUFFMAN_BITS_MAX,
@@ -25,6 +25,7 @@ import {
   RESULT,
   sequencesFunction,
   TABLE_AT,
+  ZSTD_FIELDS,
 } from './zstd-core.js'
 import {
   LITERAL_LENGTH,
@@ -35,7 +36,7 @@ import {
   type SequenceCode,
 } from './zstd-tables.js'
 
-const FRAME_MAGIC = 0xfd2fb528
+const FRAME_MAGIC = magicU32('zstd')
 /** The first of sixteen magic numbers of frames with other data, which are ignored. */
 const SKIPPABLE_MAGIC = 0x184d2a50
 const BLOCK = { raw: 0, rle: 1, compressed: 2 } as const
@@ -211,7 +212,8 @@ class Frame {
     let literal = literals.start
     if (count > 0) {
       const out = OUTPUT_AT + output.length
-      const set = (field: keyof typeof FIELDS, value: number): void => fields.setUint32(FIELDS[field], value, true)
+      const set = (field: keyof typeof ZSTD_FIELDS, value: number): void =>
+        fields.setUint32(ZSTD_FIELDS[field], value, true)
       set('frameStart', OUTPUT_AT + Math.max(0, this.#from))
       set('out', out)
       set('outEnd', out + room)
@@ -227,7 +229,7 @@ class Frame {
       const bits = this.#bitStream(source.at, end)
       const result = this.#exports.sequences(toMemory(source.at), toMemory(end), bits, count)
       this.#refuse(result, room < blockMax, at)
-      const get = (field: keyof typeof FIELDS): number => fields.getUint32(FIELDS[field], true)
+      const get = (field: keyof typeof ZSTD_FIELDS): number => fields.getUint32(ZSTD_FIELDS[field], true)
       output.length = get('out') - OUTPUT_AT
       literal = get('literal')
       this.#repeated = [get('rep1'), get('rep2'), get('rep3')]

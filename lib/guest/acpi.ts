@@ -58,7 +58,7 @@ export const ACPI_PROFILES = ['xen', 'pc', 'reduced'] as const
 /** The ACPI tables of a PVH guest: those of Xen, of a PC with PM registers, or of reduced hardware. */
 export type AcpiProfile = (typeof ACPI_PROFILES)[number]
 
-export interface AcpiTables {
+interface AcpiTables {
   /** All tables, from the address they were made for. */
   readonly bytes: Uint8Array
   readonly rsdp: Paddr
@@ -74,7 +74,7 @@ const ascii = (text: string, length: number): Uint8Array => {
 }
 
 /** The value of one more byte that makes all bytes add up to 0. */
-export const checksum = (bytes: Uint8Array): number => -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff
+const checksum = (bytes: Uint8Array): number => -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff
 
 /** The OEM and OEM table names; the first are those of Xen's tables. */
 const OEM = { xen: ['Xen', 'HVM'], pc: ['XDB', 'PVHGUEST'], reduced: ['XDB', 'PVHGUEST'] } as const
@@ -178,7 +178,7 @@ function fadtBody(profile: AcpiProfile, facsAt: Paddr, dsdtAt: Paddr): Uint8Arra
 }
 
 /** Xen's vcpus have only even APIC ids, as if each were a core of two threads. */
-export const apicId = (profile: AcpiProfile, vcpu: number): number => (profile === 'xen' ? 2 * vcpu : vcpu)
+const apicId = (profile: AcpiProfile, vcpu: number): number => (profile === 'xen' ? 2 * vcpu : vcpu)
 
 function madtBody(profile: AcpiProfile, vcpus: number): Uint8Array {
   const entries: Uint8Array[] = [Madt.encode({ local_apic_address: LOCAL_APIC_ADDRESS, flags: MADT_PCAT_COMPAT })]

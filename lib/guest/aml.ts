@@ -10,7 +10,7 @@ import { AML, RESOURCE } from '../abi/acpi.js'
 import { encodeLatin1 } from '../bytes.js'
 
 /** Encoded terms, one after another. */
-export type Aml = readonly number[]
+type Aml = readonly number[]
 
 const little = (value: number, size: number): Aml => Array.from({ length: size }, (_, i) => (value >>> (8 * i)) & 0xff)
 

@@ -5,13 +5,11 @@
  * Gotcha: a 64 GiB guest has 33 million entries. JavaScript takes two 32-bit stores for each, which is three times as long,
  * and as long again before V8 has optimised the loop.
  */
-import { assemble, Func, i32, i64 } from '../codec/wasm.js'
+import { assemble, Func, i32, i64, WASM_PAGE } from '../codec/wasm.js'
 import { lazy } from '../lazy.js'
 
 /** Bytes of an entry. */
 export const ENTRY_BYTES = 8
-/** Bytes of a page of WebAssembly memory. */
-const WASM_PAGE = 65536
 /** Bytes that are filled at a time: they stay in the processor's cache until they are copied. */
 const AT_ONCE = WASM_PAGE
 

@@ -12,7 +12,7 @@ import type { SegmentState } from './vcpu.js'
 const LIMIT_BITS = 20
 
 /** The eight bytes of a segment's descriptor; zero without one. */
-export function encodeDescriptor({ descriptor }: SegmentState): bigint {
+function encodeDescriptor({ descriptor }: SegmentState): bigint {
   if (descriptor === undefined) return 0n
   const { base, limit, attributes } = descriptor
   const pages = (attributes & DESCRIPTOR_G) !== 0

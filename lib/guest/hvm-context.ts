@@ -29,7 +29,14 @@ import { concat } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex } from '../units.js'
-import { GENERAL_REGISTERS, type Registers, type SegmentRegister, type SegmentState, type Vcpu } from './vcpu.js'
+import {
+  GENERAL_REGISTERS,
+  MAX_VCPUS,
+  type Registers,
+  type SegmentRegister,
+  type SegmentState,
+  type Vcpu,
+} from './vcpu.js'
 
 type Cpu = Infer<typeof HvmHwCpu>
 type Segment = SegmentRegister | 'tr'
@@ -91,11 +98,9 @@ function cpuOf(vcpu: Vcpu): Cpu {
 
 /** The bits that Xen takes from a selector's 32-bit field. */
 const SELECTOR_MASK = 0xffff
-/** More vcpus than Xen gives to any guest. */
-const MAX_VCPUS = 4096
 
 /** A record of an HVM context: its type, its instance and its bytes. */
-export interface HvmRecord {
+interface HvmRecord {
   /** One of HVM_SAVE_CODE, or one that a later Xen added. */
   readonly typecode: number
   /** The number of the vcpu, or of one of several devices. */

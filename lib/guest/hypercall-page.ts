@@ -15,7 +15,8 @@ const FILLER = 0xcc
 const PUSH_RAX = [0x50]
 const PUSH_RCX_R11 = [0x51, 0x41, 0x53]
 const POP_R11_RCX = [0x41, 0x5b, 0x59]
-const SYSCALL = [0x0f, 0x05]
+/** The instruction. */
+export const SYSCALL = Uint8Array.of(0x0f, 0x05)
 const INT_HYPERCALL = [0xcd, HYPERCALL_VECTOR]
 const RET = [0xc3]
 const movEax = (number: number): number[] => [0xb8, number & 0xff, number >> 8, 0, 0]

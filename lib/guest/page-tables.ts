@@ -23,7 +23,7 @@ export const PAGING = {
   x86_64: { levels: 4, vaddrBits: 48 },
   x86_32p: { levels: 3, vaddrBits: 32 },
 } as const
-export type Paging = (typeof PAGING)[keyof typeof PAGING]
+type Paging = (typeof PAGING)[keyof typeof PAGING]
 
 /** Xen's own part of a PAE guest's address space; the L2 of that slot must exist (xen-x86_32.h). */
 const PAE_L3_SLOT_3 = 0xc0000000
@@ -36,7 +36,7 @@ export interface Mapping {
 }
 
 /** Tables of one level with consecutive indexes and frames. `index`: vpn / pages that such a table maps. */
-export interface TableRun {
+interface TableRun {
   readonly level: number
   readonly index: number
   readonly count: number

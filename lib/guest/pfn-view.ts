@@ -7,7 +7,7 @@
  */
 import { StartInfo32, StartInfo64 } from '../abi/start-info.js'
 import { VcpuGuestContext32, VcpuGuestContext64 } from '../abi/vcpu-context.js'
-import { foldedCr3, PTE_PRESENT, unfoldedCr3 } from '../abi/x86.js'
+import { DESCRIPTOR_BYTES, foldedCr3, PT_ENTRIES, PTE_PRESENT, unfoldedCr3 } from '../abi/x86.js'
 import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, type Mfn, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
@@ -16,6 +16,9 @@ import { GuestMemory } from './memory.js'
 import { fillP2mList, makeP2m, type P2m } from './p2m.js'
 import type { Vcpu } from './vcpu.js'
 import { throughWords } from './words.js'
+
+/** The descriptors in one page of a GDT. */
+const GDT_PAGE_ENTRIES = PAGE_SIZE / DESCRIPTOR_BYTES
 
 /** Regions that hold the guest's own list of machine frames. */
 export const P2M_REGION = 'p2m'
@@ -77,7 +80,7 @@ function rewriteTables(domain: Domain, level: number, first: Pfn, words: Uint32A
   for (let at = 0; at < words.length; at += 2) {
     const low = words[at] as number
     if (!(low & PTE_PRESENT)) continue
-    const index = (at / 2) % 512
+    const index = (at / 2) % PT_ENTRIES
     if (index >= xens.start && index < xens.end) {
       // Xen keeps its own mappings in every top table and will make them again.
       words[at] = 0
@@ -125,7 +128,7 @@ function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
   const frame = (mfn: number): number => pfnOfMfn(domain, mfn, 'a frame of the GDT')
   if (domain.abi === 'x86_64') {
     const context = VcpuGuestContext64.decode(bytes)
-    const used = Math.ceil(Number(context.gdt_ents) / 512)
+    const used = Math.ceil(Number(context.gdt_ents) / GDT_PAGE_ENTRIES)
     const gdt_frames = context.gdt_frames.map((mfn, i) => (i < used ? BigInt(frame(Number(mfn))) : mfn))
     const user = context.ctrlreg[1] ?? 0n
     // Bit 0 says whether it is set.
@@ -135,7 +138,7 @@ function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
     return VcpuGuestContext64.encode({ ...context, gdt_frames, ctrlreg })
   }
   const context = VcpuGuestContext32.decode(bytes)
-  const used = Math.ceil(context.gdt_ents / 512)
+  const used = Math.ceil(context.gdt_ents / GDT_PAGE_ENTRIES)
   return VcpuGuestContext32.encode({
     ...context,
     gdt_frames: context.gdt_frames.map((mfn, i) => (i < used ? frame(mfn) : mfn)),

@@ -22,7 +22,7 @@ import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'
 import { topTable, translate } from './translate.js'
 
 /** The facts that the caller already knows. */
-export interface FoundPv {
+interface FoundPv {
   readonly domain: Omit<Domain<PvBoot>, 'boot' | 'regions' | 'pageType'>
   /** Undefined: by the tables that cr3 leads to. */
   readonly pageType?: Domain['pageType']

@@ -5,7 +5,7 @@
  * Gotcha: a naive walk of damaged tables may never end: several paths may lead to a table, even at several levels. It
  * is yielded once for each level, with the first path that leads there.
  */
-import { X86_32_VADDR_BITS } from '../abi/x86.js'
+import { levelShift, PT_ENTRIES, X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 import { entryMfn, isLarge, isPresent, pagingLevels, topTable, type WalkStep } from './translate.js'
@@ -23,12 +23,6 @@ export interface TablePage {
   /** Its 512 entries. */
   readonly entries: BigUint64Array
 }
-
-const ENTRIES = 512
-const ADDRESS_BITS = 48
-
-/** log2 of the bytes that one entry of a level translates. */
-const shiftOf = (level: number): bigint => 12n + 9n * BigInt(level - 1)
 
 /**
  * The guest frame that an entry of a table of that level names; of a large page, the first one. Undefined for a frame
@@ -56,7 +50,7 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
     yield { ...table, vaddr: canonical(table.vaddr, levels), entries }
     if (table.level === 1) continue
     // Last first, so that the stack returns them in order.
-    const count = levels === 3 && table.level === 3 ? 4 : ENTRIES
+    const count = levels === 3 && table.level === 3 ? 4 : PT_ENTRIES
     for (let index = count - 1; index >= 0; index--) {
       const entry = entries[index] as bigint
       if (!isPresent(domain, entry, table.level) || isLarge(domain, entry, table.level)) continue
@@ -65,7 +59,7 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
       stack.push({
         pfn,
         level: table.level - 1,
-        vaddr: table.vaddr + (BigInt(index) << shiftOf(table.level)),
+        vaddr: table.vaddr + (BigInt(index) << BigInt(levelShift(table.level))),
         path: [...table.path, { level: table.level, pfn: table.pfn, index, entry }],
       })
     }
@@ -79,15 +73,15 @@ export function* walkPageTables(domain: Domain): Iterable<TablePage> {
  */
 export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePage; index: number }> {
   const levels = pagingLevels(domain)
-  const bits = levels === 4 ? ADDRESS_BITS : X86_32_VADDR_BITS
+  const bits = levels === 4 ? X86_64_VADDR_BITS : X86_32_VADDR_BITS
   const address = BigInt.asUintN(bits, vaddr)
   if (levels === 0 || canonical(address, levels) !== vaddr) return
   const path: WalkStep[] = []
   let pfn: Pfn | undefined = topTable(domain)
   for (let level: number = levels; pfn !== undefined && level >= 1; level--) {
-    const index = Number((address >> shiftOf(level)) & BigInt(ENTRIES - 1))
+    const index = Number((address >> BigInt(levelShift(level))) & BigInt(PT_ENTRIES - 1))
     const entries = readTable(domain, pfn)
-    const start = canonical(address - BigInt.asUintN(Number(shiftOf(level + 1)), address), levels)
+    const start = canonical(address - BigInt.asUintN(levelShift(level + 1), address), levels)
     yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
     const entry = entries[index] as bigint
     path.push({ level, pfn, index, entry })
@@ -98,12 +92,12 @@ export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePa
 
 /** The virtual address that an entry translates. */
 export function entryVaddr(domain: Domain, table: TablePage, index: number): Vaddr {
-  return canonical(table.vaddr + (BigInt(index) << shiftOf(table.level)), pagingLevels(domain))
+  return canonical(table.vaddr + (BigInt(index) << BigInt(levelShift(table.level))), pagingLevels(domain))
 }
 
 /** The address of all 64 bits that the translated ones stand for. */
 export const canonical = (vaddr: bigint, levels: number): Vaddr =>
-  levels === 4 ? BigInt.asUintN(64, BigInt.asIntN(ADDRESS_BITS, vaddr)) : vaddr
+  levels === 4 ? BigInt.asUintN(64, BigInt.asIntN(X86_64_VADDR_BITS, vaddr)) : vaddr
 
 function readTable(domain: Domain, pfn: Pfn): BigUint64Array {
   const page = new Uint8Array(PAGE_SIZE)

@@ -58,7 +58,7 @@ export interface Translation {
   readonly path: readonly WalkStep[]
 }
 
-const ENTRY_BYTES = 8
+const PTE_BYTES = 8
 const INDEX_BITS = 9n
 const OFFSET_BITS = 12n
 
@@ -168,7 +168,7 @@ function unpaged(domain: Walkable, vaddr: Vaddr): Translation | undefined {
 }
 
 function readEntry(domain: Walkable, table: Pfn, index: number): bigint {
-  const bytes = domain.memory.read(paddrOf(table) + index * ENTRY_BYTES, ENTRY_BYTES)
+  const bytes = domain.memory.read(paddrOf(table) + index * PTE_BYTES, PTE_BYTES)
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
 }
 

@@ -7,6 +7,9 @@
 import { CR0_PE } from '../abi/x86.js'
 import type { Vaddr } from '../units.js'
 
+/** The most vcpus of a snapshot: more than Xen gives to any guest. */
+export const MAX_VCPUS = 4096
+
 export const GENERAL_REGISTERS = [
   'rax',
   'rbx',

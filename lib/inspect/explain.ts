@@ -83,7 +83,7 @@ export function explainStartInfo(domain: Domain): readonly FieldOrigin[] {
 }
 
 /** Returns a frame as its region and its offset there in pages: `kernel+0x3`. */
-export function showFrame(domain: Domain, pfn: Pfn): string {
+function showFrame(domain: Domain, pfn: Pfn): string {
   const region = regionAt(domain, pfn)
   if (!region) return domain.memory.has(pfn) ? 'free memory' : "outside the guest's memory"
   return `${region.name}${pfn === region.pfn ? '' : `+${hex(pfn - region.pfn)}`}`

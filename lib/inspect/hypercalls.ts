@@ -9,11 +9,12 @@ import { XEN_ELFNOTE, XEN_NOTE_OWNER } from '../abi/elfnote.js'
 import { HYPERCALL, HYPERCALL_SLOT_BYTES, HYPERCALL_VECTOR } from '../abi/hypercall.js'
 import { concat, encodeLatin1, indexOf } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
+import { SYSCALL } from '../guest/hypercall-page.js'
 import { translate } from '../guest/translate.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 
 /** A guest's hypercall page. */
-export interface HypercallPage {
+interface HypercallPage {
   readonly pfn: Pfn
   /** Whether its slots enter the hypervisor. */
   readonly filled: boolean
@@ -59,7 +60,6 @@ function notedPage(domain: Domain): Pfn | undefined {
   return undefined
 }
 
-const SYSCALL = Uint8Array.of(0x0f, 0x05)
 const INT = Uint8Array.of(0xcd, HYPERCALL_VECTOR)
 
 /** Returns whether a slot that always exists puts its number into eax and enters the hypervisor. */

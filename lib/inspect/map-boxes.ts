@@ -27,7 +27,7 @@ export interface MemoryBox {
 }
 
 /** The gap between two boxes, in words: no memory, or nothing mapped. */
-export interface BreakBox {
+interface BreakBox {
   readonly kind: 'break'
   readonly name: string
 }

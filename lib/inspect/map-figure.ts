@@ -12,7 +12,7 @@ import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, sho
 import type { GuestMap } from './map-model.js'
 
 /** The room on a line and its height: two forms, for a desktop and for a phone. */
-export interface FigureForm {
+interface FigureForm {
   readonly width: number
   readonly boxWidth: number
   readonly fontSize: number

@@ -134,7 +134,7 @@ function registersOf(domain: Domain): GuestMap['registers'] {
   if (vcpu === undefined) return {}
   const { rip, rsp, rsi, rbx } = vcpu.registers
   // The register that holds the boot information: ebx in a PVH guest, esi in every other; an HVM guest has none.
-  const info = domain.type === 'hvm' ? {} : domain.type === 'pvh' ? { rbx } : { rsi }
+  const info = { pv: { rsi }, linux: { rsi }, pvh: { rbx }, hvm: {} }[domain.type]
   const named = Object.entries({ rip, rsp, ...info, cr3: vcpu.cr3 }).filter(([, value]) => value !== 0n)
   const narrow = domain.abi !== 'x86_64' || pagingOff(domain)
   return Object.fromEntries(named.map(([name, value]) => [narrow ? name.replace(/^r/, 'e') : name, hex(value)]))

@@ -7,7 +7,7 @@
  */
 
 /** One value of the configuration. */
-export interface SavedSetting {
+interface SavedSetting {
   /** Its path in the configuration: `disks[0].pdev_path`. */
   readonly name: string
   /** Text unchanged, anything else as JSON. */

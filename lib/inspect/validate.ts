@@ -15,8 +15,8 @@ import {
   PAE_L3_ENTRIES,
   PAE_L3_MFN_END,
   PAE_XEN_L3_SLOT,
-  XEN_L4_SLOTS,
 } from '../abi/xen-mmu.js'
+import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, requirePv } from '../guest/domain.js'
 import { entryPfn, entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
@@ -195,7 +195,7 @@ class Validator {
   /** Returns whether the address that an entry translates belongs to Xen. */
   #isXens(table: TablePage, index: number): boolean {
     if (this.#domain.abi === 'x86_64') {
-      return table.level === 4 && index >= XEN_L4_SLOTS.start && index < XEN_L4_SLOTS.end
+      return table.level === 4 && index >= HYPERVISOR_L4_SLOTS.start && index < HYPERVISOR_L4_SLOTS.end
     }
     return table.level === 2 && entryVaddr(this.#domain, table, index) >= BigInt(HYPERVISOR_VIRT_START_PAE)
   }

@@ -42,7 +42,7 @@ export interface Section {
 }
 
 /** The place of the headers, checked against the file; a count of 0 without readable headers. */
-export interface SectionTable {
+interface SectionTable {
   readonly is64: boolean
   readonly offset: number
   readonly entsize: number

@@ -125,7 +125,7 @@ export function isElf(bytes: Uint8Array): boolean {
 }
 
 /** Whether Xen loads a segment: a PT_LOAD that is readable, writable or executable. */
-export function isLoadable(segment: Segment): boolean {
+function isLoadable(segment: Segment): boolean {
   return segment.type === PT_LOAD && (segment.flags & PF_RWX) !== 0
 }
 

@@ -6,7 +6,7 @@
  */
 import { STRING_FEATURES, XENFEAT } from '../abi/features.js'
 
-export interface FeatureSet {
+interface FeatureSet {
   /** Feature words; required is a subset of supported. */
   readonly supported: number
   readonly required: number

@@ -20,7 +20,8 @@ import { lookalike } from './lookalike.js'
 import { type ElfNote, readNotes } from './notes.js'
 import { decode } from './payload.js'
 import { bzImageElf, type Decompress, decompressFile, type Parse, within } from './unwrap.js'
-import { type XenParams, xenParams } from './xen-params.js'
+import { xenParams } from './xen-notes.js'
+import type { XenParams } from './xen-params.js'
 
 /** The claims of a kernel file. An absent value is undefined, never a magic number. */
 export interface Kernel {

@@ -66,7 +66,7 @@ export interface Vmlinux {
 }
 
 /** A kernel's image, its vmlinux, or both. */
-export interface LinuxKernel {
+interface LinuxKernel {
   readonly image?: LinuxImage
   readonly vmlinux?: Vmlinux
 }

@@ -7,7 +7,7 @@
  * claims more than its segment and the file have: a descriptor may overrun, a name may not.
  */
 
-import { Nhdr, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
+import { Nhdr, NOTE_ALIGN, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
 import type { Infer } from '../abi/struct.js'
 import { decodeLatin1, encodeLatin1 } from '../bytes.js'
@@ -45,8 +45,6 @@ const NOTES_MAX = 65536
 const NOTES_IN_SLICE = 2 ** 10
 /** The most bytes of an owner or a text, as in Xen (ELF_MAX_STRING_LENGTH). */
 const TEXT_MAX = 4096
-/** Notes lie at multiples of this. */
-const NOTE_ALIGN = 4
 /** If a linker has merged notes of this alignment with Xen's, its padding lies between them. */
 const MERGED_ALIGN = 8
 

@@ -16,7 +16,7 @@ import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf } from './elf.js'
 
 /** An ELF and the codec of its wrapping. */
-export interface Unwrapped {
+interface Unwrapped {
   readonly elf: ElfImage
   readonly codec?: CodecName
 }

@@ -5,16 +5,6 @@
  * Gotcha: a magic number for "absent" would collide with a value: libelf takes an ENTRY of 2^64-1 for "unset". Here an
  * absent value is undefined.
  */
-import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
-import { logNotes } from '../log.js'
-import { hex } from '../units.js'
-import type { ElfImage } from './elf.js'
-import { parseFeatures } from './feature-string.js'
-import { type ElfNote, noteNumber, noteString, noteU32s } from './notes.js'
-import { guestSection, readGuestString } from './xen-guest-string.js'
-
-export { parseFeatures } from './feature-string.js'
 
 /** Raw claims of the file; pv-kernel.ts and pvh-kernel.ts add defaults and checks. */
 export interface XenParams {
@@ -63,8 +53,8 @@ export interface XenParams {
 /** XenParams under construction. */
 export type XenParamsDraft = { -readonly [K in keyof XenParams]: XenParams[K] }
 
-/** Parameters without any claim. */
-const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
+/** Returns parameters without any claim. */
+export const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
   source,
   modStartPfn: false,
   pae: 'no',
@@ -73,105 +63,3 @@ const emptyParams = (source: XenParams['source']): XenParamsDraft => ({
   supported: 0,
   required: 0,
 })
-
-const U32_MAX = 0xffffffffn
-
-/**
- * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section, else undefined.
- * @throws DomainBuilderError `bad-note` for a note whose value is invalid for its type.
- */
-export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams | undefined {
-  const own = notes.filter(({ isXen }) => isXen)
-  const section = own.length === 0 ? guestSection(elf) : undefined
-  const source = section === undefined ? own[0]?.from : '__xen_guest'
-  if (source === undefined) return undefined
-  const params = emptyParams(source)
-  if (section !== undefined) readGuestString(elf, section, params)
-  for (const note of own) readNote(note, params)
-  logNotes('from %s: %o', params.source, params)
-  return params
-}
-
-/** Reads a note. The last one of a type wins, except for PAE_MODE and FEATURES, which only add. */
-function readNote(note: ElfNote, params: XenParamsDraft): void {
-  switch (note.name) {
-    case 'GUEST_OS':
-      params.guestOs = noteString(note)
-      break
-    case 'GUEST_VERSION':
-      params.guestVersion = noteString(note)
-      break
-    case 'XEN_VERSION':
-      params.xenVersion = noteString(note)
-      break
-    case 'LOADER':
-      params.loader = noteString(note)
-      break
-    case 'PAE_MODE': {
-      const mode = noteString(note)
-      // "yes[extended-cr3]" belongs to __xen_guest; in a note it has no meaning, and Xen ignores it.
-      if (mode === 'yes') params.pae = 'extended-cr3'
-      if (mode.includes('bimodal')) params.pae = 'bimodal'
-      break
-    }
-    case 'BSD_SYMTAB':
-      params.bsdSymtab ||= noteString(note) === 'yes'
-      break
-    case 'FEATURES': {
-      if (params.unknownRequired !== undefined) break
-      const features = parseFeatures(noteString(note))
-      params.supported = (params.supported | features.supported) >>> 0
-      params.required = (params.required | features.required) >>> 0
-      if (features.unknownRequired !== undefined) params.unknownRequired = features.unknownRequired
-      break
-    }
-    case 'SUPPORTED_FEATURES':
-      params.supported = (params.supported | (noteU32s(note, 1)[0] ?? 0)) >>> 0
-      break
-    case 'VIRT_BASE':
-      params.virtBase = noteNumber(note)
-      break
-    case 'ENTRY':
-      params.entry = noteNumber(note)
-      break
-    case 'HYPERCALL_PAGE':
-      params.hypercallPage = noteNumber(note)
-      break
-    case 'PADDR_OFFSET':
-      params.paddrOffset = noteNumber(note)
-      break
-    case 'INIT_P2M':
-      params.initP2m = noteNumber(note)
-      break
-    case 'HV_START_LOW':
-      params.hvStartLow = noteNumber(note)
-      break
-    case 'MOD_START_PFN':
-      params.modStartPfn = noteNumber(note) !== 0n
-      break
-    case 'SUSPEND_CANCEL':
-      params.suspendCancel = noteNumber(note) !== 0n
-      break
-    case 'PHYS32_ENTRY':
-      params.physEntry = physicalEntry(note)
-      break
-    case 'PHYS32_RELOC': {
-      const [align, min, max] = noteU32s(note, 3)
-      params.physReloc = defined({ align, min, max })
-      break
-    }
-  }
-}
-
-/** Four bytes by the specification, eight in Linux; either way the processor starts in 32-bit mode. */
-function physicalEntry(note: ElfNote): number {
-  const entry = noteNumber(note)
-  if (entry > U32_MAX) {
-    throw new DomainBuilderError('bad-note', 'note PHYS32_ENTRY is not a 32-bit physical address', {
-      expected: `at most ${hex(U32_MAX)}`,
-      found: hex(entry),
-      offset: note.offset,
-    })
-  }
-  return Number(entry)
-}

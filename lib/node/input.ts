@@ -6,8 +6,8 @@
  * its owner closes it.
  */
 import * as fs from 'node:fs'
+import { type ByteSource, requireBytes } from '../snapshot/byte-source.js'
 import { scratchSource } from '../snapshot/scratch.js'
-import { type ByteSource, requireBytes } from '../snapshot/source.js'
 import { readAt, readOn } from './fd.js'
 import { cannotRead } from './refusal.js'
 import { type FileScratch, scratchFile } from './scratch-file.js'

@@ -6,8 +6,8 @@
  */
 import { DomainBuilderError } from '../errors.js'
 import { isKernelStart, type Kernel, type ReadKernelOptions, readKernel } from '../kernel/kernel.js'
+import type { ByteSource } from '../snapshot/byte-source.js'
 import { startOf } from '../snapshot/format.js'
-import type { ByteSource } from '../snapshot/source.js'
 import { openInput } from './input.js'
 
 /** The most bytes of a file that is read whole: no kernel, ramdisk or table is larger. */

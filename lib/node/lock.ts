@@ -20,7 +20,7 @@ const POLL = 2
 const HELD = new Set(['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES'])
 
 /** A lock that is held. */
-export interface Lock {
+interface Lock {
   /** Returns whether another process took it over, because this one was stopped for long. */
   isLost(): boolean
   release(): void

@@ -22,7 +22,7 @@ export interface OutputOptions {
 }
 
 /** A file in the making. */
-export interface Output {
+interface Output {
   readonly fd: number
   /** Sets its size in bytes; unwritten bytes stay a hole. */
   truncate(size: number): void

@@ -58,8 +58,8 @@ export interface CommonOptions {
   readonly purpose: Purpose | undefined
 }
 
-/** XEN_MAX_VCPUS of a guest that xl can describe without further options. */
-const MAX_VCPUS = 128
+/** HVM_MAX_VCPUS of xen/include/public/hvm/hvm_info_table.h, and our bound for the other types of guest. */
+const HVM_MAX_VCPUS = 128
 /** Each module is a region of the guest, so many more would be slow to place. */
 const MAX_MODULES = 256
 
@@ -74,7 +74,7 @@ export function checkCommon(words: Words<keyof CommonConfig>): CommonOptions {
   const { maxmem = memory } = words
   return {
     memory,
-    vcpus: checkedInteger(vcpus, 'vcpus', 1, MAX_VCPUS),
+    vcpus: checkedInteger(vcpus, 'vcpus', 1, HVM_MAX_VCPUS),
     cmdline: checkedText(cmdline, 'cmdline'),
     modules: checkModules(ramdisk),
     maxmem: checkedInteger(maxmem, 'maxmem (bytes)', memory, PADDR_MAX),

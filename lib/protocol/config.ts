@@ -45,9 +45,9 @@ export interface AutoConfig
 export type DomainConfig = PvConfig | PvhConfig | LinuxConfig | AutoConfig
 
 /** The checked configuration: one shape for each type that can be built. */
-export type DomainOptions = PvOptions | PvhOptions | LinuxOptions
+type DomainOptions = PvOptions | PvhOptions | LinuxOptions
 /** A guest whose type depends on the kernel. */
-export interface AutoOptions extends CommonOptions {
+interface AutoOptions extends CommonOptions {
   readonly type: 'auto'
 }
 
@@ -81,8 +81,8 @@ export const optionsOf = (type: DomainOptions['type'], common: AutoOptions): Dom
   checkType(type, common, {})
 
 function checkType(type: DomainOptions['type'], common: CommonOptions, words: Words<OwnKey>): DomainOptions {
-  if (type === 'pv') return checkPv(common, words)
-  return type === 'pvh' ? checkPvh(common, words) : checkLinux(common, words)
+  const check = { pv: checkPv, pvh: checkPvh, linux: checkLinux }
+  return check[type](common, words)
 }
 
 /** Returns the error for a key that only other types have. */

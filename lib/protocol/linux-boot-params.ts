@@ -34,7 +34,7 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import type { MapEntry } from '../guest/memory-map.js'
 import { logBoot } from '../log.js'
-import { hex, type Paddr } from '../units.js'
+import { hex, type Paddr, U32_MAX } from '../units.js'
 import type { SetupDataNode } from './linux-config.js'
 import type { LinuxLoad } from './linux-image.js'
 
@@ -98,7 +98,7 @@ function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   const heap = version >= PROTOCOL_HEAP ? CAN_USE_HEAP : 0
   header.set('loadflags', flags | heap | (says.keepSegments ? KEEP_SEGMENTS : 0))
   header.set('heap_end_ptr', says.heapEndPtr)
-  if (load.code32Start !== undefined && load.code32Start <= 0xffffffff) header.set('code32_start', load.code32Start)
+  if (load.code32Start !== undefined && load.code32Start <= U32_MAX) header.set('code32_start', load.code32Start)
   setCommandLine(header, view, says.cmdline)
   if (says.ramdisk !== undefined) {
     header.set('ramdisk_image', low32(says.ramdisk.start))

@@ -8,7 +8,7 @@
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
 import { CRASH_LOW_MEMORY, DEVICE_HOLE, type MemoryMap, pcMemoryMap } from '../guest/memory-map.js'
-import { checkedInteger, hex, overlaps, PADDR_MAX, type Paddr, type Range, shown } from '../units.js'
+import { checkedInteger, hex, overlaps, PADDR_MAX, type Paddr, type Range, shown, U32_MAX } from '../units.js'
 import type { CommonConfig, CommonOptions } from './common-config.js'
 import {
   badConfig,
@@ -223,5 +223,5 @@ function checkSetupData(node: unknown): SetupDataNode {
   const { type, data } = checkedObject(node, 'a setup_data node', ['type', 'data'])
   const bytes = checkedBytes(data, "a setup_data node's data")
   checkedInteger(bytes.length, "the length of a setup_data node's data", 0, MAX_SETUP_DATA_BYTES)
-  return { type: checkedInteger(type, "a setup_data node's type", SETUP_DATA_TYPE.SETUP_NONE, 0xffffffff), data: bytes }
+  return { type: checkedInteger(type, "a setup_data node's type", SETUP_DATA_TYPE.SETUP_NONE, U32_MAX), data: bytes }
 }

@@ -15,10 +15,10 @@ import { loadable } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type LinuxEntry, type LinuxImage, linuxKernel, type Vmlinux } from '../kernel/linux-kernel.js'
 import { alignDown, alignUp, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
+import { placeHooked, takenBy } from './hook.js'
 import type { LinuxOptions } from './linux-config.js'
-import type { Placement } from './linux-placement.js'
+import type { Placement } from './placement.js'
 import { relocate, type SegmentImage, segmentImages, showDistance } from './relocate.js'
-import { placeHooked, takenBy } from './trampoline.js'
 
 /** A kernel with its place: the bytes to write, and the facts that the rest of the build needs. */
 export interface LinuxLoad {

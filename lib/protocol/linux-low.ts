@@ -20,7 +20,7 @@ import {
 import { DomainBuilderError } from '../errors.js'
 import { hex, overlaps, PAGE_SIZE, type Paddr, type Range } from '../units.js'
 import type { LinuxLoad } from './linux-image.js'
-import type { Placement } from './linux-placement.js'
+import type { Placement } from './placement.js'
 
 /** Above the memory that a BIOS and real-mode code use, below the start of an extended BIOS data area. */
 const LOW_MEMORY: Range<Paddr> = { start: 0x10000, end: LOW_MEMORY_END }

@@ -37,7 +37,7 @@ import type { Ring } from './linux-config.js'
 import type { LowMemory } from './linux-low.js'
 
 /** The inputs that decide the state. */
-export interface EntryState {
+interface EntryState {
   readonly mode: 32 | 64
   readonly ring: Ring
   readonly entry: Paddr

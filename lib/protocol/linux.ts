@@ -29,10 +29,10 @@ import {
 import type { LinuxOptions, SetupDataNode } from './linux-config.js'
 import { type LinuxLoad, loadLinux } from './linux-image.js'
 import { type LowMemory, placeLow } from './linux-low.js'
-import { Placement, type Where } from './linux-placement.js'
 import { startInfoBlock } from './linux-start-info.js'
 import { linuxGdt, linuxVcpus, realModeVcpus } from './linux-state.js'
 import type { Module } from './modules.js'
+import { Placement, type Where } from './placement.js'
 
 /** The top of memory below 4 GiB, where a BIOS has its tables: nothing is placed there for a guest with a BIOS. */
 const BIOS_BYTES = 2 ** 20

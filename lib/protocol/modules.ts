@@ -7,7 +7,7 @@
 import { XenMultibootModList } from '../abi/start-info.js'
 import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
-import { alignUp, hex, PAGE_SIZE } from '../units.js'
+import { alignUp, hex, PAGE_SIZE, U32_MAX } from '../units.js'
 
 /** A ramdisk or other module. Its bytes are not copied: they must not change afterwards. */
 export interface Module {
@@ -23,8 +23,6 @@ export interface ModuleRegion {
   readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
   readonly length: number
 }
-
-const U32_MAX = 0xffffffff
 
 /**
  * Returns a multiboot module package: the list, the command lines, then each module on a separate page.

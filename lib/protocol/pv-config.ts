@@ -7,6 +7,7 @@
 import { STRING_FEATURES } from '../abi/features.js'
 import { Dom0TextConsole, Dom0VesaConsole, MAX_GUEST_CMDLINE } from '../abi/start-info.js'
 import type { Infer, Struct } from '../abi/struct.js'
+import { PAE_L3_MFN_END } from '../abi/xen-mmu.js'
 import { utf8Length } from '../bytes.js'
 import { makeP2m, mfnAfter, type P2m, type P2mRange, type P2mSpec } from '../guest/p2m.js'
 import type { Purpose } from '../guest/purpose.js'
@@ -23,6 +24,7 @@ import {
   pfnOf,
   type Range,
   shown,
+  U32_MAX,
 } from '../units.js'
 import type { CommonConfig, CommonOptions } from './common-config.js'
 import {
@@ -129,10 +131,6 @@ export interface PvOptions extends CommonOptions {
   readonly lowMfn: Mfn | undefined
 }
 
-/** A PAE kernel without extended cr3 needs its L3 below this frame (4 GiB). */
-export const FRAMES_BELOW_4G = 0x100000
-
-const U32_MAX = 0xffffffff
 /** DOMID_FIRST_RESERVED - 1 of xen.h. */
 const DOMID_MAX = 0x7fef
 
@@ -162,7 +160,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
   const frames = checkFrames(common.memory, words.vmemranges)
   const endPfn = frames.at(-1)?.end ?? 0
   const spec = checkP2m(p2m, endPfn)
-  const lowMfn = optional(words.lowMfn, (mfn) => checkedInteger(mfn, 'lowMfn', 0, FRAMES_BELOW_4G - 1))
+  const lowMfn = optional(words.lowMfn, (mfn) => checkedInteger(mfn, 'lowMfn', 0, PAE_L3_MFN_END - 1))
   const after = mfnAfter(spec, endPfn)
   const { sharedInfoMfn = after === lowMfn ? after + 1 : after } = words
   return {

@@ -39,7 +39,7 @@ import { hex, PAGE_SIZE, paddrOf } from '../units.js'
 import type { Dom0Console } from './pv-config.js'
 import type { PvLayout } from './xen-pv-layout.js'
 
-export interface PvAssignments {
+interface PvAssignments {
   readonly storeEvtchn: number
   readonly consoleEvtchn: number
   readonly sharedInfoMfn: number

@@ -13,6 +13,7 @@ import {
   SIF_PRIVILEGED,
   SIF_VIRT_P2M_4TOOLS,
 } from '../abi/start-info.js'
+import { PAE_L3_MFN_END } from '../abi/xen-mmu.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Region } from '../guest/allocator.js'
@@ -26,7 +27,7 @@ import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
 import { loadSegments } from './load-segments.js'
 import { multibootPackage, separateModules } from './modules.js'
-import { FRAMES_BELOW_4G, type PvOptions } from './pv-config.js'
+import type { PvOptions } from './pv-config.js'
 import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
 
@@ -174,13 +175,13 @@ function requireFrames(p2m: P2m, regions: readonly Region[]): void {
 function lowTop(pv: PvKernel, layout: PvLayout, p2m: P2m, lowMfn: number | undefined): P2m {
   const { top } = layout.tables
   const mfn = p2m.mfn(top)
-  if (pv.abi !== 'x86_32p' || pv.params.pae !== 'yes' || mfn === undefined || mfn < FRAMES_BELOW_4G) return p2m
+  if (pv.abi !== 'x86_32p' || pv.params.pae !== 'yes' || mfn === undefined || mfn < PAE_L3_MFN_END) return p2m
   if (lowMfn === undefined) {
     throw new DomainBuilderError(
       'bad-config',
       'lowMfn is missing, and the kernel needs its top page table below 4 GiB',
       {
-        expected: `a frame below ${hex(FRAMES_BELOW_4G)}`,
+        expected: `a frame below ${hex(PAE_L3_MFN_END)}`,
         found: hex(mfn),
       },
     )

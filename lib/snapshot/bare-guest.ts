@@ -82,7 +82,16 @@ function isTaken(ranges: readonly Range<Paddr>[], paddr: Paddr): boolean {
 
 function toldMap(domain: Domain): readonly { readonly addr: bigint; readonly size: bigint; readonly type: number }[] {
   const { boot } = domain
-  if (boot.kind === 'hvm_start_info') return boot.hvmStartInfo === undefined ? [] : readHvmStartInfo(domain).memmap
-  const { e820_table, e820_entries } = readBootParams(domain)
-  return e820_table.slice(0, e820_entries)
+  switch (boot.kind) {
+    case 'hvm_start_info':
+      return boot.hvmStartInfo === undefined ? [] : readHvmStartInfo(domain).memmap
+    case 'boot_params': {
+      const { e820_table, e820_entries } = readBootParams(domain)
+      return e820_table.slice(0, e820_entries)
+    }
+    case 'start_info':
+    case 'firmware':
+      // Xen tells them, when they ask.
+      return []
+  }
 }

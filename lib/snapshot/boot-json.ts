@@ -11,23 +11,40 @@ import { type FeatureName, XENFEAT } from '../abi/features.js'
 import { toBase64 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain, DomainType, HvmParam, PageTableFrames, PvBoot, PvhBoot } from '../guest/domain.js'
+import type {
+  BootInfo,
+  Domain,
+  DomainType,
+  HvmParam,
+  LinuxBoot,
+  PageTableFrames,
+  PvBoot,
+  PvhBoot,
+} from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf } from '../units.js'
-import type { JsonValue } from './json.js'
-
-/** Far above the count of any guest, far below a harmful one. */
-const MAX_ENTRIES = 1 << 20
+import { FRAMES_MAX, hex, PAGE_SIZE, paddrOf, pfnOf, U32_MAX } from '../units.js'
+import type { JsonValue } from './json-value.js'
 
 /** Returns the members of a sidecar that locate a guest's boot information, and show its fields. */
 export function bootJson(domain: Domain): Record<string, unknown> {
   const { boot } = domain
-  if (boot.kind === 'hvm_start_info') return pvhJson(domain, boot)
-  if (boot.kind === 'firmware') return { hvmParams: paramsJson(boot.hvmParams) }
-  const { startInfo, pageTables } = boot
-  const common = defined({
+  switch (boot.kind) {
+    case 'start_info':
+      return { ...tablesJson(domain, boot), ...pvJson(boot) }
+    case 'boot_params':
+      return { ...tablesJson(domain, boot), bootParams: bootParamsJson(domain, boot) }
+    case 'hvm_start_info':
+      return pvhJson(domain, boot)
+    case 'firmware':
+      return { hvmParams: paramsJson(boot.hvmParams) }
+  }
+}
+
+/** Returns the members of a guest that may have a start_info and page tables. */
+function tablesJson(domain: Domain, { startInfo, pageTables }: PvBoot | LinuxBoot): Record<string, unknown> {
+  return defined({
     startInfo: startInfo && {
       pfn: startInfo.pfn,
       vaddr: hex(startInfo.vaddr),
@@ -35,12 +52,15 @@ export function bootJson(domain: Domain): Record<string, unknown> {
     },
     pageTables,
   })
-  if (boot.kind === 'boot_params') {
-    const hdr = Object.fromEntries(fields(readBootParams(domain).hdr))
-    return { ...common, bootParams: { paddr: hex(boot.bootParams), hdr } }
-  }
+}
+
+const bootParamsJson = (domain: Domain, { bootParams }: LinuxBoot) => ({
+  paddr: hex(bootParams),
+  hdr: Object.fromEntries(fields(readBootParams(domain).hdr)),
+})
+
+function pvJson(boot: PvBoot): Record<string, unknown> {
   return defined({
-    ...common,
     sharedInfo: toBase64(boot.sharedInfo),
     sharedInfoMfn: hex(boot.sharedInfoMfn),
     xenstore: boot.xenstore,
@@ -79,9 +99,19 @@ function pvhJson(domain: Domain, boot: PvhBoot): Record<string, unknown> {
 
 /** Reads what bootJson() wrote. @throws DomainBuilderError `bad-snapshot`. */
 export function openBoot(json: JsonValue, type: DomainType, memory: GuestMemory): BootInfo {
-  if (type === 'pv') return openPv(json, memory)
-  if (type === 'pvh') return openPvh(json, memory)
-  if (type === 'hvm') return { kind: 'firmware', hvmParams: openParams(json) }
+  switch (type) {
+    case 'pv':
+      return openPv(json, memory)
+    case 'pvh':
+      return openPvh(json, memory)
+    case 'linux':
+      return openLinux(json, memory)
+    case 'hvm':
+      return { kind: 'firmware', hvmParams: openParams(json) }
+  }
+}
+
+function openLinux(json: JsonValue, memory: GuestMemory): LinuxBoot {
   const bootParams = Number(json.at('bootParams').at('paddr').hex(52))
   if (bootParams + BootParams.size > paddrOf(memory.endPfn)) json.at('bootParams').refuse('boot_params in the memory')
   return defined({
@@ -103,8 +133,8 @@ function openPvh(json: JsonValue, memory: GuestMemory): PvhBoot {
 const openParams = (json: JsonValue): HvmParam[] =>
   json
     .at('hvmParams')
-    .list(MAX_ENTRIES)
-    .map((param) => ({ index: param.at('index').integer(0, 0xffffffff), value: param.at('value').hex() }))
+    .list()
+    .map((param) => ({ index: param.at('index').integer(0, U32_MAX), value: param.at('value').hex() }))
 
 /** The guest's memory has gaps; the reader of a structure refuses one that reaches into a gap. */
 function openPaddr(json: JsonValue, memory: GuestMemory): number {
@@ -125,7 +155,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
     pages: json.at('pages').integer(1, FRAMES_MAX),
     runs: json
       .at('runs')
-      .list(MAX_ENTRIES)
+      .list()
       .map((run) => ({
         level: run.at('level').integer(1, 4),
         pfn: frame(run.at('pfn'), memory),
@@ -138,7 +168,7 @@ function openPageTables(json: JsonValue, memory: GuestMemory): PageTableFrames {
 function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
   const shared = (at: JsonValue) => ({
     pfn: frame(at.at('pfn'), memory),
-    evtchn: at.at('evtchn').integer(0, 0xffffffff),
+    evtchn: at.at('evtchn').integer(0, U32_MAX),
   })
   return defined({
     kind: 'start_info',
@@ -149,9 +179,9 @@ function openPv(json: JsonValue, memory: GuestMemory): PvBoot {
     console: json.optional('console', shared),
     grants: json
       .at('grants')
-      .list(MAX_ENTRIES)
+      .list()
       .map((grant) => ({
-        ref: grant.at('ref').integer(0, 0xffffffff),
+        ref: grant.at('ref').integer(0, U32_MAX),
         domid: grant.at('domid').integer(0, 0xffff),
         pfn: frame(grant.at('pfn'), memory),
         mfn: grant.at('mfn').integer(0, FRAMES_MAX - 1),

@@ -9,11 +9,11 @@ import { sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { type Scratch, scratchSource } from './scratch.js'
-import type { ByteSource } from './source.js'
 
 /** The compression of a snapshot: only methods that are fast enough for a guest's memory. */
-export type Compression = 'gzip' | 'zstd'
+type Compression = 'gzip' | 'zstd'
 
 /** The bytes that compression is detected by. */
 const SNIFFED = 4

@@ -11,7 +11,7 @@ import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { type CoreNote, type FoundNote, withinElf } from './elf-file.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openRanges } from './guest-json.js'
-import { JsonValue } from './json.js'
+import { JsonValue } from './json-value.js'
 
 /** @param more what the format says of memory in addition to its ranges. */
 export function guestNote(

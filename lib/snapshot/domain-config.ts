@@ -7,12 +7,11 @@
 import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { BootInfo, Domain, HvmBoot, PvBoot, PvhBoot } from '../guest/domain.js'
+import { MAX_VCPUS } from '../guest/vcpu.js'
 import { sha256 } from '../sha256.js'
 import { PAGE_SIZE, type Paddr, paddrOf } from '../units.js'
-import { JsonValue } from './json.js'
+import { JsonValue } from './json-value.js'
 
-/** The most vcpus that libxl can describe. */
-const MAX_VCPUS = 4096
 const MAX_KIB = 2 ** 42
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
@@ -20,7 +19,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  * Returns a UUID made from the content that identifies the guest, so the same guest always has the same UUID. It is
  * version 8 of RFC 9562, the version for custom values.
  */
-export function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
+function domainUuid(domain: Domain<PvBoot | PvhBoot | HvmBoot>): string {
   const startInfo = startInfoOf(domain.boot)
   const bytes = sha256(
     JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]),

@@ -26,7 +26,9 @@ import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, hex, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
+import { coreRuns } from './core-runs.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
@@ -41,9 +43,7 @@ import {
 } from './elf-file.js'
 import { type FilePages, placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
-import { mappedRuns } from './mapped-runs.js'
 import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 import { isXenCore } from './xen-core.js'
 
 /** The most program headers for pages; a running guest's memory is in more pieces than that. */
@@ -125,7 +125,7 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
       })
     }
   }
-  for (const { vaddr, pfn, pages } of mappedRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
+  for (const { vaddr, pfn, pages } of coreRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
   let covered = 0
   const mapped = [...segments].sort((a, b) => a.pfn - b.pfn)
   const unmapped: Run[] = []
@@ -186,7 +186,7 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our
  *   note.
  */
-export function openElfCore(source: ByteSource): Domain {
+function openElfCore(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (!ours) {

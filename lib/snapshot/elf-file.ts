@@ -13,6 +13,7 @@ import {
   ET_CORE,
   EV_CURRENT,
   Nhdr,
+  NOTE_ALIGN,
   PF_RWX,
   Phdr64,
   PN_XNUM,
@@ -23,10 +24,9 @@ import {
 import { concat, decodeLatin1, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, PAGE_SIZE } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import { readBytes } from './records.js'
-import type { ByteSource } from './source.js'
 
-const NOTE_ALIGN = 4
 /** The most bytes of all notes, which are read whole: sidecars of large guests have a few MB. */
 const NOTES_MAX = 64 << 20
 /** The most notes of one file: each vcpu has a few. */
@@ -56,7 +56,7 @@ export function encodeNote({ owner, type, desc }: CoreNote): Uint8Array {
 }
 
 /** Returns the notes in a part of a file. */
-export function readNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
+export function readCoreNotes(source: ByteSource, offset: number, length: number): FoundNote[] {
   if (length > NOTES_MAX) refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes`, `${length}`, offset)
   const bytes = readBytes(source, offset, length, 'ELF notes')
   const notes: FoundNote[] = []
@@ -191,7 +191,7 @@ function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): Fou
   }
   const notes: FoundNote[] = []
   for (const { offset, length, at } of parts) {
-    for (const note of readNotes(source, offset, length)) notes.push(note)
+    for (const note of readCoreNotes(source, offset, length)) notes.push(note)
     if (notes.length > NOTES_COUNT_MAX) {
       refuseElf('the number of notes is too large', `at most ${NOTES_COUNT_MAX}`, 'more', at)
     }
@@ -214,7 +214,7 @@ export function withinElf<T>(offset: number, part: () => T): T {
 }
 
 /** Returns a u64 offset and length of a header as a range within the file. */
-export function fileRange(
+function fileRange(
   source: ByteSource,
   offset: bigint,
   length: bigint,
@@ -238,7 +238,7 @@ export interface Section {
 }
 
 /** Returns the sections by name. */
-export function readSections(source: ByteSource): Map<string, Section> {
+export function readCoreSections(source: ByteSource): Map<string, Section> {
   const { e_shoff, e_shnum, e_shentsize, e_shstrndx } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
   if (e_shentsize !== Shdr64.size || e_shnum > MAX_SECTIONS || e_shstrndx >= e_shnum) {
     refuseElf(

@@ -7,7 +7,7 @@
  */
 import type { GuestMemory } from '../guest/memory.js'
 import { hex, PAGE_SIZE, type Paddr, showRange } from '../units.js'
-import { type ByteSource, requireBytes } from './source.js'
+import { type ByteSource, requireBytes } from './byte-source.js'
 
 /** Whole pages of a file, and their address in the guest. */
 export interface FilePages {

@@ -7,8 +7,8 @@
 import type { Domain } from '../guest/domain.js'
 import type { Purpose } from '../guest/purpose.js'
 import type { WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import type { SnapshotFile } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 
 /** The options for writing any format. */
 export interface WriteOptions extends WorkOptions {

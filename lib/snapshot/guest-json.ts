@@ -10,15 +10,14 @@ import type { Region } from '../guest/allocator.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
+import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
 import { bootJson, openBoot } from './boot-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
 
-/** Bounds on lists: far above the count of any guest, far below a harmful one. */
-const MAX_REGIONS = 1 << 20
-const MAX_VCPUS = 4096
+/** Far above the count of any guest, far below a harmful one. */
 const MAX_RECORDS = 1 << 16
 
 /** The version of all of the JSON, in every format that contains it. */
@@ -57,7 +56,7 @@ export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
   json.at('version').oneOf(GUEST_JSON_VERSION)
   const type = json.at('type').oneOf('pv', 'pvh', 'hvm', 'linux')
   const abi = json.at('abi').oneOf('x86_64', 'x86_32p', 'x86_32')
-  const regions = json.at('regions').list(MAX_REGIONS).map(openRegion)
+  const regions = json.at('regions').list().map(openRegion)
   const boot = openBoot(json, type, memory)
   logSnapshot('%s %s, %d pages, %d regions', type, abi, memory.pageCount, regions.length)
   return {
@@ -104,7 +103,7 @@ export function openPair(at: JsonValue): [number, number] {
 export function openRanges(json: JsonValue): Range<number>[] {
   const pages = json.at('pages').integer(1, FRAMES_MAX)
   json.at('bytes').oneOf(pages * PAGE_SIZE)
-  const listed = json.optional('ranges', (at) => at.list(MAX_REGIONS).map(openPair))
+  const listed = json.optional('ranges', (at) => at.list().map(openPair))
   const ranges = (listed ?? [[0, pages]]).map(([start, end]) => ({ start, end }))
   let last = 0
   let sum = 0

@@ -17,6 +17,7 @@ import type { Run } from '../guest/runs.js'
 import { alignUp, FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf, pfnOf } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import { freePage, requireBareGuest } from './bare-guest.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
@@ -32,17 +33,15 @@ import {
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { openPair } from './guest-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { purgatory } from './purgatory.js'
 import { SnapshotFile, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 
 /** The bytes of the headers that a file is detected by: the note follows the program headers, which are few. */
 const KEXEC_SNIFFED = Ehdr64.size + (KEXEC_SEGMENT_MAX + 1) * Phdr64.size + Nhdr.size + GUEST_NOTE_OWNER.length + 1
 
 /** The number of zero pages in a row that are worth a separate segment: shorter ones are bytes of the file. */
 const WORTH_A_CUT = 256
-const MAX_RUNS = 1 << 20
 
 /** A segment as kexec_load takes it: `filled` pages of bytes, and zeros up to `pages`. */
 interface Segment {
@@ -159,7 +158,7 @@ function isKexec(start: Uint8Array): boolean {
  * Returns the guest in such a file; pages are read on demand. The purgatory is not part of the guest.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with an offset.
  */
-export function openKexec(source: ByteSource): Domain {
+function openKexec(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const loads = segments.filter(({ p_type }) => p_type === PT_LOAD)
   checkLoads(loads)
@@ -210,7 +209,7 @@ function placeData(
   json: JsonValue,
   loads: readonly FileSegment[],
 ): GuestMemory {
-  const runs = json.at('data').list(MAX_RUNS)
+  const runs = json.at('data').list()
   const pieces = runs.map((run) => {
     const [pfn, pages] = openPair(run)
     const paddr = paddrOf(pfn)

@@ -26,9 +26,9 @@ import { DomainBuilderError } from '../errors.js'
 import { CountingList } from '../guest/counting.js'
 import type { SavedRecord } from '../guest/domain.js'
 import { FRAMES_MAX, hex, PAGE_SHIFT, PAGE_SIZE, type Pfn } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import { hasData, isKnownType, PageIndex } from './page-index.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord } from './records.js'
-import type { ByteSource } from './source.js'
 
 /** A record that was kept, and its place. */
 export interface KeptRecord extends SavedRecord {

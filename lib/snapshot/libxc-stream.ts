@@ -31,8 +31,8 @@ import { pageDataRecords } from './page-data.js'
 import { type Part, solid } from './snapshot-file.js'
 import { encodeHvmParams, hvmContextOf } from './xen-save-hvm.js'
 
-/** The release of these streams: the values of `xen_major` and `xen_minor`. */
-const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
+/** The release of Xen that our files name. */
+export const XEN_RELEASE = { xen_major: 4, xen_minor: 17 }
 
 /** Records of a saved guest that we copy unchanged, and their places. */
 const STATIC_RECORDS: readonly string[] = ['X86_CPUID_POLICY', 'X86_MSR_POLICY']
@@ -67,7 +67,7 @@ function headers(type: number, version: 2 | 3): Uint8Array {
 }
 
 /** Returns the frames of the p2m list, in its order. @throws DomainBuilderError `bad-snapshot` for too few of them. */
-export function p2mFrames(domain: Domain): Pfn[] {
+function p2mFrames(domain: Domain): Pfn[] {
   const perFrame = domain.abi === 'x86_64' ? 512 : 1024
   const needed = Math.ceil(domain.memory.endPfn / perFrame)
   const frames: Pfn[] = []

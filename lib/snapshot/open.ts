@@ -8,11 +8,11 @@ import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { WorkOptions } from '../work.js'
+import { type ByteSource, bytesSource } from './byte-source.js'
 import { decompressInto, peekCompressed, sniffCompression } from './compressed.js'
 import type { SnapshotFormat, SnapshotSource } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import { memoryScratch, type Scratch } from './scratch.js'
-import { type ByteSource, bytesSource } from './source.js'
 
 /** The bytes of a compressed file's content that its format is detected by. */
 const PEEKED = 1 << 16

@@ -23,7 +23,7 @@ export function isKnownType(type: number): boolean {
 }
 
 /** Consecutive pages of one type whose content is contiguous in the file. */
-export interface PageRun extends Run {
+interface PageRun extends Run {
   readonly type: number
   /** File offset of the first page's content, or undefined. */
   readonly offset: number | undefined

@@ -7,8 +7,8 @@
 import { GuestMemory } from '../guest/memory.js'
 import { addRange } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import { isPresent, type PageIndex } from './page-index.js'
-import type { ByteSource } from './source.js'
 
 export function pagesToMemory(source: ByteSource, index: PageIndex): GuestMemory {
   const present: Range<Pfn>[] = []

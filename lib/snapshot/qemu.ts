@@ -20,7 +20,7 @@ import { elfHeader, loadHeader } from './elf-file.js'
 import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { openGuest, openRanges } from './guest-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
 import { DEFAULT_NAME, type RawSidecar, rawSidecar } from './raw.js'
@@ -28,7 +28,7 @@ import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 
 /** `format` of the qemu format's sidecar, which distinguishes it from the raw format's. */
-export const QEMU_FORMAT = 'xen-domain-builder/qemu'
+const QEMU_FORMAT = 'xen-domain-builder/qemu'
 
 /** The suffix of the boot ROM's name to the memory file's. */
 const ROM_SUFFIX = '.rom'

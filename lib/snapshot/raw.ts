@@ -10,21 +10,18 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 
 /** `format` of a sidecar of the raw format. */
-export const RAW_FORMAT = 'xen-domain-builder/raw'
+const RAW_FORMAT = 'xen-domain-builder/raw'
 /** The main file's name in a sidecar, where the caller gives none. */
 export const DEFAULT_NAME = 'guest'
-
-/** Bounds on lists in a sidecar: far above the count of any guest, far below a harmful one. */
-const MAX_RUNS = 1 << 20
 
 /** The sidecar: the input of JSON.stringify. Addresses and u64 are hex strings, counts are numbers. */
 export interface RawSidecar {
@@ -85,7 +82,7 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
       found: `${image.size}`,
     })
   }
-  const runs = json.at('data').list(MAX_RUNS)
+  const runs = json.at('data').list()
   const pieces = runs.map(openPair).map(([pfn, pages]) => {
     const paddr = paddrOf(pfn)
     return { paddr, offset: paddr, length: pages * PAGE_SIZE }

@@ -8,7 +8,7 @@
 import { RECORD_ALIGN, RECORD_LENGTH_MAX, RecordHeader } from '../abi/save-stream.js'
 import { DomainBuilderError, type ErrorDetail } from '../errors.js'
 import { alignUp, hex } from '../units.js'
-import type { ByteSource } from './source.js'
+import type { ByteSource } from './byte-source.js'
 
 export interface StreamRecord {
   readonly type: number

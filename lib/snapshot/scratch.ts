@@ -6,7 +6,7 @@
  */
 import { isZero } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
-import { type ByteSource, requireBytes } from './source.js'
+import { type ByteSource, requireBytes } from './byte-source.js'
 
 /** Bytes that can be written and read at any place; unwritten bytes are zero. */
 export interface Scratch {

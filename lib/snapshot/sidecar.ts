@@ -8,7 +8,7 @@
 import { decodeUtf8, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type SnapshotSource, startOf } from './format.js'
-import { JsonValue } from './json.js'
+import { JsonValue } from './json-value.js'
 import { readBytes } from './records.js'
 
 /** The suffix of the sidecar's name to the main file's. */

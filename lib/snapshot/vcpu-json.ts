@@ -19,7 +19,7 @@ import {
   type Vcpu,
 } from '../guest/vcpu.js'
 import { hex } from '../units.js'
-import type { JsonValue } from './json.js'
+import type { JsonValue } from './json-value.js'
 
 const CONTROL = ['cr0', 'cr3', 'cr4', 'efer', 'dr6', 'dr7'] as const
 /** The 64-bit name of each register that a 32-bit guest's sidecar names. */

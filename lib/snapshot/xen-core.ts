@@ -17,10 +17,9 @@ import {
   NT_GUEST_JSON,
   XC_CORE_MAGIC,
   XC_CORE_MAGIC_HVM,
-  XEN_NOTE_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
-import { XEN_ELFNOTE } from '../abi/elfnote.js'
+import { XEN_ELFNOTE, XEN_NOTE_OWNER } from '../abi/elfnote.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
@@ -32,9 +31,11 @@ import { discoverPv } from '../guest/pv-discover.js'
 import { addRange, type Growing, type Run, runBefore } from '../guest/runs.js'
 import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
+import { MAX_VCPUS } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
+import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { bytesOf, dataRuns, pageContents } from './data-pages.js'
 import {
@@ -42,21 +43,19 @@ import {
   elfHeader,
   encodeNote,
   isCore,
-  readNotes,
-  readSections,
+  readCoreNotes,
+  readCoreSections,
   refuseElf,
   type Section,
   withinElf,
 } from './elf-file.js'
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
+import { XEN_RELEASE } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import { flowing, type Part, SnapshotFile, type Stretch, solid, zeros } from './snapshot-file.js'
-import type { ByteSource } from './source.js'
 import { hvmGuest } from './xen-core-hvm.js'
 
-const XEN_RELEASE = { major_version: 4n, minor_version: 17n }
-const MAX_VCPUS = 4096
 /** The section that holds all section names. */
 const SECTION_NAMES = '.shstrtab'
 /** The entries of the frame list that are made or read at a time. */
@@ -132,7 +131,12 @@ function plannedSections(domain: Domain): PlannedSection[] {
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
-  const known = { ...XEN_RELEASE, virt_start: HYPERVISOR_VIRT_START, pagesize: BigInt(PAGE_SIZE) }
+  const known = {
+    major_version: BigInt(XEN_RELEASE.xen_major),
+    minor_version: BigInt(XEN_RELEASE.xen_minor),
+    virt_start: HYPERVISOR_VIRT_START,
+    pagesize: BigInt(PAGE_SIZE),
+  }
   const note = (type: number, desc: Uint8Array): CoreNote => ({ owner: XEN_NOTE_OWNER, type, desc })
   return [
     note(XEN_ELFNOTE.DUMPCORE_NONE, new Uint8Array(0)),
@@ -211,12 +215,12 @@ export function isXenCore(source: ByteSource): boolean {
  * Returns the guest in a dump-core file.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, with the offset of the contradiction.
  */
-export function openXenCore(source: ByteSource): Domain {
-  const sections = readSections(source)
+function openXenCore(source: ByteSource): Domain {
+  const sections = readCoreSections(source)
   const section = (name: string): Section =>
     sections.get(name) ?? refuseElf(`the section ${name} is missing`, name, [...sections.keys()].join(' ') || 'none', 0)
   const noteAt = section(DUMPCORE_SECTION.notes)
-  const notes = readNotes(source, noteAt.offset, noteAt.length)
+  const notes = readCoreNotes(source, noteAt.offset, noteAt.length)
   const header = readHeader(notes, noteAt.offset)
   const pv = header.xch_magic === XC_CORE_MAGIC
   const contents = section(DUMPCORE_SECTION.pages)

@@ -26,11 +26,11 @@ import { identityWhere } from '../guest/pfn-view.js'
 import { type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, pfnOf } from '../units.js'
+import type { ByteSource } from './byte-source.js'
 import type { ReadConfig } from './domain-config.js'
 import type { KeptRecord, LibxcStream } from './libxc-reader.js'
 import { pagesToMemory } from './page-memory.js'
 import { refuse, within } from './records.js'
-import type { ByteSource } from './source.js'
 
 /**
  * The message of GRUB's i386-xen_pvh when Xen does not answer (grub-core/kern/i386/xen/pvh.c): it has no note to detect

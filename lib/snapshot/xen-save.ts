@@ -34,6 +34,7 @@ import { readStartInfo } from '../guest/start-info.js'
 import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, paddrOf } from '../units.js'
+import { type ByteSource, readAhead } from './byte-source.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
 import { type SnapshotFormat, startOf, type WriteOptions } from './format.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
@@ -41,7 +42,6 @@ import { libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
 import { SnapshotFile, solid } from './snapshot-file.js'
-import { type ByteSource, readAhead } from './source.js'
 import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
 /** The options for writing a save file of xl. */
@@ -58,7 +58,7 @@ const CONFIG_MAX = 4 << 20
 const LIBXL_RECORDS = ['EMULATOR_XENSTORE_DATA', 'EMULATOR_CONTEXT'] as const
 
 /** Returns whether the file begins as one of xl's. */
-export function isXl(start: Uint8Array): boolean {
+function isXl(start: Uint8Array): boolean {
   return decodeLatin1(start.subarray(0, XL_MAGIC.length)) === XL_MAGIC
 }
 

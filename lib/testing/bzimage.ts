@@ -8,6 +8,7 @@ import {
   BOOT_FLAG,
   DEFAULT_SETUP_SECTS,
   HDRS_MAGIC,
+  LOAD_HIGH_ADDRESS,
   LOADED_HIGH,
   SECTOR_SIZE,
   SETUP_HEADER_OFFSET,
@@ -72,7 +73,7 @@ export function buildBzImage(spec: BzImageSpec): Uint8Array {
     // Counted from 0x200, the second sector.
     kernel_version: version.length === 0 ? 0 : versionAt - SECTOR_SIZE,
     loadflags: LOADED_HIGH,
-    code32_start: 0x100000,
+    code32_start: LOAD_HIGH_ADDRESS,
     initrd_addr_max: 0x7fffffff,
     kernel_alignment: 0x200000,
     relocatable_kernel: 1,

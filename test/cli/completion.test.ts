@@ -4,13 +4,15 @@
  * Source: bash(1), zshcompsys(1), fish's complete(1); Debian's bash, bash-completion, zsh and fish.
  * Gotcha: the command itself is not run: a shell function with its name shows its arguments.
  */
+
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
-import { type GUEST_TYPES, isFor } from '../../lib/cli/command.js'
-import { loadCommands, type NamedCommand } from '../../lib/cli/commands.js'
+import { isFor, type NamedCommand } from '../../lib/cli/command.js'
+import { loadCommands } from '../../lib/cli/commands.js'
+import type { VerdictType } from '../../lib/kernel/verdict.js'
 import { findCommand, findCommands, findFile } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { MAIN } from './command.js'
@@ -69,7 +71,7 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
   const commands = await loadCommands()
   const options = (name: string): string[] =>
     Object.keys((commands.find((one) => one.name === name) as NamedCommand).command.options).map((word) => `--${word}`)
-  const optionsFor = (type: (typeof GUEST_TYPES)[number]): string[] => {
+  const optionsFor = (type: VerdictType): string[] => {
     const { command } = commands.find((one) => one.name === 'build') as NamedCommand
     return Object.entries(command.options).flatMap(([name, option]) => (isFor(option, type) ? [`--${name}`] : []))
   }

@@ -17,7 +17,7 @@ import {
 } from '../../lib/index.js'
 import { entryOrigin } from '../../lib/inspect/explain.js'
 import { mappedRuns } from '../../lib/inspect/mapped-runs.js'
-import { mappedRuns as coreRuns } from '../../lib/snapshot/mapped-runs.js'
+import { coreRuns } from '../../lib/snapshot/core-runs.js'
 import { buildElf, patternBytes } from '../../lib/testing/index.js'
 import { soundGuest } from '../fixtures/damage.js'
 

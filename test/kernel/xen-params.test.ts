@@ -2,7 +2,8 @@
 
 import t from 'tap'
 import { STRING_FEATURES, XENFEAT } from '../../lib/abi/features.js'
-import { parseFeatures, xenParams } from '../../lib/kernel/xen-params.js'
+import { parseFeatures } from '../../lib/kernel/feature-string.js'
+import { xenParams } from '../../lib/kernel/xen-notes.js'
 import { buildElf, type ElfSpec, type NoteSpec, xenNotes } from '../../lib/testing/index.js'
 import { parseElf, readNotes } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'

@@ -27,7 +27,7 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { savedSettings } from '../../lib/inspect/saved-config.js'
-import { mappedRuns } from '../../lib/snapshot/mapped-runs.js'
+import { coreRuns } from '../../lib/snapshot/core-runs.js'
 import { openXl } from '../../lib/snapshot/xen-save.js'
 import { HVM_CODE, HVM_CONFIG, HVM_PAGES, HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { bytesOf, THROUGH } from '../fixtures/snapshots.js'
@@ -174,7 +174,7 @@ t.test('page tables that we do not walk are named, and everything but virtual ad
     t.throws(() => translate(domain, HVM_CODE.vaddr), { code: 'not-mapped', message }, name)
     t.match(domainText(domain).join('\n'), new RegExp(message.source, 'm'), `${name}: inspect`)
     t.match(mapText(domain).join('\n').replace(/\s+/g, ' '), new RegExp(message.source.slice(1)), `${name}: map`)
-    t.same(mappedRuns(domain, 10), [])
+    t.same(coreRuns(domain, 10), [])
     t.same(THROUGH['elf-core'](domain).vcpus, domain.vcpus, `${name}: elf-core`)
   }
 })

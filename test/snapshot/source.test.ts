@@ -1,12 +1,12 @@
 /**
  * Sources: reading ahead returns the right bytes for every order of reads.
  *
- * Source: lib/snapshot/source.ts.
+ * Source: lib/snapshot/byte-source.ts.
  * Gotcha: only some orders of reads fail, so the seeded reads are small and large, forwards, backwards, across the end.
  */
 import t from 'tap'
 import { bytesSource } from '../../lib/index.js'
-import { type ByteSource, readAhead } from '../../lib/snapshot/source.js'
+import { type ByteSource, readAhead } from '../../lib/snapshot/byte-source.js'
 import { pattern } from '../fixtures/kernels.js'
 import { Random } from '../fixtures/random.js'
 

@@ -15,7 +15,7 @@ import { DEVICE_HOLE } from '../guest/memory-map.js'
 import type { LinuxImage } from '../kernel/linux-kernel.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, overlaps, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
-import type { Placement } from './linux-placement.js'
+import type { Placement } from './placement.js'
 
 const { eax, ebx, ecx, edx, esi, edi } = registers
 
@@ -56,7 +56,7 @@ export function hookCode(at: Paddr, { from, to, bytes }: HookMove): Uint8Array {
 }
 
 /** The places of a hooked image and its hook. */
-export interface Hooked {
+interface Hooked {
   readonly address: Paddr
   readonly hook: Paddr
   readonly code: Uint8Array

@@ -7,6 +7,8 @@
 import { fromBase64 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
+/** The most items of a list: far above the count of any guest, far below a harmful one. */
+const LIST_MAX = 1 << 20
 /** The most characters of a value that a message shows. */
 const SHOWN_MOST = 60
 
@@ -49,7 +51,7 @@ export class JsonValue {
     return Object.keys(this.#value as object)
   }
 
-  list(max: number): JsonValue[] {
+  list(max = LIST_MAX): JsonValue[] {
     if (!Array.isArray(this.#value) || this.#value.length > max) this.refuse(`a list of at most ${max}`)
     return (this.#value as unknown[]).map((value, i) => new JsonValue(value, `${this.#path}[${i}]`))
   }

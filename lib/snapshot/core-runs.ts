@@ -4,7 +4,7 @@
  * Source: Intel SDM vol. 3, 4.4 and 4.5, by ../guest/table-reader.ts.
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
  */
-import { PTE_PRESENT } from '../abi/x86.js'
+import { PT_ENTRIES, PTE_PRESENT } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Growing, type Run, runBefore } from '../guest/runs.js'
@@ -13,7 +13,7 @@ import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js
 import { logSnapshot } from '../log.js'
 import { PAGE_SIZE, type Vaddr } from '../units.js'
 
-export interface MappedRun extends Run {
+interface CoreRun extends Run {
   readonly vaddr: Vaddr
 }
 
@@ -32,8 +32,8 @@ function hasTables(domain: Domain): boolean {
  * Returns the runs in order of address; no runs where paging is off, or the tables are invalid. At most `limit` of
  * them, as many as a core has room for.
  */
-export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
-  const runs: Growing<MappedRun>[] = []
+export function coreRuns(domain: Domain, limit: number): CoreRun[] {
+  const runs: Growing<CoreRun>[] = []
   if (!hasTables(domain)) return runs
   for (const table of walkPageTables(domain)) {
     for (let index = 0; index < table.entries.length; index++) {
@@ -43,7 +43,7 @@ export function mappedRuns(domain: Domain, limit: number): MappedRun[] {
       const first = domain.p2m.pfn(entryMfn(domain, entry, table.level))
       if (first === undefined) continue
       // A large page may reach past the guest's memory, or over a hole in it.
-      for (const { start, end } of domain.memory.within(first, 512 ** (table.level - 1))) {
+      for (const { start, end } of domain.memory.within(first, PT_ENTRIES ** (table.level - 1))) {
         const vaddr = entryVaddr(domain, table, index) + BigInt((start - first) * PAGE_SIZE)
         const last = runBefore(runs, start)
         if (last && last.vaddr + BigInt(last.pages * PAGE_SIZE) === vaddr) {
