@@ -24,7 +24,6 @@ export type { HvmStartInfoFields } from './abi/hvm-start-info.js'
 export { DomainBuilderError, ERROR_CODES, type ErrorCode, type ErrorDetail, type ErrorJson } from './errors.js'
 export type { AcpiProfile } from './guest/acpi.js'
 export { type AcpiTable, readAcpi } from './guest/acpi-reader.js'
-export type { Region } from './guest/allocator.js'
 export { readBootParams, readCommandLine } from './guest/boot-params.js'
 export {
   type BootInfo,
@@ -53,6 +52,7 @@ export { type Chunk, type Content, type Fill, GuestMemory, type Placed } from '.
 export type { P2m, P2mRange, P2mSpec } from './guest/p2m.js'
 export type { Purpose } from './guest/purpose.js'
 export { decodePvContext, encodePvContext } from './guest/pv-context.js'
+export type { Region } from './guest/region.js'
 export type { Run } from './guest/runs.js'
 export { readStartInfo, type StartInfo } from './guest/start-info.js'
 export { entryPfn, entryVaddr, type TablePage, walkPageTables } from './guest/table-reader.js'

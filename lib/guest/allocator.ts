@@ -9,23 +9,7 @@ import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logLayout } from '../log.js'
 import { hex, PAGE_SIZE, type Pfn, pagesFor, type Vaddr } from '../units.js'
-
-/** A named part of the guest. */
-export interface Region {
-  /** Such as `kernel`, `p2m`, `start_info`, `page_tables`. */
-  readonly name: string
-  /** The first frame, as the guest counts them. */
-  readonly pfn: Pfn
-  /** The number of frames, each 4096 bytes. */
-  readonly pages: number
-  /** Virtual address of its first page in the initial page tables; absent if it is not mapped. */
-  readonly vaddr?: Vaddr
-  /** Bytes used, if fewer than its pages hold. */
-  readonly bytes?: number
-}
-
-/** A region from the allocator, which has a virtual address. */
-export type LinearRegion = Region & { readonly vaddr: Vaddr }
+import type { LinearRegion, Region } from './region.js'
 
 export class Allocator {
   readonly regions: Region[] = []

@@ -7,9 +7,9 @@
 import type { FeatureName } from '../abi/features.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Mfn, Paddr, Pfn, Vaddr } from '../units.js'
-import type { Region } from './allocator.js'
 import type { GuestMemory } from './memory.js'
 import type { P2m } from './p2m.js'
+import type { Region } from './region.js'
 import { type Run, runEndingAfter } from './runs.js'
 import type { Vcpu } from './vcpu.js'
 

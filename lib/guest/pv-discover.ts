@@ -7,7 +7,6 @@
 import { PTE_PRESENT } from '../abi/x86.js'
 import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
-import type { Region } from './allocator.js'
 import {
   type Domain,
   type PageTableFrames,
@@ -16,6 +15,7 @@ import {
   type SharedPage,
   type TableFramesRun,
 } from './domain.js'
+import type { Region } from './region.js'
 import { addPages, type Growing, type Run, runBefore } from './runs.js'
 import { readStartInfo, type StartInfo } from './start-info.js'
 import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'

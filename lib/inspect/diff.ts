@@ -8,8 +8,8 @@
  */
 import { encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Region } from '../guest/allocator.js'
 import type { Domain } from '../guest/domain.js'
+import type { Region } from '../guest/region.js'
 import { type Run, runBefore, runEndingAfter } from '../guest/runs.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'

@@ -5,8 +5,9 @@
  * Gotcha: regions from an untrusted file may overlap or lie outside memory: the first placed has the frame, the rest is
  * cut off.
  */
-import type { Region } from '../guest/allocator.js'
+
 import type { Domain } from '../guest/domain.js'
+import type { Region } from '../guest/region.js'
 import { countUpTo, runBefore, runEndingAfter } from '../guest/runs.js'
 import { printable } from '../printable.js'
 import type { Pfn } from '../units.js'

@@ -29,7 +29,7 @@ export type LinuxEntry = 16 | 32 | 64
 
 /** A bzImage, from its header. */
 export interface LinuxImage {
-  readonly header: BzImage
+  readonly bzImage: BzImage
   /** Boot sector and setup code, and the protected-mode code to load. Views of the file. */
   readonly setup: Uint8Array
   readonly code: Uint8Array
@@ -91,9 +91,9 @@ export function linuxKernel(kernel: Kernel): LinuxKernel {
   }
 }
 
-function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
-  const fields = header.header
-  const code = bytes.subarray(header.setupBytes)
+function linuxImage(bzImage: BzImage, bytes: Uint8Array): LinuxImage {
+  const fields = bzImage.header
+  const code = bytes.subarray(bzImage.setupBytes)
   const claims64 = ((fields.xloadflags ?? 0) & XLF_KERNEL_64) !== 0
   const entries: LinuxEntry[] = []
   if (claims64 && code.length > ENTRY_64_OFFSET) entries.push(64)
@@ -112,8 +112,8 @@ function linuxImage(header: BzImage, bytes: Uint8Array): LinuxImage {
   const minAlign = fields.min_alignment === undefined ? align : Math.min(align, 2 ** fields.min_alignment)
   const above4G = ((fields.xloadflags ?? 0) & XLF_CAN_BE_LOADED_ABOVE_4G) !== 0
   return {
-    header,
-    setup: bytes.subarray(0, header.setupBytes),
+    bzImage,
+    setup: bytes.subarray(0, bzImage.setupBytes),
     code,
     entries,
     address: relocatable ? preferred : LOAD_HIGH_ADDRESS,

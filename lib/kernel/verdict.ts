@@ -76,9 +76,9 @@ function linuxVerdict(kernel: Kernel): Bootable {
 }
 
 function imageNeeds(image: LinuxImage): Bootable {
-  const { header, entries, address, runsAt, reloc, initSize } = image
+  const { bzImage, entries, address, runsAt, reloc, initSize } = image
   const needs = [
-    `boot protocol ${showProtocol(header.protocol)}, claims the ${entries.map((mode) => `${mode}-bit`).join(', ')} entry`,
+    `boot protocol ${showProtocol(bzImage.protocol)}, claims the ${entries.map((mode) => `${mode}-bit`).join(', ')} entry`,
     reloc === undefined ? fixedNeeds(image) : `an address that is a multiple of ${hex(reloc.align)}`,
   ]
   if (initSize !== undefined) needs.push(`${showSize(initSize)} at ${hex(runsAt)}`)
@@ -88,8 +88,8 @@ function imageNeeds(image: LinuxImage): Bootable {
 }
 
 /** The need of a fixed image. A hook is entered through code32_start; without that, a hook cannot move the kernel. */
-function fixedNeeds({ header, address }: LinuxImage): string {
-  const hooked = header.header.code32_start === 0 ? 'with nothing else there' : 'or to be moved there by a hook'
+function fixedNeeds({ bzImage, address }: LinuxImage): string {
+  const hooked = bzImage.header.code32_start === 0 ? 'with nothing else there' : 'or to be moved there by a hook'
   return `to be loaded at ${hex(address)}, ${hooked}`
 }
 

@@ -80,9 +80,9 @@ const destinationOf = (code: Uint8Array): Range<Paddr> => ({
  *   where the kernel would run into memory that is reserved for another reason.
  */
 export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: Placement): Hooked {
-  const { code, header, runsAt, initSize = 0 } = image
+  const { code, bzImage, runsAt, initSize = 0 } = image
   const destination = destinationOf(code)
-  if (header.header.code32_start === 0) {
+  if (bzImage.header.code32_start === 0) {
     throw new DomainBuilderError(
       'does-not-fit',
       'the kernel cannot be moved by a hook: its setup header has no code32_start',

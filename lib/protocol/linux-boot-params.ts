@@ -89,7 +89,7 @@ export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
 
 /** Sets the loader's fields of a header at 0x1f1, and the earlier fields where an old kernel finds its command line. */
 function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
-  const version = load.setup?.header.protocol ?? PROTOCOL_NEWEST
+  const version = load.setup?.bzImage.protocol ?? PROTOCOL_NEWEST
   const view = new DataView(page.buffer)
   const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] ?? 0
 

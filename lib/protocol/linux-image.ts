@@ -32,7 +32,7 @@ export interface LinuxLoad {
   readonly code32Start?: Paddr
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
   /** The setup header and the code around it, where the kernel has them. */
-  readonly setup?: { readonly header: BzImage; readonly bytes: Uint8Array }
+  readonly setup?: { readonly bzImage: BzImage; readonly bytes: Uint8Array }
   /** The virtual addresses at which a vmlinux's segments want to be mapped. */
   readonly mappings: readonly LinearMapping[]
   readonly cmdlineSize: number
@@ -62,7 +62,7 @@ export function loadLinux(kernel: Kernel, options: LinuxOptions, placement: Plac
 }
 
 function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placement): LinuxLoad {
-  const { code, header } = image
+  const { code, bzImage } = image
   if (options.paging || options.virtualOffset !== undefined) {
     throw new DomainBuilderError(
       'bad-config',
@@ -82,12 +82,12 @@ function loadImage(image: LinuxImage, options: LinuxOptions, placement: Placemen
     address,
     entry: mode === 64 ? address + ENTRY_64_OFFSET : code32Start,
     mode,
-    ...defined({ code32Start: header.header.code32_start === 0 ? undefined : code32Start }),
+    ...defined({ code32Start: bzImage.header.code32_start === 0 ? undefined : code32Start }),
     pieces: [
       { paddr: address, bytes: code, memsz: code.length },
       ...(hooked ? [{ paddr: hooked.hook, bytes: hooked.code, memsz: hooked.code.length }] : []),
     ],
-    setup: { header, bytes: image.setup },
+    setup: { bzImage, bytes: image.setup },
     mappings: [],
     cmdlineSize: image.cmdlineSize,
     initrdAddrMax: image.initrdAddrMax,
@@ -156,7 +156,7 @@ function takePlace({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr
  * @param taken why the kernel will be entered through a hook, which is 32-bit code: setup code can go through it.
  */
 function imageMode(
-  { entries, header }: LinuxImage,
+  { entries, bzImage }: LinuxImage,
   asked: LinuxEntry | undefined,
   taken: Range<Paddr> | undefined,
 ): LinuxEntry {
@@ -172,7 +172,7 @@ function imageMode(
   if (entries.includes(mode)) return mode
   throw new DomainBuilderError('not-linux', `the kernel does not claim the ${mode}-bit entry`, {
     expected: `${mode}-bit`,
-    found: `${show(entries)} (protocol ${showProtocol(header.protocol)})`,
+    found: `${show(entries)} (protocol ${showProtocol(bzImage.protocol)})`,
   })
 }
 
@@ -206,7 +206,7 @@ function loadVmlinux(kernel: Kernel, vmlinux: Vmlinux, options: LinuxOptions, pl
       bytes,
       memsz: Number(segment.memsz),
     })),
-    ...defined({ setup: kernel.linux && { header: kernel.linux, bytes: kernel.linux.bytes } }),
+    ...defined({ setup: kernel.linux && { bzImage: kernel.linux, bytes: kernel.linux.bytes } }),
     mappings: loadable(elf).map(({ vaddr, paddr, memsz }) => ({
       vaddr: BigInt.asUintN(elf.class, vaddr + virtual),
       paddr: Number(paddr) + distance,

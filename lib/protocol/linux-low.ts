@@ -46,7 +46,7 @@ export function placeLow(
   bytes: { readonly cmdline: number; readonly gdt: number },
   placement: Placement,
 ): LowMemory {
-  const old = setup !== undefined && setup.header.protocol < PROTOCOL_CMD_LINE_PTR
+  const old = setup !== undefined && setup.bzImage.protocol < PROTOCOL_CMD_LINE_PTR
   const { within: asked } = placement
   // A crash kernel's reservation lies above low memory: then everything goes into the reservation.
   const usual = asked === undefined || overlaps(asked, LOW_MEMORY) ? LOW_MEMORY : asked

@@ -8,8 +8,8 @@
  */
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Region } from '../guest/allocator.js'
 import { type MemoryMap, without } from '../guest/memory-map.js'
+import type { Region } from '../guest/region.js'
 import { logLayout } from '../log.js'
 import {
   alignDown,

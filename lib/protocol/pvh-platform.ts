@@ -24,9 +24,9 @@ import {
   PTE_RW,
   PTE_USER,
 } from '../abi/x86.js'
-import type { Region } from '../guest/allocator.js'
 import type { HvmParam } from '../guest/domain.js'
 import { type Holes, MemoryMap, memoryMap, PC_HOLES, type ReservedRange } from '../guest/memory-map.js'
+import type { Region } from '../guest/region.js'
 import { alignUp, PAGE_SIZE, type Pfn, paddrOf, pagesFor, pfnOf, type Range } from '../units.js'
 
 export const PVH_PLATFORMS = ['xen', 'pc'] as const

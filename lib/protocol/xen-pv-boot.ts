@@ -29,9 +29,9 @@ import {
   VMASST_PAE_EXTENDED_CR3,
 } from '../abi/vcpu-context.js'
 import { DR6_RESET, DR7_RESET, EFLAGS_IF, foldedCr3 } from '../abi/x86.js'
-import type { Region } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { mfnOf, type P2m } from '../guest/p2m.js'
+import type { Region } from '../guest/region.js'
 import { bootedBy, registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
 import { logBoot } from '../log.js'

@@ -7,10 +7,11 @@
  */
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import { Allocator, type LinearRegion, type Region } from '../guest/allocator.js'
+import { Allocator } from '../guest/allocator.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { p2mListBytes } from '../guest/p2m.js'
 import { PAGING, PageTables, vpnOf } from '../guest/page-tables.js'
+import type { LinearRegion, Region } from '../guest/region.js'
 import type { PvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
 import type { ModuleRegion } from './modules.js'

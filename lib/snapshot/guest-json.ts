@@ -6,10 +6,10 @@
  */
 import { toBase64 } from '../bytes.js'
 import { defined } from '../defined.js'
-import type { Region } from '../guest/allocator.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
+import type { Region } from '../guest/region.js'
 import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
