@@ -37,7 +37,7 @@ t.test('check: each type, its entry and needs or its one cause, and every note',
   const { code, text, err } = xdb(['check', bzImage])
   t.equal(err, '')
   t.equal(code, 0)
-  t.match(text, /^pv {5}no: not-xen-pv: the kernel is for PVH alone/)
+  t.match(text, /^pv {5}no: not-xen-pv: the kernel is for PVH only/)
   t.match(text, '\npvh    ok, entry 0x1000100\n         the image at [0x1000000, 0x1001388)\n')
   t.match(text, '\nlinux  ok, entry 0x1000200\n         boot protocol 2.15, claims the 64-bit, 32-bit, 16-bit entry\n')
   t.match(text, /Xen +PHYS32_ENTRY +0x1000100/)
