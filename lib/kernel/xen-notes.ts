@@ -30,21 +30,37 @@ export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams |
   return params
 }
 
+/** The notes whose value is a parameter as it is, by kind. */
+const TEXTS = {
+  GUEST_OS: 'guestOs',
+  GUEST_VERSION: 'guestVersion',
+  XEN_VERSION: 'xenVersion',
+  LOADER: 'loader',
+} as const
+const NUMBERS = {
+  VIRT_BASE: 'virtBase',
+  ENTRY: 'entry',
+  HYPERCALL_PAGE: 'hypercallPage',
+  PADDR_OFFSET: 'paddrOffset',
+  INIT_P2M: 'initP2m',
+  HV_START_LOW: 'hvStartLow',
+} as const
+const FLAGS = { MOD_START_PFN: 'modStartPfn', SUSPEND_CANCEL: 'suspendCancel' } as const
+
+const isIn = <T extends object>(table: T, name: PropertyKey): name is keyof T => Object.hasOwn(table, name)
+
 /** Reads a note. The last one of a type wins, except for PAE_MODE and FEATURES, which only add. */
 function readNote(note: ElfNote, params: XenParamsDraft): void {
+  const { name = '' } = note
+  if (isIn(TEXTS, name)) params[TEXTS[name]] = noteString(note)
+  else if (isIn(NUMBERS, name)) params[NUMBERS[name]] = noteNumber(note)
+  else if (isIn(FLAGS, name)) params[FLAGS[name]] = noteNumber(note) !== 0n
+  else readOther(note, params)
+}
+
+/** Reads a note whose value has parts, limits or an effect on earlier ones. */
+function readOther(note: ElfNote, params: XenParamsDraft): void {
   switch (note.name) {
-    case 'GUEST_OS':
-      params.guestOs = noteString(note)
-      break
-    case 'GUEST_VERSION':
-      params.guestVersion = noteString(note)
-      break
-    case 'XEN_VERSION':
-      params.xenVersion = noteString(note)
-      break
-    case 'LOADER':
-      params.loader = noteString(note)
-      break
     case 'PAE_MODE': {
       const mode = noteString(note)
       // "yes[extended-cr3]" belongs to __xen_guest; in a note it has no meaning, and Xen ignores it.
@@ -65,30 +81,6 @@ function readNote(note: ElfNote, params: XenParamsDraft): void {
     }
     case 'SUPPORTED_FEATURES':
       params.supported = (params.supported | (noteU32s(note, 1)[0] ?? 0)) >>> 0
-      break
-    case 'VIRT_BASE':
-      params.virtBase = noteNumber(note)
-      break
-    case 'ENTRY':
-      params.entry = noteNumber(note)
-      break
-    case 'HYPERCALL_PAGE':
-      params.hypercallPage = noteNumber(note)
-      break
-    case 'PADDR_OFFSET':
-      params.paddrOffset = noteNumber(note)
-      break
-    case 'INIT_P2M':
-      params.initP2m = noteNumber(note)
-      break
-    case 'HV_START_LOW':
-      params.hvStartLow = noteNumber(note)
-      break
-    case 'MOD_START_PFN':
-      params.modStartPfn = noteNumber(note) !== 0n
-      break
-    case 'SUSPEND_CANCEL':
-      params.suspendCancel = noteNumber(note) !== 0n
       break
     case 'PHYS32_ENTRY':
       params.physEntry = physicalEntry(note)
