@@ -2,8 +2,8 @@
  * check FILE: whether a kernel can boot as pv, pvh, linux, or a snapshot is sound. If not, the cause.
  *
  * Source: ../kernel/verdict.ts; ../inspect/validate.ts.
- * Gotcha: exit 0 if the kernel can boot as the type asked for, or as any type by default. The verdicts are the answer
- * and go to standard output.
+ * Gotcha: exit 0 if the kernel can boot as the requested type; without --type, one of the types is enough. The
+ * verdicts are the answer and go to standard output.
  */
 import type { Domain } from '../guest/domain.js'
 import { describeNote, notesText } from '../inspect/describe.js'

@@ -176,7 +176,7 @@ t.test('check: a sound snapshot, one that is cut, one whose page tables Xen woul
   t.end()
 })
 
-t.test('kexec segments: built, and used as any other', async (t) => {
+t.test('kexec segments: built, and used like every other format', async (t) => {
   const linux = file('linux')
   writeFileSync(linux, linuxKernelFile())
   const common = ['--type', 'linux', '--ramdisk', ramdisk, '--cmdline', 'quiet']

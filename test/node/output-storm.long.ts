@@ -320,7 +320,7 @@ t.test('several writers of one name that have the same pid', async (t) => {
   for (const names of SETS) await together(t, names, prefix)
 })
 
-t.test('the first process of a pid namespace is stopped as any other', async (t) => {
+t.test('the first process of a pid namespace is stopped like every other', async (t) => {
   const prefix = await requirePeer(t, findNamespaces)
   if (prefix === undefined) return
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
