@@ -6,6 +6,7 @@
  * call takes little input too. zlib decompresses directly into memory that grows in place.
  */
 import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
+import { concat } from '../bytes.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source } from './source.js'
@@ -74,6 +75,30 @@ export function* decodeGzip(source: Source): Slices<Decoded> {
     yield
   }
   return { bytes: output.bytes(), consumed: source.at }
+}
+
+/**
+ * Returns the first member alone, decompressed in one call; undefined if it is damaged, or longer than `room`. Never
+ * more memory than its content needs.
+ */
+export function gunzipMember(bytes: Uint8Array, room: number): Uint8Array<ArrayBuffer> | undefined {
+  const zlib = new ZStream()
+  zlibInflateInit2(zlib, WINDOW_BITS)
+  zlib.input = bytes
+  zlib.next_in = 0
+  zlib.avail_in = bytes.length
+  const pieces: Uint8Array[] = []
+  for (let length = 0; ; ) {
+    const piece = new Uint8Array(Math.min(OUTPUT_MAX, room - length))
+    zlib.output = piece
+    zlib.next_out = 0
+    zlib.avail_out = piece.length
+    const status = zlibInflate(zlib, Z.NO_FLUSH)
+    length += zlib.next_out
+    pieces.push(piece.subarray(0, zlib.next_out))
+    if (status === Z.STREAM_END) return concat(pieces)
+    if (status !== Z.OK || zlib.avail_out > 0 || length === room) return undefined
+  }
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   HDRS_MAGIC,
   KERNEL_VERSION_BASE,
   LOADED_HIGH,
+  PARAGRAPH_SIZE,
   PROTOCOL_OLDEST,
   PROTOCOL_SYSSIZE_32,
   SECTOR_SIZE,
@@ -44,10 +45,17 @@ export interface BzImage {
   readonly header: SetupFields
   /** Bytes of boot sector and setup code; the protected-mode code follows. */
   readonly setupBytes: number
+  /**
+   * Whether syssize is 0 although bytes follow the setup code. The header then names no code for the 32-bit entry that
+   * it claims: the setup code has another use for those bytes (memdisk, GRUB's lnxboot). No build of Linux writes it.
+   */
+  readonly noCode: boolean
   /** The text that kernel_version points to, if any. */
   readonly version?: string
   /** The place of the compressed kernel in the file, with its size trailer; absent if the header names none. */
   readonly payload?: { readonly offset: number; readonly length: number }
+  /** The reason why the image cannot be loaded: it is a zImage, or the header promises more than the file has. */
+  readonly fault?: DomainBuilderError
 }
 
 /** The longest version text, which is one line; a longer one is other data. */
@@ -66,8 +74,8 @@ export const showProtocol = (protocol: number): string =>
   `${protocol >> 8}.${(protocol & 0xff).toString().padStart(2, '0')}`
 
 /**
- * Reads the setup header; call hasSetupHeader first.
- * @throws DomainBuilderError `truncated`, `bad-bzimage`, or `not-a-kernel` for a zImage.
+ * Reads the setup header; call hasSetupHeader first. Damage after the header is not thrown: it is `fault`.
+ * @throws DomainBuilderError `bad-bzimage` for an invalid version, without which no field can be read, or `truncated`.
  */
 export function parseBzImage(bytes: Uint8Array): BzImage {
   // The longest header, padded with zeros; fields that a version lacks are omitted below.
@@ -75,31 +83,16 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   window.set(bytes.subarray(SETUP_HEADER_OFFSET, SETUP_HEADER_OFFSET + SetupHeader.size))
   const raw = SetupHeader.decode(window)
   const protocol = raw.version
-  const fileOffset = (field: keyof SetupHeaderFields) => SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
   const setupBytes = ((raw.setup_sects || DEFAULT_SETUP_SECTS) + 1) * SECTOR_SIZE
-  if (bytes.length <= setupBytes) {
-    throw new DomainBuilderError('truncated', 'the file ends within the setup code: setup_sects promises more', {
-      expected: `more than ${hex(setupBytes)} bytes`,
-      found: hex(bytes.length),
-      offset: fileOffset('setup_sects'),
-    })
-  }
+  const cut = bytes.length > setupBytes ? undefined : cutFault(setupBytes, bytes.length)
   if (protocol < PROTOCOL_OLDEST) {
-    throw new DomainBuilderError('bad-bzimage', 'the version of the setup header is invalid', {
-      expected: `${showProtocol(PROTOCOL_OLDEST)} or newer`,
-      found: hex(protocol),
-      offset: fileOffset('version'),
-    })
-  }
-  if ((raw.loadflags & LOADED_HIGH) === 0) {
-    throw new DomainBuilderError(
-      'not-a-kernel',
-      'the file is a zImage, which loads below 640 KiB and is not supported',
-      {
-        expected: 'a bzImage: loadflags bit 0 (LOADED_HIGH) set',
-        found: hex(raw.loadflags),
-        offset: fileOffset('loadflags'),
-      },
+    throw (
+      cut ??
+      new DomainBuilderError('bad-bzimage', 'the version of the setup header is invalid', {
+        expected: `${showProtocol(PROTOCOL_OLDEST)} or newer`,
+        found: hex(protocol),
+        offset: fileOffset('version'),
+      })
     )
   }
   const entries = SetupHeader.fieldNames
@@ -107,15 +100,61 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
     .map((field) => [field, raw[field]])
   // The filter above matches the type.
   const header: SetupFields = Object.fromEntries(entries)
-  const syssize = protocol < PROTOCOL_SYSSIZE_32 ? raw.syssize & 0xffff : raw.syssize
+  const paragraphs = (count: number) => (protocol < PROTOCOL_SYSSIZE_32 ? count & 0xffff : count)
+  const syssize = paragraphs(raw.syssize)
   const version = versionText(bytes, raw.kernel_version, setupBytes)
-  const payload = payloadRange(header, setupBytes, bytes.length)
+  const codeBytes = Math.max(0, bytes.length - setupBytes)
+  // As a u16, 0 is also the size of an old kernel with a whole number of MiB.
+  const noCode = syssize === 0 && paragraphs(Math.ceil(codeBytes / PARAGRAPH_SIZE)) !== 0
+  const fault = cut ?? imageFault(header, setupBytes, bytes.length)
+  const payload = fault === undefined ? payloadRange(header, setupBytes) : undefined
   return {
     protocol,
     header: { ...header, syssize },
     setupBytes,
-    ...defined({ version, payload }),
+    noCode,
+    ...defined({ version, payload, fault }),
   }
+}
+
+const fileOffset = (field: keyof SetupHeaderFields): number => SETUP_HEADER_OFFSET + SetupHeader.offsetOf(field)
+
+const cutFault = (setupBytes: number, fileSize: number): DomainBuilderError =>
+  new DomainBuilderError('truncated', 'the file ends within the setup code: setup_sects promises more', {
+    expected: `more than ${hex(setupBytes)} bytes`,
+    found: hex(fileSize),
+    offset: fileOffset('setup_sects'),
+  })
+
+/** Returns the reason why an image with all of its setup code cannot be loaded, if any. */
+function imageFault(header: SetupFields, setupBytes: number, fileSize: number): DomainBuilderError | undefined {
+  if ((header.loadflags & LOADED_HIGH) === 0) {
+    return new DomainBuilderError(
+      'not-a-kernel',
+      'the file is a zImage, which loads below 640 KiB and is not supported',
+      {
+        expected: 'a bzImage: loadflags bit 0 (LOADED_HIGH) set',
+        found: hex(header.loadflags),
+        offset: fileOffset('loadflags'),
+      },
+    )
+  }
+  const { offset, length } = payloadRange(header, 0) ?? { offset: 0, length: 0 }
+  if (setupBytes + offset + length > fileSize) {
+    return new DomainBuilderError('truncated', 'the payload reaches past the end of the file', {
+      expected: `payload_offset + payload_length at most ${hex(fileSize - setupBytes)}`,
+      found: `${hex(offset)} + ${hex(length)}`,
+      offset: fileOffset('payload_offset'),
+    })
+  }
+  return undefined
+}
+
+/** Returns the payload's place after `setupBytes`; undefined if the header names none. */
+function payloadRange(header: SetupFields, setupBytes: number): BzImage['payload'] {
+  const { payload_offset: offset, payload_length: length } = header
+  if (offset === undefined || length === undefined || length === 0) return undefined
+  return { offset: setupBytes + offset, length }
 }
 
 /** The text at kernel_version. It is for people: an invalid pointer means no text, and is no error. */
@@ -126,17 +165,4 @@ function versionText(bytes: Uint8Array, pointer: number, setupBytes: number): st
   const nul = window.indexOf(0)
   const text = nul <= 0 ? '' : decodeLatin1(window.subarray(0, nul))
   return /^[\x20-\x7e]+$/.test(text) ? text : undefined
-}
-
-function payloadRange(header: SetupFields, setupBytes: number, fileSize: number): BzImage['payload'] {
-  const { payload_offset: offset, payload_length: length } = header
-  if (offset === undefined || length === undefined || length === 0) return undefined
-  if (setupBytes + offset + length > fileSize) {
-    throw new DomainBuilderError('truncated', 'the payload reaches past the end of the file', {
-      expected: `payload_offset + payload_length at most ${hex(fileSize - setupBytes)}`,
-      found: `${hex(offset)} + ${hex(length)}`,
-      offset: SETUP_HEADER_OFFSET + SetupHeader.offsetOf('payload_offset'),
-    })
-  }
-  return { offset: setupBytes + offset, length }
 }

@@ -12,10 +12,13 @@ import { BufferView } from '../abi/buffer.js'
 import {
   Ehdr32,
   Ehdr64,
+  EI_NIDENT,
   ELF_MAGIC,
   ELFCLASS32,
   ELFCLASS64,
   ELFDATA2LSB,
+  ELFDATA2MSB,
+  ET_REL,
   PF_RWX,
   Phdr32,
   Phdr64,
@@ -68,8 +71,10 @@ export interface ElfImage {
   readonly machine: number
   /** e_entry. */
   readonly entry: bigint
-  /** In the order of the file. */
+  /** In the order of the file, except those that `fault` concerns. */
   readonly segments: readonly Segment[]
+  /** The reason why the ELF cannot be loaded: a damaged program header, or none, or another byte order than x86's. */
+  readonly fault?: DomainBuilderError
   /** Headers whose range lies within the file; empty if the file has none or they are damaged. */
   readonly sections: readonly Section[]
   /** Headers whose range does not lie within the file. Harmless unless one of them is needed. */
@@ -152,30 +157,37 @@ export function physicalExtent(elf: ElfImage): { readonly pstart: bigint; readon
 }
 
 /**
- * Reads the header and the segments. Sections are read at their first use, unless there are thousands.
- * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`.
+ * Reads the header and the segments. Sections are read at their first use, unless there are thousands. A damaged program
+ * header is not thrown: it is `fault`, and the rest is there to be shown.
+ * @throws DomainBuilderError `not-a-kernel`, `truncated` or `bad-elf`, if not even the ELF header can be read.
  */
 export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
-  const is64 = checkIdent(bytes)
+  const { is64, bigEndian } = checkIdent(bytes)
+  if (bigEndian) return bigEndianHeader(bytes, is64)
   const phdr = is64 ? Phdr64 : Phdr32
   const buffer = BufferView.over(bytes)
   const parser = new HeaderParser()
   const header = parser.parseHeader(buffer)
-  checkProgramTable(header, bytes.length)
+  let fault = tableFault(header, bytes.length)
+  const count = fault === undefined ? header.phnum : 0
 
   const segments: Segment[] = []
-  while (segments.length < header.phnum) {
-    const phoff = header.phoff + segments.length * phdr.size
-    const phnum = Math.min(header.phnum - segments.length, HEADERS_IN_SLICE)
+  for (let done = 0; done < count; done += HEADERS_IN_SLICE) {
+    const phoff = header.phoff + done * phdr.size
+    const phnum = Math.min(count - done, HEADERS_IN_SLICE)
     const programs = parser.parsePrograms(buffer, { ...header, phoff, phnum }) as ProgramHeader[]
-    segments.push(...programs.map((one, i) => checkSegment(one, bytes.length, is64, phoff + i * phdr.size)))
+    for (const [i, program] of programs.entries()) {
+      const damage = segmentFault(program, bytes.length, is64, phoff + i * phdr.size)
+      if (damage === undefined) segments.push(segmentOf(program, bytes.length))
+      else fault ??= damage
+    }
     yield
   }
 
   const table = sectionTable(header, bytes.length)
   const programEnd = segments.reduce(
     (end, { filesz, offset }) => (filesz === 0 ? end : Math.max(end, offset + filesz)),
-    Math.max((is64 ? Ehdr64 : Ehdr32).size, header.phoff + header.phnum * header.phentsize),
+    Math.max((is64 ? Ehdr64 : Ehdr32).size, header.phoff + count * header.phentsize),
   )
   // Sections that take more than one slice are read now, others at their first use.
   let read = table.count > HEADERS_IN_SLICE ? yield* readSections(bytes, table) : undefined
@@ -195,7 +207,7 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
     get outsideSections() {
       return sections().outside
     },
-    ...defined({ sectionFault: table.fault }),
+    ...defined({ fault, sectionFault: table.fault }),
     bytes,
     get end() {
       return Math.max(programEnd, endOfSections(table, sections().inside))
@@ -203,8 +215,8 @@ export function* parseElf(bytes: Uint8Array): Slices<ElfImage> {
   }
 }
 
-/** Checks what decides how the ELF header is read, and that the file has all of it. Returns whether it is 64-bit. */
-function checkIdent(bytes: Uint8Array): boolean {
+/** Checks what decides how the ELF header is read, and that the file has all of it. */
+function checkIdent(bytes: Uint8Array): { readonly is64: boolean; readonly bigEndian: boolean } {
   if (!isElf(bytes)) {
     throw new DomainBuilderError('not-a-kernel', 'the file does not begin with the ELF magic', { offset: 0 })
   }
@@ -216,12 +228,8 @@ function checkIdent(bytes: Uint8Array): boolean {
       offset: Ehdr64.offsetOf('ei_class'),
     })
   }
-  if (data !== ELFDATA2LSB) {
-    throw new DomainBuilderError('bad-elf', 'the byte order (EI_DATA) is not that of x86', {
-      expected: '1 (little-endian)',
-      found: data === undefined ? 'the end of the file' : `${data}`,
-      offset: Ehdr64.offsetOf('ei_data'),
-    })
+  if (data !== ELFDATA2LSB && data !== ELFDATA2MSB) {
+    throw byteOrder(data === undefined ? 'the end of the file' : `${data}`)
   }
   const is64 = elfClass === ELFCLASS64
   const { size } = is64 ? Ehdr64 : Ehdr32
@@ -232,21 +240,58 @@ function checkIdent(bytes: Uint8Array): boolean {
       offset: bytes.length,
     })
   }
-  return is64
+  return { is64, bigEndian: data === ELFDATA2MSB }
 }
 
-/** Checks that the file has program headers, all of them. */
-function checkProgramTable(header: Header, fileSize: number): void {
+const byteOrder = (found: string): DomainBuilderError =>
+  new DomainBuilderError('bad-elf', 'the byte order (EI_DATA) is not that of x86', {
+    expected: '1 (little-endian)',
+    found,
+    offset: Ehdr64.offsetOf('ei_data'),
+  })
+
+/** Returns the header of a big-endian ELF, which is for another processor. Nothing else of it is read. */
+function bigEndianHeader(bytes: Uint8Array, is64: boolean): ElfImage {
+  const ehdr = is64 ? Ehdr64 : Ehdr32
+  const swapped = bytes.slice(0, ehdr.size)
+  for (const field of ehdr.fieldNames) {
+    const at = ehdr.offsetOf(field)
+    if (at >= EI_NIDENT) swapped.subarray(at, at + ehdr.sizeOf(field)).reverse()
+  }
+  const { e_type: type, e_machine: machine, e_entry: entry } = ehdr.decode(swapped)
+  return {
+    class: is64 ? 64 : 32,
+    type,
+    machine,
+    entry: BigInt(entry),
+    segments: [],
+    sections: [],
+    outsideSections: [],
+    fault: byteOrder(`${ELFDATA2MSB} (big-endian)`),
+    bytes,
+    end: ehdr.size,
+  }
+}
+
+/** Returns the reason why the program headers cannot be read, if any. */
+function tableFault(header: Header, fileSize: number): DomainBuilderError | undefined {
   const [ehdr, phdr] = header.class === '64' ? [Ehdr64, Phdr64] : [Ehdr32, Phdr32]
+  if (header.phnum === 0 && header.e_type === ET_REL) {
+    return new DomainBuilderError('bad-elf', 'the ELF is an object file, which has no program headers', {
+      expected: 'an executable',
+      found: `e_type ${ET_REL} (ET_REL)`,
+      offset: ehdr.offsetOf('e_type'),
+    })
+  }
   if (header.phnum === 0 || header.phnum === PN_XNUM) {
-    throw new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
+    return new DomainBuilderError('bad-elf', 'the program header count (e_phnum) is invalid', {
       expected: `1 to ${hex(PN_XNUM - 1)}`,
       found: hex(header.phnum),
       offset: ehdr.offsetOf('e_phnum'),
     })
   }
   if (header.phentsize !== phdr.size) {
-    throw new DomainBuilderError('bad-elf', 'e_phentsize is not the size of a program header', {
+    return new DomainBuilderError('bad-elf', 'e_phentsize is not the size of a program header', {
       expected: `${phdr.size}`,
       found: `${header.phentsize}`,
       offset: ehdr.offsetOf('e_phentsize'),
@@ -254,55 +299,68 @@ function checkProgramTable(header: Header, fileSize: number): void {
   }
   const tableEnd = header.phoff + header.phnum * header.phentsize
   if (header.phoff === 0 || !Number.isSafeInteger(tableEnd) || tableEnd > fileSize) {
-    throw new DomainBuilderError('truncated', 'the program headers lie outside the file', {
+    return new DomainBuilderError('truncated', 'the program headers lie outside the file', {
       expected: `an end at ${hex(fileSize)} or before`,
       found: header.phoff === 0 ? 'e_phoff 0' : hex(tableEnd),
       offset: ehdr.offsetOf('e_phoff'),
     })
   }
+  return undefined
 }
 
-function checkSegment(program: ProgramHeader, fileSize: number, is64: boolean, at: number): Segment {
+/** Whether a program header has no bytes in the file: an empty range has no place, and PT_NULL's fields no meaning. */
+const isEmpty = ({ p_type, p_filesz }: ProgramHeader): boolean => p_filesz === 0n || p_type === PT_NULL
+
+/** Returns the reason why a program header is invalid, if any. */
+function segmentFault(
+  program: ProgramHeader,
+  fileSize: number,
+  is64: boolean,
+  at: number,
+): DomainBuilderError | undefined {
   const phdr = is64 ? Phdr64 : Phdr32
-  const { p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align } = program
-  // An empty range has no place, and PT_NULL's fields have no meaning.
-  const empty = p_filesz === 0n || p_type === PT_NULL
-  if (!empty && p_offset + p_filesz > BigInt(fileSize)) {
-    throw new DomainBuilderError('truncated', 'a segment reaches past the end of the file', {
+  const { p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz } = program
+  if (!isEmpty(program) && p_offset + p_filesz > BigInt(fileSize)) {
+    return new DomainBuilderError('truncated', 'a segment reaches past the end of the file', {
       expected: `p_offset + p_filesz at most ${hex(fileSize)}`,
       found: `${hex(p_offset)} + ${hex(p_filesz)}`,
       offset: at + phdr.offsetOf('p_offset'),
     })
   }
-  if (p_type === PT_LOAD) {
-    if (p_filesz > p_memsz) {
-      throw new DomainBuilderError('bad-elf', 'a segment has more bytes in the file than in memory', {
-        expected: `p_filesz at most p_memsz, ${hex(p_memsz)}`,
-        found: hex(p_filesz),
-        offset: at + phdr.offsetOf('p_filesz'),
+  if (p_type !== PT_LOAD) return undefined
+  if (p_filesz > p_memsz) {
+    return new DomainBuilderError('bad-elf', 'a segment has more bytes in the file than in memory', {
+      expected: `p_filesz at most p_memsz, ${hex(p_memsz)}`,
+      found: hex(p_filesz),
+      offset: at + phdr.offsetOf('p_filesz'),
+    })
+  }
+  const limit = is64 ? 1n << 64n : 1n << 32n
+  for (const [field, address] of [
+    ['p_paddr', p_paddr],
+    ['p_vaddr', p_vaddr],
+  ] as const) {
+    if (address + p_memsz > limit) {
+      return new DomainBuilderError('bad-elf', 'a segment wraps around the end of the address space', {
+        expected: `${field} + p_memsz at most ${hex(limit)}`,
+        found: `${hex(address)} + ${hex(p_memsz)}`,
+        offset: at + phdr.offsetOf(field),
       })
     }
-    const limit = is64 ? 1n << 64n : 1n << 32n
-    for (const [field, address] of [
-      ['p_paddr', p_paddr],
-      ['p_vaddr', p_vaddr],
-    ] as const) {
-      if (address + p_memsz > limit) {
-        throw new DomainBuilderError('bad-elf', 'a segment wraps around the end of the address space', {
-          expected: `${field} + p_memsz at most ${hex(limit)}`,
-          found: `${hex(address)} + ${hex(p_memsz)}`,
-          offset: at + phdr.offsetOf(field),
-        })
-      }
-    }
   }
+  return undefined
+}
+
+/** Returns a valid program header as a segment. */
+function segmentOf(program: ProgramHeader, fileSize: number): Segment {
+  const { p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align } = program
   return {
     type: p_type,
     flags: p_flags,
     offset: p_offset > BigInt(Number.MAX_SAFE_INTEGER) ? fileSize : Number(p_offset),
     vaddr: p_vaddr,
     paddr: p_paddr,
-    filesz: empty ? 0 : Number(p_filesz),
+    filesz: isEmpty(program) ? 0 : Number(p_filesz),
     memsz: p_memsz,
     align: p_align,
   }

@@ -17,28 +17,37 @@ import { doSlices, type Part, type Slices, type WorkOptions } from '../work.js'
 import { type BzImage, hasSetupHeader, parseBzImage, showProtocol } from './bzimage.js'
 import { type ElfImage, isElf, parseElf } from './elf.js'
 import { lookalike } from './lookalike.js'
-import { type ElfNote, readNotes } from './notes.js'
+import { type ElfNote, readNotes, type UnreadableNotes } from './notes.js'
 import { decode } from './payload.js'
-import { bzImageElf, type Decompress, decompressFile, type Parse, within } from './unwrap.js'
+import { type UkiSection, ukiKernel, ukiSections } from './uki.js'
+import { bzImageElf, type Decompress, decompressFile, inContext, type Parse, within } from './unwrap.js'
 import { xenParams } from './xen-notes.js'
 import type { XenParams } from './xen-params.js'
 
 /** The claims of a kernel file. An absent value is undefined, never a magic number. */
 export interface Kernel {
   /** The file's outermost format; a codec's name if the whole file is compressed. */
-  readonly container: 'elf' | 'bzImage' | CodecName
+  readonly container: 'elf' | 'bzImage' | 'uki' | CodecName
   /** The codec of the ELF: of a bzImage's payload, or else of the file. */
   readonly codec?: CodecName
   /** sha256 of the given file, hex. */
   readonly sha256: string
-  /** Absent if a bzImage holds no ELF (memtest86+, iPXE). */
+  /** The sections of a unified kernel image. Only its .linux section is read: its .cmdline and .initrd are ignored. */
+  readonly uki?: readonly UkiSection[]
+  /** Absent if a bzImage holds no ELF (memtest86+, iPXE), or a damaged one. */
   readonly elf?: ElfImage
   /** Every ELF note, Xen's and others', in the order of the file; empty without an ELF. */
   readonly notes: readonly ElfNote[]
-  /** The claims of the Xen notes or the __xen_guest section; absent without either. */
+  /** The places from which on notes cannot be read; empty in a sound file. */
+  readonly unreadableNotes: readonly UnreadableNotes[]
+  /** The claims of the Xen notes or the __xen_guest section; absent without either, and if they are invalid. */
   readonly xen?: XenParams
+  /** The reason why the Xen notes are invalid: no PV or PVH guest can be built. */
+  readonly xenFault?: DomainBuilderError
   /** The Linux setup header, and `bytes`, its bzImage: the file, or its content if the file is compressed. */
   readonly linux?: BzImage & { readonly bytes: Uint8Array }
+  /** The damage in the file for which no guest can be built; the other members are what can be read nevertheless. */
+  readonly fault?: DomainBuilderError
 }
 
 /** The progress of readKernel; each step raises `done` to `total`. A compressed bzImage file is decompressed twice. */
@@ -59,12 +68,15 @@ const MAX_BYTES = 2 ** 32
 
 /** Whether a file with this beginning may be a kernel. If not, readKernel() reads only the beginning. */
 export const isKernelStart = (bytes: Uint8Array): boolean =>
-  isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined
+  isElf(bytes) || hasSetupHeader(bytes) || sniffCodec(bytes) !== undefined || ukiSections(bytes) !== undefined
 
 /**
  * Reads a kernel file. The result has views of `bytes`, which must not change afterwards. The work is done in slices of
  * a few milliseconds, so that timers, input and the signal are handled meanwhile.
- * @throws DomainBuilderError with the one cause, for every input that is not a valid kernel; the signal's reason.
+ *
+ * A damaged kernel is returned with a `fault`, or a `xenFault`: buildDomain() throws it, and bootVerdicts() has it.
+ * @throws DomainBuilderError with the one cause, for every input that is not a kernel or cannot be decompressed; the
+ * signal's reason.
  */
 export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions = {}): Promise<Kernel> {
   if (!(bytes instanceof Uint8Array)) {
@@ -84,20 +96,33 @@ export async function readKernel(bytes: Uint8Array, options: ReadKernelOptions =
   options.signal?.throwIfAborted()
 
   const codec = isElf(bytes) || hasSetupHeader(bytes) ? undefined : sniffCodec(bytes)
-  const inner = codec === undefined ? bytes : await decompressFile(bytes, codec, decompress)
-  const content = await readContent(inner, decompress, parse, codec)
-  const wrapping = codec === undefined ? {} : { container: codec, codec: content.codec ?? codec }
+  const file = codec === undefined ? bytes : await decompressFile(bytes, codec, decompress)
+  const context = codec === undefined ? [] : [`the ${codec} file`]
+  const uki = isElf(file) || hasSetupHeader(file) ? undefined : ukiSections(file)
+  const inner = uki === undefined ? file : ukiKernel(file, uki)
+  if (uki !== undefined) context.push('the .linux section')
+  const { fault, ...content } = await readContent(inner, decompress, parse, context)
+  const wrapping = defined({ container: codec ?? (uki && ('uki' as const)), codec: content.codec ?? codec, uki })
   const { elf } = content
-  if (elf === undefined) return { ...content, ...wrapping, sha256: await sha256(bytes, options), notes: [] }
-  logKernel('ELF%d, e_machine %d, e_entry %s, %d segments', elf.class, elf.machine, hex(elf.entry), elf.segments.length)
-  const read = async () => {
-    const notes = await doSlices(readNotes(elf), quietly)
-    const xen = xenParams(elf, notes)
-    return defined({ notes, xen })
+  const damage = defined({ fault })
+  if (elf === undefined) {
+    return { ...content, ...wrapping, sha256: await sha256(bytes, options), notes: [], unreadableNotes: [], ...damage }
   }
+  logKernel('ELF%d, e_machine %d, e_entry %s, %d segments', elf.class, elf.machine, hex(elf.entry), elf.segments.length)
+  const { notes, unreadable: unreadableNotes } = await doSlices(readNotes(elf), quietly)
   // Offsets count from the ELF, which is the file only if nothing wraps it.
-  const said = await (elf.bytes === bytes ? read() : within('the ELF', read))
-  return { ...content, ...wrapping, sha256: await sha256(bytes, options), ...said }
+  const claims = xenClaims(elf, notes, elf.bytes === bytes ? [] : ['the ELF'])
+  return { ...content, ...wrapping, sha256: await sha256(bytes, options), notes, unreadableNotes, ...claims, ...damage }
+}
+
+/** Returns the claims of the Xen notes, or the reason why they are invalid. */
+function xenClaims(elf: ElfImage, notes: readonly ElfNote[], context: readonly string[]) {
+  try {
+    return defined({ xen: xenParams(elf, notes) })
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    return { xenFault: inContext(context, error) }
+  }
 }
 
 /** The options of one step. */
@@ -107,27 +132,36 @@ const stepOptions = (step: KernelPart['step'], { signal, onProgress }: ReadKerne
 /** Returns the origin of a guest's kernel. */
 export const originOf = ({ container, sha256, codec }: Kernel) => defined({ container, sha256, codec })
 
-type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux'>
+type Content = Pick<Kernel, 'container' | 'codec' | 'elf' | 'linux' | 'fault'>
 
-/** Reads an ELF or a bzImage; a refusal of other content names its likely format. */
+/** Reads an ELF or a bzImage, as far as it is sound; a refusal of other content names its likely format. */
 async function readContent(
   bytes: Uint8Array,
   decompress: Decompress,
   parse: Parse,
-  wrapped: CodecName | undefined,
+  context: readonly string[],
 ): Promise<Content> {
-  const inside = async <T>(act: () => T | Promise<T>): Promise<T> =>
-    wrapped === undefined ? act() : within(`the ${wrapped} file`, act)
-  if (isElf(bytes)) return { container: 'elf', elf: await inside(() => parse(bytes)) }
-  if (hasSetupHeader(bytes)) {
-    const image = await inside(() => parseBzImage(bytes))
-    logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
-    return { container: 'bzImage', ...(await bzImageElf(bytes, image, decompress, parse)), linux: { ...image, bytes } }
+  if (isElf(bytes)) {
+    const elf = await within(context, () => parse(bytes))
+    return { container: 'elf', elf, ...defined({ fault: elf.fault && inContext(context, elf.fault) }) }
   }
-  const nested = wrapped === undefined ? undefined : sniffCodec(bytes)
+  if (hasSetupHeader(bytes)) {
+    const image = await within(context, () => parseBzImage(bytes))
+    logKernel('bzImage, protocol %s, %s', showProtocol(image.protocol), image.version ?? 'no version text')
+    const content = { container: 'bzImage', linux: { ...image, bytes } } as const
+    if (image.fault !== undefined) return { ...content, fault: inContext(context, image.fault) }
+    try {
+      const { fault, ...inside } = (await bzImageElf(bytes, image, decompress, parse)) ?? {}
+      return { ...content, ...inside, ...defined({ fault: fault && inContext(context, fault) }) }
+    } catch (error) {
+      // The limit is the caller's, so it is no damage.
+      if (!(error instanceof DomainBuilderError) || error.code === 'payload-too-large') throw error
+      return { ...content, fault: inContext(context, error) }
+    }
+  }
+  const nested = context.length === 0 ? undefined : sniffCodec(bytes)
   const found = nested === undefined ? lookalike(bytes) : `another ${nested} stream`
-  const file = wrapped === undefined ? 'the file' : `the ${wrapped} file`
-  throw new DomainBuilderError('not-a-kernel', `${file} is not a kernel`, {
+  throw new DomainBuilderError('not-a-kernel', `${context.at(-1) ?? 'the file'} is not a kernel`, {
     expected: 'an ELF or a Linux bzImage',
     found,
   })

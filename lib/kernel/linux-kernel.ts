@@ -4,6 +4,7 @@
  * Source: Linux Documentation/arch/x86/boot.rst (https://docs.kernel.org/arch/x86/boot.html).
  * Gotcha: a header only claims entries; nothing proves that there is code at them. An ELF claims nothing at all: as a
  * vmlinux it is entered at e_entry, a physical address, with the registers of the 32-bit or 64-bit entry by its class.
+ * So an ELF without a sign of Linux is one only for a caller who asked for type linux by name.
  */
 import {
   DEFAULT_CMDLINE_SIZE,
@@ -14,13 +15,14 @@ import {
   XLF_KERNEL_64,
 } from '../abi/boot-params.js'
 import { EM_386, EM_X86_64, ET_DYN, ET_EXEC } from '../abi/elf.js'
-import { LINUX_GUEST_OS } from '../abi/elfnote.js'
+import { DEVICE_HOLE, LOW_HOLE } from '../abi/pc.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, PADDR_MAX, type Paddr, type Range, showRange } from '../units.js'
+import { hex, overlaps, PADDR_MAX, type Paddr, type Range, showRange, showRanges } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
+import { foreignSign } from './linux-signs.js'
 import { parseRelocs, type Relocs } from './relocs.js'
 import { splitPayload } from './unwrap.js'
 
@@ -35,6 +37,10 @@ export interface LinuxImage {
   readonly code: Uint8Array
   /** The entries that the header claims, best first. */
   readonly entries: readonly LinuxEntry[]
+  /** The default entry: the best claim, or the setup code where the header names no code for the others. */
+  readonly best: LinuxEntry
+  /** Whether a hook can stop the kernel on its way: the header names code for the 32-bit entry. */
+  readonly hookable: boolean
   /** The load address of the code; the only one unless it is relocatable. */
   readonly address: Paddr
   /** The address at which it runs: the load address, except for an image that moves itself to its pref_address. */
@@ -61,8 +67,8 @@ export interface Vmlinux {
   readonly anywhere: boolean
   /** The table by which a loader may move it. */
   readonly relocs?: Relocs
-  /** Whether the file says that it is Linux: by a note of owner Linux, GUEST_OS, or the bzImage around it. */
-  readonly saysLinux: boolean
+  /** The sign of another kind of file, in a few words; absent if the file says that it is Linux. */
+  readonly foreign?: string
 }
 
 /** A kernel's image, its vmlinux, or both. */
@@ -71,19 +77,23 @@ interface LinuxKernel {
   readonly vmlinux?: Vmlinux
 }
 
-/** The owner of Linux's own notes. */
-const LINUX_NOTE_OWNER = 'Linux'
+/** How a caller came to type linux. */
+export interface LinuxKernelOptions {
+  /** Whether it was asked for by name: then an ELF needs no sign of Linux. */
+  readonly byName: boolean
+}
 
 /**
  * Returns a kernel for the Linux boot protocol, or throws the one cause why it cannot be entered that way.
- * @throws DomainBuilderError `not-linux` or `wrong-layout`.
+ * @throws DomainBuilderError `not-linux` or `wrong-layout`; the code of damage in the file.
  */
-export function linuxKernel(kernel: Kernel): LinuxKernel {
-  const { linux } = kernel
+export function linuxKernel(kernel: Kernel, options: LinuxKernelOptions): LinuxKernel {
+  const { linux, fault } = kernel
+  if (fault !== undefined) throw fault
   const image = linux === undefined ? undefined : linuxImage(linux, linux.bytes)
-  if (image === undefined) return { vmlinux: vmlinux(kernel) }
+  if (image === undefined) return { vmlinux: vmlinux(kernel, options) }
   try {
-    return { image, ...defined({ vmlinux: kernel.elf && vmlinux(kernel) }) }
+    return { image, ...defined({ vmlinux: kernel.elf && vmlinux(kernel, options) }) }
   } catch (error) {
     // The image boots by its own code, even if its ELF is unusable.
     if (error instanceof DomainBuilderError) return { image }
@@ -100,6 +110,7 @@ function linuxImage(bzImage: BzImage, bytes: Uint8Array): LinuxImage {
   // Some images (iPXE) only start through their setup code; they have no 32-bit address.
   if (fields.code32_start !== 0) entries.push(32)
   entries.push(16)
+  const [best = 16] = bzImage.noCode ? [] : entries
   const align = fields.kernel_alignment ?? 0
   const relocatable = (fields.relocatable_kernel ?? 0) !== 0
   if (relocatable && !isPowerOfTwo(align)) {
@@ -116,6 +127,8 @@ function linuxImage(bzImage: BzImage, bytes: Uint8Array): LinuxImage {
     setup: bytes.subarray(0, bzImage.setupBytes),
     code,
     entries,
+    best,
+    hookable: fields.code32_start !== 0 && !bzImage.noCode,
     address: relocatable ? preferred : LOAD_HIGH_ADDRESS,
     runsAt: preferred,
     ...defined({ reloc: relocatable ? { align, minAlign, above4G } : undefined, initSize: fields.init_size }),
@@ -135,7 +148,8 @@ function preferredAddress(preferred: bigint | undefined): Paddr {
   return Number(preferred)
 }
 
-function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
+function vmlinux(kernel: Kernel, { byName }: LinuxKernelOptions): Vmlinux {
+  const { elf, linux } = kernel
   if (elf === undefined) throw new DomainBuilderError('not-linux', 'the file holds neither a setup header nor an ELF')
   if (elf.machine !== EM_386 && elf.machine !== EM_X86_64) {
     throw new DomainBuilderError('not-linux', 'the ELF is for another processor', {
@@ -149,10 +163,11 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
       found: `${elf.type}`,
     })
   }
-  if (xen?.guestOs !== undefined && !xen.guestOs.startsWith(LINUX_GUEST_OS)) {
-    throw new DomainBuilderError('not-linux', 'the kernel is for another system', {
-      expected: `GUEST_OS '${LINUX_GUEST_OS}' or none`,
-      found: `'${xen.guestOs.slice(0, 64)}'`,
+  const foreign = foreignSign(kernel)
+  if (foreign !== undefined && !byName) {
+    throw new DomainBuilderError('not-linux', 'the file does not say that it is Linux', {
+      expected: 'a sign of Linux, or type linux by name',
+      found: foreign,
     })
   }
   const extent = physicalExtent(elf)
@@ -160,23 +175,29 @@ function vmlinux({ elf, linux, xen, notes }: Kernel): Vmlinux {
     throw new DomainBuilderError('wrong-layout', 'no segment of the kernel is loadable', { expected: 'a PT_LOAD' })
   }
   const image = { start: Number(extent.pstart), end: Number(extent.pend) }
+  const relocs = linux === undefined ? undefined : relocationTable(elf)
+  const anywhere = elf.type === ET_DYN
+  const inHole = !anywhere && relocs === undefined && [LOW_HOLE, DEVICE_HOLE].some((hole) => overlaps(image, hole))
+  if (inHole || extent.pend > BigInt(PADDR_MAX)) {
+    throw new DomainBuilderError('wrong-layout', 'the segments lie where no RAM can be: p_paddr may be virtual', {
+      expected: `none of ${showRanges([LOW_HOLE, DEVICE_HOLE])}, an end of at most ${hex(PADDR_MAX)}`,
+      found: showRange({ start: extent.pstart, end: extent.pend }),
+    })
+  }
   const covered = loadable(elf).some(({ paddr, memsz }) => elf.entry >= paddr && elf.entry < paddr + memsz)
-  if (!covered || image.end > PADDR_MAX) {
+  if (!covered) {
     throw new DomainBuilderError('wrong-layout', 'e_entry is not a physical address within a segment', {
       expected: showRange({ start: extent.pstart, end: extent.pend }),
       found: hex(elf.entry),
     })
   }
-  const relocs = linux === undefined ? undefined : relocationTable(elf)
   return {
     elf,
     entryMode: elf.class,
     entry: Number(elf.entry),
     image,
-    anywhere: elf.type === ET_DYN,
-    ...defined({ relocs }),
-    saysLinux:
-      linux !== undefined || xen?.guestOs !== undefined || notes.some(({ owner }) => owner === LINUX_NOTE_OWNER),
+    anywhere,
+    ...defined({ relocs, foreign }),
   }
 }
 

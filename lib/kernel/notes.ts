@@ -4,13 +4,14 @@
  * Source: the System V ABI, chapter 5, "Note Section"; xen/include/public/elfnote.h.
  * Gotcha: do not pad by p_align: name and descriptor are padded to 4 bytes. GNU property notes in a merged segment with
  * p_align 8 are padded to 8, so the walk resynchronises there. GRUB's i386-xen boots, although its last note, PAE_MODE,
- * claims more than its segment and the file have: a descriptor may overrun, a name may not.
+ * claims more than its segment and the file have. Such a note counts, but nothing after it can be found: Xen ignores
+ * the rest of that segment in silence, and so do we, except that we say so.
  */
 
 import { Nhdr, NOTE_ALIGN, PT_NOTE, SHT_NOTE } from '../abi/elf.js'
 import { XEN_NOTE_OWNER, xenNoteName } from '../abi/elfnote.js'
 import type { Infer } from '../abi/struct.js'
-import { decodeLatin1, encodeLatin1 } from '../bytes.js'
+import { decodeLatin1, encodeLatin1, startsWith } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logNotes } from '../log.js'
@@ -20,10 +21,14 @@ import type { ElfImage } from './elf.js'
 
 /** An ELF note of the file. */
 export interface ElfNote {
-  /** Exactly as in the file, without its NUL. */
+  /** As in the file, without its NUL; at most 4096 characters. */
   readonly owner: string
+  /** n_namesz, the owner's bytes with its NUL. */
+  readonly namesz: number
   /** Whether the owner is `Xen` in 4 bytes, NUL included: the only spelling whose types are Xen's. */
   readonly isXen: boolean
+  /** Set if the owner is `Xen` in another number of bytes: some readers take the note for Xen's, others do not. */
+  readonly misnamed?: true
   /** n_type: XEN_ELFNOTE_* if the owner is Xen. */
   readonly type: number
   /** Name of a known type if the owner is Xen, e.g. ENTRY. */
@@ -38,6 +43,20 @@ export interface ElfNote {
   readonly offset: number
   /** The header that led to it: a program header, or a section header if no program header did. */
   readonly from: 'PT_NOTE' | 'SHT_NOTE'
+}
+
+/** The rest of a segment or a section of notes, which cannot be read because of a damaged note. */
+export interface UnreadableNotes {
+  /** File offset of the damaged note's header. */
+  readonly offset: number
+  /** A few words. */
+  readonly reason: string
+}
+
+/** The notes of a file, and the places from which on they cannot be read. */
+interface KernelNotes {
+  readonly notes: readonly ElfNote[]
+  readonly unreadable: readonly UnreadableNotes[]
 }
 
 /** The most notes, as in Xen; a kernel has a dozen. */
@@ -60,96 +79,91 @@ interface NoteRange {
 }
 
 /**
- * Returns every note of the file, in its order. Sections are read only if no segment holds a Xen note.
- * @throws DomainBuilderError `truncated` or `bad-note`, if the walk cannot continue.
+ * Returns every note of the file, in its order. Sections are read only if no segment holds a Xen note. A damaged note
+ * ends its segment or section, and is never thrown.
  */
-export function* readNotes(elf: ElfImage): Slices<ElfNote[]> {
-  const notes: ElfNote[] = []
+export function* readNotes(elf: ElfImage): Slices<KernelNotes> {
+  const inSegments = new Found()
   for (const { type, offset, filesz, align } of elf.segments) {
     // Some binutils leave p_offset 0 in a note segment, which then covers the ELF header.
     if (type !== PT_NOTE || offset === 0) continue
-    yield* walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, notes)
+    yield* walk(elf.bytes, { start: offset, end: offset + filesz, align, from: 'PT_NOTE' }, inSegments)
   }
-  if (!notes.some(({ isXen }) => isXen)) {
-    const seen = new Set(notes.map(({ offset }) => offset))
-    const found: ElfNote[] = []
+  const inSections = new Found()
+  if (!inSegments.notes.some(({ isXen }) => isXen)) {
     for (const { type, offset, size, align } of elf.sections) {
       if (type !== SHT_NOTE) continue
-      yield* walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, found)
+      yield* walk(elf.bytes, { start: offset, end: offset + size, align, from: 'SHT_NOTE' }, inSections)
     }
-    // A section usually lies in a segment already walked, with the same notes.
-    notes.push(...found.filter(({ offset }) => !seen.has(offset)))
   }
+  // A section usually lies in a segment already walked, with the same notes and the same damage.
+  const notes = withNew(inSegments.notes, inSections.notes)
+  const unreadable = withNew([], [...inSegments.unreadable, ...inSections.unreadable])
   logNotes('%d notes, %d of Xen', notes.length, notes.filter(({ isXen }) => isXen).length)
-  return notes
+  return { notes, unreadable }
 }
 
-function* walk(bytes: Uint8Array, range: NoteRange, notes: ElfNote[]): Slices<void> {
+/** The result so far of the walks over segments, or over sections. */
+class Found {
+  readonly notes: ElfNote[] = []
+  readonly unreadable: UnreadableNotes[] = []
+}
+
+/** Adds the elements at offsets that are not there yet. */
+function withNew<T extends { readonly offset: number }>(all: readonly T[], more: readonly T[]): readonly T[] {
+  const byOffset = new Map(more.map((one) => [one.offset, one]))
+  for (const { offset } of all) byOffset.delete(offset)
+  return [...all, ...byOffset.values()]
+}
+
+function* walk(bytes: Uint8Array, range: NoteRange, { notes, unreadable }: Found): Slices<void> {
   const { end, from } = range
   let at = range.start
+  const stop = (reason: string) => {
+    unreadable.push({ offset: at, reason })
+  }
   while (at < end) {
     if (isPadding(bytes, at, range)) {
       at += NOTE_ALIGN
       continue
     }
-    // The rest is too short for a note: valid as padding, otherwise an earlier note was misread.
-    if (end - at < Nhdr.size && bytes.subarray(at, end).every((byte) => byte === 0)) return
     if (end - at < Nhdr.size) {
-      throw new DomainBuilderError('truncated', `a ${from} ends in the middle of a note header`, {
-        expected: `${Nhdr.size} bytes`,
-        found: `${end - at}`,
-        offset: at,
-      })
+      // The rest is too short for a note: valid as padding, otherwise an earlier note was misread.
+      const isPad = bytes.subarray(at, end).every((byte) => byte === 0)
+      return isPad ? undefined : stop(`the ${from} ends in the middle of a note header`)
     }
+    if (notes.length >= NOTES_MAX) return stop(`there are more than ${NOTES_MAX} notes`)
     const header = Nhdr.decode(bytes, at)
-    const note = noteAt(bytes, at, header, range)
-    if (notes.length >= NOTES_MAX) {
-      throw new DomainBuilderError('bad-note', 'the number of notes is too large', {
-        expected: `at most ${NOTES_MAX}`,
-        offset: at,
-      })
+    const { n_namesz, n_descsz } = header
+    const nameAt = at + Nhdr.size
+    const nameFits = nameAt + n_namesz <= end
+    if (nameFits || readsAsXen(bytes, nameAt, end)) notes.push(noteAt(bytes, at, header, range))
+    if (!nameFits) return stop(`a name has ${hex(n_namesz)} bytes, and the ${from} only ${hex(end - nameAt)} more`)
+    const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
+    if (n_descsz > 0 && descAt + n_descsz > end) {
+      const left = Math.max(0, end - descAt)
+      return stop(`a descriptor has ${hex(n_descsz)} bytes, and the ${from} only ${hex(left)} more`)
     }
-    notes.push(note)
-    at += Nhdr.size + alignUp(header.n_namesz, NOTE_ALIGN) + alignUp(header.n_descsz, NOTE_ALIGN)
+    at = descAt + alignUp(n_descsz, NOTE_ALIGN)
     if (notes.length % NOTES_IN_SLICE === 0) yield
   }
 }
 
-/** Returns the note whose header is at `at`. */
+/** Returns the note whose header is at `at`, as far as its range and the file have it. */
 function noteAt(bytes: Uint8Array, at: number, header: Infer<typeof Nhdr>, { end, from }: NoteRange): ElfNote {
   const { n_namesz, n_descsz, n_type } = header
   const nameAt = at + Nhdr.size
   const descAt = nameAt + alignUp(n_namesz, NOTE_ALIGN)
-  if (nameAt + n_namesz > end) {
-    throw new DomainBuilderError('truncated', `a note's name reaches past the end of its ${from}`, {
-      expected: `namesz of at most ${hex(end - nameAt)}`,
-      found: hex(n_namesz),
-      offset: at,
-    })
-  }
-  if (n_namesz > TEXT_MAX) {
-    throw new DomainBuilderError('bad-note', "a note's owner is too long", {
-      expected: `at most ${TEXT_MAX} bytes`,
-      found: `${n_namesz}`,
-      offset: at,
-    })
-  }
-  if (n_namesz !== XEN_NAME.length && XEN_NAME.every((byte, i) => bytes[nameAt + i] === byte)) {
-    // C would read Xen's name here and ignore n_namesz: some readers would take the note for Xen's, others not.
-    throw new DomainBuilderError('bad-note', "a note's owner is Xen, but its length is wrong", {
-      expected: `namesz ${XEN_NAME.length}`,
-      found: `${n_namesz}`,
-      offset: at,
-    })
-  }
-  const rawName = bytes.subarray(nameAt, nameAt + n_namesz)
-  const owner = decodeLatin1(rawName[n_namesz - 1] === 0 ? rawName.subarray(0, -1) : rawName)
+  const rawName = bytes.subarray(nameAt, Math.min(nameAt + n_namesz, nameAt + TEXT_MAX, end))
+  const owner = decodeLatin1(rawName.at(-1) === 0 ? rawName.subarray(0, -1) : rawName)
   const isXen = n_namesz === XEN_NAME.length && owner === XEN_NOTE_OWNER
   const name = isXen ? xenNoteName(n_type) : undefined
   const missing = n_descsz === 0 ? 0 : Math.max(0, descAt + n_descsz - bytes.length)
   return defined({
     owner,
+    namesz: n_namesz,
     isXen,
+    misnamed: (!isXen && (owner === XEN_NOTE_OWNER || readsAsXen(bytes, nameAt, end))) || undefined,
     type: n_type,
     name,
     desc: bytes.subarray(descAt, descAt + n_descsz),
@@ -157,6 +171,21 @@ function noteAt(bytes: Uint8Array, at: number, header: Infer<typeof Nhdr>, { end
     missing: missing || undefined,
     offset: at,
     from,
+  })
+}
+
+/** Whether C code takes a name for Xen's: it reads up to the NUL and ignores n_namesz. */
+const readsAsXen = (bytes: Uint8Array, nameAt: number, end: number): boolean =>
+  startsWith(bytes.subarray(0, end), XEN_NAME, nameAt)
+
+/** @throws DomainBuilderError `bad-note` for a note that only some readers take for Xen's. */
+export function checkXenOwners(notes: readonly ElfNote[]): void {
+  const wrong = notes.find(({ misnamed }) => misnamed)
+  if (wrong === undefined) return
+  throw new DomainBuilderError('bad-note', "a note's owner is Xen, but its length is wrong", {
+    expected: `namesz ${XEN_NAME.length}`,
+    found: `${wrong.namesz}`,
+    offset: wrong.offset,
   })
 }
 

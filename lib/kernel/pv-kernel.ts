@@ -10,11 +10,11 @@ import { X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
-import { hex, PAGE_SIZE, showRange, u64, type Vaddr } from '../units.js'
+import { hex, PAGE_SIZE, showRange, showSize, u64, type Vaddr } from '../units.js'
 import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
+import { checkDamage } from './damage.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
-import { checkNeededSections } from './needed-sections.js'
 import { checkRequired, type GuestKernelOptions, requires } from './required-features.js'
 import type { XenParams } from './xen-params.js'
 
@@ -44,13 +44,13 @@ export interface PvKernel {
 
 /**
  * Returns a kernel as a PV guest, or throws the one cause why it cannot be one.
- * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` if
- * needed sections are not in the file.
+ * @throws DomainBuilderError `not-xen-pv`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, and the codes of
+ * damage in the file.
  */
 export function pvKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvKernel {
+  checkDamage(kernel)
   const { elf, xen: params } = kernel
   if (elf === undefined) throw notPv(`the ${kernel.container} holds no ELF`)
-  checkNeededSections(elf, params)
   if (params === undefined) throw notPv('the ELF has neither Xen notes nor a __xen_guest section')
   checkNotes(params)
   checkFeatures(params, options)
@@ -144,6 +144,15 @@ function checkLayout(abi: PvAbi, elf: ElfImage, params: XenParams): PvLayout {
   if (virtBase > vstart) throw wrongLayout('the image begins below VIRT_BASE', hex(virtBase), hex(vstart))
   if (vstart % BigInt(PAGE_SIZE) !== 0n || virtBase % BigInt(PAGE_SIZE) !== 0n) {
     throw wrongLayout('the image is not page aligned', 'VIRT_BASE and image page aligned', hex(vstart))
+  }
+  // The page tables map all of it, from VIRT_BASE on. A 32-bit image is within its 4 GiB.
+  const size = vend - virtBase
+  if (size > 1n << BigInt(vbits)) {
+    throw wrongLayout(
+      'the image, which counts from VIRT_BASE, is larger than the address space',
+      `at most ${showSize(2 ** vbits)}`,
+      showSize(Number(size)),
+    )
   }
   // As in Xen's loader, each byte of the image's pages may be written twice: overlapping segments could take for ever.
   const written = loadable(elf).reduce((sum, { memsz }) => sum + memsz, 0n)

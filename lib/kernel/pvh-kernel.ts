@@ -13,9 +13,9 @@ import { DomainBuilderError } from '../errors.js'
 import { logKernel } from '../log.js'
 import { hex, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
 import { type BsdSymtab, bsdSymtab } from './bsd-symtab.js'
+import { checkDamage } from './damage.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
 import type { Kernel } from './kernel.js'
-import { checkNeededSections } from './needed-sections.js'
 import { checkRequired, type GuestKernelOptions } from './required-features.js'
 import type { XenParams } from './xen-params.js'
 
@@ -45,13 +45,13 @@ function wrongLayout(message: string, expected: string, found: string): DomainBu
 
 /**
  * Returns a kernel as a PVH guest, or throws the one cause why it cannot be one.
- * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, or `truncated` if
- * needed sections are not in the file.
+ * @throws DomainBuilderError `not-pvh`, `unknown-feature`, `unsupported-feature`, `wrong-layout`, and the codes of
+ * damage in the file.
  */
 export function pvhKernel(kernel: Kernel, options: GuestKernelOptions = {}): PvhKernel {
+  checkDamage(kernel)
   const { elf, xen: params } = kernel
   if (elf === undefined) throw new DomainBuilderError('not-pvh', `the ${kernel.container} holds no ELF`)
-  checkNeededSections(elf, params)
   if (params === undefined) throw new DomainBuilderError('not-pvh', 'the ELF has no Xen note, so no PHYS32_ENTRY')
   if (params.source !== '__xen_guest') checkRequired(params, options)
   const { physEntry: entry } = params

@@ -15,9 +15,10 @@ import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf } from './elf.js'
 
-/** An ELF and the codec of its wrapping. */
+/** An ELF, its damage, and the codec of its wrapping. */
 interface Unwrapped {
   readonly elf: ElfImage
+  readonly fault?: DomainBuilderError
   readonly codec?: CodecName
 }
 
@@ -40,13 +41,17 @@ export async function bzImageElf(
   parse: Parse,
 ): Promise<Unwrapped | undefined> {
   const { payload, setupBytes } = image
+  const parseIn = async (where: string, part: Uint8Array) => {
+    const elf = await within([where], () => parse(part))
+    return { elf, ...defined({ fault: elf.fault && inContext([where], elf.fault) }) }
+  }
   if (payload === undefined) {
     // A bzImage that is an ELF has headers after the setup code; their offsets count from the ELF header.
     const code = bytes.subarray(setupBytes)
-    return isElf(code) ? { elf: await within('the ELF after the setup code', () => parse(code)) } : undefined
+    return isElf(code) ? parseIn('the ELF after the setup code', code) : undefined
   }
   const packed = bytes.subarray(payload.offset, payload.offset + payload.length)
-  if (isElf(packed)) return { elf: await within('the payload', () => parse(packed)) }
+  if (isElf(packed)) return parseIn('the payload', packed)
   const codec = sniffCodec(packed)
   if (codec === undefined) {
     throw new DomainBuilderError('payload-unknown', 'the format of the payload is unknown', {
@@ -58,7 +63,7 @@ export async function bzImageElf(
   const { stream, size } =
     codec === 'gzip' ? { stream: packed, size: undefined } : stripSize(packed, codec, payload.offset)
   const decoded = await decompress(codec, stream, defined({ offset: payload.offset, size }))
-  return { codec, elf: await within(`the ${codec} payload`, () => parse(decoded.bytes)) }
+  return { codec, ...(await parseIn(`the ${codec} payload`, decoded.bytes)) }
 }
 
 function stripSize(packed: Uint8Array, codec: CodecName, offset: number) {
@@ -99,14 +104,19 @@ export function splitPayload(elf: ElfImage): { readonly elf: Uint8Array; readonl
   return elf.end < elf.bytes.length ? { elf: image, relocs: elf.bytes.subarray(elf.end) } : { elf: image }
 }
 
-/** Adds to an error the part that its offset counts from, since that is not the start of the file. */
-export async function within<T>(what: string, act: () => T | Promise<T>): Promise<T> {
+/** Adds to an error the parts that its offset counts from, outermost first, since that is not the start of the file. */
+export function inContext(parts: readonly string[], error: DomainBuilderError): DomainBuilderError {
+  if (parts.length === 0) return error
+  const message = `in ${parts.join(', ')}: ${error.message.replace('(file offset', '(offset there')}`
+  return new DomainBuilderError(error.code, message, { cause: error })
+}
+
+/** Adds the parts to the error that `act` throws, if it throws one. */
+export async function within<T>(parts: readonly string[], act: () => T | Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    const message = `in ${what}: ${error.message.replace('(file offset', '(offset there')}`
-    throw new DomainBuilderError(error.code, message, { cause: error })
+    throw error instanceof DomainBuilderError ? inContext(parts, error) : error
   }
 }
 

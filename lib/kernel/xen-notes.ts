@@ -10,15 +10,16 @@ import { logNotes } from '../log.js'
 import { hex, U32_MAX } from '../units.js'
 import type { ElfImage } from './elf.js'
 import { parseFeatures } from './feature-string.js'
-import { type ElfNote, noteNumber, noteString, noteU32s } from './notes.js'
+import { checkXenOwners, type ElfNote, noteNumber, noteString, noteU32s } from './notes.js'
 import { guestSection, readGuestString } from './xen-guest-string.js'
 import { emptyParams, type XenParams, type XenParamsDraft } from './xen-params.js'
 
 /**
  * The parameters of a kernel: from its Xen notes, or without any from its __xen_guest section, else undefined.
- * @throws DomainBuilderError `bad-note` for a note whose value is invalid for its type.
+ * @throws DomainBuilderError `bad-note` for a note whose value is invalid for its type, or whose owner is almost Xen.
  */
 export function xenParams(elf: ElfImage, notes: readonly ElfNote[]): XenParams | undefined {
+  checkXenOwners(notes)
   const own = notes.filter(({ isXen }) => isXen)
   const section = own.length === 0 ? guestSection(elf) : undefined
   const source = section === undefined ? own[0]?.from : '__xen_guest'

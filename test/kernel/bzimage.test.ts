@@ -1,8 +1,9 @@
 /** Tests of the setup header of every protocol version, and of the place of the kernel proper. */
 import t from 'tap'
 import { SETUP_FIELD_SINCE, SetupHeader, setupHeaderSize } from '../../lib/abi/boot-params.js'
-import { hasSetupHeader, parseBzImage, showProtocol } from '../../lib/kernel/bzimage.js'
+import { hasSetupHeader, showProtocol } from '../../lib/kernel/bzimage.js'
 import { type BzImageSpec, buildBzImage, patternBytes } from '../../lib/testing/index.js'
+import { parseBzImage } from '../fixtures/sound.js'
 import { refuses } from './refusal.js'
 
 const payload = patternBytes(1000)

@@ -146,7 +146,7 @@ t.test('refusals', async (t) => {
     'big-endian',
     buildElf(spec({ header: { ei_data: 2 } })),
     'bad-elf',
-    /byte order .*: .*found 2 \(file offset 0x5\)/,
+    /byte order .*: .*found 2 \(big-endian\) \(file offset 0x5\)/,
   )
   await bad('class 3', buildElf(spec({ header: { ei_class: 3 } })), 'bad-elf', /found 3/)
   const { phnum, phentsize, phoff } = { phnum: 'e_phnum', phentsize: 'e_phentsize', phoff: 'e_phoff' } as const

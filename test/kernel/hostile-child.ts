@@ -16,6 +16,7 @@ import { damagedKernels } from '../fixtures/mutator.js'
 
 export interface HostileReport {
   readonly cases: number
+  /** The number of kernels that cannot be read, or that no builder would build. */
   readonly refused: number
   /** The number of accepted kernels that some builder would build. */
   readonly bootable: number
@@ -63,6 +64,7 @@ for (const { name, bytes } of damagedKernels()) {
   const start = process.cpuUsage()
   try {
     if (await useAll(bytes)) bootable++
+    else refused++
   } catch (error) {
     refused++
     const sound = error instanceof DomainBuilderError && !/\p{Cc}/u.test(error.message)

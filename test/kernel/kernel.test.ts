@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { readKernel } from '../../lib/kernel/kernel.js'
 import { splitPayload } from '../../lib/kernel/unwrap.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+import { readKernel } from '../fixtures/sound.js'
 import { refuses } from './refusal.js'
 
 const spec: ElfSpec = {

@@ -2,8 +2,8 @@
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { ET_CORE, ET_DYN } from '../../lib/abi/elf.js'
-import { readKernel } from '../../lib/kernel/kernel.js'
-import { linuxKernel } from '../../lib/kernel/linux-kernel.js'
+import { type Kernel, readKernel } from '../../lib/kernel/kernel.js'
+import { linuxKernel as linuxKernelOf } from '../../lib/kernel/linux-kernel.js'
 import {
   type BzImageSpec,
   buildBzImage,
@@ -15,6 +15,7 @@ import {
 import { refuses } from './refusal.js'
 
 const spec: ElfSpec = { class: 64, entry: 0x1000010, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] }
+const linuxKernel = (kernel: Kernel) => linuxKernelOf(kernel, { byName: true })
 const noPayload = { payload_length: 0, payload_offset: 0 }
 const image = async (changes: Partial<BzImageSpec> = {}) =>
   linuxKernel(
@@ -45,7 +46,7 @@ t.test('a bzImage of today', async (t) => {
     entry: 0x1000010,
     image: { start: 0x1000000, end: 0x1001388 },
     anywhere: false,
-    saysLinux: true,
+    foreign: undefined,
   })
   t.same([...(kernel.vmlinux?.relocs?.add64 ?? [])], [1])
 })
@@ -94,16 +95,19 @@ t.test('claims, one by one', async (t) => {
 })
 
 t.test('a vmlinux', async (t) => {
-  t.match(await vmlinux(), { entryMode: 64, entry: 0x1000010, anywhere: false, relocs: undefined, saysLinux: false })
+  t.match(await vmlinux(), { entryMode: 64, entry: 0x1000010, anywhere: false, relocs: undefined })
+  t.match(await vmlinux(), { foreign: 'no note or section of Linux' })
   t.match(await vmlinux({ type: ET_DYN }), { anywhere: true })
   t.match(await vmlinux({ class: 32 }), { entryMode: 32 })
-  t.match(await vmlinux({ notes: [{ owner: 'Linux', type: 0x100, desc: 1 }] }), { saysLinux: true })
-  t.match(await vmlinux({ notes: xenNotes({ GUEST_OS: 'linux' }) }), { saysLinux: true })
+  t.match(await vmlinux({ notes: [{ owner: 'Linux', type: 0x100, desc: 1 }] }), { foreign: undefined })
+  t.match(await vmlinux({ notes: xenNotes({ GUEST_OS: 'linux' }) }), { foreign: undefined })
+  t.match(await vmlinux({ notes: xenNotes({ GUEST_OS: 'NetBSD' }) }), { foreign: "GUEST_OS 'NetBSD'" }, 'by name')
+  const other = await readKernel(buildElf({ ...spec, notes: xenNotes({ GUEST_OS: 'NetBSD' }) }))
   await refuses(
     t,
-    () => vmlinux({ notes: xenNotes({ GUEST_OS: 'NetBSD' }) }),
+    () => linuxKernelOf(other, { byName: false }),
     'not-linux',
-    "the kernel is for another system: expected GUEST_OS 'linux' or none, found 'NetBSD'",
+    "does not say that it is Linux: expected a sign of Linux, or type linux by name, found GUEST_OS 'NetBSD'",
   )
   await refuses(t, () => vmlinux({ machine: 40 }), 'not-linux', 'found 40')
   await refuses(t, () => vmlinux({ type: ET_CORE }), 'not-linux', 'the ELF is not an executable')

@@ -57,10 +57,19 @@ t.test('defaults', async (t) => {
     entry: 0x401000n,
   })
   t.match(await guest('GUEST_OS=linux,XEN_VER=xen-3.0', { entry: 0x1000 }), { virtBase: 0n, paddrOffset: 0n })
+})
+
+t.test('an image from VIRT_BASE to its end is no larger than the address space', async (t) => {
+  const at = (paddr: bigint) =>
+    pv({ VIRT_BASE: 0n, PADDR_OFFSET: 0n, ENTRY: paddr }, { segments: [{ paddr, data: new Uint8Array(0x1000) }] })
+  t.match(await at((1n << 48n) - 0x1000n), { vend: 1n << 48n })
+  await refuses(t, () => at(1n << 48n), 'wrong-layout', 'at most 256 TiB, found 256.0 TiB')
   const high = { segments: [{ paddr: 0xffffffff80000000n, data: new Uint8Array(16) }] }
-  t.match(
-    await pv({ VIRT_BASE: 0x40000000n, PADDR_OFFSET: 0x40000000n, ENTRY: 0xffffffff80000000n }, high),
-    { vstart: 0xffffffff80000000n },
+  await refuses(
+    t,
+    () => pv({ VIRT_BASE: 0x40000000n, PADDR_OFFSET: 0x40000000n, ENTRY: 0xffffffff80000000n }, high),
+    'wrong-layout',
+    'larger than the address space: expected at most 256 TiB, found 16777216.0 TiB',
     'GNU Mach from sid',
   )
 })
@@ -117,7 +126,7 @@ t.test('refusals', async (t) => {
   )
   await refuses(
     t,
-    async () => pvKernel({ container: 'bzImage', sha256: '', notes: [] }),
+    async () => pvKernel({ container: 'bzImage', sha256: '', notes: [], unreadableNotes: [] }),
     'not-xen-pv',
     'the bzImage holds no ELF',
   )

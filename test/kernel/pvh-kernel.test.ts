@@ -60,7 +60,7 @@ t.test('refusals', async (t) => {
     refuses(t, () => pvh(notes, changes), code, text)
   await refuses(
     t,
-    () => pvhKernel({ container: 'bzImage', sha256: '', notes: [] }),
+    () => pvhKernel({ container: 'bzImage', sha256: '', notes: [], unreadableNotes: [] }),
     'not-pvh',
     'the bzImage holds no ELF',
   )

@@ -1,7 +1,7 @@
 /** The verdict for each way to boot: the needs of the kernel, or the one cause of the refusal. */
 import t from 'tap'
 import { readKernel } from '../../lib/kernel/kernel.js'
-import { bootVerdicts } from '../../lib/kernel/verdict.js'
+import { bootVerdict, bootVerdicts } from '../../lib/kernel/verdict.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
 
 const spec: ElfSpec = { class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] }
@@ -44,8 +44,9 @@ t.test('none, each with its cause', async (t) => {
     {
       type: 'linux',
       ok: false,
-      code: 'wrong-layout',
-      reason: 'e_entry is not a physical address within a segment: expected [0x1000000, 0x1001388), found 0x0',
+      code: 'not-linux',
+      reason:
+        'the file does not say that it is Linux: expected a sign of Linux, or type linux by name, found no note or section of Linux',
     },
   ])
 })
@@ -77,6 +78,10 @@ t.test('a bzImage without an ELF', async (t) => {
 })
 
 t.test('an ELF that nothing calls Linux', async (t) => {
-  const [, , linux] = await verdicts(buildElf(spec))
-  t.match(linux, { ok: true, needs: ['the 64-bit entry', /image/, 'to be Linux: the file has no sign of it'] })
+  const kernel = await readKernel(buildElf(spec))
+  t.match(bootVerdicts(kernel)[2], { ok: false, code: 'not-linux' })
+  t.match(bootVerdict(kernel, 'linux'), {
+    ok: true,
+    needs: ['the 64-bit entry', /image/, 'to be Linux: the file has no note or section of Linux'],
+  })
 })
