@@ -192,7 +192,6 @@ export const MadtInterruptOverride = struct('MADT Interrupt Source Override', 10
 /** Active high, level triggered. */
 export const MPS_INTI_HIGH_LEVEL = 0xd
 
-export const LOCAL_APIC_ADDRESS = 0xfee00000
 export const IO_APIC_ADDRESS = 0xfec00000
 
 /** AML (chapter 20.2). */

@@ -315,6 +315,17 @@ export const EddInfo = struct('edd_info', 82, {
   params: EddDeviceParams,
 })
 
+/** The most that ext_mem_k holds by convention, KiB: the answer of BIOS calls is one byte short of 64 MiB. */
+export const EXT_MEM_K_MAX = 0xfc00
+/** screen_info of a PC without a framebuffer: VGA text of 80 by 25, characters of 16 lines (linux/screen_info.h). */
+export const TEXT_SCREEN = {
+  orig_video_mode: 3,
+  orig_video_cols: 80,
+  orig_video_lines: 25,
+  orig_video_isVGA: 1,
+  orig_video_points: 16,
+} as const
+
 /** The "zero page" that %esi or %rsi points to at the 32-bit and 64-bit entries. */
 export const BootParams = struct('boot_params', 4096, {
   screen_info: ScreenInfo,

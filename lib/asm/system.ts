@@ -16,6 +16,8 @@ export class SystemAssembler extends Assembler {
   fromControl = (to: Register, control: 0 | 2 | 3 | 4): this => this.bytes(0x0f, 0x20, 0xc0 | (control << 3) | to.code)
   rdmsr = (): this => this.bytes(0x0f, 0x32)
   wrmsr = (): this => this.bytes(0x0f, 0x30)
+  /** Fills eax, ebx, ecx and edx with the leaf in eax and the subleaf in ecx. */
+  cpuid = (): this => this.bytes(0x0f, 0xa2)
 
   lgdt = (from: Memory): this => this.operation([0x0f, 0x01], 2, from)
   lidt = (from: Memory): this => this.operation([0x0f, 0x01], 3, from)
@@ -60,6 +62,8 @@ export class SystemAssembler extends Assembler {
   /** Makes string instructions count upwards. */
   cld = (): this => this.bytes(0xfc)
   hlt = (): this => this.bytes(0xf4)
+  /** Writes a byte to a port up to 255, through al. */
+  outb8 = (port: number, value: number): this => this.bytes(0xb0, value, 0xe6, port)
   /** Writes the byte in al to the port in dx; inb reads it. */
   outb = (): this => this.bytes(0xee)
   inb = (): this => this.bytes(0xec)

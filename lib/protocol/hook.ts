@@ -7,11 +7,12 @@
  * Gotcha: a kernel reads code32_start to learn its address (memtest86+ does), so the hook writes the address back
  * before it jumps. The kernel must not notice the hook.
  */
+
 import { BOOT_DS, LOAD_HIGH_ADDRESS, SETUP_HEADER_OFFSET, SetupHeader } from '../abi/boot-params.js'
+import { DEVICE_HOLE } from '../abi/pc.js'
 import { mem, registers } from '../asm/assembler.js'
 import { SystemAssembler } from '../asm/system.js'
 import { DomainBuilderError } from '../errors.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
 import type { LinuxImage } from '../kernel/linux-kernel.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, overlaps, PAGE_SIZE, type Paddr, type Range, showRange } from '../units.js'
@@ -80,12 +81,13 @@ const destinationOf = (code: Uint8Array): Range<Paddr> => ({
  *   where the kernel would run into memory that is reserved for another reason.
  */
 export function placeHooked(image: LinuxImage, taken: Range<Paddr>, placement: Placement): Hooked {
-  const { code, bzImage, runsAt, initSize = 0 } = image
+  const { code, bzImage, hookable, runsAt, initSize = 0 } = image
   const destination = destinationOf(code)
-  if (bzImage.header.code32_start === 0) {
+  if (!hookable) {
+    const missing = bzImage.noCode ? 'code (syssize 0)' : 'code32_start'
     throw new DomainBuilderError(
       'does-not-fit',
-      'the kernel cannot be moved by a hook: its setup header has no code32_start',
+      `the kernel cannot be moved by a hook: its setup header has no ${missing}`,
       { expected: `${showRange(destination)} free`, found: `${showRange(taken)} reserved` },
     )
   }

@@ -3,8 +3,8 @@
  * Each field is set only where the header's version has it.
  *
  * Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst (https://docs.kernel.org/arch/x86/boot.html).
- * Gotcha: every other field must stay zero, the sentinel too. Linux takes a set sentinel for the mark of an old loader
- * that did not clear the page, and ignores half of the page.
+ * Gotcha: every field that neither a loader nor setup code fills in must stay zero, the sentinel too. Linux takes a
+ * set sentinel for the mark of an old loader that did not clear the page, and ignores half of the page.
  */
 import {
   BOOT_FLAG,
@@ -12,8 +12,12 @@ import {
   BootParams,
   CAN_USE_HEAP,
   E820_MAX_ENTRIES_ZEROPAGE,
+  E820_TYPE,
+  EXT_MEM_K_MAX,
+  HARDWARE_SUBARCH,
   HDRS_MAGIC,
   KEEP_SEGMENTS,
+  LOAD_HIGH_ADDRESS,
   LOADED_HIGH,
   LOADER_TYPE_UNDEFINED,
   OLD_CMDLINE_MAGIC,
@@ -30,6 +34,7 @@ import {
   SetupData,
   SetupHeader,
   type SetupHeaderFields,
+  TEXT_SCREEN,
 } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
 import type { MapEntry } from '../guest/memory-map.js'
@@ -62,9 +67,15 @@ const high32 = (value: number): number => Math.floor(value / 2 ** 32)
  */
 export function bootParamsPage(load: LinuxLoad, says: LoaderSays, map: readonly MapEntry[]): Uint8Array {
   const page = new Uint8Array(BootParams.size)
+  const view = new DataView(page.buffer)
+  if (says.subarch === HARDWARE_SUBARCH.PC) {
+    const above1M = kibAbove1M(map)
+    const ext_mem_k = Math.min(above1M, EXT_MEM_K_MAX)
+    page.set(ScreenInfo.encode({ ...ScreenInfo.zero, ...TEXT_SCREEN, ext_mem_k }), BootParams.offsetOf('screen_info'))
+    view.setUint32(BootParams.offsetOf('alt_mem_k'), above1M, true)
+  }
   page.set(headerBytes(load), SETUP_HEADER_OFFSET)
   fillHeader(page, load, says)
-  const view = new DataView(page.buffer)
   view.setUint32(BootParams.offsetOf('ext_cmd_line_ptr'), high32(says.cmdline), true)
   view.setUint32(BootParams.offsetOf('ext_ramdisk_image'), high32(says.ramdisk?.start ?? 0), true)
   view.setUint32(BootParams.offsetOf('ext_ramdisk_size'), high32(says.ramdisk?.bytes ?? 0), true)
@@ -74,6 +85,22 @@ export function bootParamsPage(load: LinuxLoad, says: LoaderSays, map: readonly 
   page.set(encodeMap(inPage), BootParams.offsetOf('e820_table'))
   for (const { start, end, type } of inPage) logBoot('e820 [%s, %s) type %d', hex(start), hex(end), type)
   return page
+}
+
+/**
+ * Returns the memory from 1 MiB up to the end of the last RAM before a hole, in KiB, as the BIOS calls e801 and 88
+ * do: they count reserved pages in between. Linux 2.4 and early 2.6 need it, and the screen's size, as their setup code
+ * would find them; later kernels look at the memory map.
+ */
+function kibAbove1M(map: readonly MapEntry[]): number {
+  let at = LOAD_HIGH_ADDRESS
+  let ramEnd = at
+  for (const { start, end, type } of map) {
+    if (start > at) break
+    at = Math.max(at, end)
+    if (type === E820_TYPE.RAM) ramEnd = Math.max(ramEnd, end)
+  }
+  return Math.min(Math.floor((ramEnd - LOAD_HIGH_ADDRESS) / 1024), U32_MAX)
 }
 
 /**

@@ -5,11 +5,13 @@
  * line's options.
  * Gotcha: a given address is used or refused, never moved: only absent addresses are chosen.
  */
+
 import { HARDWARE_SUBARCH, PARAGRAPH_SIZE, SETUP_DATA_TYPE } from '../abi/boot-params.js'
+import { DEVICE_HOLE } from '../abi/pc.js'
 import { DomainBuilderError } from '../errors.js'
-import { CRASH_LOW_MEMORY, DEVICE_HOLE, type MemoryMap, pcMemoryMap } from '../guest/memory-map.js'
+import { CRASH_LOW_MEMORY, type MemoryMap, pcMemoryMap } from '../guest/memory-map.js'
 import { checkedInteger, hex, overlaps, PADDR_MAX, type Paddr, type Range, shown, U32_MAX } from '../units.js'
-import type { CommonConfig, CommonOptions } from './common-config.js'
+import { type CommonConfig, type CommonOptions, refuseXen } from './common-config.js'
 import {
   badConfig,
   checkedArray,
@@ -54,6 +56,9 @@ export type LinuxConfig = CommonConfig & {
   readonly type: 'linux'
   /** Only a VMM starts it: Xen neither creates nor restores a guest of this type. */
   readonly purpose?: 'vmm'
+  readonly xen?: never
+  readonly settings?: never
+  readonly policies?: never
   /** The kernel gets them as one, since it unpacks archives that follow one another, without command lines. */
   readonly ramdisk?: Uint8Array | readonly (Uint8Array | Omit<Module, 'cmdline'>)[]
   /** Default: 64 where the kernel supports it, else 32, else 16, which enters its setup code and needs a BIOS. */
@@ -147,6 +152,7 @@ const MAX_SETUP_DATA_BYTES = 2 ** 24
 export function checkLinux(common: CommonOptions, words: Words<LinuxKey>): LinuxOptions {
   const { subarch = 'pc', paging = false, ring = 0, reserve = [], setupData = [] } = words
   const { purpose = 'vmm' } = common
+  refuseXen(common, 'type linux')
   if (purpose !== 'vmm') {
     throw badConfig(
       'type linux is invalid for a guest that Xen starts',

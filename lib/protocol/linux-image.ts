@@ -5,11 +5,12 @@
  * Source: Linux Documentation/arch/x86/boot.rst, "kernel_alignment", "pref_address", "init_size", "relocatable_kernel".
  * Gotcha: a bzImage loaded below its pref_address runs at pref_address, and init_size counts from there.
  */
+
 import { ENTRY_64_OFFSET, LOAD_HIGH_ADDRESS, XLF_CAN_BE_LOADED_ABOVE_4G } from '../abi/boot-params.js'
+import { DEVICE_HOLE } from '../abi/pc.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { LinearMapping } from '../guest/linear-tables.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
 import { type BzImage, showProtocol } from '../kernel/bzimage.js'
 import { loadable } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
@@ -51,7 +52,7 @@ const ANYWHERE: Range<Paddr> = { start: LOAD_HIGH_ADDRESS, end: PADDR_MAX }
  * @throws DomainBuilderError when the kernel cannot be entered as asked, or has no room.
  */
 export function loadLinux(kernel: Kernel, options: LinuxOptions, placement: Placement): LinuxLoad {
-  const { image, vmlinux } = linuxKernel(kernel)
+  const { image, vmlinux } = linuxKernel(kernel, { byName: true })
   const wanted = options.image ?? (image === undefined ? 'vmlinux' : 'bzImage')
   if (wanted === 'bzImage' && image !== undefined) return loadImage(image, options, placement)
   if (wanted === 'vmlinux' && vmlinux !== undefined) return loadVmlinux(kernel, vmlinux, options, placement)
@@ -156,7 +157,7 @@ function takePlace({ code, reloc, runsAt, initSize }: LinuxImage, address: Paddr
  * @param taken why the kernel will be entered through a hook, which is 32-bit code: setup code can go through it.
  */
 function imageMode(
-  { entries, bzImage }: LinuxImage,
+  { entries, best, bzImage }: LinuxImage,
   asked: LinuxEntry | undefined,
   taken: Range<Paddr> | undefined,
 ): LinuxEntry {
@@ -168,7 +169,7 @@ function imageMode(
     })
   }
   // Setup code follows every header, so there is always an entry.
-  const mode = asked ?? entries.find((entry) => taken === undefined || entry !== 64) ?? 16
+  const mode = asked ?? entries.find((entry) => entry <= best && (taken === undefined || entry !== 64)) ?? 16
   if (entries.includes(mode)) return mode
   throw new DomainBuilderError('not-linux', `the kernel does not claim the ${mode}-bit entry`, {
     expected: `${mode}-bit`,

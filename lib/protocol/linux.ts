@@ -6,14 +6,16 @@
  * "64-bit Boot Protocol", "Running the Kernel"; docs/linux-entry.md, "The guarantees of every entry".
  * Gotcha: boot_params holds physical addresses only; where paging is on, each of them is mapped to itself.
  */
+
 import { HARDWARE_SUBARCH, LOAD_HIGH_ADDRESS } from '../abi/boot-params.js'
+import { DEVICE_HOLE } from '../abi/pc.js'
 import { encodeUtf8, utf8Length } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type DomainAbi, type LinuxBoot, pageTypes } from '../guest/domain.js'
 import { LARGE_PAGE_SIZE, LinearTables } from '../guest/linear-tables.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE, type MapEntry, type MemoryMap } from '../guest/memory-map.js'
+import type { MapEntry, MemoryMap } from '../guest/memory-map.js'
 import { makeP2m } from '../guest/p2m.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { type Kernel, originOf } from '../kernel/kernel.js'

@@ -5,12 +5,13 @@
  * Source: our own rules; boot_params or hvm_start_info describe the guest's memory map.
  * Gotcha: a free page is not enough to run in: where the guest has paging on, its tables must map the page to itself.
  */
+
 import { E820_TYPE } from '../abi/boot-params.js'
+import { DEVICE_HOLE } from '../abi/pc.js'
 import { DomainBuilderError } from '../errors.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { Domain } from '../guest/domain.js'
-import { readHvmStartInfo } from '../guest/hvm-start-info.js'
-import { DEVICE_HOLE } from '../guest/memory-map.js'
+import { isPvhDom0, readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { addRange, rangeEndingAfter } from '../guest/runs.js'
 import { pagingLevels, translate } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
@@ -23,10 +24,11 @@ import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.j
  */
 export function requireBareGuest(domain: Domain, who: string): Vcpu {
   const [vcpu] = domain.vcpus
-  if (domain.type === 'pv' || domain.type === 'hvm' || vcpu === undefined) {
+  const dom0 = isPvhDom0(domain)
+  if (domain.type === 'pv' || domain.type === 'hvm' || dom0 || vcpu === undefined) {
     throw new DomainBuilderError('does-not-fit', `the guest needs Xen: ${who} alone cannot run it`, {
       expected: 'pvh or linux',
-      found: domain.type,
+      found: dom0 ? 'a dom0' : domain.type,
     })
   }
   const { boot } = domain

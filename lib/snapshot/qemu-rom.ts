@@ -1,6 +1,6 @@
 /**
- * A 64 KiB boot ROM that puts a processor into a vcpu's state and starts it: without firmware, nothing else runs before
- * the guest.
+ * A 64 KiB boot ROM that leaves a PC as a BIOS does, puts a processor into a vcpu's state and starts it: without
+ * firmware, nothing else runs before the guest.
  *
  * Source: Intel SDM vol. 3, 10.1.4 (first instruction executed), 10.8.5 (initializing IA-32e mode).
  * Gotcha: the ROM runs below 1 MiB, where a PC shows it too: not every emulator executes code at 4 GiB. Once paging is
@@ -14,6 +14,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { checkedInteger, hex, PAGE_SIZE, type Paddr } from '../units.js'
 import { CODE32, DATA, enterState, load, ownGdt, table } from './enter-state.js'
+import { setUpDevices } from './pc-devices.js'
 
 const { ecx, edi, esi } = registers
 
@@ -38,6 +39,7 @@ export function bootRom(vcpu: Vcpu, page: Paddr): Uint8Array {
   const code = trampoline.assemble()
   const a = new SystemAssembler(ROM_START, 32)
   for (const segment of ['ds', 'es', 'ss'] as const) load(a, segment, DATA.selector)
+  setUpDevices(a)
   a.movAddress(esi, 'trampoline')
   a.mov(edi, page)
   a.mov(ecx, code.length)

@@ -8,11 +8,12 @@
  */
 
 import { Ehdr64, EM_X86_64, ET_EXEC, Phdr64, PN_XNUM } from '../abi/elf.js'
+import { DEVICE_HOLE, LOW_HOLE } from '../abi/pc.js'
 import { concat } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { DEVICE_HOLE, LOW_HOLE, pcMemoryUpTo } from '../guest/memory-map.js'
+import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { inRealMode } from '../guest/vcpu.js'
 import { alignUp, FRAMES_MAX, PAGE_SIZE, type Paddr, type Pfn, paddrOf } from '../units.js'
 import { freePage, requireBareGuest } from './bare-guest.js'

@@ -70,7 +70,7 @@ t.test('memdisk boots the floppy that is its ramdisk', async (t) => {
   const floppy = new Uint8Array(FLOPPY_BYTES)
   floppy.set(boot.assemble())
   floppy.set([0x55, 0xaa], 510)
-  const domain = await build('memdisk', { entry: 16, ramdisk: floppy, cmdline: 'floppy' }, t)
+  const domain = await build('memdisk', { ramdisk: floppy, cmdline: 'floppy' }, t)
   if (domain === undefined) return
   const output = await runInQemu(domain)
   t.match(output, /MEMDISK 6/)

@@ -13,6 +13,8 @@ export interface Stopped {
   /** rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. */
   readonly registers: readonly bigint[]
   read(paddr: number, length: number): Promise<Uint8Array>
+  /** Runs a command of QEMU's monitor, such as `info pic`, and returns what it shows. */
+  monitor(command: string): Promise<string>
 }
 
 const CHUNK = 1024
@@ -21,18 +23,35 @@ const CHUNK = 1024
 class Remote {
   readonly #socket: Socket
   #buffer = ''
+  /** The monitor's output so far, in hex. */
+  #shown = ''
   #waiting: ((answer: string) => void) | undefined
 
   constructor(socket: Socket) {
     this.#socket = socket
     socket.setEncoding('latin1').on('data', (text) => {
       this.#buffer += text
-      const packet = /\$([^#]*)#[0-9a-f]{2}/.exec(this.#buffer)
-      if (!packet) return
-      this.#buffer = this.#buffer.slice(packet.index + packet[0].length)
-      socket.write('+')
-      this.#waiting?.(packet[1] ?? '')
+      for (;;) {
+        const packet = /\$([^#]*)#[0-9a-f]{2}/.exec(this.#buffer)
+        if (!packet) return
+        this.#buffer = this.#buffer.slice(packet.index + packet[0].length)
+        socket.write('+')
+        this.#answer(packet[1] ?? '')
+      }
     })
+  }
+
+  /** An answer that begins with O and is more than `OK` is output of the monitor, and another answer follows. */
+  #answer(packet: string): void {
+    if (/^O[0-9a-f]/.test(packet)) this.#shown += packet.slice(1)
+    else this.#waiting?.(packet)
+  }
+
+  /** Runs a command of QEMU's monitor, and returns what it shows. */
+  async monitor(command: string): Promise<string> {
+    this.#shown = ''
+    await this.ask(`qRcmd,${Buffer.from(command, 'latin1').toString('hex')}`)
+    return Buffer.from(this.#shown, 'hex').toString('latin1')
   }
 
   ask(text: string): Promise<string> {
@@ -81,6 +100,7 @@ export function stoppedAt<T>(
           }
           return new Uint8Array(Buffer.concat(parts))
         },
+        monitor: (command) => remote.monitor(command),
       })
     } finally {
       socket.destroy()
