@@ -3,10 +3,14 @@
  *
  * Source: xen/include/public/xen.h (start_info and the parts it names); docs/specs/libxc-migration-stream.pandoc.
  * Gotcha: %rsi holds start_info's address only in a guest that has not run yet; a suspended guest has only its frame.
+ * Linux replaces the machine frames in start_info by pfns before it suspends, since a restored guest gets other ones.
  */
+import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
+import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
 import { PTE_PRESENT } from '../abi/x86.js'
+import { encodeUtf8 } from '../bytes.js'
 import { defined } from '../defined.js'
-import { PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
+import { PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Vaddr } from '../units.js'
 import {
   type Domain,
   type PageTableFrames,
@@ -15,11 +19,12 @@ import {
   type SharedPage,
   type TableFramesRun,
 } from './domain.js'
+import type { P2m } from './p2m.js'
 import type { Region } from './region.js'
 import { addPages, type Growing, type Run, runBefore } from './runs.js'
 import { readStartInfo, type StartInfo } from './start-info.js'
 import { entryPfn, entryVaddr, walkPageTables } from './table-reader.js'
-import { topTable, translate } from './translate.js'
+import { topTable, translate, type Walkable } from './translate.js'
 
 /** The facts that the caller already knows. */
 interface FoundPv {
@@ -55,8 +60,9 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
   const fields = readStartInfo(bare)
   const tables = framesOfTables(bare, found.tables?.runs)
   const vaddr = addressOf(bare, found.startInfo)
-  const xenstore = sharedPage(bare, fields.store_mfn, fields.store_evtchn)
-  const console = sharedPage(bare, fields.console_mfn, fields.console_evtchn)
+  const pfnIn = isSuspended(bare) ? (frame: number) => frame : bare.p2m.pfn
+  const xenstore = sharedPage(bare, pfnIn, fields.store_mfn, fields.store_evtchn)
+  const console = sharedPage(bare, pfnIn, fields.console_mfn, fields.console_evtchn)
   const entry = (ref: number, page: SharedPage | undefined) =>
     page ? [{ ref, domid: 0, pfn: page.pfn, mfn: bare.p2m.mfn(page.pfn) ?? 0 }] : []
   const boot: PvBoot = {
@@ -77,6 +83,51 @@ export function isFirstInstant(domain: Domain<PvBoot>): boolean {
   return rsi % BigInt(PAGE_SIZE) === 0n && translate(domain, rsi)?.pfn === domain.boot.startInfo.pfn
 }
 
+/** Whether the guest has run: Xen has told it the time, and vcpu 0 is past its first instruction. */
+export function hasRun(domain: Domain<PvBoot>): boolean {
+  const SharedInfo = domain.abi === 'x86_64' ? SharedInfo64 : SharedInfo32
+  return SharedInfo.decode(domain.boot.sharedInfo).wc_version !== 0 && !isFirstInstant(domain)
+}
+
+/** Returns whether the guest suspended itself: %rdx of vcpu 0 names start_info's frame, as SCHEDOP_shutdown asks. */
+export function isSuspended(domain: Domain<PvBoot>): boolean {
+  return pfnInRdx(domain) === domain.boot.startInfo.pfn && !isFirstInstant(domain)
+}
+
+const pfnInRdx = ({ p2m, vcpus }: Walkable): Pfn | undefined =>
+  p2m.pfn(Number(BigInt.asUintN(40, vcpus[0]?.registers.rdx ?? 0n)))
+
+/**
+ * Returns the frame of start_info: the one that a guest which has not run finds, or that a suspended guest gave to Xen.
+ * A running guest names it nowhere, but keeps the page, which is found by its magic. Undefined if it is missing.
+ */
+export function findStartInfo(domain: Walkable): Pfn | undefined {
+  const mapped = translate(domain, domain.vcpus[0]?.registers.rsi ?? 0n)
+  const said = [mapped ? pfnOf(mapped.paddr) : undefined, pfnInRdx(domain)]
+  const isThere = startInfoSought(domain)
+  const there = said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn))
+  return there ?? firstPage(domain, isThere)
+}
+
+/** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
+function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
+  const magic = encodeUtf8(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
+  const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
+  field.set(magic)
+  const start = new Uint8Array(field.length)
+  return (pfn) => {
+    memory.readInto(paddrOf(pfn), start)
+    return start.every((byte, i) => byte === field[i])
+  }
+}
+
+function firstPage({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | undefined {
+  for (const { pfn, pages } of memory.pages()) {
+    for (let i = 0; i < pages; i++) if (isThere(pfn + i)) return pfn + i
+  }
+  return undefined
+}
+
 /** The virtual address of a frame: %rsi, else the first address in the page tables, else 0. */
 function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
   if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
@@ -90,8 +141,9 @@ function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
   return 0n
 }
 
-function sharedPage(domain: Domain, mfn: bigint, evtchn: number): SharedPage | undefined {
-  const pfn = mfn === 0n || mfn >> 40n ? undefined : domain.p2m.pfn(Number(mfn))
+/** @param pfnIn returns the pfn for a frame of start_info. */
+function sharedPage(domain: Domain, pfnIn: P2m['pfn'], frame: bigint, evtchn: number): SharedPage | undefined {
+  const pfn = frame === 0n || frame >> 40n ? undefined : pfnIn(Number(frame))
   return pfn === undefined || !domain.memory.has(pfn) ? undefined : { pfn, evtchn }
 }
 

@@ -8,6 +8,7 @@
  */
 import {
   CORE_NOTE_OWNER,
+  FOREIGN_CORES,
   GUEST_NOTE_OWNER,
   NT_GUEST_JSON,
   NT_PRSTATUS,
@@ -42,6 +43,7 @@ import {
   refuseElf,
 } from './elf-file.js'
 import { type FilePages, placeFile } from './file-memory.js'
+import { A_CORE_OF_XEN, refuseGuest } from './foreign.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
 import { isXenCore } from './xen-core.js'
@@ -190,6 +192,10 @@ function openElfCore(source: ByteSource): Domain {
   const { segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (!ours) {
+    const kind = FOREIGN_CORES.find((kind) =>
+      notes.some(({ owner, type }) => owner === kind.owner && (kind.type ?? type) === type),
+    )
+    if (kind !== undefined) refuseGuest(kind.what, A_CORE_OF_XEN, 0)
     throw new DomainBuilderError('unknown-format', 'the core has no description of the guest', {
       expected: `a note of ${GUEST_NOTE_OWNER}`,
       found: notes.map(({ owner }) => owner).join(' ') || 'no note',

@@ -10,7 +10,8 @@ import type { Domain } from '../guest/domain.js'
 import type { WorkOptions } from '../work.js'
 import { type ByteSource, bytesSource } from './byte-source.js'
 import { decompressInto, peekCompressed, sniffCompression } from './compressed.js'
-import type { SnapshotFormat, SnapshotSource } from './format.js'
+import { FOREIGN_SNIFFED, refuseForeign } from './foreign.js'
+import { type SnapshotFormat, type SnapshotSource, startOf } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import { memoryScratch, type Scratch } from './scratch.js'
 
@@ -61,17 +62,32 @@ export async function sniffSnapshot(
   options: SniffOptions = {},
 ): Promise<SnapshotFormatName | undefined> {
   const files = filesOf(source, options)
-  const compression = sniffCompression(source)
+  const main = await contentStart(source)
   try {
-    const main = compression === undefined ? source : startSource(await peekCompressed(source, compression, PEEKED))
-    return formatOf({ ...files, main })?.name as SnapshotFormatName | undefined
+    return main && (formatOf({ ...files, main })?.name as SnapshotFormatName | undefined)
   } catch (error) {
     if (error instanceof DomainBuilderError) return undefined
     throw error
   }
 }
 
-const startSource = (pieces: readonly Uint8Array[]): ByteSource => bytesSource(concat(pieces))
+/** Returns a file that is not compressed, or the start of its content; undefined for a damaged beginning. */
+async function contentStart(source: ByteSource): Promise<ByteSource | undefined> {
+  const compression = sniffCompression(source)
+  if (compression === undefined) return source
+  try {
+    return bytesSource(concat(await peekCompressed(source, compression, PEEKED)))
+  } catch (error) {
+    if (error instanceof DomainBuilderError) return undefined
+    throw error
+  }
+}
+
+/** @throws DomainBuilderError `unknown-format` for a guest of another program, compressed or not. */
+export async function refuseForeignSource(source: ByteSource): Promise<void> {
+  const main = await contentStart(source)
+  if (main !== undefined) refuseForeign(startOf(main, FOREIGN_SNIFFED))
+}
 
 /**
  * Opens a snapshot of any format, compressed by gzip, by zstd or not at all. Pages are read on demand.
@@ -95,6 +111,7 @@ export async function openSnapshot(source: ByteSource, options: OpenOptions = {}
 export function openFiles(files: SnapshotSource): Domain {
   const format = formatOf(files)
   if (format !== undefined) return format.open(files)
+  refuseForeign(startOf(files.main, FOREIGN_SNIFFED))
   throw new DomainBuilderError('unknown-format', 'the snapshot format is unknown', {
     expected: SNAPSHOT_FORMAT_NAMES.join(', '),
     found: `${files.main.size} bytes of another kind`,

@@ -6,8 +6,9 @@
  * arrays that grow with the file's real content. There is at most one run for each entry, which is 8 bytes of the file.
  */
 import { PFINFO_BROKEN, PFINFO_LEVEL_MASK, PFINFO_PINNED, PFINFO_XALLOC, PFINFO_XTAB } from '../abi/save-stream.js'
-import type { PageType } from '../guest/domain.js'
-import { countUpTo, firstAbove, type Run } from '../guest/runs.js'
+import { defined } from '../defined.js'
+import type { PageType, TableFramesRun } from '../guest/domain.js'
+import { countUpTo, firstAbove, type Growing, type Run, runBefore } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn } from '../units.js'
 
 const INITIAL_RUNS = 1024
@@ -81,6 +82,19 @@ export class PageIndex {
     const type = this.find(pfn)?.type ?? PFINFO_XTAB
     if (!hasData(type)) return { level: 0, pinned: false }
     return { level: (type & PFINFO_LEVEL_MASK) as PageType['level'], pinned: (type & PFINFO_PINNED) !== 0 }
+  }
+
+  /** Returns the frames of page tables, as runs of one level. */
+  tableRuns(): TableFramesRun[] {
+    const runs: Growing<TableFramesRun>[] = []
+    for (const { pfn, pages } of this.runs()) {
+      const { level, pinned } = this.pageType(pfn)
+      if (level === 0) continue
+      const last = runBefore(runs, pfn)
+      if (last?.level === level && (last.pinned === true) === pinned) last.pages += pages
+      else runs.push({ level, pfn, pages, ...defined({ pinned: pinned || undefined }) })
+    }
+    return runs
   }
 
   static #endAt(index: PageIndex, i: number): number {

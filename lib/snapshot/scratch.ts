@@ -12,6 +12,11 @@ import { type ByteSource, requireBytes } from './byte-source.js'
 export interface Scratch {
   /** Keeps a copy of `bytes` from `offset` (bytes) on. */
   writeAt(bytes: Uint8Array, offset: number): void
+  /**
+   * Like writeAt, for a caller who gives the bytes away: returns whether they are kept themselves, without a copy. The
+   * caller does not change them then.
+   */
+  keepAt?(bytes: Uint8Array, offset: number): boolean
   /** Fills all of `out` from `offset` (bytes) on. */
   readInto(offset: number, out: Uint8Array): void
 }
@@ -33,19 +38,32 @@ const BLOCK = 2 ** 16
 /** Keeps bytes in memory, except blocks of zero. @throws DomainBuilderError `payload-too-large` above `limit` bytes. */
 export function memoryScratch(limit = MEMORY_MAX): Scratch {
   const blocks = new Map<number, Uint8Array>()
+  const checkLimit = (): void => {
+    if (blocks.size * BLOCK <= limit) return
+    throw new DomainBuilderError('payload-too-large', "the guest's content is too large for memory", {
+      expected: `at most ${limit} bytes that are not zero`,
+      found: 'more',
+    })
+  }
+  const write = (part: Uint8Array, block: number, at: number): void => {
+    const held = blocks.get(block)
+    if (held) held.set(part, at)
+    else if (!isZero(part)) blocks.set(block, filled(part, at))
+    checkLimit()
+  }
   return {
     writeAt(bytes, offset) {
-      for (const { part, block, at } of inBlocks(bytes, offset)) {
-        const held = blocks.get(block)
-        if (held) held.set(part, at)
-        else if (!isZero(part)) blocks.set(block, filled(part, at))
-        if (blocks.size * BLOCK > limit) {
-          throw new DomainBuilderError('payload-too-large', 'the decompressed snapshot is too large for memory', {
-            expected: `at most ${limit} bytes that are not zero`,
-            found: 'more',
-          })
-        }
-      }
+      for (const { part, block, at } of inBlocks(bytes, offset)) write(part, block, at)
+    },
+    keepAt(bytes, offset) {
+      const all = [...inBlocks(bytes, offset)]
+      const full = all.filter(({ part }) => part.length === BLOCK && !isZero(part))
+      // Few blocks would hold the memory of all the others.
+      const isKept = 2 * full.length >= all.length
+      for (const { part, block, at } of isKept ? all.filter((one) => !full.includes(one)) : all) write(part, block, at)
+      if (isKept) for (const { part, block } of full) blocks.set(block, part)
+      checkLimit()
+      return isKept
     },
     readInto(offset, out) {
       for (const { part, block, at } of inBlocks(out, offset)) {

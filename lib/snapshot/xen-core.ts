@@ -20,20 +20,19 @@ import {
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_STRTAB, Shdr64 } from '../abi/elf.js'
 import { XEN_ELFNOTE, XEN_NOTE_OWNER } from '../abi/elfnote.js'
-import { START_INFO_MAGIC, StartInfo64 } from '../abi/start-info.js'
+import { NEWEST_XEN, releaseNumbers } from '../abi/xen-release.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
 import type { P2m } from '../guest/p2m.js'
 import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
-import { discoverPv } from '../guest/pv-discover.js'
+import { discoverPv, findStartInfo } from '../guest/pv-discover.js'
 import { addRange, type Growing, type Run, runBefore } from '../guest/runs.js'
-import { translate, type Walkable } from '../guest/translate.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { MAX_VCPUS } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
-import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
+import { alignUp, FRAMES_MAX, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
@@ -51,7 +50,6 @@ import {
 } from './elf-file.js'
 import { placeFile } from './file-memory.js'
 import { type SnapshotFormat, startOf } from './format.js'
-import { XEN_RELEASE } from './libxc-stream.js'
 import { readBytes } from './records.js'
 import { flowing, type Part, SnapshotFile, type Stretch, solid, zeros } from './snapshot-file.js'
 import { hvmGuest } from './xen-core-hvm.js'
@@ -131,9 +129,10 @@ function plannedSections(domain: Domain): PlannedSection[] {
 }
 
 function coreNotes(domain: Domain, pages: number): CoreNote[] {
+  const [major, minor] = releaseNumbers(NEWEST_XEN)
   const known = {
-    major_version: BigInt(XEN_RELEASE.xen_major),
-    minor_version: BigInt(XEN_RELEASE.xen_minor),
+    major_version: BigInt(major),
+    minor_version: BigInt(minor),
     virt_start: HYPERVISOR_VIRT_START,
     pagesize: BigInt(PAGE_SIZE),
   }
@@ -243,8 +242,8 @@ function openXenCore(source: ByteSource): Domain {
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   if (ours) return coreGuest(ours, place)
   const contexts = readContexts(source, sections, Number(header.xch_nr_vcpus))
-  if (!pv) return hvmGuest(contexts.vcpus, place(new GuestMemory(rangesOf(frames))))
-  return openForeign(source, sections, contexts, place(new GuestMemory(frames.end)), frames)
+  const memory = place(new GuestMemory(rangesOf(frames)))
+  return pv ? openForeign(source, sections, contexts, memory, frames) : hvmGuest(contexts.vcpus, memory)
 }
 
 /** Returns the note that says what is in the file. */
@@ -274,7 +273,7 @@ function placePages(memory: GuestMemory, source: ByteSource, frames: Frames, con
   )
 }
 
-/** Returns the existing frames: a guest that is not PV has holes, and its file has every page. */
+/** Returns the frames that the guest has: xl's file has every one, and others are holes. */
 function rangesOf({ runs }: Frames): Range<Pfn>[] {
   const ranges: Range<Pfn>[] = []
   for (const { pfn, pages } of runs) addRange(ranges, pfn, pfn + pages)
@@ -371,39 +370,10 @@ function openForeign(
     vcpus,
     p2m,
   } as const
-  return withinElf(offset, () => discoverPv({ domain, startInfo: startInfoOf(domain, vcpus[0]), sharedInfo }))
-}
-
-/**
- * Returns the frame of start_info: the one that a guest which has not run finds, or that a suspended guest gave to Xen.
- * A running guest names it nowhere, but keeps the page, which is found by its magic. 0, for not found, is refused
- * later.
- */
-function startInfoOf(domain: Walkable, vcpu: Vcpu | undefined): Pfn {
-  const { rsi, rdx } = vcpu?.registers ?? { rsi: 0n, rdx: 0n }
-  const mapped = translate(domain, rsi)
-  const said = [mapped ? pfnOf(mapped.paddr) : undefined, domain.p2m.pfn(Number(BigInt.asUintN(40, rdx)))]
-  const isThere = startInfoSought(domain)
-  return said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn)) ?? found(domain, isThere) ?? 0
-}
-
-/** Returns a test for a page that begins as start_info does: the magic, and NUL up to the number of pages. */
-function startInfoSought({ abi, memory }: Walkable): (pfn: Pfn) => boolean {
-  const magic = encodeUtf8(abi === 'x86_64' ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p)
-  const field = new Uint8Array(StartInfo64.offsetOf('nr_pages'))
-  field.set(magic)
-  const start = new Uint8Array(field.length)
-  return (pfn) => {
-    memory.readInto(paddrOf(pfn), start)
-    return start.every((byte, i) => byte === field[i])
-  }
-}
-
-function found({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | undefined {
-  for (const { pfn, pages } of memory.pages()) {
-    for (let i = 0; i < pages; i++) if (isThere(pfn + i)) return pfn + i
-  }
-  return undefined
+  return withinElf(offset, () => {
+    const startInfo = findStartInfo(domain) ?? refuseElf('start_info is missing', 'a page with its magic', 'none', 0)
+    return discoverPv({ domain, startInfo, sharedInfo })
+  })
 }
 
 /** The format that `xl dump-core` writes. */

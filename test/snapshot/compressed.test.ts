@@ -153,6 +153,32 @@ t.test('so is a zstd file', async (t) => {
 const spliced = (bytes: Buffer, at: number, length: number): Buffer =>
   Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)])
 
+t.test('a scratch in memory keeps bytes that are given away, if most of them are not zero', async (t) => {
+  const scratch = memoryScratch()
+  const block = 2 ** 16
+  const given = new Uint8Array(4 * block)
+  for (const i of [0, 2, 3]) given.fill(i + 1, i * block, (i + 1) * block)
+  t.equal(scratch.keepAt?.(given, 8 * block), true)
+  const sparse = new Uint8Array(4 * block).fill(9, 0, block)
+  t.equal(scratch.keepAt?.(sparse, 16 * block), false, 'most of them are zero: a copy takes less room')
+  sparse.fill(0)
+  t.equal(scratch.keepAt?.(new Uint8Array(4 * block).fill(7), 9 * block + 1), true, 'at any place')
+  scratch.writeAt(Uint8Array.of(5, 6), 8 * block)
+  const expected = new Uint8Array(12 * block)
+  expected.set([5, 6])
+  expected.fill(1, 2, block)
+  expected.fill(7, block + 1, 5 * block + 1)
+  expected.fill(9, 8 * block, 9 * block)
+  const found = new Uint8Array(12 * block)
+  scratch.readInto(8 * block, found)
+  t.equal(Buffer.compare(found, expected), 0)
+  t.throws(() => memoryScratch(block).keepAt?.(given, 0), { code: 'payload-too-large' })
+  // Zero bytes replace what was there.
+  scratch.keepAt?.(new Uint8Array(4 * block), 16 * block)
+  scratch.readInto(16 * block, found.subarray(0, block))
+  t.ok(found.subarray(0, block).every((byte) => byte === 0))
+})
+
 t.test('a bomb is refused, and memory is bounded', async (t) => {
   const zeros = new Uint8Array(64 * MiB)
   const start = bytesOf(writeXl(await pvGuest())).subarray(0, 4096)

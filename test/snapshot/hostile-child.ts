@@ -57,6 +57,9 @@ function complaint({ kind, bytes }: DamagedSnapshot, error: unknown): string | u
   if (/\p{Cc}/u.test(error.message)) return `not one printable line: ${error.message}`
   // A refusal names a value in a sidecar by its path, since a sidecar is a text that people read.
   if (kind !== 'sidecar' && error.offset === undefined) return `no offset: ${error.message}`
+  // A damaged beginning may be that of a file of another program, which is named instead.
+  if (error.code === 'unknown-format' && /^the file is .*, which is not supported: /.test(error.message))
+    return undefined
   if (kind === 'stream' && !isThere(error, bytes)) return `that record is not there: ${error.message}`
   return NAMES_ITS_PLACE[kind].test(error.message) ? undefined : `nothing is named: ${error.message}`
 }

@@ -1,0 +1,129 @@
+/**
+ * Guests in files of other programs: each is named by every command, with a file to give instead.
+ *
+ * Source: lib/snapshot/foreign.ts, lib/abi/magics.ts.
+ * Gotcha: none of these files is called "not a kernel".
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { EM_386, EM_X86_64, ET_CORE } from '../../lib/abi/elf.js'
+import { GUEST_FILES } from '../../lib/abi/magics.js'
+import { XL_MAGIC } from '../../lib/abi/save-stream.js'
+import { concat } from '../../lib/bytes.js'
+import { buildDomain, bytesSource, openSnapshot, readKernel, writeXl } from '../../lib/index.js'
+import { elfHeader, encodeNote, noteHeader } from '../../lib/snapshot/elf-file.js'
+import { runCommand } from '../cli/command.js'
+import { pvKernelFile } from '../fixtures/kernels.js'
+import { bytesOf } from '../fixtures/snapshots.js'
+
+const built = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 })
+const xl = Buffer.from(bytesOf(writeXl(built)))
+/** The libxl stream in a save file, and the libxc stream in that. */
+const libxl = xl.subarray(xl.indexOf('LibxlFmt'))
+const libxc = libxl.subarray(libxl.indexOf('XENF') - 8)
+const MANDATORY_FLAGS = XL_MAGIC.length + 4
+
+/** A 64-bit little-endian core with one note. */
+function core(owner: string, type: number): Uint8Array {
+  const note = encodeNote({ owner, type, desc: new Uint8Array(336) })
+  const header = elfHeader(EM_X86_64, { e_phoff: 64n, e_phentsize: 56, e_phnum: 1 })
+  return concat([header, noteHeader(64 + 56, note.length), note])
+}
+
+function legacy(flags: number): Buffer {
+  const file = Buffer.from(xl.subarray(0, 256))
+  file.writeUInt32LE(flags, MANDATORY_FLAGS)
+  return file
+}
+
+/** The header of a core of another machine: ELFCLASS32 of either byte order, or ELFCLASS64 big-endian. */
+function otherCore(elfClass: 1 | 2, data: 1 | 2): Uint8Array {
+  const file = Buffer.from(elfHeader(EM_386, {}))
+  file.set([elfClass, data], 4)
+  if (data === 2) file.writeUInt16BE(ET_CORE, 16)
+  return file
+}
+
+const text = (start: string): Buffer => Buffer.concat([Buffer.from(start, 'latin1'), libxc.subarray(0, 4096)])
+const LEGACY = /a legacy save file of xl, .* expected the output of Xen's convert-legacy-stream --xl --format libxl /
+const FILES: Readonly<Record<string, readonly [Uint8Array, RegExp]>> = {
+  'bare.libxc': [libxc, /a libxc stream without a toolstack, .* the whole file of xl save \(file offset /],
+  'bare.libxl': [libxl, /a libxl stream without xl's header, .* the whole file of xl save \(file offset /],
+  'xcp.suspend': [
+    text('XenSavedDomv2-\n'),
+    /a suspended VM of XCP-ng or XenServer, .* xl dump-core \(file offset 0x0\)/,
+  ],
+  'xenserver.suspend': [text('XenSavedDomain\n'), /a suspended VM of XCP-ng or XenServer, /],
+  'vm.xva': [text('ova.xml\0'), /an XVA export of XCP-ng or XenServer, /],
+  'libvirt.save': [
+    text('libvirt-xml\n \0 \r'),
+    /libvirt saved \(virsh save of its libxl driver\), .* virsh dump \(file offset 0x0\)/,
+  ],
+  'libvirt.qemu': [text('LibvirtQemudSave'), /a QEMU guest that libvirt saved/],
+  'qemu-save': [text('QEVM\0\0\0\x03'), /a migration stream of QEMU, or the state of a Xen guest's device model alone/],
+  xend: [text('LinuxGuestRecord'), /a guest that xend saved \(xm save\)/],
+  'xm.core': [Buffer.from([0xed, 0xeb, 0x0f, 0xf0, 1, 0, 0, 0]), /a core of xm dump-core before Xen 3\.1/],
+  'legacy.xl': [legacy(0), LEGACY],
+  'legacy-json.xl': [legacy(1), LEGACY],
+  'qemu.core': [
+    core('QEMU', 0),
+    /a memory dump of QEMU \(dump-guest-memory, virsh dump --memory-only\), .* xl dump-core/,
+  ],
+  'virtualbox.core': [core('VBCORE', 0xb00), /a core of VirtualBox/],
+  'host.core': [core('Xen', 0x1000001), /a crash dump of a Xen host/],
+  vmcore: [core('VMCOREINFO', 0), /a crash dump of a Linux kernel/],
+  'process.core': [core('CORE', 3), /a core of a process/],
+  'i386.core': [otherCore(1, 1), /an ELF core of a 32-bit or big-endian machine/],
+  'sparc.core': [otherCore(2, 2), /an ELF core of a 32-bit or big-endian machine/],
+  'bare.libxc.gz': [gzipSync(libxc.subarray(0, 1 << 17)), /a libxc stream without a toolstack/],
+}
+
+t.test('every command names them', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'xdb-foreign-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const xdb = (...args: string[]) => runCommand(args, { cwd: folder })
+  for (const [name, [bytes, said]] of Object.entries(FILES)) {
+    writeFileSync(join(folder, name), bytes)
+    for (const command of ['check', 'map', 'inspect']) {
+      const { code, err } = xdb(command, name)
+      t.equal(code, 2, `${command} ${name}`)
+      t.match(err, /^xen-domain-builder: unknown-format: the file is .*, which is not supported: expected .*\n$/)
+      t.match(err, said)
+    }
+  }
+  for (const name of ['libvirt.save', 'legacy.xl', 'qemu.core']) {
+    const said = FILES[name]?.[1] ?? /^$/
+    t.match(xdb('convert', name, '-o', 'x.img'), { code: 2, err: said })
+    t.match(xdb('read', name, '0', '16'), { code: 2, err: said })
+    t.match(xdb('diff', name, name), { code: 2, err: said })
+  }
+  // A snapshot in a kernel's place is called a snapshot.
+  t.match(xdb('build', 'libvirt.save', '-o', 'x.img'), { code: 2, err: FILES['libvirt.save']?.[1] })
+  for (const name of ['legacy.xl', 'qemu.core']) {
+    t.match(xdb('build', name, '-o', 'x.img'), {
+      code: 1,
+      err: `xen-domain-builder: not-a-kernel: ${name} is a snapshot: expected a kernel, found `,
+    })
+  }
+  t.end()
+})
+
+t.test('in the library', async (t) => {
+  for (const { what, offset, bytes } of GUEST_FILES) {
+    const file = Buffer.alloc(4096)
+    file.set(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, offset)
+    await t.rejects(openSnapshot(bytesSource(file)), { code: 'unknown-format', message: `the file is ${what}, ` })
+    await t.rejects(readKernel(file), { code: 'not-a-kernel', found: what })
+  }
+})
+
+t.test('the output of convert-legacy-stream, which says what it is made from, is read', async (t) => {
+  const file = Buffer.from(xl)
+  file.writeUInt32BE(2, file.indexOf('LibxlFmt') + 12)
+  t.same((await openSnapshot(bytesSource(file))).vcpus, built.vcpus)
+  file.writeUInt32BE(1, file.indexOf('LibxlFmt') + 12)
+  await t.rejects(openSnapshot(bytesSource(file)), { code: 'bad-snapshot', message: /the stream is big-endian/ })
+})
