@@ -1,10 +1,11 @@
 /**
  * The settings for a toolstack in the configuration that a guest was saved with, except those of the guest itself.
  *
- * Source: Xen tools/libs/light/libxl_types.idl; ../snapshot/domain-config.ts writes the settings that every guest has.
+ * Source: Xen tools/libs/light/libxl_types.idl; ../guest/libxl-config.ts has the settings that every guest has.
  * Gotcha: xl obeys the configuration in a save file: it starts the device model and opens the disks named there. A file
  * from an untrusted source can name any.
  */
+import { XL_DEFAULTS } from '../guest/libxl-config.js'
 
 /** One value of the configuration. */
 interface SavedSetting {
@@ -20,8 +21,20 @@ const OF_THE_GUEST =
 /** The most levels of nested lists and objects that are read. libxl's are 5 deep. */
 const MAX_DEPTH = 16
 
+/** xl's defaults, which every guest has that was built for it. */
+const DEFAULTS = new Map(settingsOf(XL_DEFAULTS).map(({ name, value }) => [name, value]))
+
 /** Returns the settings except those that every guest has, in their order. A text that is not JSON is one setting. */
-export function savedSettings(config: string): SavedSetting[] {
+export const savedSettings = (config: string): SavedSetting[] =>
+  allSettings(config).filter(({ name, value }) => !OF_THE_GUEST.test(name) && DEFAULTS.get(name) !== value)
+
+/** Returns the uuid; undefined where the configuration has none. */
+export const savedUuid = (config: string): string | undefined =>
+  allSettings(config).find(({ name }) => name === 'c_info.uuid')?.value
+
+const allSettings = (config: string): SavedSetting[] => settingsOf(parsed(config))
+
+function settingsOf(config: unknown): SavedSetting[] {
   const found: SavedSetting[] = []
   const walk = (name: string, value: unknown, depth: number): void => {
     const isInner = typeof value === 'object' && value !== null && Object.keys(value).length > 0
@@ -30,12 +43,12 @@ export function savedSettings(config: string): SavedSetting[] {
       for (const [key, inner] of Object.entries(value)) {
         walk(isList ? `${name}[${key}]` : name === '' ? key : `${name}.${key}`, inner, depth + 1)
       }
-    } else if (name !== '' && !OF_THE_GUEST.test(name)) {
+    } else if (name !== '') {
       const text = typeof value === 'string' ? value : isInner ? '(nested too deep)' : JSON.stringify(value)
       found.push({ name, value: text })
     }
   }
-  walk('', parsed(config), 0)
+  walk('', config, 0)
   return found
 }
 

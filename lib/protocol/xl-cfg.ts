@@ -4,7 +4,7 @@
  * Source: xl.cfg(5); the rules of Xen's tools/libs/util/libxlu_cfg_l.l and libxlu_cfg_y.y (the meanings, not the code).
  * Gotcha: xl refuses every \x escape and drops the characters of octal ones; both are refused here.
  */
-import { decodeUtf8 } from '../bytes.js'
+import { byteOrderMark, decodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 
 /** The value of a key; xl keeps numbers as the text they were written as. */
@@ -13,6 +13,9 @@ export type XlCfgValue = string | readonly XlCfgValue[]
 /** The most characters of a file, and the most nested lists: far more than any guest needs. */
 const MAX_TEXT = 1 << 20
 const MAX_DEPTH = 16
+
+/** The mark as decodeUtf8() leaves it in a text. */
+const BYTE_ORDER_MARK = '\ufeff'
 
 /** A value that is being read. */
 type Value = string | Value[]
@@ -58,11 +61,21 @@ export function parseXlCfg(text: string): ReadonlyMap<string, XlCfgValue> {
   return new Map([...readSettings(text)].map(([key, { value }]) => [key, value]))
 }
 
-/** Returns the text of an xl.cfg file. @throws DomainBuilderError `bad-config` for a file that is too long. */
+/** Returns the text of an xl.cfg file. @throws DomainBuilderError `bad-config` for a file that is too long or has a byte order mark. */
 export function decodeXlCfg(bytes: Uint8Array): string {
   // A character has at most 3 bytes for each unit of a string.
   if (bytes.length > 3 * MAX_TEXT) tooLong(`${bytes.length} bytes`)
+  const mark = byteOrderMark(bytes)
+  if (mark !== undefined) refuseMark(mark)
   return decodeUtf8(bytes)
+}
+
+/** Xen's parser refuses the mark as it does any other character outside of a string. */
+function refuseMark(encoding: string): never {
+  throw new DomainBuilderError('bad-config', 'the xl.cfg begins with a byte order mark', {
+    expected: 'UTF-8 without one',
+    found: `that of ${encoding}`,
+  })
 }
 
 function tooLong(found: string): never {
@@ -75,6 +88,7 @@ function tooLong(found: string): never {
 /** Returns the same map, with whether += made each value. @throws DomainBuilderError `bad-config`, as parseXlCfg. */
 export function readSettings(text: string): ReadonlyMap<string, XlCfgSetting> {
   if (text.length > MAX_TEXT) tooLong(`${text.length}`)
+  if (text.startsWith(BYTE_ORDER_MARK)) refuseMark('UTF-8')
   const tokens: Tokens = new Tokens(text)
   const settings = new Map<string, { value: Value; added: boolean }>()
   for (;;) {

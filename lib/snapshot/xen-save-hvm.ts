@@ -7,6 +7,7 @@
  * configuration, or a device model's state after the stream, says that a guest is HVM.
  */
 
+import { HVM_PARAM } from '../abi/hvm-params.js'
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
@@ -19,9 +20,11 @@ import {
   type PvhBoot,
   pageTypes,
   type SavedRecord,
+  type SavedState,
 } from '../guest/domain.js'
 import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
-import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { isPvhDom0, readHvmStartInfo } from '../guest/hvm-start-info.js'
+import type { GuestMemory } from '../guest/memory.js'
 import { identityWhere } from '../guest/pfn-view.js'
 import { type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
@@ -32,12 +35,21 @@ import type { KeptRecord, LibxcStream } from './libxc-reader.js'
 import { pagesToMemory } from './page-memory.js'
 import { refuse, within } from './records.js'
 
-/**
- * The message of GRUB's i386-xen_pvh when Xen does not answer (grub-core/kern/i386/xen/pvh.c): it has no note to detect
- * it by. Its own code lies at its start, before all modules it was made with.
- */
-const ASKS_XEN_FOR_ITS_MAP = 'Could not get memory map from Xen!'
-const GRUBS_OWN_PAGES = 256
+/** A kernel that gets its memory map from Xen by XENMEM_memory_map, and a text that only it has. */
+interface MapAsker {
+  readonly who: string
+  readonly text: string
+  /** Pages from the kernel's start that may have the text. */
+  readonly within: number
+}
+
+/** No note tells of them. */
+const MAP_ASKERS: readonly MapAsker[] = [
+  // grub-core/kern/i386/xen/pvh.c. Its own code lies at its start, before all modules it was made with.
+  { who: "GRUB's i386-xen_pvh", text: 'Could not get memory map from Xen!', within: 256 },
+  // xen/arch/x86/guest/xen/pvh-boot.c
+  { who: 'Xen itself, as in xen-shim', text: 'PVH Directboot', within: 4096 },
+]
 const CONTEXT = 'HVM_CONTEXT'
 
 /** Returns whether a guest is PVH or HVM. */
@@ -55,14 +67,25 @@ export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
     return
   }
   const { hvmParams, hvmStartInfo } = boot
-  if (asksXenForItsMap(domain)) {
+  if (hvmParams.some(({ index, value }) => index === HVM_PARAM.CALLBACK_IRQ && value !== 0n)) {
+    wrong(
+      'the guest was stopped while it ran, and restoring ends its connections to xenstore and to its devices',
+      'a guest that has suspended itself, as xl save asks, or that has not run',
+      'a running guest with PV drivers',
+    )
+  }
+  const asker = mapAsker(domain)
+  if (asker !== undefined) {
     wrong(
       'the kernel cannot be restored: it asks Xen for the memory map, and Xen has none for a restored guest',
       'a kernel that finds the map in hvm_start_info',
-      "GRUB's i386-xen_pvh",
+      asker.who,
     )
   }
-  if (hvmParams.length === 0) wrong("Xen's special pages are missing from the guest", 'platform xen', 'platform pc')
+  if (hvmParams.length === 0) {
+    const found = isPvhDom0(domain) ? 'a dom0' : 'platform pc'
+    wrong("Xen's special pages are missing from the guest", 'platform xen', found)
+  }
   if (hvmStartInfo === undefined) return
   const { memmap, fields } = readHvmStartInfo(domain)
   if (memmap.length === 0) {
@@ -74,11 +97,13 @@ export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
   }
 }
 
-function asksXenForItsMap({ memory, regions }: Domain): boolean {
+function mapAsker({ memory, regions }: Domain): MapAsker | undefined {
   const kernel = regions.find(({ name }) => name === 'kernel')
-  if (kernel === undefined) return false
-  const own = memory.read(kernel.pfn * PAGE_SIZE, Math.min(kernel.pages, GRUBS_OWN_PAGES) * PAGE_SIZE)
-  return indexOf(own, encodeLatin1(ASKS_XEN_FOR_ITS_MAP)) >= 0
+  if (kernel === undefined) return undefined
+  return MAP_ASKERS.find(({ text, within }) => {
+    const own = memory.read(kernel.pfn * PAGE_SIZE, Math.min(kernel.pages, within) * PAGE_SIZE)
+    return indexOf(own, encodeLatin1(text)) >= 0
+  })
 }
 
 /** Returns the body of HVM_PARAMS. */
@@ -95,6 +120,57 @@ export function hvmContextOf(domain: Domain): Uint8Array {
 const savedContext = ({ saved }: Domain): Uint8Array | undefined =>
   saved?.records.find(({ name }) => name === CONTEXT)?.body
 
+/** The parts of an HVM or PVH guest that has stopped. */
+interface HvmParts {
+  readonly type: 'hvm' | 'pvh'
+  readonly name: string
+  /** In bytes. Default: as much as it has. */
+  readonly maxmem: number | undefined
+  readonly memory: GuestMemory
+  /** HVM_CONTEXT. */
+  readonly context: Uint8Array
+  /** The number of vcpus, if known: those without a CPU record wait. */
+  readonly vcpus: number | undefined
+  /** In order of their indexes. */
+  readonly hvmParams: readonly Param[]
+  /** The state to keep as it is, except the context. */
+  readonly saved: SavedState
+}
+
+/** Returns the guest of these parts. @throws DomainBuilderError `bad-snapshot` for an invalid context. */
+export function hvmOrPvhGuest(parts: HvmParts): Domain<PvhBoot | HvmBoot> {
+  const { type, name, memory, context, hvmParams, saved } = parts
+  const found = decodeHvmContext(context)
+  const first = found.get(0)
+  if (first === undefined) {
+    throw new DomainBuilderError('bad-snapshot', 'HVM context: vcpu 0 has no context', { expected: 'a CPU record' })
+  }
+  const count = Math.max(parts.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
+  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waitingVcpu(id))
+  // A vcpu that waits for its guest to start it may still be in real mode.
+  const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
+  const common = {
+    abi: is64 ? 'x86_64' : 'x86_32',
+    name,
+    memory,
+    maxmem: parts.maxmem ?? memory.pageCount * PAGE_SIZE,
+    vcpus,
+    regions: [],
+    p2m: identityWhere(memory),
+  } as const
+  const whole: SavedState = { ...saved, records: [...saved.records, { name: CONTEXT, body: context }] }
+  if (type === 'hvm') {
+    const boot: HvmBoot = { kind: 'firmware', hvmParams }
+    return { ...common, type, boot, pageType: pageTypes(boot), saved: whole }
+  }
+  const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams }
+  const guest: Domain<PvhBoot> = { ...common, type, boot, pageType: pageTypes(boot) }
+  const begun = atFirstInstant(guest, first)
+  // Our own writer produces the same record again, so the saved one need not be kept.
+  const isOurs = begun !== undefined && equal(encodeHvmContext(vcpus), context)
+  return { ...guest, ...begun, saved: isOurs ? saved : whole }
+}
+
 /** Returns the HVM or PVH guest in a stream. @throws DomainBuilderError `bad-snapshot`. */
 export function openHvmOrPvh(
   source: ByteSource,
@@ -104,40 +180,23 @@ export function openHvmOrPvh(
   settings: ReadConfig | undefined,
   type: 'hvm' | 'pvh',
 ): Domain<PvhBoot | HvmBoot> {
-  const memory = pagesToMemory(source, stream.pages)
   const context = stream.records.find(({ name }) => name === CONTEXT) ?? refuse(stream.last, 'the guest has no vcpu')
-  const found = within(context, () => decodeHvmContext(context.body))
-  const first = found.get(0) ?? refuse(context, 'vcpu 0 has no context')
-  const count = Math.max(settings?.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
-  const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waitingVcpu(id))
-  // A vcpu that waits for its guest to start it may still be in real mode.
-  const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
-  const bytes = memory.pageCount * PAGE_SIZE
-  hvmParams.sort((a, b) => a.index - b.index)
-  const common = {
-    abi: is64 ? 'x86_64' : 'x86_32',
-    name: settings?.name ?? '',
-    memory,
-    maxmem: settings?.maxmem ?? bytes,
-    vcpus,
-    regions: [],
-    p2m: identityWhere(memory),
-  } as const
-  logSnapshot('xl: %s %s, %d pages, %d vcpus', common.name, type, memory.pageCount, count)
-  const saved = defined({ config, records: [...records, { name: CONTEXT, body: context.body }] })
-  if (type === 'hvm') {
-    const boot: HvmBoot = { kind: 'firmware', hvmParams }
-    return { ...common, type, boot, pageType: pageTypes(boot), saved }
-  }
-  const boot: PvhBoot = { kind: 'hvm_start_info', hvmParams }
-  const guest: Domain<PvhBoot> = { ...common, type, boot, pageType: pageTypes(boot) }
-  const begun = atFirstInstant(guest, first)
-  if (begun === undefined || !equal(encodeHvmContext(vcpus), context.body)) {
-    return { ...guest, ...begun, saved }
-  }
-  // Our own writer produces the same record again, so the saved one need not be kept.
-  return { ...guest, ...begun, ...defined({ saved: records.length > 0 ? { records } : undefined }) }
+  const memory = pagesToMemory(source, stream.pages)
+  const guest = within(context, () =>
+    hvmOrPvhGuest({
+      type,
+      name: settings?.name ?? '',
+      maxmem: settings?.maxmem,
+      memory,
+      context: context.body,
+      vcpus: settings?.vcpus,
+      hvmParams: hvmParams.sort((a, b) => a.index - b.index),
+      saved: defined({ config, records }),
+    }),
+  )
+  logSnapshot('xl: %s %s, %d pages, %d vcpus', guest.name, type, memory.pageCount, guest.vcpus.length)
+  return guest
 }
 
 /** Where %ebx leads to hvm_start_info, the guest has not run: the parts that it points to are its regions. */

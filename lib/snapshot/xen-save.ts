@@ -10,7 +10,6 @@ import {
   LIBXL_HEADER_BYTES,
   LIBXL_IDENT,
   LIBXL_OPTION_BIG_ENDIAN,
-  LIBXL_OPTION_LEGACY,
   LIBXL_RECORD,
   LIBXL_VERSION,
   X86PvVcpu,
@@ -21,21 +20,23 @@ import {
   XlHeader,
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
+import { NEWEST_XEN, XEN_RELEASES, type XenRelease } from '../abi/xen-release.js'
 import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord, TableFramesRun } from '../guest/domain.js'
+import type { Domain, HvmBoot, PvBoot, PvhBoot, SavedRecord } from '../guest/domain.js'
 import { hypercallPage } from '../guest/hypercall-page.js'
 import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
-import { discoverPv, isFirstInstant } from '../guest/pv-discover.js'
-import { type Growing, runBefore } from '../guest/runs.js'
+import { discoverPv, hasRun, isFirstInstant, isSuspended } from '../guest/pv-discover.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
-import { PAGE_SIZE, paddrOf } from '../units.js'
+import { hex, PAGE_SIZE, paddrOf } from '../units.js'
 import { type ByteSource, readAhead } from './byte-source.js'
+import { dataRuns } from './data-pages.js'
 import { domainConfig, type ReadConfig, readConfig } from './domain-config.js'
+import { refuseGuest } from './foreign.js'
 import { type SnapshotFormat, startOf, type WriteOptions } from './format.js'
 import { type KeptRecord, type LibxcStream, readLibxcStream } from './libxc-reader.js'
 import { libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
@@ -46,12 +47,17 @@ import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
 /** The options for writing a save file of xl. */
 export interface XlOptions extends WriteOptions {
-  /** The version of the libxc stream: 3, or 2 for Xen before 4.14. */
+  /** The release of Xen that is to restore the guest. Default the newest. */
+  readonly xen?: XenRelease
+  /** The version of the libxc stream: 3, or 2 for Xen before 4.14, which `xen` does not name. Default 3. */
   readonly version?: 2 | 3
-  /** Default: made from the guest's content. */
+  /** Default: that of the saved configuration, or one made from the guest's content. */
   readonly uuid?: string
 }
 
+/** The file to give instead of one of stream version 1. */
+const LEGACY_INSTEAD =
+  "the output of Xen's convert-legacy-stream --xl --format libxl --width 64 --guest-type pv --in OLD --out NEW (or 32, hvm)"
 /** The longest configuration that is read: real ones have a few KB. */
 const CONFIG_MAX = 4 << 20
 /** The names of libxl's own records in SavedState. */
@@ -64,7 +70,9 @@ function isXl(start: Uint8Array): boolean {
 
 /**
  * Returns a guest as a save file that `xl restore` starts.
- * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or invalid options.
+ * A hole of the p2m is a hole in the file.
+ * @throws DomainBuilderError `bad-config` for a guest that restoring would break, or invalid options; `bad-snapshot`
+ *   for a page with content in a hole of the p2m.
  * @example
  * ```ts
  * await writeFile('guest.xl', writeXl(guest))
@@ -72,8 +80,20 @@ function isXl(start: Uint8Array): boolean {
  */
 export function writeXl(domain: Domain, options: XlOptions = {}): SnapshotFile {
   const guest = restorable(domain)
-  const config = guest.saved?.config ?? domainConfig(guest, options.uuid)
-  const { version = 3 } = options
+  const config = domainConfig(guest, options.uuid)
+  const { version = 3, xen = NEWEST_XEN } = options
+  if (!XEN_RELEASES.includes(xen)) {
+    throw new DomainBuilderError('bad-config', 'the release of Xen is unknown', {
+      expected: XEN_RELEASES.join(', '),
+      found: String(xen),
+    })
+  }
+  if (version === 2 && options.xen !== undefined) {
+    throw new DomainBuilderError('bad-config', `the version of the libxc stream is wrong for Xen ${xen}`, {
+      expected: 'version 3',
+      found: 'version 2, which is for Xen before 4.14',
+    })
+  }
   if (version !== 2 && version !== 3) {
     throw new DomainBuilderError('bad-config', 'the version of the libxc stream is unknown', {
       expected: 'version 2 or 3',
@@ -88,7 +108,9 @@ export function writeXl(domain: Domain, options: XlOptions = {}): SnapshotFile {
     '',
     [
       solid(introduction(config)),
-      ...(isHvmOrPvh(guest) ? libxcHvmStream(guest, version) : libxcPvStream(guest as Domain<PvBoot>, version)),
+      ...(isHvmOrPvh(guest)
+        ? libxcHvmStream(guest, { version, xen })
+        : libxcPvStream(guest as Domain<PvBoot>, { version, xen })),
       solid(concat([...emulators, record(LIBXL_RECORD.END, new Uint8Array(0))])),
     ],
     options,
@@ -111,14 +133,40 @@ function restorable(domain: Domain): Domain<PvBoot | PvhBoot | HvmBoot> {
   if (!boot.xenstore || !boot.console) {
     return wrong('a page that xl needs is missing: the xenstore page or the console page', 'both pages', 'a dom0')
   }
-  if (readStartInfo(domain).flags & SIF_MOD_START_PFN) {
+  const ran = hasRun({ ...domain, boot })
+  if (!ran && readStartInfo(domain).flags & SIF_MOD_START_PFN) {
     return wrong(
       'the ramdisk is not mapped, and restoring clears the flag that leads the guest to it: build the guest with purpose restore',
       "purpose: 'restore' (--purpose restore), which maps it",
       'SIF_MOD_START_PFN',
     )
   }
-  return asPfns(withHypercalls({ ...domain, boot }))
+  if (ran && !isSuspended({ ...domain, boot })) {
+    return wrong(
+      'the guest was stopped while it ran, and restoring ends its connections to xenstore and to its devices',
+      'a guest that has suspended itself, as xl save asks, or that has not run',
+      'a running guest',
+    )
+  }
+  const guest = withHypercalls({ ...domain, boot })
+  const pfns = asPfns(guest)
+  requireFrames(guest, pfns)
+  return pfns
+}
+
+/** @throws DomainBuilderError `bad-snapshot` for a page with content in a hole of the p2m: it would be lost. */
+function requireFrames(guest: Domain, pfns: Domain): void {
+  if (pfns.memory.pageCount === guest.memory.pageCount) return
+  for (const { pfn, pages } of dataRuns(guest)) {
+    for (const { start, end } of guest.memory.within(pfn, pages)) {
+      const found = pfns.memory.pagesFrom(start)
+      if (found >= end - start) continue
+      throw new DomainBuilderError('bad-snapshot', 'a page with content has no machine frame', {
+        expected: `a machine frame for pfn ${hex(start + found)}`,
+        found: 'a hole in the p2m',
+      })
+    }
+  }
 }
 
 /** Returns the guest with its hypercall page filled: nothing fills it when the guest is restored. */
@@ -180,14 +228,13 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   if (!isXl(head)) wrong('the magic is missing', JSON.stringify(XL_MAGIC), 'something else', 0)
   const { byteorder, mandatory_flags, optional_data_len: length } = XlHeader.decode(head, at)
   const known = XL_MANDATORY_JSON | XL_MANDATORY_STREAM_V2
-  if (byteorder !== XL_BYTEORDER) wrong('the byte order is wrong', `${XL_BYTEORDER}`, `${byteorder}`, at)
-  if (!(mandatory_flags & XL_MANDATORY_STREAM_V2) || mandatory_flags & ~known) {
-    wrong(
-      'the mandatory flags are not supported',
-      'stream v2, with or without JSON',
-      `${mandatory_flags}`,
-      at + XlHeader.offsetOf('mandatory_flags'),
-    )
+  if (byteorder !== XL_BYTEORDER) wrong('the byte order is wrong', hex(XL_BYTEORDER, 8), hex(byteorder, 8), at)
+  const flagsAt = at + XlHeader.offsetOf('mandatory_flags')
+  if (mandatory_flags & ~known) {
+    wrong('the mandatory flags are not supported', 'stream v2, with or without JSON', `${mandatory_flags}`, flagsAt)
+  }
+  if (!(mandatory_flags & XL_MANDATORY_STREAM_V2)) {
+    refuseGuest('a legacy save file of xl, of Xen before 4.6', LEGACY_INSTEAD, flagsAt)
   }
   if (length > CONFIG_MAX) {
     wrong(
@@ -220,16 +267,13 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
       offset: start,
     })
   }
-  if (options & (LIBXL_OPTION_BIG_ENDIAN | LIBXL_OPTION_LEGACY)) {
-    throw new DomainBuilderError(
-      'bad-snapshot',
-      'libxl header: the stream is big-endian or converted from the legacy format',
-      {
-        expected: 'options 0',
-        found: `${options}`,
-        offset: start + LIBXL_IDENT.length + 4,
-      },
-    )
+  // A stream that convert-legacy-stream wrote says so, and is like any other.
+  if (options & LIBXL_OPTION_BIG_ENDIAN) {
+    throw new DomainBuilderError('bad-snapshot', 'libxl header: the stream is big-endian', {
+      expected: 'a little-endian stream',
+      found: `options ${hex(options)}`,
+      offset: start + LIBXL_IDENT.length + 4,
+    })
   }
   let stream: LibxcStream | undefined
   const emulators: SavedRecord[] = []
@@ -307,18 +351,15 @@ function openPv(
       pageType: (pfn) => stream.pages.pageType(pfn),
       startInfo,
       sharedInfo,
-      tables: { runs: tableRuns(stream) },
+      tables: { runs: stream.pages.tableRuns() },
       p2mFrames: stream.p2mFrames,
     })
     logSnapshot('xl: %s %s, %d pages, %d vcpus', found.name, abi, memory.pageCount, count)
-    if (!isFirstInstant(found)) return { ...found, saved: defined({ config, records }) }
+    const saved = defined({ config, records })
+    if (!isFirstInstant(found)) return { ...found, saved }
     // %edx holds start_info's frame for the stream, not for the guest, which finds only its address, in %rsi.
     const boot: Vcpu = { ...first.vcpu, registers: { ...first.vcpu.registers, rdx: 0n } }
-    return {
-      ...found,
-      vcpus: [boot, ...vcpus.slice(1)],
-      ...defined({ saved: records.length > 0 ? { records } : undefined }),
-    }
+    return { ...found, vcpus: [boot, ...vcpus.slice(1)], saved }
   })
 }
 
@@ -335,18 +376,6 @@ const CARRIED = [
 function keptState(stream: LibxcStream, emulators: readonly SavedRecord[]): SavedRecord[] {
   const kept = stream.records.filter(({ name, body }) => CARRIED.includes(name) && body.length > 0)
   return [...kept.map(({ name, body }) => ({ name, body })), ...emulators]
-}
-
-function tableRuns(stream: LibxcStream): TableFramesRun[] {
-  const runs: Growing<TableFramesRun>[] = []
-  for (const { pfn, pages } of stream.pages.runs()) {
-    const { level, pinned } = stream.pages.pageType(pfn)
-    if (level === 0) continue
-    const last = runBefore(runs, pfn)
-    if (last?.level === level && (last.pinned === true) === pinned) last.pages += pages
-    else runs.push({ level, pfn, pages, ...defined({ pinned: pinned || undefined }) })
-  }
-  return runs
 }
 
 /** The format that `xl restore` starts, and `xl save` writes. */

@@ -8,9 +8,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t from 'tap'
-import { bytesSource, openSnapshot } from '../../lib/index.js'
+import { buildDomain, bytesSource, openSnapshot, readKernel, writeXl } from '../../lib/index.js'
 import { savedConfigSummary, savedSettings } from '../../lib/inspect/saved-config.js'
-import { pvKernelFile } from '../fixtures/kernels.js'
+import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { bytesOf } from '../fixtures/snapshots.js'
 import { runCommand } from './command.js'
 
 const CONFIG = {
@@ -57,7 +58,7 @@ t.test('shown, told, left out', async (t) => {
   t.notMatch(readFileSync(file('without.xl'), 'latin1'), 'pdev_path')
   t.same(readFileSync(file('without.xl')), readFileSync(file('plain.xl')), 'as if there had never been one')
   const { saved } = await openSnapshot(bytesSource(readFileSync(file('without.xl'))))
-  t.equal(saved?.config, undefined)
+  t.same(savedSettings(saved?.config ?? 'none'), [], 'only what every guest has')
 })
 
 t.test('any text', (t) => {
@@ -78,4 +79,36 @@ t.test('any text', (t) => {
   const files = Object.fromEntries(['a', 'b', 'c', 'd'].map((key) => [key, `/${key}`]))
   t.equal(savedConfigSummary(JSON.stringify(files)), '4 settings, among them a = /a, b = /b, c = /c and 1 more')
   t.end()
+})
+
+t.test('a guest that never ran keeps the configuration that xl saved it with', async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'xdb-unrun-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = (name: string) => path.join(folder, name)
+  const kernels = { pv: pvKernelFile(), pvh: pvhKernelFile() }
+  for (const type of ['pv', 'pvh'] as const) {
+    const config = JSON.stringify({ ...CONFIG, c_info: { ...CONFIG.c_info, type } })
+    const kernel = await readKernel(kernels[type])
+    const built = buildDomain(kernel, { type, memory: 20 * 2 ** 20, purpose: 'restore' })
+    // As xl create -p and xl save leave it: at the first instruction, with disks.
+    writeFileSync(file('unrun.xl'), bytesOf(writeXl({ ...built, saved: { config, records: [] } })))
+    let before = 'unrun.xl'
+    for (const name of ['a.img', 'b.core', 'c.dump', 'd.xl']) {
+      const format = name === 'c.dump' ? ['--format', 'xen-core'] : []
+      const { code, err } = runCommand(['convert', before, '-o', name, ...format], { cwd: folder })
+      t.equal(code, 0, `${type}: ${name}`)
+      t.match(err, /is kept \(--drop-config leaves it out\): 3 settings, among them .*disks\[0\]\.pdev_path/)
+      before = name
+    }
+    t.same(readFileSync(file('d.xl')), readFileSync(file('unrun.xl')), `${type}: the same file`)
+  }
+})
+
+t.test('a uuid replaces the saved one, and nothing else', async (t) => {
+  const built = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 })
+  const uuid = '11111111-2222-4333-8444-555555555555'
+  const withConfig = (config: string) => writeXl({ ...built, saved: { config, records: [] } }, { uuid })
+  const read = await openSnapshot(bytesSource(bytesOf(withConfig(JSON.stringify(CONFIG)))))
+  t.same(JSON.parse(read.saved?.config ?? ''), { ...CONFIG, c_info: { ...CONFIG.c_info, uuid } })
+  for (const config of ['{', '7', '{"c_info": 7}']) t.throws(() => withConfig(config), { code: 'bad-snapshot' })
 })

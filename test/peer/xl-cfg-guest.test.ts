@@ -8,9 +8,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { DomainBuilderError } from '../../lib/errors.js'
 import { readXlCfg } from '../../lib/protocol/xl-cfg-guest.js'
-import { builderKeys, otherKeys } from '../../lib/protocol/xl-cfg-keys.js'
+import { builderKeys, hvmKeys, otherKeys } from '../../lib/protocol/xl-cfg-keys.js'
+import { settingKeys } from '../../lib/protocol/xl-cfg-settings.js'
 import { requirePeer } from './require-peer.js'
-import { findXl, type XlAnswer } from './xl.js'
+import { findXl, settingsOf, type XlAnswer } from './xl.js'
 
 const KIB = 1024
 const MIB = 2 ** 20
@@ -68,14 +69,14 @@ t.test('the same guests and refusals as xl', async (t) => {
     { weight: 1, arbitrary: valued(['builder'], fc.constantFrom('"generic"', '"generic"', '"hvm"', '"linux"')) },
     { weight: 1, arbitrary: valued(['firmware'], fc.constantFrom('"pvgrub32"', '"pvgrub64"', '"ovmf"', '["a"]')) },
     { weight: 1, arbitrary: valued(['pvshim', 'bootloader'], fc.constantFrom('0', '1', '"pygrub"', '["a"]')) },
-    { weight: 1, arbitrary: valued(['disk', 'on_crash', 'memroy'], fc.constantFrom('"destroy"', '["a"]')) },
+    { weight: 1, arbitrary: valued(['vkb', 'on_crash', 'memroy'], fc.constantFrom('"destroy"', '["a"]')) },
   )
   const start = fc.constantFrom('name="g"\nkernel="k"\n', 'name="g"\nkernel="k"\n', 'name="g"\nfirmware="pvgrub64"\n')
   const texts = fc
     .tuple(start, fc.array(line, { maxLength: 5 }))
     .map(([first, lines]) => first + lines.map((parts) => `${parts.join('')}\n`).join(''))
-    // These keys are not for builders; xl checks their values, and we do not.
-    .filter((whole) => !/^(disk=\["a"|on_crash\+?=\["a"|disk\+=)/m.test(whole))
+    // xl checks the values of vkb, which is not carried. It ignores a list of on_crash, which we refuse.
+    .filter((whole) => !/^(vkb=\["a"|on_crash\+?=\["a"|vkb\+=)/m.test(whole))
   const seen = { refused: 0, taken: 0, hidden: 0 }
   for (const whole of fc.sample(texts, { numRuns: 400, seed: 4242 })) {
     const answer = xl.create(whole)
@@ -147,7 +148,7 @@ t.test('the keys that xl asks for are known, and no others', async (t) => {
     for (const key of xl.keys(text)) if (!global.has(key)) asked.add(key)
   }
   t.ok(asked.size > 140, `${asked.size} keys`)
-  const known = new Set([...builderKeys(), ...otherKeys()])
+  const known = new Set([...builderKeys(), ...settingKeys('pv'), ...settingKeys('pvh'), ...otherKeys(), ...hvmKeys()])
   t.same(
     [...asked].filter((key) => !known.has(key)),
     [],
@@ -160,12 +161,17 @@ t.test('the keys that xl asks for are known, and no others', async (t) => {
     ...['xenstore_feature_mask', 'xenstore_quota', 'max_grant_frames', 'max_grant_version', 'max_maptrack_frames'],
   ]
   t.same([...known].filter((key) => !asked.has(key)).sort(), ['features', ...later].sort(), 'and xl asks for each')
-  t.equal(known.size, builderKeys().length + otherKeys().length, 'no key is listed twice')
+  const carried = new Set([...settingKeys('pv'), ...settingKeys('pvh')]).size
+  t.equal(known.size, builderKeys().length + carried + otherKeys().length + hvmKeys().length, 'no key is listed twice')
 })
 
 t.test('misspelt keys are told from those that are for others', async (t) => {
-  const guest = readXlCfg('memroy = 5\ndisk = []\nvif = []\nfrobnicate = 1\non_crahs = "x"\nramdisk_ = "y"\nvcpu = 2\n')
-  t.same(guest.unused, ['disk', 'vif'])
+  const guest = readXlCfg(
+    'memroy = 5\nserial = 1\nvkb = []\ndisk = []\nfrobnicate = 1\non_crahs = "x"\nramdisk_ = "y"\nvcpu = 2\n',
+  )
+  t.same(guest.unused, ['serial'])
+  t.same(guest.notCarried, ['vkb'])
+  t.same(settingsOf(guest), { disks: [] })
   t.same(guest.unknown, [
     { key: 'frobnicate' },
     { key: 'memroy', meant: 'memory' },

@@ -11,7 +11,7 @@ import * as path from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { DomainBuilderError } from '../../lib/errors.js'
-import { parseXlCfg } from '../../lib/protocol/xl-cfg.js'
+import { decodeXlCfg, parseXlCfg } from '../../lib/protocol/xl-cfg.js'
 import { peerSources } from './paths.js'
 import { requirePeer } from './require-peer.js'
 
@@ -78,6 +78,7 @@ t.test('the same values and refusals as libxlutil', async (t) => {
     fc.array(piece, { maxLength: 9 }).map((pieces) => `${pieces.join('')}\n`),
   )
   const outcomes = new Map<boolean, number>()
+  t.same([ours('\ufeffa=1\n'), theirs('\ufeffa=1\n')], ['refused', 'refused'], 'a byte order mark')
   for (const text of fc.sample(texts, { numRuns: 600, seed: 4242 })) {
     const mine = ours(text)
     t.equal(mine, theirs(text), JSON.stringify(text))
@@ -98,4 +99,13 @@ t.test('a refusal names line, column, what was expected and what was found', asy
     ['\n'.repeat(2 ** 20 + 1), /too long/],
   ]
   for (const [text, message] of cases) t.throws(() => parseXlCfg(text), { code: 'bad-config', message })
+  for (const [text, encoding] of [
+    [Buffer.from('\ufeffa=1\n'), 'UTF-8'],
+    [Buffer.from('\ufeffa=1\n', 'utf16le'), 'UTF-16'],
+    [Buffer.from('\ufeffa=1\n', 'utf16le').swap16(), 'big-endian UTF-16'],
+  ] as const) {
+    const message = `the xl.cfg begins with a byte order mark: expected UTF-8 without one, found that of ${encoding}`
+    t.throws(() => decodeXlCfg(text), { code: 'bad-config', message })
+  }
+  t.throws(() => parseXlCfg('\ufeffa=1\n'), { message: /begins with a byte order mark/ }, 'also in a string')
 })

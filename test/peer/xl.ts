@@ -9,6 +9,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { LibxlSettings } from '../../lib/guest/libxl-config.js'
+import type { XlCfgGuest } from '../../lib/protocol/xl-cfg-guest.js'
 import { peerSources } from './paths.js'
 import type { Found } from './require-peer.js'
 import { findXenUtils } from './verify-stream.js'
@@ -78,3 +80,7 @@ export async function findXl(t: Test): Promise<Found<Xl>> {
     },
   }
 }
+
+/** Returns the settings for the toolstack that an xl.cfg has. */
+export const settingsOf = ({ config }: XlCfgGuest): LibxlSettings | undefined =>
+  'settings' in config ? config.settings : undefined

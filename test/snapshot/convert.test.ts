@@ -85,10 +85,13 @@ function refused(t: Test, domain: Domain, format: Format, why: RegExp, from: str
 for (const [name, { make, refusals }] of Object.entries(GUESTS)) {
   t.test(`${name}: every format into every other and back`, async (t) => {
     const guest = await make()
+    // An xl file has a configuration of every guest, which stays with it from there on.
+    const fromXl = refusals.xl === undefined ? THROUGH.xl(guest).saved : undefined
     const same = (found: Domain, what: string): void => {
       sameGuest(t, found, guest, what)
       t.same([found.type, found.abi], [guest.type, guest.abi], `${what}: kind`)
-      t.same(found.saved, guest.saved, `${what}: what is kept as it was saved`)
+      const saved = guest.saved ?? (what.includes('xl') ? fromXl : undefined)
+      t.same(found.saved, saved, `${what}: what is kept as it was saved`)
     }
     const carried = FORMATS.filter((format) => refusals[format] === undefined)
     t.ok(carried.length >= 4, carried.join(', '))

@@ -4,6 +4,9 @@
  * Source: lib/snapshot.
  * Gotcha: frames are pfns in some formats and mfns in others, so only the guest's view can be compared.
  */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import {
   DomainHeader,
@@ -20,13 +23,17 @@ import {
   type Domain,
   domainText,
   openSnapshot,
+  PAGE_SIZE,
   readKernel,
   readVirtual,
   writeXenCore,
   writeXl,
 } from '../../lib/index.js'
+import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
+import { requirePeer } from '../peer/require-peer.js'
+import { findVerifyStream } from '../peer/verify-stream.js'
 
 /** Returns a core with a misspelt owner of our note, so that it has only the parts that xl itself writes. */
 function strangersCore(domain: Domain): Buffer {
@@ -84,7 +91,7 @@ t.test('a core of a guest that runs: its registers have moved on, start_info is 
     bytes.write('xen-0.0', bytes.indexOf('xen-3.0-x86_64\0\0\0'), 'latin1')
     await t.rejects(openSnapshot(bytesSource(bytes)), {
       code: 'bad-snapshot',
-      message: /start_info has the wrong magic/,
+      message: /start_info is missing/,
     })
   }
 })
@@ -144,4 +151,51 @@ t.test("a core of xl's of a guest that is not PV: memory and registers, and no d
   t.throws(() => bytesOf(writeXl(read)), { code: 'bad-config', message: /the state of the guest's devices is missing/ })
   const still = await openSnapshot(bytesSource(strangersCore(built)))
   t.equal(still.abi, 'x86_32', 'before it turned anything on')
+})
+
+t.test('a hole of the p2m is a hole in an xl file, through every format', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'xdb-holes-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const pages = 2048
+  // Frames that the guest gave back: some in the middle, and the last ones.
+  const isHole = (pfn: number): boolean => (pfn >= 0x600 && pfn < 0x620) || pfn >= 0x7f0
+  const ranges = [
+    { start: 0, end: 0x600 },
+    { start: 0x620, end: 0x7f0 },
+  ]
+  for (const elfClass of [64, 32] as const) {
+    const kernel = await readKernel(pvKernelFile({ class: elfClass }))
+    const config = { type: 'pv', memory: pages * PAGE_SIZE, name: 'holes', purpose: 'restore' } as const
+    const p2m = { function: (pfn: number) => (isHole(pfn) ? undefined : 100000 - pfn) }
+    const built = buildDomain(kernel, { ...config, p2m })
+    const bytes = Buffer.from(bytesOf(writeXl(built)))
+    const list = bodyOf(bytes, LIBXC_RECORD.X86_PV_P2M_FRAMES)
+    t.equal(X86PvP2mFrames.decode(bytes, list).p2m_end_pfn, pages - 1, 'the list keeps its length')
+    const read = openXl(bytesSource(bytes))
+    t.same(read.memory.ranges, ranges, `${elfClass}-bit`)
+    t.equal(read.p2m.mfn(0x600), undefined)
+    for (const format of ['raw', 'xen-core', 'elf-core', 'xl'] as const) {
+      const again = THROUGH[format](read)
+      t.same(again.memory.ranges, ranges, format)
+      t.equal(again.p2m.mfn(0x600), undefined, `${format}: a hole`)
+      t.equal(Buffer.compare(bytesOf(writeXl(again)), bytes), 0, `${format}: the same file`)
+      t.same(THROUGH.xl(THROUGH[format](built)).memory.ranges, ranges, `${format}: before it is an xl file`)
+    }
+    await t.test(`Xen's own checker takes the ${elfClass}-bit file`, async (t) => {
+      const verify = await requirePeer(t, findVerifyStream)
+      if (verify === undefined) return
+      writeFileSync(join(folder, 'holes'), bytes)
+      t.equal(verify(join(folder, 'holes')), undefined)
+    })
+    // A core of xl has every frame of the guest, so those that it does not list are holes.
+    const listed = ranges.map(({ start, end }) => ({ name: 'listed', pfn: start, pages: end - start }))
+    const core = await openSnapshot(bytesSource(strangersCore({ ...built, regions: [...built.regions, ...listed] })))
+    t.same(core.memory.ranges, ranges, 'a core of xl')
+    t.same(THROUGH.xl(core).memory.ranges, ranges, 'a core of xl, as an xl file')
+    built.memory.write(0x600 * PAGE_SIZE, Uint8Array.of(1))
+    t.throws(() => writeXl(built), {
+      code: 'bad-snapshot',
+      message: /^a page with content has no machine frame: expected a machine frame for pfn 0x600, found a hole/,
+    })
+  }
 })

@@ -108,9 +108,12 @@ t.test('diff says which of what is kept is not the same', (t) => {
       : { name, body },
   )
   t.equal(policy?.name, 'X86_CPUID_POLICY')
-  const other: Domain = { ...guest, saved: { config: `${saved.config} `, records } }
+  const config = JSON.parse(saved.config ?? '{}') as { c_info: object }
+  const changed = { ...config, c_info: { ...config.c_info, uuid: 'another' }, disks: [{ vdev: 'xvda' }] }
+  const other: Domain = { ...guest, saved: { config: JSON.stringify(changed), records } }
   t.same(diffDomains(guest, other).fields, [
-    { what: 'kept configuration', a: `${saved.config?.length} bytes`, b: `${(saved.config?.length ?? 0) + 1} bytes` },
+    { what: 'kept uuid', a: '6cf5c1f3-4b2e-4e52-9f7c-3a5b9d2f0c11', b: 'another' },
+    { what: 'kept disks[0].vdev', a: 'none', b: 'xvda' },
     { what: 'kept X86_CPUID_POLICY', a: '288 bytes', b: 'none' },
     { what: 'kept EMULATOR_CONTEXT', a: '17193 bytes', b: '17193 bytes, first difference at 0x99' },
   ])

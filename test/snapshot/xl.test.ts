@@ -30,7 +30,7 @@ import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { findVerifyStream } from '../peer/verify-stream.js'
+import { findVerifyStream, findXenUtils } from '../peer/verify-stream.js'
 
 const UUID = '6d0f1a5e-3b7c-4f2a-9c1d-0e8b7a6f5d4c'
 
@@ -182,7 +182,7 @@ t.test('a PVH guest read back is the guest that was written', async (t) => {
   t.same(read.vcpus, built.vcpus)
   t.same(read.boot, built.boot)
   t.same([read.name, read.type, read.abi], ['written', 'pvh', 'x86_32'])
-  t.equal(read.saved, undefined, 'nothing that a Domain does not say')
+  t.same(read.saved?.records, [], 'nothing that a Domain does not say, except the configuration')
   const { kernel: origin, regions, ...described } = describeDomain(built)
   t.ok(origin && regions)
   t.match(describeDomain(read), described)
@@ -275,6 +275,14 @@ t.test("GRUB's PVH image, which asks Xen for its memory map, is refused, and onl
   t.equal(rawSidecar(domain, 'grub.img').type, 'pvh', 'raw takes it')
 })
 
+t.test('Xen as the kernel of a PVH guest, which asks for the map too, is refused', async (t) => {
+  const utils = await requirePeer(t, findXenUtils)
+  if (utils === undefined) return
+  const shim = readFileSync(join(utils, 'boot', 'xen-shim'))
+  const domain = buildDomain(await readKernel(shim), { type: 'pvh', memory: 64 * 2 ** 20 })
+  t.throws(() => xlBytes(domain), { code: 'bad-config', message: /asks Xen for the memory map.*xen-shim/ })
+})
+
 t.test('a PVH file with a false claim anywhere is refused', async (t) => {
   const good = xlBytes(buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 17 * 2 ** 20 }))
   // Everything except page contents: the head, and the last records.
@@ -291,6 +299,15 @@ t.test('a PVH file with a false claim anywhere is refused', async (t) => {
     }
   }
   t.ok(refused > 300, `${refused} of ${places.length} refused, the others harmless`)
+})
+
+t.test('a file of the other byte order is refused, in hex', async (t) => {
+  const bytes = xlBytes(await build(64))
+  bytes.subarray(32, 36).reverse()
+  t.throws(() => openXl(bytesSource(bytes)), {
+    code: 'bad-snapshot',
+    message: 'xl header: the byte order is wrong: expected 0x01020304, found 0x04030201 (file offset 0x20)',
+  })
 })
 
 t.test('an invalid uuid and an invalid version are refused', async (t) => {
