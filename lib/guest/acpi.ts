@@ -22,7 +22,6 @@ import {
   GAS_SYSTEM_IO,
   GenericAddress,
   IO_APIC_ADDRESS,
-  LOCAL_APIC_ADDRESS,
   MADT_INTERRUPT_OVERRIDE,
   MADT_IO_APIC,
   MADT_LOCAL_APIC,
@@ -43,6 +42,7 @@ import {
   XSDT_ENTRY_BYTES,
   XSDT_REVISION,
 } from '../abi/acpi.js'
+import { LOCAL_APIC_ADDRESS } from '../abi/pc.js'
 import type { Infer } from '../abi/struct.js'
 import { concat, encodeLatin1 } from '../bytes.js'
 import { alignUp, PAGE_SIZE, type Paddr } from '../units.js'

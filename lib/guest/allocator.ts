@@ -54,6 +54,11 @@ export class Allocator {
     this.allocate('pad', Number(vaddr - this.#vaddr))
   }
 
+  /** Leaves out the pages up to a pfn; the initial page tables do not map what follows. */
+  skipTo(pfn: Pfn): void {
+    this.allocateElsewhere('pad', Math.max(0, pfn - this.#pfn) * PAGE_SIZE)
+  }
+
   /** @throws DomainBuilderError `memory-too-small`, with both figures, if the guest has fewer pages than allocated. */
   requireWithin(pages: number): void {
     if (this.#pfn <= pages) return

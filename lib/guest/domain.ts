@@ -150,13 +150,22 @@ export interface SavedRecord {
   readonly body: Uint8Array
 }
 
-/** The content of a save file in addition to the guest itself; absent from a newly built guest. */
+/**
+ * The content of a save file in addition to the guest itself. A built guest has it if its configuration names `settings` or
+ * `policies`.
+ */
 export interface SavedState {
   /** The toolstack's configuration of the domain, JSON as libxl writes it. */
   readonly config?: string
   /** State that a Domain cannot express: processor policies, time, extended vcpu state, device models. In order. */
   readonly records: readonly SavedRecord[]
 }
+
+/** The records that tell what processor a guest finds: its CPUID leaves and its MSRs. */
+const POLICY_RECORDS: readonly string[] = ['X86_CPUID_POLICY', 'X86_MSR_POLICY']
+
+/** Returns whether a record is a processor policy. */
+export const isPolicy = ({ name }: SavedRecord): boolean => POLICY_RECORDS.includes(name)
 
 /** Boot information, by the boot convention: `kind` tells which. */
 export type BootInfo = PvBoot | LinuxBoot | PvhBoot | HvmBoot
@@ -193,6 +202,11 @@ export interface Domain<B extends BootInfo = BootInfo> {
   readonly memory: GuestMemory
   /** The most bytes the guest may grow to; it starts with memory.pageCount pages. */
   readonly maxmem: number
+  /**
+   * Bytes that Xen gives a created PVH guest at first, if less than its memory: it populates the other pages on demand,
+   * and the guest's balloon driver keeps to this target.
+   */
+  readonly target?: number
   /** In order of their numbers; at least one, the first one online. */
   readonly vcpus: readonly Vcpu[]
   /** In order of placement. */

@@ -12,6 +12,7 @@ import {
   type HvmStartInfoFields,
   XEN_HVM_START_MAGIC_VALUE,
 } from '../abi/hvm-start-info.js'
+import { SIF_INITDOMAIN } from '../abi/start-info.js'
 import type { Infer, Struct } from '../abi/struct.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, narrow, type Paddr } from '../units.js'
@@ -96,6 +97,15 @@ export function readHvmStartInfo(domain: Domain): FoundHvmStartInfo {
     modules: modules.map((module) => ({ ...module, cmdline: text(module.cmdline_paddr) })),
     memmap: readList(memory, HvmMemmapTableEntry, fields.memmap_paddr, fields.memmap_entries, 'memmap_entries'),
   }
+}
+
+/** Returns whether hvm_start_info says that the guest is the hardware domain. */
+export function isPvhDom0({ boot, memory }: Domain): boolean {
+  if (boot.kind !== 'hvm_start_info' || boot.hvmStartInfo === undefined) return false
+  const bytes = new Uint8Array(HvmStartInfo.size)
+  memory.readInto(boot.hvmStartInfo, bytes.subarray(0, HVM_START_INFO_V0_SIZE))
+  const { magic, flags } = HvmStartInfo.decode(bytes)
+  return magic === XEN_HVM_START_MAGIC_VALUE && (flags & SIF_INITDOMAIN) !== 0
 }
 
 function readList<T>(memory: GuestMemory, entry: Struct<T>, paddr: bigint, count: number, what: string): T[] {

@@ -7,8 +7,22 @@
  * below 4 GiB is not: it moves above 4 GiB.
  */
 import { E820_TYPE } from '../abi/boot-params.js'
+import { DEVICE_HOLE, LOW_HOLE } from '../abi/pc.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, overlaps, PADDR_MAX, type Paddr, type Pfn, pfnOf, type Range, showRange, showRanges } from '../units.js'
+import {
+  alignDown,
+  alignUp,
+  hex,
+  overlaps,
+  PADDR_MAX,
+  PAGE_SIZE,
+  type Paddr,
+  type Pfn,
+  pfnOf,
+  type Range,
+  showRange,
+  showRanges,
+} from '../units.js'
 
 /** Half-open; `type` is one of E820_TYPE. */
 export interface MapEntry extends Range<Paddr> {
@@ -20,11 +34,6 @@ export interface ReservedRange extends Range<Paddr> {
   /** One of E820_TYPE, default RESERVED. */
   readonly type?: number
 }
-
-/** A hole in the RAM: the adapter and ROM area of a PC. Without a BIOS, all 640 KiB below it are RAM. */
-export const LOW_HOLE: Range<Paddr> = { start: 0xa0000, end: 0x100000 }
-/** A hole in the RAM: devices, the APIC, the boot ROM. */
-export const DEVICE_HOLE: Range<Paddr> = { start: 0xc0000000, end: 0x100000000 }
 
 /** The low memory in which a PC's crash kernel starts processors; the firmware may own the page after it. */
 export const CRASH_LOW_MEMORY: Range<Paddr> = { start: 0, end: 0x9f000 }
@@ -127,6 +136,27 @@ export const pcMemoryMap = (
   reserve: readonly ReservedRange[] = [],
   memmap?: readonly Range<Paddr>[],
 ): MemoryMap => memoryMap(memory, PC_HOLES, reserve, memmap)
+
+/**
+ * Returns the map of a PVH dom0: the host's RAM in whole pages, from the bottom, until it is `memory` bytes.
+ * @throws DomainBuilderError `overlap` for two ranges that share an address, `does-not-fit` for a host with less RAM.
+ */
+export function dom0MemoryMap(memory: number, hostRam: readonly Range<Paddr>[]): MemoryMap {
+  const ram: Range<Paddr>[] = []
+  let left = memory
+  for (const range of sortRanges(hostRam, 'hostRam')) {
+    const start = alignUp(range.start, PAGE_SIZE)
+    const end = Math.min(alignDown(range.end, PAGE_SIZE), start + left)
+    if (start >= end) continue
+    ram.push({ start, end })
+    left -= end - start
+  }
+  if (left === 0) return new MemoryMap(ram, [])
+  throw new DomainBuilderError('does-not-fit', 'the memory of the dom0 is larger than hostRam', {
+    expected: `at most ${memory - left} bytes`,
+    found: `${memory}`,
+  })
+}
 
 /** Bytes of memory of a PC whose RAM reaches to `end`. */
 export const pcMemoryUpTo = (end: Paddr): number =>

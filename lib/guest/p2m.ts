@@ -17,6 +17,8 @@ export interface P2m {
   readonly name: string
   /** mfn - pfn, if it is the same for all frames, without holes. */
   readonly distance?: number
+  /** The range from a guest frame on, up to its end or a hole; undefined for a hole. Only a p2m of ranges has it. */
+  rangeFrom?(pfn: Pfn): P2mRange | undefined
   /** The machine frame of a guest frame; undefined for a hole. */
   mfn(pfn: Pfn): Mfn | undefined
   /** The guest frame of a machine frame; undefined if no guest frame has it. */
@@ -182,7 +184,7 @@ export function mfnAfter(spec: P2mSpec, pages: number): Mfn {
 
 /** A p2m of ranges: a search in a sorted list, in both directions. Frames in no range are holes. */
 function rangesP2m(ranges: readonly P2mRange[]): P2m {
-  const lookup = (from: 'pfn' | 'mfn', to: 'pfn' | 'mfn') => {
+  const rangesBy = (from: 'pfn' | 'mfn') => {
     const sorted = [...ranges].sort((a, b) => a[from] - b[from])
     sorted.forEach((range, i) => {
       const next = sorted[i + 1]
@@ -191,12 +193,15 @@ function rangesP2m(ranges: readonly P2mRange[]): P2m {
       }
     })
     const startOf = (list: readonly P2mRange[], i: number): number => (list[i] as P2mRange)[from]
-    return (frame: number): number | undefined => {
+    return (frame: number): P2mRange | undefined => {
       const range = sorted[firstAbove(sorted, sorted.length, startOf, frame) - 1]
-      return range && frame < range[from] + range.pages ? range[to] + frame - range[from] : undefined
+      const skipped = range ? frame - range[from] : 0
+      if (range === undefined || skipped >= range.pages) return undefined
+      return { pfn: range.pfn + skipped, mfn: range.mfn + skipped, pages: range.pages - skipped }
     }
   }
-  return { name: 'ranges', mfn: lookup('pfn', 'mfn'), pfn: lookup('mfn', 'pfn') }
+  const [rangeFrom, back] = [rangesBy('pfn'), rangesBy('mfn')]
+  return { name: 'ranges', rangeFrom, mfn: (pfn) => rangeFrom(pfn)?.mfn, pfn: (mfn) => back(mfn)?.pfn }
 }
 
 /** The same p2m, except for a few frames. */
@@ -244,6 +249,10 @@ export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: 
     fillCounting(out.subarray(0, 8 * count), BigInt(first + p2m.distance))
     return
   }
+  if (entryBytes === 8 && p2m.rangeFrom !== undefined) {
+    fillRanges(p2m.rangeFrom, first, out.subarray(0, 8 * count))
+    return
+  }
   throughWords(out, (words) => {
     if (entryBytes === 4) {
       for (let i = 0; i < count; i++) words[i] = p2m.mfn(first + i) ?? HOLE32
@@ -255,4 +264,17 @@ export function fillP2mList(p2m: P2m, pages: number, entryBytes: 4 | 8, offset: 
       }
     }
   })
+}
+
+/** Fills a list of u64 range by range. */
+function fillRanges(rangeFrom: NonNullable<P2m['rangeFrom']>, first: Pfn, out: Uint8Array): void {
+  const count = out.length / 8
+  for (let done = 0; done < count; ) {
+    const range = rangeFrom(first + done)
+    const pages = Math.min(range?.pages ?? 1, count - done)
+    const part = out.subarray(8 * done, 8 * (done + pages))
+    if (range === undefined) part.fill(0xff)
+    else fillCounting(part, BigInt(range.mfn))
+    done += pages
+  }
 }

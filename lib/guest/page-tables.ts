@@ -2,10 +2,11 @@
  * Initial page tables: planned from mappings, written page by page when they are read.
  *
  * Source: Intel SDM vol. 3, chapter 4; xen/include/public/xen.h ("Start-of-day memory layout"); the order of the
- * tables' frames was confirmed against libxenguest.
+ * tables' frames was confirmed against libxenguest, and for a dom0 against Xen.
  * Gotcha: entries hold machine frames (p2m[pfn]). Xen refuses a writable leaf that maps a page table.
  */
 import { PT_ENTRIES, PT_LEVEL_BITS, PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_RW, PTE_USER } from '../abi/x86.js'
+import { PTE_GUEST_KERNEL } from '../abi/xen-mmu.js'
 import { DomainBuilderError } from '../errors.js'
 import { logTables } from '../log.js'
 import { hex, PAGE_SIZE, type Pfn, type Vaddr } from '../units.js'
@@ -13,10 +14,18 @@ import type { PageTableFrames } from './domain.js'
 import { mfnOf, type P2m } from './p2m.js'
 import { throughWords } from './words.js'
 
-/** The flags of Xen's builder for entries that name a table, PAE's L3 included. */
+/** The flags of both builders for entries that name a table, PAE's L3 included. */
 const TABLE_FLAGS = PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY
-const LEAF_FLAGS = PTE_PRESENT | PTE_RW | PTE_ACCESSED
-const LEAF_FLAGS_READ_ONLY = PTE_PRESENT | PTE_ACCESSED
+
+/** libxenguest makes the tables of a domU, and Xen itself those of its dom0. */
+type TableBuilder = 'libxenguest' | 'xen'
+
+/** Returns the flags of a writable leaf, low and high word. */
+function leafFlags(builder: TableBuilder, levels: number): { low: number; high: number } {
+  const low = PTE_PRESENT | PTE_RW | PTE_ACCESSED
+  if (builder === 'libxenguest' || levels === 3) return { low, high: 0 }
+  return { low: low | PTE_USER, high: Number(PTE_GUEST_KERNEL >> 32n) }
+}
 
 /** The two kinds of tree of PV guests: the number of levels, and of the address bits they translate. */
 export const PAGING = {
@@ -55,9 +64,11 @@ export class PageTables {
   readonly paging: Paging
   readonly runs: TableRun[] = []
   readonly mappings: Mapping[] = []
+  readonly #builder: TableBuilder
 
-  constructor(paging: Paging) {
+  constructor(paging: Paging, builder: TableBuilder = 'libxenguest') {
     this.paging = paging
+    this.#builder = builder
   }
 
   /** The number of tables so far. */
@@ -74,12 +85,11 @@ export class PageTables {
 
   /**
    * Returns the tables that a mapping of [vpn, vpn + pages) adds to the existing ones: runs with frames counted from 0,
-   * in allocation order, top level first.
+   * in allocation order.
    */
   plan(vpn: number, pages: number): TableRun[] {
     const { levels, vaddrBits } = this.paging
-    const runs: TableRun[] = []
-    let pfn = 0
+    let runs: Omit<TableRun, 'pfn'>[] = []
     for (let level: number = levels; level >= 1; level--) {
       const span = pagesOfTable(level)
       let first = Math.floor(vpn / span)
@@ -90,12 +100,15 @@ export class PageTables {
       } else if (levels === 3 && level === 2 && this.runs.length === 0 && (vpn + pages) * PAGE_SIZE <= PAE_L3_SLOT_3) {
         last = 2 ** (vaddrBits - 12) / span - 1
       }
-      for (const { index, count } of this.#missing(level, first, last)) {
-        runs.push({ level, index, count, pfn })
-        pfn += count
-      }
+      for (const { index, count } of this.#missing(level, first, last)) runs.push({ level, index, count })
     }
-    return runs
+    // Xen starts the tables of its first mapping at the lowest level, and those of the p2m at the highest.
+    if (this.#builder === 'xen' && this.mappings.length === 0) runs = afterFirstChild(runs, vpn, pages, levels)
+    let pfn = 0
+    return runs.map((run) => {
+      pfn += run.count
+      return { ...run, pfn: pfn - run.count }
+    })
   }
 
   /** Yields the indexes in [first, last] without a table of that level, as runs. */
@@ -175,22 +188,53 @@ export class PageTables {
     const base = index * PT_ENTRIES
     const first = Math.max(mapping.vpn, base)
     const last = Math.min(mapping.vpn + mapping.pages, base + PT_ENTRIES)
+    const { low, high } = leafFlags(this.#builder, this.paging.levels)
     for (let vpn = first; vpn < last; vpn++) {
       const mfn = p2m.mfn(mapping.pfn + vpn - mapping.vpn)
-      if (mfn !== undefined) setEntry(table, vpn - base, mfn, LEAF_FLAGS)
+      if (mfn !== undefined) setEntry(table, vpn - base, mfn, low, high)
     }
     for (const run of this.runs) {
       const from = Math.max(first, mapping.vpn + run.pfn - mapping.pfn)
       const to = Math.min(last, mapping.vpn + run.pfn + run.count - mapping.pfn)
       for (let vpn = from; vpn < to; vpn++) {
-        setEntry(table, vpn - base, mfnOf(p2m, mapping.pfn + vpn - mapping.vpn, 'page tables'), LEAF_FLAGS_READ_ONLY)
+        const mfn = mfnOf(p2m, mapping.pfn + vpn - mapping.vpn, 'page tables')
+        setEntry(table, vpn - base, mfn, low & ~PTE_RW, high)
       }
     }
   }
 }
 
-/** Sets an entry as two u32: the low word holds flags and the frame's low 20 bits, the high word the rest. */
-export function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number): void {
+/**
+ * Returns the same tables, the top one first, then the L1 tables in order. Each other table follows the first table
+ * that it names. PAE's L2 tables without an L1 come last.
+ */
+function afterFirstChild(
+  runs: readonly Omit<TableRun, 'pfn'>[],
+  vpn: number,
+  pages: number,
+  levels: number,
+): Omit<TableRun, 'pfn'>[] {
+  const firstL1 = ({ level, index }: { level: number; index: number }): number => {
+    if (level === levels) return -1
+    const span = pagesOfTable(level)
+    if (index * span >= vpn + pages || (index + 1) * span <= vpn) return Number.POSITIVE_INFINITY
+    return Math.floor(Math.max(index * span, vpn) / PT_ENTRIES)
+  }
+  const tables = runs
+    .flatMap(({ level, index, count }) => Array.from({ length: count }, (_, i) => ({ level, index: index + i })))
+    .map((table) => ({ ...table, at: firstL1(table) }))
+    .sort((a, b) => (a.at === b.at ? a.level - b.level || a.index - b.index : a.at - b.at))
+  const ordered: { level: number; index: number; count: number }[] = []
+  for (const { level, index } of tables) {
+    const last = ordered.at(-1)
+    if (last?.level === level && last.index + last.count === index) last.count++
+    else ordered.push({ level, index, count: 1 })
+  }
+  return ordered
+}
+
+/** Sets an entry as two u32: flags and the frame's low 20 bits, then the rest of the frame and the high flags. */
+export function setEntry(table: Uint32Array, entry: number, mfn: number, flags: number, highFlags = 0): void {
   table[2 * entry] = (mfn << 12) | flags
-  table[2 * entry + 1] = mfn / 2 ** 20
+  table[2 * entry + 1] = (mfn / 2 ** 20) | highFlags
 }

@@ -10,10 +10,11 @@ import { VcpuGuestContext32, VcpuGuestContext64 } from '../abi/vcpu-context.js'
 import { DESCRIPTOR_BYTES, foldedCr3, PT_ENTRIES, PTE_PRESENT, unfoldedCr3 } from '../abi/x86.js'
 import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
 import { DomainBuilderError } from '../errors.js'
-import { hex, type Mfn, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { hex, type Mfn, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import type { Domain, PvBoot } from './domain.js'
 import { GuestMemory } from './memory.js'
 import { fillP2mList, makeP2m, type P2m } from './p2m.js'
+import { addRange } from './runs.js'
 import type { Vcpu } from './vcpu.js'
 import { throughWords } from './words.js'
 
@@ -23,26 +24,47 @@ const GDT_PAGE_ENTRIES = PAGE_SIZE / DESCRIPTOR_BYTES
 /** Regions that hold the guest's own list of machine frames. */
 export const P2M_REGION = 'p2m'
 
+/** Returns the p2m with a hole where the guest has no memory. */
+export function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
+  if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
+  return {
+    name: p2m.name,
+    mfn: (pfn) => (memory.has(pfn) ? p2m.mfn(pfn) : undefined),
+    pfn: (mfn) => {
+      const pfn = p2m.pfn(mfn)
+      return pfn !== undefined && memory.has(pfn) ? pfn : undefined
+    },
+  }
+}
+
 /** A p2m that is the identity for the guest's frames. */
-export function identityWhere(memory: GuestMemory): P2m {
-  const identity = makeP2m('identity', memory.endPfn)
-  if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return identity
-  const own = (frame: number): number | undefined => (memory.has(frame) ? frame : undefined)
-  return { name: identity.name, mfn: own, pfn: own }
+export const identityWhere = (memory: GuestMemory): P2m => presentFrames(makeP2m('identity', memory.endPfn), memory)
+
+/** Returns the frames that have a machine frame: Xen gives a restored guest no page in a hole of its p2m. */
+function framesOf({ memory, p2m }: Domain): readonly Range<Pfn>[] {
+  if (p2m.distance !== undefined) return memory.ranges
+  const ranges: Range<Pfn>[] = []
+  for (const { start, end } of memory.ranges) {
+    for (let pfn = start; pfn < end; pfn++) if (p2m.mfn(pfn) !== undefined) addRange(ranges, pfn, pfn + 1)
+  }
+  return ranges
 }
 
 /**
- * Returns the guest as in a save file: an identity p2m, with page tables, p2m list, start_info and vcpus to match.
+ * Returns the guest as in a save file: an identity p2m, with page tables, p2m list, start_info and vcpus to match. A
+ * hole of the p2m is a hole in its memory.
  * @throws DomainBuilderError `bad-snapshot`, when a page is read, for a page table that names no frame of the guest.
  */
 export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
   if (domain.p2m.name === 'identity') return domain
   const { boot, abi } = domain
-  const memory = new GuestMemory(domain.memory.ranges)
+  const memory = new GuestMemory(framesOf(domain))
   for (const { pfn, pages } of domain.memory.pages()) {
-    memory.generate(paddrOf(pfn), pages * PAGE_SIZE, (offset, out) =>
-      domain.memory.readInto(paddrOf(pfn) + offset, out),
-    )
+    for (const { start, end } of memory.within(pfn, pages)) {
+      memory.generate(paddrOf(start), (end - start) * PAGE_SIZE, (offset, out) =>
+        domain.memory.readInto(paddrOf(start) + offset, out),
+      )
+    }
   }
   const identity = identityWhere(memory)
   for (const run of boot.pageTables.runs) {
@@ -55,7 +77,7 @@ export function asPfns(domain: Domain<PvBoot>): Domain<PvBoot> {
   for (const region of domain.regions.filter(({ name }) => name === P2M_REGION)) {
     const start = listed
     memory.generate(paddrOf(region.pfn), region.pages * PAGE_SIZE, (offset, out) =>
-      fillP2mList(identity, memory.endPfn, abi === 'x86_64' ? 8 : 4, start + offset, out),
+      fillP2mList(identity, domain.memory.endPfn, abi === 'x86_64' ? 8 : 4, start + offset, out),
     )
     listed += region.pages * PAGE_SIZE
   }
@@ -131,9 +153,9 @@ function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
     const used = Math.ceil(Number(context.gdt_ents) / GDT_PAGE_ENTRIES)
     const gdt_frames = context.gdt_frames.map((mfn, i) => (i < used ? BigInt(frame(Number(mfn))) : mfn))
     const user = context.ctrlreg[1] ?? 0n
-    // Bit 0 says whether it is set.
+    // Bit 0 tells a restore that it is set; Xen has it clear.
     const ctrlreg = context.ctrlreg.map((value, i) =>
-      i === 1 && user !== 0n ? BigInt(paddrOf(frame(Number(user >> 12n)))) | (user & 1n) : value,
+      i === 1 && user !== 0n ? BigInt(paddrOf(frame(Number(user >> 12n)))) | 1n : value,
     )
     return VcpuGuestContext64.encode({ ...context, gdt_frames, ctrlreg })
   }

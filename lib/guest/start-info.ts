@@ -5,7 +5,14 @@
  * Gotcha: words are bigint for 32-bit guests too, so that one reader serves both ABIs. The ABI selects the layout, not
  * the magic.
  */
-import { START_INFO_MAGIC, StartInfo32, StartInfo64, type StartInfo64Fields } from '../abi/start-info.js'
+import {
+  DOM0_PAE_MAGIC,
+  SIF_INITDOMAIN,
+  START_INFO_MAGIC,
+  StartInfo32,
+  StartInfo64,
+  type StartInfo64Fields,
+} from '../abi/start-info.js'
 import { DomainBuilderError } from '../errors.js'
 import { paddrOf } from '../units.js'
 import type { Domain } from './domain.js'
@@ -32,8 +39,10 @@ export function readStartInfo(domain: Domain): StartInfo {
   }
   const bytes = domain.memory.read(paddrOf(startInfo.pfn), StartInfo64.size)
   const fields = is64 ? StartInfo64.decode(bytes) : widen(StartInfo32.decode(bytes))
-  const magic = is64 ? START_INFO_MAGIC.x86_64 : START_INFO_MAGIC.x86_32p
-  if (fields.magic !== magic) {
+  const abi = is64 ? 'x86_64' : 'x86_32p'
+  const magic = START_INFO_MAGIC[abi]
+  const isDom0 = (fields.flags & SIF_INITDOMAIN) !== 0
+  if (fields.magic !== magic && !(isDom0 && fields.magic === DOM0_PAE_MAGIC[abi])) {
     throw new DomainBuilderError('bad-snapshot', 'start_info has the wrong magic', {
       expected: `'${magic}'`,
       found: `'${fields.magic}'`,

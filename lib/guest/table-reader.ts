@@ -24,6 +24,9 @@ export interface TablePage {
   readonly entries: BigUint64Array
 }
 
+/** A table to start from. */
+export type TableRoot = Pick<TablePage, 'pfn' | 'level'>
+
 /**
  * The guest frame that an entry of a table of that level names; of a large page, the first one. Undefined for a frame
  * that is not the guest's.
@@ -37,11 +40,16 @@ export function entryPfn(domain: Domain, entry: bigint, level: number): Pfn | un
  * Yields every table from cr3 down, top first, in order of address; none if paging is off.
  * @throws DomainBuilderError `not-mapped` if cr3 names no frame of the guest.
  */
-export function* walkPageTables(domain: Domain): Iterable<TablePage> {
+export function walkPageTables(domain: Domain): Iterable<TablePage> {
+  const level = pagingLevels(domain)
+  return level === 0 ? [] : walkTables(domain, { pfn: topTable(domain), level })
+}
+
+/** Yields a table and every table that it leads to, like walkPageTables. Addresses count from its first entry. */
+export function* walkTables(domain: Domain, root: TableRoot): Iterable<TablePage> {
   const levels = pagingLevels(domain)
-  if (levels === 0) return
   const seen = new Set<string>()
-  const stack: Omit<TablePage, 'entries'>[] = [{ pfn: topTable(domain), level: levels, vaddr: 0n, path: [] }]
+  const stack: Omit<TablePage, 'entries'>[] = [{ ...root, vaddr: 0n, path: [] }]
   for (let table = stack.pop(); table; table = stack.pop()) {
     const key = `${table.pfn}:${table.level}`
     if (seen.has(key)) continue

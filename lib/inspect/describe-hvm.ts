@@ -79,6 +79,6 @@ export function savedText({ saved }: Domain): string[] {
   const settings = saved.config === undefined ? [] : savedSettings(saved.config)
   const shown = settings.slice(0, SETTINGS_SHOWN).map(({ name, value }) => [printable(name), printable(value)])
   const more = settings.length > SETTINGS_SHOWN ? [`  and ${settings.length - SETTINGS_SHOWN} more (--json)`] : []
-  const config = settings.length === 0 ? [] : [...foldedTable(['saved configuration', 'value'], shown), ...more]
-  return records.length + config.length === 0 ? [] : ['', 'kept as it was saved', ...records, ...config]
+  const config = settings.length === 0 ? [] : [...foldedTable(['configuration', 'value'], shown), ...more]
+  return records.length + config.length === 0 ? [] : ['', 'kept for the toolstack', ...records, ...config]
 }

@@ -70,6 +70,7 @@ export function linuxText(linux: BzImage, elf: ElfImage | undefined): string[] {
     '',
     'setup header',
     ...pairs(fields(linux.header)),
+    ...(linux.noCode ? ['by its syssize of 0, the header claims entries without code: only the setup code works'] : []),
     '',
     `loadflags ${list(bitNames(loadflags, LOADFLAGS))}`,
     ...(xloadflags === undefined ? [] : [`xloadflags ${list(bitNames(xloadflags, XLF))}`]),

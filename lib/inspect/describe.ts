@@ -11,6 +11,7 @@ import {
   ET_CORE,
   ET_DYN,
   ET_EXEC,
+  ET_REL,
   PF_R,
   PF_W,
   PF_X,
@@ -20,14 +21,16 @@ import {
 } from '../abi/elf.js'
 import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
+import { UKI_CMDLINE, UKI_INITRD } from '../abi/pe.js'
 import { toHex } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
+import { type Domain, isPolicy } from '../guest/domain.js'
 import { SEGMENT_REGISTERS } from '../guest/vcpu.js'
 import type { ElfImage } from '../kernel/elf.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.js'
+import type { UkiSection } from '../kernel/uki.js'
 import type { XenParams } from '../kernel/xen-params.js'
 import { printable, printableLines } from '../printable.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
@@ -37,7 +40,12 @@ import { describeLinux, linuxText } from './describe-linux.js'
 import type { Json } from './json.js'
 import { pairs, shownName, table } from './table.js'
 
-const ELF_TYPES: Readonly<Record<number, string>> = { [ET_EXEC]: 'EXEC', [ET_DYN]: 'DYN', [ET_CORE]: 'CORE' }
+const ELF_TYPES: Readonly<Record<number, string>> = {
+  [ET_REL]: 'REL',
+  [ET_EXEC]: 'EXEC',
+  [ET_DYN]: 'DYN',
+  [ET_CORE]: 'CORE',
+}
 const MACHINES: Readonly<Record<number, string>> = { [EM_386]: 'i386', [EM_X86_64]: 'x86-64' }
 const SEGMENT_TYPES: Readonly<Record<number, string>> = {
   [PT_LOAD]: 'LOAD',
@@ -103,6 +111,12 @@ export function describeNote(note: ElfNote): {
   }
 }
 
+/** Returns every note, and the places from which on notes cannot be read, if any. */
+export function describeNotes({ notes, unreadableNotes }: Kernel): { readonly [key: string]: Json } {
+  const unreadable = unreadableNotes.map((one) => ({ ...one }))
+  return { notes: notes.map(describeNote), ...(unreadable.length === 0 ? {} : { unreadableNotes: unreadable }) }
+}
+
 function describeXen(params: XenParams): Json {
   const entries = Object.entries(params).map(([name, value]): [string, Json] => {
     if (name === 'supported' || name === 'required') return [name, featureNames(value as number)]
@@ -115,29 +129,58 @@ function describeXen(params: XenParams): Json {
   return Object.fromEntries(entries)
 }
 
+/** Returns an error as the code and the line of a verdict. */
+const describeFault = ({ code, message }: DomainBuilderError): Json => ({ code, reason: message })
+
 /** Returns the content of a kernel file as JSON. */
 export function describeKernel(kernel: Kernel): { readonly [key: string]: Json } {
   return defined({
     container: kernel.container,
     codec: kernel.codec,
     sha256: kernel.sha256,
+    fault: kernel.fault && describeFault(kernel.fault),
+    uki: kernel.uki?.map((section) => ({ ...section })),
     elf: kernel.elf && describeElf(kernel.elf),
-    notes: kernel.notes.map(describeNote),
+    ...describeNotes(kernel),
     xen: kernel.xen && describeXen(kernel.xen),
+    xenFault: kernel.xenFault && describeFault(kernel.xenFault),
     linux: kernel.linux && describeLinux(kernel.linux, kernel.elf),
   })
 }
 
-/** Returns every note, of any owner, as text; nothing without notes. */
-export function notesText(notes: readonly ElfNote[]): string[] {
+/** Returns every note, of any owner, as text, and the places from which on notes cannot be read. */
+export function notesText({ notes, unreadableNotes }: Kernel): string[] {
   const rows = notes.map(describeNote).map((n) => [printable(n.owner), n.type, printable(n.value)])
-  return rows.length === 0 ? [] : ['', 'notes', ...table(['owner', 'type', 'value'], rows)]
+  const unreadable = unreadableNotes.map(
+    ({ offset, reason }) => `notes from offset ${hex(offset)} are unreadable: ${reason}`,
+  )
+  return [
+    ...(rows.length === 0 ? [] : ['', 'notes', ...table(['owner', 'type', 'value'], rows)]),
+    ...(unreadable.length === 0 ? [] : ['', ...unreadable]),
+  ]
+}
+
+/** Returns the sections of a UKI as text, with those that are not used. */
+function ukiText(sections: readonly UkiSection[]): string[] {
+  const rows = sections.map(({ name, offset, size }) => [printable(name), hex(offset), showSize(size)])
+  const ignored = sections.map(({ name }) => name).filter((name) => name === UKI_CMDLINE || name === UKI_INITRD)
+  return [
+    '',
+    'sections',
+    ...table(['name', '>offset', '>size'], rows),
+    ...(ignored.length === 0 ? [] : [`not used: ${ignored.join(', ')}; extract them with objcopy -O binary -j NAME`]),
+    '',
+  ]
 }
 
 /** Returns the content of a kernel file as text for people. */
 export function kernelText(kernel: Kernel): string[] {
   const { elf } = kernel
   const lines = [`kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec} payload` : ''}`]
+  for (const { code, message } of [kernel.fault, kernel.xenFault].filter((fault) => fault !== undefined)) {
+    lines.push(`damage   ${code}: ${message}`)
+  }
+  if (kernel.uki) lines.push(...ukiText(kernel.uki))
   if (kernel.linux) lines.push(...linuxText(kernel.linux, elf), '')
   if (elf) {
     const machine = MACHINES[elf.machine] ?? hex(elf.machine)
@@ -151,9 +194,10 @@ export function kernelText(kernel: Kernel): string[] {
       hex(s.memsz),
       showFlags(s.flags),
     ])
-    lines.push('', 'segments', ...table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
+    if (rows.length > 0)
+      lines.push('', 'segments', ...table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
   }
-  lines.push(...notesText(kernel.notes))
+  lines.push(...notesText(kernel))
   if (kernel.xen) {
     const { supported, required } = kernel.xen
     lines.push(
@@ -170,7 +214,11 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
     type: domain.type,
     abi: domain.abi,
     name: domain.name,
-    memory: { bytes: domain.memory.pageCount * PAGE_SIZE, pages: domain.memory.pageCount },
+    memory: defined({
+      bytes: domain.memory.pageCount * PAGE_SIZE,
+      pages: domain.memory.pageCount,
+      targetBytes: domain.target,
+    }),
     ...defined({ kernel: domain.kernel && { ...domain.kernel } }),
     regions: domain.regions.map((r) => defined({ ...r, vaddr: r.vaddr === undefined ? undefined : hex(r.vaddr) })),
     vcpus: domain.vcpus.map((vcpu) => ({
@@ -199,7 +247,8 @@ function kernelLine(domain: Domain): string {
 /** Returns the content of a guest as text for people. */
 export function domainText(domain: Domain): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
-  const { memory } = domain
+  const { memory, target } = domain
+  const atFirst = target === undefined ? '' : `, ${showSize(target)} of it at first`
   const regions = domain.regions.map((r) => [
     hex(r.pfn),
     String(r.pages),
@@ -208,7 +257,7 @@ export function domainText(domain: Domain): string[] {
     r.name,
   ])
   const lines = [
-    `guest    ${shownName(domain.name)}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages), p2m ${domain.p2m.name}`,
+    `guest    ${shownName(domain.name)}: ${domain.type} ${domain.abi}, ${showSize(memory.pageCount * PAGE_SIZE)} (${memory.pageCount} pages${atFirst}), p2m ${domain.p2m.name}`,
     kernelLine(domain),
     '',
     ...(regions.length > 0 ? ['regions', ...table(['>pfn', '>pages', '>size', 'vaddr', 'name'], regions), ''] : []),
@@ -228,7 +277,8 @@ export function domainText(domain: Domain): string[] {
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
     lines.push('', `vcpu ${vcpu.id}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
     // A guest that has run has more registers, in the records that are kept.
-    lines.push(domain.saved ? `  ${selectors}` : `  ${selectors}; every other register 0`)
+    const hasMore = domain.saved?.records.some((record) => !isPolicy(record))
+    lines.push(hasMore ? `  ${selectors}` : `  ${selectors}; every other register 0`)
   }
   return printableLines([...lines, ...savedText(domain)])
 }

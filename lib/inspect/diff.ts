@@ -6,7 +6,7 @@
  * Gotcha: a page that is a hole in one and zero in the other is the same page. Memory is compared in pieces, and holes
  * in both are skipped, so the work depends on the guests' content alone.
  */
-import { encodeUtf8, equal } from '../bytes.js'
+import { equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { Region } from '../guest/region.js'
@@ -19,6 +19,7 @@ import { Work, type WorkOptions } from '../work.js'
 import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
 import { regionAt } from './frames.js'
+import { savedSettings, savedUuid } from './saved-config.js'
 
 /** A register, field or region that differs, as text for people. */
 export interface Difference {
@@ -128,13 +129,29 @@ function* fieldDifferences(a: Domain, b: Domain): Iterable<Difference> {
   }
   yield* structDifferences(a, b)
   yield* regionDifferences(a, b)
+  yield* settingDifferences(a, b)
   yield* keptDifferences(a, b)
 }
 
-/** Returns the saved parts by name: the configuration, and every record in its order. */
+/** Yields the settings that differ, and the uuid where both guests have a saved configuration. */
+function* settingDifferences(a: Domain, b: Domain): Iterable<Difference> {
+  const [x, y] = [a.saved?.config, b.saved?.config]
+  const hasUuids = x !== undefined && y !== undefined
+  const byName = (config = '{}') => {
+    const settings = new Map(savedSettings(config).map(({ name, value }) => [name, value]))
+    const uuid = hasUuids ? savedUuid(config) : undefined
+    return uuid === undefined ? settings : settings.set('uuid', uuid)
+  }
+  const [ours, others] = [byName(x), byName(y)]
+  for (const name of new Set([...ours.keys(), ...others.keys()])) {
+    const [one = 'none', other = 'none'] = [ours.get(name), others.get(name)]
+    if (one !== other) yield { what: `kept ${printable(name)}`, a: printable(one), b: printable(other) }
+  }
+}
+
+/** Returns every saved record in its order, by name. */
 function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   const parts = new Map<string, Uint8Array>()
-  if (saved?.config !== undefined) parts.set('configuration', encodeUtf8(saved.config))
   const counts = new Map<string, number>()
   for (const { name, body } of saved?.records ?? []) {
     const before = counts.get(name) ?? 0
@@ -144,7 +161,7 @@ function keptParts({ saved }: Domain): Map<string, Uint8Array> {
   return parts
 }
 
-/** Yields differences between saved parts: sizes and the first differing byte, since only their writer knows more. */
+/** Yields differences between saved records: sizes and the first differing byte, since only their writer knows more. */
 function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   const [ours, others] = [keptParts(a), keptParts(b)]
   for (const name of new Set([...ours.keys(), ...others.keys()])) {

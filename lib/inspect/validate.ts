@@ -19,8 +19,8 @@ import {
 import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, requirePv } from '../guest/domain.js'
-import { entryPfn, entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
-import { topTable, translate, type WalkStep } from '../guest/translate.js'
+import { entryPfn, entryVaddr, type TablePage, type TableRoot, walkTables } from '../guest/table-reader.js'
+import { pagingLevels, topTable, translate, type WalkStep } from '../guest/translate.js'
 import { hex, type Pfn } from '../units.js'
 import type { Json } from './json.js'
 
@@ -82,28 +82,41 @@ export function validate(domain: Domain): readonly Violation[] {
       found: domain.type,
     })
   }
+  let top: Pfn
   try {
-    topTable(domain)
+    top = topTable(domain)
   } catch (error) {
     if (!(error instanceof DomainBuilderError)) throw error
     return [{ rule: 'cr3-not-in-p2m', message: error.message, path: [] }]
   }
-  return new Validator(domain).run()
+  return new Validator(domain, { pfn: top, level: pagingLevels(domain) }).all()
 }
+
+/** Returns the violations of a PV guest's table and those below it, as Xen finds them when the table is pinned. */
+export const tableViolations = (domain: Domain, root: TableRoot): readonly Violation[] =>
+  new Validator(domain, root).ofTables()
 
 class Validator {
   readonly #domain: Domain
+  readonly #root: TableRoot
   readonly #violations: Violation[] = []
   /** Level of every frame that is a table, by its first use. */
   readonly #levels = new Map<Pfn, number>()
   readonly #tables: TablePage[] = []
 
-  constructor(domain: Domain) {
+  constructor(domain: Domain, root: TableRoot) {
     this.#domain = domain
+    this.#root = root
   }
 
-  run(): readonly Violation[] {
-    for (const table of walkPageTables(this.#domain)) {
+  all(): readonly Violation[] {
+    this.ofTables()
+    this.#checkRegisters()
+    return this.#violations
+  }
+
+  ofTables(): readonly Violation[] {
+    for (const table of walkTables(this.#domain, this.#root)) {
       // A linear entry shows tables a second time, one level lower, as mapped pages.
       if (table.path.some((step) => this.#isLinear(step.level, entryPfn(this.#domain, step.entry, step.level))))
         continue
@@ -112,8 +125,7 @@ class Validator {
     }
     this.#checkTop()
     for (const table of this.#tables) this.#checkEntries(table)
-    if (this.#domain.abi === 'x86_32p') this.#checkPae()
-    this.#checkRegisters()
+    if (this.#isPaeL3(this.#root.level)) this.#checkPae()
     return this.#violations
   }
 
@@ -139,19 +151,19 @@ class Validator {
   }
 
   #checkTop(): void {
-    const top = topTable(this.#domain)
+    const top = this.#root.pfn
     if (!this.#domain.pageType(top).pinned) this.#report('top-not-pinned', `pfn ${hex(top)} in cr3 is not pinned`)
-    const { abi, p2m, vcpus } = this.#domain
+    const { p2m, vcpus } = this.#domain
     const extended = (vcpus[0]?.pv?.vmAssist ?? 0) & VMASST_PAE_EXTENDED_CR3
     const mfn = p2m.mfn(top) ?? 0
-    if (abi === 'x86_32p' && !extended && mfn >= PAE_L3_MFN_END) {
+    if (this.#isPaeL3(this.#root.level) && !extended && mfn >= PAE_L3_MFN_END) {
       this.#report('pae-l3-high', `the L3 is in mfn ${hex(mfn)}, at or above ${hex(PAE_L3_MFN_END)}`)
     }
   }
 
   #checkEntries(table: TablePage): void {
     const is64 = this.#domain.abi === 'x86_64'
-    const paeTop = !is64 && table.level === 3
+    const paeTop = this.#isPaeL3(table.level)
     const allowed =
       table.level === 1 ? ALLOWED_PTE_FLAGS.l1 : paeTop ? ALLOWED_PTE_FLAGS.paeL3 : ALLOWED_PTE_FLAGS.table
     const count = paeTop ? PAE_L3_ENTRIES : table.entries.length
@@ -188,8 +200,12 @@ class Validator {
    * lets a guest do so read-only, except for a PAE L3.
    */
   #isLinear(level: number, pfn: Pfn | undefined): boolean {
-    if (level === 1 || (level === 3 && this.#domain.abi === 'x86_32p')) return false
+    if (level === 1 || this.#isPaeL3(level)) return false
     return pfn !== undefined && this.#domain.pageType(pfn).level === level
+  }
+
+  #isPaeL3(level: number): boolean {
+    return level === 3 && this.#domain.abi === 'x86_32p'
   }
 
   /** Returns whether the address that an entry translates belongs to Xen. */

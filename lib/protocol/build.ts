@@ -4,17 +4,19 @@
  * Source: xl.cfg(5), "type"; each convention has one file in this directory.
  * Gotcha: nothing is written: the Domain is a description, and its bytes are computed when they are read.
  */
+import { DomainBuilderError, type ErrorCode } from '../errors.js'
 import type { Domain, LinuxBoot, PvBoot, PvhBoot } from '../guest/domain.js'
 import type { Purpose } from '../guest/purpose.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { linuxKernel } from '../kernel/linux-kernel.js'
-import { bootVerdicts, VERDICT_TYPES, type VerdictType } from '../kernel/verdict.js'
+import { bootVerdicts, VERDICT_TYPES, type Verdict, type VerdictType } from '../kernel/verdict.js'
 import { type AutoConfig, checkConfig, type DomainConfig, optionsOf } from './config.js'
 import { buildLinux } from './linux.js'
 import type { LinuxConfig } from './linux-config.js'
-import type { PvConfig } from './pv-config.js'
+import type { PvConfig, PvOptions } from './pv-config.js'
 import { buildPvh } from './pvh.js'
-import type { PvhConfig } from './pvh-config.js'
+import type { PvhConfig, PvhOptions } from './pvh-config.js'
+import { buildPvhDom0 } from './pvh-dom0.js'
+import { withToolstack } from './toolstack-config.js'
 import { buildPv } from './xen-pv.js'
 
 /**
@@ -36,27 +38,41 @@ export function buildDomain(kernel: Kernel, config: AutoConfig): Domain<PvBoot |
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain<PvBoot | PvhBoot | LinuxBoot>
 export function buildDomain(kernel: Kernel, config: DomainConfig): Domain<PvBoot | PvhBoot | LinuxBoot> {
   const asked = checkConfig(config)
-  const options = asked.type === 'auto' ? optionsOf(best(kernel, asked.purpose), asked) : asked
+  const options = asked.type === 'auto' ? optionsOf(bestType(kernel, asked.purpose), asked) : asked
+  if (options.type === 'linux') return buildLinux(kernel, options)
+  return withToolstack(buildForXen(kernel, options), options.toolstack)
+}
+
+function buildForXen(kernel: Kernel, options: PvOptions | PvhOptions): Domain<PvBoot> | Domain<PvhBoot> {
   if (options.type === 'pv') return buildPv(kernel, options)
-  return options.type === 'pvh' ? buildPvh(kernel, options) : buildLinux(kernel, options)
+  return options.dom0 ? buildPvhDom0(kernel, options) : buildPvh(kernel, options)
 }
 
 /** The types that suit each purpose, best first. */
-const BEST: Readonly<Record<Purpose, readonly [VerdictType, ...VerdictType[]]>> = {
+const BEST: Readonly<Record<Purpose, readonly VerdictType[]>> = {
   create: ['pv', 'pvh'],
   restore: ['pv', 'pvh'],
   vmm: ['pvh', 'linux', 'pv'],
 }
 
+/** The codes of a kernel that does not claim a type. */
+const NOT_CLAIMED: readonly ErrorCode[] = ['not-xen-pv', 'not-pvh', 'not-linux']
+
 /**
- * Returns the best type that the kernel supports, or the first, whose builder reports why it fails. An ELF without a
- * sign of Linux is not started as Linux by default: most users of such files mean a PV guest.
+ * Returns the best type that the kernel can boot as, or one that it claims in vain, whose builder reports why it fails.
+ * @throws DomainBuilderError with every reason, if it claims none.
  */
-function best(kernel: Kernel, purpose: Purpose | undefined): VerdictType {
+export function bestType(kernel: Kernel, purpose: Purpose | undefined): VerdictType {
   const verdicts = bootVerdicts(kernel)
   const order = purpose === undefined ? VERDICT_TYPES : BEST[purpose]
-  const isMeant = (type: VerdictType) => type !== 'linux' || linuxKernel(kernel).vmlinux?.saysLinux !== false
-  return (
-    order.find((type) => verdicts.some((verdict) => verdict.type === type && verdict.ok) && isMeant(type)) ?? order[0]
-  )
+  const suitable = order.flatMap((type) => verdicts.filter((verdict) => verdict.type === type))
+  const refusals = suitable.filter((verdict) => !verdict.ok)
+  const found = suitable.find(({ ok }) => ok) ?? refusals.find(({ code }) => !NOT_CLAIMED.includes(code))
+  if (found !== undefined) return found.type
+  // Each order has a type, and here each type was refused.
+  const [first] = refusals as [Refusal, ...Refusal[]]
+  const reasons = refusals.map(({ type, reason }) => `${type}: ${reason}`).join('; ')
+  throw new DomainBuilderError(first.code, `no type suits the kernel: ${reasons}`)
 }
+
+type Refusal = Verdict & { readonly ok: false }

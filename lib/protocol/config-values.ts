@@ -25,8 +25,8 @@ export function badConfig(message: string, expected: string, found: string): Dom
   return new DomainBuilderError('bad-config', message, { expected, found })
 }
 
-/** Runs code that reads a caller's object. */
-function reading<T>(what: string, read: () => T): T {
+/** Runs code that reads a caller's object. @throws DomainBuilderError `bad-config` if that throws. */
+export function reading<T>(what: string, read: () => T): T {
   try {
     return read()
   } catch (cause) {

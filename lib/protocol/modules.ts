@@ -1,17 +1,21 @@
 /**
  * Modules: ramdisks with their command lines, and the package that start_info can point to instead of a single one.
  *
- * Source: xen/include/public/xen.h, SIF_MULTIBOOT_MOD and struct xen_multiboot_mod_list.
+ * Source: xen/include/public/xen.h, SIF_MULTIBOOT_MOD and struct xen_multiboot_mod_list; tools/libs/guest/xg_dom_core.c
+ * for what older builders do with a gzip module; confirmed byte for byte against libxenguest.
  * Gotcha: every offset in a package counts from its own first byte, so that a guest can rebase it at any address.
  */
+
 import { XenMultibootModList } from '../abi/start-info.js'
+import { type XenRelease, xenHas } from '../abi/xen-release.js'
 import { encodeUtf8 } from '../bytes.js'
+import { gunzipMember } from '../codec/gzip.js'
 import { DomainBuilderError } from '../errors.js'
 import { alignUp, hex, PAGE_SIZE, U32_MAX } from '../units.js'
 
 /** A ramdisk or other module. Its bytes are not copied: they must not change afterwards. */
 export interface Module {
-  /** Of any length; not copied. */
+  /** At least one; not copied. */
   readonly bytes: Uint8Array
   /** Default empty. */
   readonly cmdline?: string
@@ -49,10 +53,8 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
         found: hex(end),
       })
     }
-    // An empty module ends before it starts, as a half-open range would.
-    const mod_end = Math.max(end, 1) - 1
     list.set(
-      XenMultibootModList.encode({ mod_start, mod_end, cmdline: cmdlines[i] ?? 0 }),
+      XenMultibootModList.encode({ mod_start, mod_end: end - 1, cmdline: cmdlines[i] ?? 0 }),
       i * XenMultibootModList.size,
     )
     pieces.push({ offset: mod_start, bytes })
@@ -60,11 +62,48 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
   return { name: 'modules', pieces, length: end }
 }
 
+/** A module as a builder loads it. */
+export interface LoadedModule extends Module {
+  /** The length that the guest is told: at least that of the bytes. Zeros fill the rest. */
+  readonly length: number
+}
+
+/** A gzip stream begins with these, and ends with its length: a u32. */
+const GZIP_MAGIC = [0x1f, 0x8b]
+const GZIP_LENGTH_BYTES = 4
+/** libxenguest adds this to the length that a stream claims. */
+const GUNZIP_ROOM = 16
+/** XC_DOM_DECOMPRESS_MAX: a stream that claims more is loaded as it is. */
+const GUNZIP_MAX = 2 ** 30
+
+/** Returns the modules of a domU as that release of libxenguest loads them. */
+export function loadedModules(modules: readonly Module[], xen: XenRelease): LoadedModule[] {
+  const loaded = modules.map((module) =>
+    xenHas(xen, 'gunzips-modules') ? gunzipped(module) : { ...module, length: module.bytes.length },
+  )
+  return xenHas(xen, 'whole-page-modules')
+    ? loaded.map((module) => ({ ...module, length: alignUp(module.length, PAGE_SIZE) }))
+    : loaded
+}
+
+/** Returns a module decompressed, if it is gzip; as it is, in as much room, if that fails. */
+function gunzipped(module: Module): LoadedModule {
+  const { bytes } = module
+  const asGiven = { ...module, length: bytes.length }
+  if (bytes.length < GZIP_MAGIC.length + GZIP_LENGTH_BYTES) return asGiven
+  if (GZIP_MAGIC.some((byte, i) => bytes[i] !== byte)) return asGiven
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const claimed = view.getUint32(bytes.length - GZIP_LENGTH_BYTES, true)
+  if (claimed > GUNZIP_MAX) return asGiven
+  const room = claimed + GUNZIP_ROOM
+  return { ...module, bytes: gunzipMember(bytes, room) ?? bytes, length: Math.max(room, bytes.length) }
+}
+
 /** Returns a separate region for each module; start_info has room for the first alone, by tradition the ramdisk. */
-export function separateModules(modules: readonly Module[]): ModuleRegion[] {
-  return modules.map(({ bytes }, i) => ({
+export function separateModules(modules: readonly LoadedModule[]): ModuleRegion[] {
+  return modules.map(({ bytes, length }, i) => ({
     name: i === 0 ? 'ramdisk' : `module${i}`,
     pieces: [{ offset: 0, bytes }],
-    length: bytes.length,
+    length,
   }))
 }

@@ -26,7 +26,7 @@ import {
   shown,
   U32_MAX,
 } from '../units.js'
-import type { CommonConfig, CommonOptions } from './common-config.js'
+import { type CommonConfig, type CommonOptions, requireDom0 } from './common-config.js'
 import {
   badConfig,
   checkedArray,
@@ -146,7 +146,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
     const other = NOT_OF_DOM0.find((key) => words[key] !== undefined)
     if (other !== undefined)
       throw badConfig(`${other} is invalid for a dom0`, 'no xenstore or console', shown(words[other]))
-    if (purpose === 'restore') throw badConfig('a dom0 cannot be restored', "purpose 'create' or 'vmm'", "'restore'")
+    requireDom0(common)
   }
   const bytes = utf8Length(common.cmdline)
   if (bytes > MAX_GUEST_CMDLINE - 1) {

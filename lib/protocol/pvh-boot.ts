@@ -26,10 +26,17 @@ import {
   TSS32_LIMIT,
 } from '../abi/x86.js'
 import { encodeUtf8, utf8Length } from '../bytes.js'
+import { defined } from '../defined.js'
+import { type Domain, type HvmParam, type PvhBoot, pageTypes } from '../guest/domain.js'
+import type { GuestMemory } from '../guest/memory.js'
 import type { MapEntry } from '../guest/memory-map.js'
+import { makeP2m } from '../guest/p2m.js'
+import type { Region } from '../guest/region.js'
 import { bootedBy, registers, type SegmentState, type Vcpu, waitingVcpu } from '../guest/vcpu.js'
+import { type Kernel, originOf } from '../kernel/kernel.js'
 import { logBoot } from '../log.js'
 import { alignUp, hex, type Paddr } from '../units.js'
+import type { PvhOptions } from './pvh-config.js'
 import type { PvhPlatform } from './pvh-platform.js'
 
 /** A module that was placed. */
@@ -118,7 +125,7 @@ export function hvmStartInfo(content: StartInfoContent, base: Paddr): Uint8Array
 const SELECTORS = { xen: { code: 0, data: 0, task: 0 }, pc: { code: 0x10, data: 0x18, task: 0x20 } } as const
 
 /** Returns vcpu 0 at PHYS32_ENTRY; the others wait, all zero, until the guest starts them. */
-export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform: PvhPlatform): Vcpu[] {
+function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform: PvhPlatform): Vcpu[] {
   const { code, data, task } = SELECTORS[platform]
   const flat = (selector: number, attributes: number): SegmentState => ({
     selector,
@@ -144,4 +151,33 @@ export function pvhVcpus(entry: Paddr, startInfo: Paddr, count: number, platform
   }
   logBoot('vcpu 0: entry %s, start info %s', hex(entry), hex(startInfo))
   return bootedBy(boot, count)
+}
+
+/** The places and parts that the builder of a PVH guest decides. */
+interface PvhParts {
+  readonly memory: GuestMemory
+  readonly entry: Paddr
+  readonly hvmStartInfo: Paddr
+  readonly hvmParams: readonly HvmParam[]
+  readonly regions: readonly Region[]
+}
+
+/** Returns the guest that libxl's builder, a VMM's or Xen itself has laid out. */
+export function pvhDomain(kernel: Kernel, options: PvhOptions, parts: PvhParts): Domain<PvhBoot> {
+  const { memory, entry, hvmStartInfo, hvmParams, regions } = parts
+  const boot: PvhBoot = { kind: 'hvm_start_info', hvmStartInfo, hvmParams }
+  return {
+    type: 'pvh',
+    abi: 'x86_32',
+    name: options.name,
+    memory,
+    maxmem: options.maxmem,
+    ...defined({ target: options.target }),
+    p2m: makeP2m('identity', memory.endPfn),
+    regions,
+    vcpus: pvhVcpus(entry, hvmStartInfo, options.vcpus, options.platform),
+    kernel: originOf(kernel),
+    boot,
+    pageType: pageTypes(boot),
+  }
 }

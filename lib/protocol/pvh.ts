@@ -5,21 +5,24 @@
  * xen/include/public/arch-x86/hvm/start_info.h.
  * Gotcha: everything the guest is told of must lie below 4 GiB, where its first instructions can reach it.
  */
+
 import { E820_TYPE } from '../abi/boot-params.js'
+import { LOW_HOLE } from '../abi/pc.js'
+import { type XenRelease, xenHas } from '../abi/xen-release.js'
 import { DomainBuilderError } from '../errors.js'
 import { acpiBytes, acpiTables } from '../guest/acpi.js'
-import { type Domain, type PvhBoot, pageTypes } from '../guest/domain.js'
+import type { Domain, PvhBoot } from '../guest/domain.js'
 import { GuestMemory } from '../guest/memory.js'
-import { LOW_HOLE, type ReservedRange } from '../guest/memory-map.js'
-import { makeP2m } from '../guest/p2m.js'
+import type { ReservedRange } from '../guest/memory-map.js'
 import type { Region } from '../guest/region.js'
-import { type Kernel, originOf } from '../kernel/kernel.js'
+import type { Kernel } from '../kernel/kernel.js'
 import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
 import { alignDown, alignUp, hex, PAGE_SIZE, type Paddr, pagesFor, pfnOf, type Range, showRange } from '../units.js'
+import { markConsole } from './console-page.js'
 import { loadSegments } from './load-segments.js'
-import type { Module } from './modules.js'
+import { type LoadedModule, loadedModules } from './modules.js'
 import { Placement } from './placement.js'
-import { hvmStartInfo, type PlacedModule, pvhVcpus, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
+import { hvmStartInfo, type PlacedModule, pvhDomain, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
 import type { PvhOptions } from './pvh-config.js'
 import {
   acpiRange,
@@ -40,6 +43,8 @@ const REACHABLE: Range<Paddr> = { start: PAGE_SIZE, end: 2 ** 32 }
  */
 export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
   const pvh = pvhKernel(kernel)
+  requireNotes(pvh, options.xen)
+  const given = loadedModules(options.modules, options.xen)
   const { map } = options
   const isXen = options.platform === 'xen'
   const placement = new Placement(map)
@@ -55,55 +60,62 @@ export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
     memmap: withReserved(map, acpi && !isXen ? [acpi.range] : extra).entries,
     rsdp: acpi?.tables.rsdp ?? 0,
   })
-  const infoBytes = startInfoBytes(contentWith(options.modules.map((module) => placed(0, module))))
+  const infoBytes = startInfoBytes(contentWith(given.map((module) => placed(0, module))))
   const placeInfo = () => placeStartInfo(placement, kernelEnd, infoBytes, !isXen)
   // MOD_START_PFN has no meaning without page tables; Xen's builder puts the ramdisk of such a kernel last all the
   // same.
   const first = pvh.params.modStartPfn ? placeInfo() : undefined
-  const modules = options.modules.map((module, i) => placeModule(placement, kernelEnd, module, i))
+  const modules = given.map((module, i) => placeModule(placement, kernelEnd, module, i))
   const startInfo = first ?? placeInfo()
   const content = contentWith(modules)
 
   const memory = new GuestMemory(framesOf(map, extra))
   loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
   modules.forEach(({ paddr }, i) => {
-    memory.place(paddr, options.modules[i]?.bytes ?? new Uint8Array(0))
+    memory.place(paddr, given[i]?.bytes ?? new Uint8Array(0))
   })
   memory.write(startInfo, hvmStartInfo(content, startInfo))
   if (acpi) memory.write(acpi.range.start, acpi.tables.bytes)
   const special = isXen ? specialRegions() : []
-  for (const { name, pfn } of special) if (name === 'ident_pt') memory.write(pfn * PAGE_SIZE, identPage())
+  for (const { name, pfn } of special) {
+    if (name === 'ident_pt') memory.write(pfn * PAGE_SIZE, identPage())
+    if (name === 'console') markConsole(memory, pfn, options.purpose, options.xen)
+  }
 
-  const boot: PvhBoot = {
-    kind: 'hvm_start_info',
+  return pvhDomain(kernel, options, {
+    memory,
+    entry: pvh.entry + delta,
     hvmStartInfo: startInfo,
     hvmParams: isXen ? specialParams() : [],
-  }
-  return {
-    type: 'pvh',
-    abi: 'x86_32',
-    name: options.name,
-    memory,
-    maxmem: options.maxmem,
-    p2m: makeP2m('identity', memory.endPfn),
     regions: [
       ...placement.regions(false).filter(({ pages }) => pages > 0),
       ...(isXen && acpi ? [acpi.region] : []),
       ...special,
     ],
-    vcpus: pvhVcpus(pvh.entry + delta, startInfo, options.vcpus, options.platform),
-    kernel: originOf(kernel),
-    boot,
-    pageType: pageTypes(boot),
+  })
+}
+
+/** @throws DomainBuilderError `wrong-layout` for a kernel that this Xen refuses, or loads at another address. */
+function requireNotes({ params: { paddrOffset, virtBase } }: PvhKernel, xen: XenRelease): void {
+  const refuse = (expected: string): never => {
+    throw new DomainBuilderError('wrong-layout', `Xen ${xen} does not start this PVH kernel, by its PADDR_OFFSET`, {
+      expected,
+      found: hex(paddrOffset ?? 0n),
+    })
   }
+  if (paddrOffset !== undefined && virtBase === undefined && xenHas(xen, 'pvh-paddr-offset-needs-virt-base')) {
+    refuse('VIRT_BASE as well, or neither')
+  }
+  if (paddrOffset && xenHas(xen, 'pvh-follows-paddr-offset')) refuse('0, or a later Xen, which ignores it')
 }
 
 /**
  * Places the image at its link address, at the address asked for, or, if its PHYS32_RELOC allows, at the lowest free
  * address. Returns the distance it was moved.
  */
-function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress }: PvhOptions): number {
-  const { image, reloc } = pvh
+function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress, xen }: PvhOptions): number {
+  const { image } = pvh
+  const reloc = xenHas(xen, 'phys32-reloc') ? pvh.reloc : undefined
   const length = image.end - image.start
   const put = (start: Paddr): number => {
     const first = alignDown(start, PAGE_SIZE)
@@ -111,7 +123,7 @@ function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress }: PvhO
     return start - image.start
   }
   if (loadAddress !== undefined) {
-    requireAllowed(pvh, { start: loadAddress, end: loadAddress + length })
+    requireAllowed(pvh, { start: loadAddress, end: loadAddress + length }, xen)
     return put(loadAddress)
   }
   const link = { start: alignDown(image.start, PAGE_SIZE), end: alignUp(image.end, PAGE_SIZE) }
@@ -128,9 +140,11 @@ function placeKernel(placement: Placement, pvh: PvhKernel, { loadAddress }: PvhO
 }
 
 /** @throws DomainBuilderError `does-not-fit` unless the kernel may lie there. */
-function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>): void {
+function requireAllowed({ image, reloc }: PvhKernel, wanted: Range<Paddr>, xen: XenRelease): void {
   if (wanted.start === image.start) return
-  const expected = whatIsAllowed(reloc, image.start, wanted)
+  const expected = xenHas(xen, 'phys32-reloc')
+    ? whatIsAllowed(reloc, image.start, wanted)
+    : `${hex(image.start)}, since Xen ${xen} does not move a PVH kernel`
   if (expected === undefined) return
   throw new DomainBuilderError('does-not-fit', 'the load address is invalid', {
     expected,
@@ -164,11 +178,15 @@ function placeStartInfo(placement: Placement, kernelEnd: Paddr, bytes: number, l
   return placeAfter(placement, kernelEnd, 'start_info', bytes)
 }
 
-function placeModule(placement: Placement, kernelEnd: Paddr, module: Module, i: number): PlacedModule {
-  return placed(placeAfter(placement, kernelEnd, i === 0 ? 'ramdisk' : `module${i}`, module.bytes.length), module)
+function placeModule(placement: Placement, kernelEnd: Paddr, module: LoadedModule, i: number): PlacedModule {
+  return placed(placeAfter(placement, kernelEnd, i === 0 ? 'ramdisk' : `module${i}`, module.length), module)
 }
 
-const placed = (paddr: Paddr, { bytes, cmdline = '' }: Module): PlacedModule => ({ paddr, size: bytes.length, cmdline })
+const placed = (paddr: Paddr, { length, cmdline = '' }: LoadedModule): PlacedModule => ({
+  paddr,
+  size: length,
+  cmdline,
+})
 
 /** Xen's tables lie in its hole; a VMM's guest has them in its memory, in a range it is told of. */
 function placeAcpi(placement: Placement, kernelEnd: Paddr, { acpi, platform }: PvhOptions, vcpus: number) {

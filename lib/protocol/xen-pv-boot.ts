@@ -6,6 +6,7 @@
  */
 import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import {
+  DOM0_PAE_MAGIC,
   Dom0TextConsole,
   Dom0VesaConsole,
   START_INFO_MAGIC,
@@ -51,7 +52,7 @@ interface PvAssignments {
 
 /** Returns the bytes of start_info. */
 export function pvStartInfo(
-  abi: PvAbi,
+  { abi, params }: PvKernel,
   layout: PvLayout,
   memory: GuestMemory,
   p2m: P2m,
@@ -62,7 +63,7 @@ export function pvStartInfo(
   const ring = (page: Region | undefined, what: string) => (page ? BigInt(mfnOf(p2m, page.pfn, what)) : 0n)
   const atInitP2m = layout.initP2mPages !== undefined
   const fields: StartInfo64Fields = {
-    magic: START_INFO_MAGIC[abi],
+    magic: isDom0 && params.pae !== 'no' ? DOM0_PAE_MAGIC[abi] : START_INFO_MAGIC[abi],
     nr_pages: BigInt(memory.pageCount),
     shared_info: BigInt(paddrOf(given.sharedInfoMfn)),
     flags: given.flags >>> 0,
@@ -76,7 +77,7 @@ export function pvStartInfo(
     mod_start: module ? (layout.modulesUnmapped ? BigInt(module.pfn) : (module.vaddr ?? 0n)) : 0n,
     mod_len: BigInt(moduleLength(module, layout.modulesUnmapped && !isDom0)),
     cmd_line: given.cmdline,
-    first_p2m_pfn: atInitP2m ? BigInt(layout.p2m.pfn) : 0n,
+    first_p2m_pfn: BigInt(layout.allocatedPages ?? (atInitP2m ? layout.p2m.pfn : 0)),
     nr_p2m_frames: BigInt(layout.initP2mPages ?? 0),
   }
   for (const [name, value] of Object.entries(fields)) {

@@ -2,7 +2,7 @@
  * The places of a PV guest's parts: the start-of-day memory layout, step by step.
  *
  * Source: xen/include/public/xen.h, "Start-of-day memory layout"; the rules for the end of the mapping and for INIT_P2M
- * were confirmed byte for byte against libxenguest.
+ * were confirmed byte for byte against libxenguest, and for a dom0 against Xen (xen/arch/x86/pv/dom0_build.c).
  * Gotcha: the page tables must map themselves, so their number is found by trying; see mapFirst().
  */
 import { defined } from '../defined.js'
@@ -33,6 +33,8 @@ export interface PvLayout {
   readonly p2m: Region
   /** Data and tables at INIT_P2M, where the kernel asks for that. */
   readonly initP2mPages?: number
+  /** A dom0: the pages that it has before any are allocated for INIT_P2M. */
+  readonly allocatedPages?: number
   readonly startInfo: LinearRegion
   /** A dom0 has neither. */
   readonly xenstore?: LinearRegion
@@ -50,7 +52,7 @@ export function layOut(
   options: { readonly dom0: boolean; readonly mapModules: boolean },
 ): PvLayout {
   const allocator = new Allocator(pv.virtBase)
-  const tables = new PageTables(PAGING[pv.abi])
+  const tables = new PageTables(PAGING[pv.abi], options.dom0 ? 'xen' : 'libxenguest')
   const unmapped = pv.params.modStartPfn && modules.length > 0 && !options.mapModules
   const listBytes = p2mListBytes(memory.endPfn, pv.abi === 'x86_64' ? 8 : 4)
 
@@ -61,19 +63,26 @@ export function layOut(
   const startInfo = allocator.allocate('start_info', PAGE_SIZE)
   const xenstore = options.dom0 ? undefined : allocator.allocate('xenstore', PAGE_SIZE)
   const console = options.dom0 ? undefined : allocator.allocate('console', PAGE_SIZE)
-  const mappingEnd = mapFirst(pv, tables, allocator)
+  const mappingEnd = mapFirst(pv, tables, allocator, options)
   const pageTables = allocator.allocate('page_tables', tables.count * PAGE_SIZE)
   const bootStack = allocator.allocate('boot_stack', PAGE_SIZE)
   allocator.padTo(mappingEnd)
+  const chunk = options.dom0 ? dom0Chunk(allocator.nextPfn, placed) : undefined
+  if (chunk !== undefined) allocator.skipTo(chunk)
   if (unmapped) placed = modules.map(({ name, length }) => allocator.allocateElsewhere(name, length))
 
+  const allocatedPages = chunk === undefined ? undefined : allocator.nextPfn
   let initP2mPages: number | undefined
   if (pv.initP2m !== undefined) {
     const listPages = listBytes / PAGE_SIZE
-    p2m = allocator.allocateElsewhere('p2m', listBytes, pv.initP2m)
     const before = tables.count
-    tables.map({ vpn: vpnOf(pv.initP2m, tables.paging), pages: listPages, pfn: p2m.pfn }, allocator.nextPfn)
-    allocator.allocateElsewhere('p2m_page_tables', (tables.count - before) * PAGE_SIZE)
+    const vpn = vpnOf(pv.initP2m, tables.paging)
+    const planned = tables.plan(vpn, listPages).reduce((sum, { count }) => sum + count, 0)
+    const tablePages = () => allocator.allocateElsewhere('p2m_page_tables', planned * PAGE_SIZE)
+    // Xen allocates the tables first, libxenguest the list.
+    const first = options.dom0 ? tablePages() : undefined
+    p2m = allocator.allocateElsewhere('p2m', listBytes, pv.initP2m)
+    tables.map({ vpn, pages: listPages, pfn: p2m.pfn }, (first ?? tablePages()).pfn)
     initP2mPages = listPages + tables.count - before
   }
   allocator.requireWithin(memory.pageCount)
@@ -85,6 +94,7 @@ export function layOut(
     modulesUnmapped: unmapped,
     p2m: p2m as Region,
     initP2mPages,
+    allocatedPages,
     startInfo,
     xenstore,
     console,
@@ -98,12 +108,14 @@ export function layOut(
  * Maps everything from virtBase to a 4 MiB boundary that leaves room for the tables themselves and 512 KiB more. More
  * tables may push the end over the next boundary, which may need more tables. The count is raised until it is enough.
  */
-function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr {
+function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator, { dom0 }: { dom0: boolean }): Vaddr {
   const vpn = vpnOf(pv.virtBase, tables.paging)
   const bytes = (pages: number) => BigInt(pages) * BigInt(PAGE_SIZE)
   let pages = SPARE_PAGES
   for (;;) {
-    const end = ((allocator.nextVaddr + bytes(pages)) / MAPPING_ALIGN + 1n) * MAPPING_ALIGN
+    // libxenguest's last address is within the mapping; Xen's is its end.
+    const used = allocator.nextVaddr + bytes(pages) - (dom0 ? 1n : 0n)
+    const end = (used / MAPPING_ALIGN + 1n) * MAPPING_ALIGN
     const top = pv.abi === 'x86_64' ? 1n << 64n : 1n << 32n
     if (end > top) {
       throw new DomainBuilderError('does-not-fit', 'the initial mapping runs past the end of the address space', {
@@ -118,6 +130,15 @@ function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr
       return end
     }
   }
+}
+
+/**
+ * Returns the end of what Xen allocates for a dom0 at once: a power of two of pages for the initial mapping, and the
+ * mapped ramdisk, which lies elsewhere in the machine.
+ */
+function dom0Chunk(mapped: Pfn, modules: readonly Region[]): Pfn {
+  const ramdisk = modules.reduce((sum, { pages }) => sum + pages, 0)
+  return 2 ** Math.ceil(Math.log2(mapped - ramdisk)) + ramdisk
 }
 
 /** With memory in several ranges, no placed region may reach into a hole between them. */

@@ -6,6 +6,7 @@
  * Gotcha: a segment is loaded at its p_paddr, and p_vaddr is ignored: the two may differ.
  */
 import { type FeatureName, featureNames, XENFEAT } from '../abi/features.js'
+import { GNTTAB_RESERVED } from '../abi/grant-table.js'
 import {
   SIF_INITDOMAIN,
   SIF_MOD_START_PFN,
@@ -21,12 +22,14 @@ import { hypercallPage } from '../guest/hypercall-page.js'
 import { GuestMemory } from '../guest/memory.js'
 import { fillP2mList, mfnOf, type P2m, withMoved } from '../guest/p2m.js'
 import type { PageTables } from '../guest/page-tables.js'
+import { presentFrames } from '../guest/pfn-view.js'
 import type { Region } from '../guest/region.js'
 import { type Kernel, originOf } from '../kernel/kernel.js'
 import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
+import { markConsole } from './console-page.js'
 import { loadSegments } from './load-segments.js'
-import { multibootPackage, separateModules } from './modules.js'
+import { type LoadedModule, loadedModules, multibootPackage, separateModules } from './modules.js'
 import type { PvOptions } from './pv-config.js'
 import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
@@ -41,7 +44,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   const memory = new GuestMemory(options.frames)
   const features = negotiate(pv, options.features)
   if (dom0) requireDom0(kernel, pv)
-  const modules = options.multibootModules ? [multibootPackage(options.modules)] : separateModules(options.modules)
+  const modules = options.multibootModules ? [multibootPackage(options.modules)] : separateModules(asLoaded(options))
   const layout = layOut(pv, memory, modules, { dom0, mapModules: options.purpose === 'restore' })
   const p2m = lowTop(pv, layout, presentFrames(options.p2m, memory), options.lowMfn)
 
@@ -54,6 +57,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   layout.modules.forEach((region, i) => {
     for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
   })
+  if (layout.console) markConsole(memory, layout.console.pfn, options.purpose, options.xen)
   generateP2m(memory, p2m, layout.p2m, pv.abi === 'x86_64' ? 8 : 4)
   generateTables(memory, p2m, layout.tables)
 
@@ -65,7 +69,7 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
     cmdline: options.cmdline,
     dom0Console: options.dom0 && dom0ConsoleBlock(options.dom0.console),
   })
-  memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv.abi, layout, memory, p2m, assignments))
+  memory.write(paddrOf(layout.startInfo.pfn), pvStartInfo(pv, layout, memory, p2m, assignments))
 
   const { xenstore, console } = layout
   const boot: PvBoot = defined({
@@ -95,6 +99,11 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
   }
 }
 
+/** Returns the modules as their builder loads them: libxenguest, or Xen itself, which takes those of a dom0 as they are. */
+function asLoaded({ modules, dom0, xen }: PvOptions): LoadedModule[] {
+  return dom0 ? modules.map((module) => ({ ...module, length: module.bytes.length })) : loadedModules(modules, xen)
+}
+
 /** A kernel with a note of its supported features, without dom0 among them, cannot be dom0: Xen's rule. */
 function requireDom0(kernel: Kernel, pv: PvKernel): void {
   const lists = kernel.notes.some(({ isXen, name }) => isXen && name === 'SUPPORTED_FEATURES')
@@ -112,11 +121,14 @@ function startFlags({ flags, dom0, multibootModules }: PvOptions, layout: PvLayo
   return (flags | who | modules) >>> 0
 }
 
-/** The pages that backends map through the grant table: reference 0 the console, 1 xenstore. */
+/** The pages that backends map through the grant table. */
 function grants({ consoleDomid, storeDomid }: PvOptions, layout: PvLayout, p2m: P2m): GrantEntry[] {
   const entry = (ref: number, page: Region | undefined, domid: number): GrantEntry[] =>
     page ? [{ ref, domid, pfn: page.pfn, mfn: mfnOf(p2m, page.pfn, page.name) }] : []
-  return [...entry(0, layout.console, consoleDomid), ...entry(1, layout.xenstore, storeDomid)]
+  return [
+    ...entry(GNTTAB_RESERVED.CONSOLE, layout.console, consoleDomid),
+    ...entry(GNTTAB_RESERVED.XENSTORE, layout.xenstore, storeDomid),
+  ]
 }
 
 /** A HYPERCALL_PAGE note must point to memory, whether or not the page is to be filled. */
@@ -150,24 +162,12 @@ function negotiate(pv: PvKernel, asked: number): FeatureName[] {
   return names
 }
 
-/** Returns the caller's p2m, with a hole where the guest has no memory. */
-function presentFrames(p2m: P2m, memory: GuestMemory): P2m {
-  if (memory.ranges.length === 1 && memory.ranges[0]?.start === 0) return p2m
-  return {
-    name: p2m.name,
-    mfn: (pfn) => (memory.has(pfn) ? p2m.mfn(pfn) : undefined),
-    pfn: (mfn) => {
-      const pfn = p2m.pfn(mfn)
-      return pfn !== undefined && memory.has(pfn) ? pfn : undefined
-    },
-  }
-}
-
 /** Every placed page needs a machine frame; only unused pages may be holes. */
 function requireFrames(p2m: P2m, regions: readonly Region[]): void {
   if (p2m.distance !== undefined) return
   for (const { name, pfn, pages } of regions) {
-    if (name !== 'pad') for (let i = 0; i < pages; i++) mfnOf(p2m, pfn + i, name)
+    if (name === 'pad') continue
+    for (let i = 0; i < pages; i += p2m.rangeFrom?.(pfn + i)?.pages ?? 1) mfnOf(p2m, pfn + i, name)
   }
 }
 

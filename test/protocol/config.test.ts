@@ -9,6 +9,7 @@
 import t from 'tap'
 import { buildDomain, type DomainConfig, type Kernel, readKernel } from '../../lib/index.js'
 import { buildBzImage, patternBytes } from '../../lib/testing/index.js'
+import { firmwareFile } from '../fixtures/foreign-kernels.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 
 const memory = 64 * 2 ** 20
@@ -18,6 +19,7 @@ const kernels = {
   pvh: await readKernel(pvhKernelFile()),
   linux: await readKernel(linuxKernelFile()),
 }
+const hostRam = [{ start: 0, end: memory }]
 const WHOLE = { start: 0, end: memory }
 const SCREEN = { font_height: 16, cursor_x: 0, cursor_y: 0, rows: 25, columns: 80 }
 
@@ -100,7 +102,7 @@ const FOREIGN: readonly Wrong[] = [
     (kernel) => buildDomain(kernel, { type: 'auto', memory, reserve: [] }),
   ],
   [
-    'dom0 is for type pv; this guest has no type',
+    'dom0 is for type pv or pvh; this guest has no type',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { memory, dom0: {} }),
   ],
@@ -137,6 +139,26 @@ const CONTRADICTIONS: readonly Wrong[] = [
     'console of dom0 cannot be used: expected one of text_mode_3, vesa_lfb, efi_lfb, found none',
     // @ts-expect-error
     (kernel) => buildDomain(kernel, { type: 'pv', memory, dom0: { console: {} } }),
+  ],
+  [
+    "a dom0 cannot be restored: expected purpose 'create' or 'vmm', found 'restore'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, dom0: { hostRam }, purpose: 'restore' }),
+  ],
+  [
+    "acpi is invalid for a dom0: expected the host's, found 'xen'",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, dom0: { hostRam }, acpi: 'xen' }),
+  ],
+  [
+    "hostRam of dom0 is missing: expected the usable ranges of the host's e820, found none",
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, dom0: {} }),
+  ],
+  [
+    'dom0 has an unknown key console: expected one of hostRam',
+    // @ts-expect-error
+    (kernel) => buildDomain(kernel, { type: 'pvh', memory, dom0: { hostRam, console: {} } }),
   ],
   [
     'p2m cannot be used: expected one of offset, table, ranges, function, found offset and ranges',
@@ -235,6 +257,7 @@ t.test('undefined is absent', async (t) => {
 })
 
 t.test('a purpose decides what auto considers', async (t) => {
+  const firmware = await readKernel(firmwareFile())
   const both = await readKernel(pvKernelFile({ notes: { PHYS32_ENTRY: 0x100000 } }))
   const typeOf = (kernel: Kernel, config: Partial<DomainConfig>) =>
     buildDomain(kernel, { memory, ...config } as DomainConfig).type
@@ -242,7 +265,8 @@ t.test('a purpose decides what auto considers', async (t) => {
   t.equal(typeOf(both, { purpose: 'create' }), 'pv')
   t.equal(typeOf(both, { purpose: 'restore' }), 'pv')
   t.equal(typeOf(kernels.pv, { purpose: 'vmm' }), 'pv')
-  t.throws(() => typeOf(kernels.linux, { purpose: 'vmm' }), { code: 'not-pvh' }, 'nothing in it speaks of Linux')
+  t.equal(typeOf(kernels.linux, { purpose: 'vmm' }), 'linux')
+  t.throws(() => typeOf(firmware, { purpose: 'vmm' }), { code: 'not-pvh' }, 'nothing in it speaks of Linux')
   const image = await readKernel(
     buildBzImage({ payload: patternBytes(9000), header: { init_size: 2 ** 20, payload_length: 0 } }),
   )

@@ -295,7 +295,7 @@ t.test('the guest is whole for any configuration', async () => {
     acpi: fc.constantFrom('xen' as const, 'pc' as const, 'reduced' as const, 'none' as const),
     startInfoVersion: fc.constantFrom(0 as const, 1 as const),
     cmdline: fc.string().filter((text) => !text.includes('\0')),
-    ramdisk: fc.array(fc.integer({ min: 0, max: 3 * PAGE_SIZE }).map((length) => pattern(length, length))),
+    ramdisk: fc.array(fc.integer({ min: 1, max: 3 * PAGE_SIZE }).map((length) => pattern(length, length))),
     reserve: fc
       .array(fc.integer({ min: 0x1100, max: 0x1300 }), { maxLength: 3 })
       .map((pfns) => [...new Set(pfns)].map((pfn) => ({ start: pfn * PAGE_SIZE, end: (pfn + 1) * PAGE_SIZE }))),
