@@ -1,20 +1,24 @@
 /**
- * Fetches every kernel of kernels.ts from Debian's archive into .cache/kernels: `npm run kernels`.
+ * Fetches every kernel of kernels.ts from Debian's archive into .cache/kernels: `npm run kernels`. A kernel whose version
+ * the archive still has is not fetched again.
  *
- * Source: apt-get(8), dpkg-deb(1), grub-mkimage(1).
- * Gotcha: apt-get would change the machine's own state, so each architecture has separate lists, and nothing is
- * installed. In shared lists, apt drops a whole suite if one architecture's list is damaged.
+ * Source: grub-mkimage(1); apt.ts.
+ * Gotcha: nothing is installed. An image of GRUB is made with tools that are only unpacked.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
+import { type Apt, readyApt, type Suite, unpack } from './apt.js'
 import {
   type Architecture,
   type FetchedKernel,
+  FURTHER,
+  FURTHER_NAMES,
+  type FurtherName,
   fetchedKernels,
   type GrubKernel,
   KERNEL_NAMES,
@@ -30,7 +34,6 @@ import {
   toolPath,
   toolsDir,
 } from './kernels.js'
-import { cacheDir } from './paths.js'
 
 const run = promisify(execFile)
 
@@ -46,87 +49,17 @@ const GRUB_HALTS = {
   script: 'echo GRUB-HELLO $grub_cpu-$grub_platform\nls\necho GRUB-DONE\nsleep 2\nhalt\n',
 }
 
-/** apt with separate lists, for one architecture. */
-class Apt {
-  readonly #arch: Architecture
-  readonly #config: string
-
-  constructor(arch: Architecture) {
-    this.#arch = arch
-    this.#config = join(cacheDir, `apt-${arch}`, 'apt.conf')
-  }
-
-  #run(tool: 'apt-get' | 'apt-cache', args: readonly string[], cwd?: string): Promise<{ stdout: string }> {
-    return run(tool, args, {
-      cwd,
-      env: { ...process.env, APT_CONFIG: this.#config, LC_ALL: 'C' },
-      maxBuffer: 1 << 26,
-    })
-  }
-
-  async update(): Promise<void> {
-    const dir = join(cacheDir, `apt-${this.#arch}`)
-    await mkdir(join(dir, 'lists', 'partial'), { recursive: true })
-    await mkdir(join(dir, 'cache', 'archives', 'partial'), { recursive: true })
-    const config = [
-      `Dir::State::Lists "${dir}/lists";`,
-      `Dir::Cache "${dir}/cache";`,
-      `APT::Architecture "${this.#arch}";`,
-      `APT::Architectures { "${this.#arch}"; };`,
-      'APT::Sandbox::User "root";',
-    ]
-    await writeFile(this.#config, `${config.join('\n')}\n`)
-    // The other sources work without one that does not answer; a missing package is reported by its name.
-    await this.#run('apt-get', ['update', '-qq']).catch((error: Error) =>
-      console.error(`apt-get update: ${error.message}`),
-    )
-  }
-
-  /** Returns the package on which a metapackage depends. */
-  async dependency(name: string, prefix: string): Promise<string> {
-    const { stdout } = await this.#run('apt-cache', ['depends', name])
-    const found = [...stdout.matchAll(/^ *Depends: (\S+)$/gm)].map((m) => m[1] ?? '').find((d) => d.startsWith(prefix))
-    if (!found) throw new Error(`${name} depends on no ${prefix}*`)
-    return found
-  }
-
-  async version(name: string): Promise<string> {
-    const { stdout } = await this.#run('apt-cache', ['show', '--no-all-versions', name])
-    const found = /^Version: (\S+)$/m.exec(stdout)?.[1]
-    if (!found) throw new Error(`the archive has no ${name}`)
-    return found
-  }
-
-  /** Downloads a package into a directory. Returns its path. */
-  async download(name: string, version: string, dir: string): Promise<string> {
-    await this.#run('apt-get', ['download', '-qq', `${name}=${version}`], dir)
-    const file = (await readdir(dir)).find((f) => f.startsWith(`${name}_`))
-    if (!file) throw new Error(`apt-get downloaded no ${name}`)
-    return join(dir, file)
-  }
-}
-
-/** Unpacks the files of a package that match a pattern: a Linux image has hundreds of MB of unused modules. */
-async function unpack(deb: string, pattern: string, to: string): Promise<string[]> {
-  const script = 'set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xv -C "$2" --wildcards "$3"'
-  await mkdir(to, { recursive: true })
-  const { stdout } = await run('bash', ['-c', script, 'unpack', deb, to, pattern])
-  return stdout.split('\n').filter((line) => line !== '' && !line.endsWith('/'))
-}
-
 /** Makes one GRUB image; the first call unpacks the tools. */
-async function makeGrub(apt: Apt, { grub: target, halts }: GrubKernel, dir: string): Promise<string> {
-  const root = join(dir, 'grub')
-  if (!(await readdir(dir)).includes('grub')) {
+async function makeGrub(apt: Apt, { grub: target, halts }: GrubKernel): Promise<string> {
+  const root = join(apt.scratch, 'grub')
+  if (!existsSync(root)) {
     await mkdir(root)
-    for (const name of GRUB_PACKAGES) {
-      await run('dpkg', ['-x', await apt.download(name, await apt.version(name), dir), root])
-    }
+    for (const name of GRUB_PACKAGES) await run('dpkg', ['-x', await apt.download(name), root])
   }
   const { modules, script } = halts ? GRUB_HALTS : GRUB_STAYS
   await writeFile(join(root, 'early.cfg'), script)
   const libraries = ['usr/lib', 'lib'].map((lib) => join(root, lib, 'x86_64-linux-gnu')).join(':')
-  const output = join(dir, `grub-${target}.elf`)
+  const output = join(apt.scratch, `grub-${target}.elf`)
   const folder = join(root, 'usr/lib/grub', target)
   const options = ['-O', target, '-d', folder, '-c', join(root, 'early.cfg'), '-p', '/boot/grub', '-o', output]
   await run(join(root, 'usr/bin/grub-mkimage'), [...options, ...modules.split(' ')], {
@@ -135,30 +68,24 @@ async function makeGrub(apt: Apt, { grub: target, halts }: GrubKernel, dir: stri
   return output
 }
 
-async function fetchOne(
-  apt: Apt,
-  name: KernelName,
-  dir: string,
-  known: readonly FetchedKernel[],
-): Promise<FetchedKernel> {
-  const source: KernelSource = KERNELS[name]
-  const meta = 'current' in source ? source.current : undefined
-  const from = meta === undefined ? source.package : await apt.dependency(source.package, meta)
+/** Copies, then renames, so that a test at the same time sees the whole file or nothing. */
+async function keep(made: string, path: string): Promise<void> {
+  await copyFile(made, `${path}.new`)
+  await rename(`${path}.new`, path)
+}
+
+type Name = KernelName | FurtherName
+
+async function fetchOne(apt: Apt, name: Name, known: FetchedKernel | undefined): Promise<FetchedKernel> {
+  const source: KernelSource = SOURCES[name]
+  const from = await apt.dependency(source.package, 'grub' in source ? [] : (source.current ?? []))
   const version = await apt.version(from)
-  const there = known.find((k) => k.name === name && k.package === from && k.version === version)
-  if (there) return there
-  let made: string
-  if ('grub' in source) {
-    made = await makeGrub(apt, source, dir)
-  } else {
-    const unpacked = join(dir, name)
-    const files = await unpack(await apt.download(from, version, dir), source.file, unpacked)
-    if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${source.file}`)
-    made = join(unpacked, files[0] as string)
-  }
-  // Copied, then renamed, so that a test at the same time sees the whole file or none.
-  await copyFile(made, `${kernelPath(name)}.new`)
-  await rename(`${kernelPath(name)}.new`, kernelPath(name))
+  if (known?.package === from && known.version === version) return known
+  const made =
+    'grub' in source
+      ? await makeGrub(apt, source)
+      : await unpack(await apt.download(from), source.file, join(apt.scratch, name))
+  await keep(made, kernelPath(name))
   const sha256 = createHash('sha256')
     .update(await readFile(kernelPath(name)))
     .digest('hex')
@@ -166,52 +93,66 @@ async function fetchOne(
 }
 
 /** Fetches a program, only once, since its output does not depend on its version. */
-async function fetchTool(apt: Apt, name: ToolName, dir: string): Promise<void> {
+async function fetchTool(apt: Apt, name: ToolName): Promise<void> {
   if (existsSync(toolPath(name))) return
   const { package: from, file } = TOOLS[name]
-  const unpacked = join(dir, name)
-  const files = await unpack(await apt.download(from, await apt.version(from), dir), file, unpacked)
-  if (files.length !== 1) throw new Error(`${from} holds ${files.length} files like ${file}`)
   await mkdir(toolsDir, { recursive: true })
-  await copyFile(join(unpacked, files[0] as string), `${toolPath(name)}.new`)
-  await rename(`${toolPath(name)}.new`, toolPath(name))
+  await keep(await unpack(await apt.download(from), file, join(apt.scratch, name)), toolPath(name))
 }
 
-/** Fetches all kernels; the result names those that failed, and the others are still fetched. */
-async function fetchKernels(): Promise<{ fetched: FetchedKernel[]; failed: string[] }> {
+const SOURCES: Readonly<Record<Name, KernelSource>> = { ...KERNELS, ...FURTHER }
+const suiteOf = (source: KernelSource): Suite => ('grub' in source ? undefined : source.suite)
+
+/** The outcome: reasons for the kernels that could not be fetched; the others are fetched. */
+interface Outcome {
+  readonly fetched: FetchedKernel[]
+  /** Of those that every machine must have. */
+  readonly failed: string[]
+  /** Of the further ones. */
+  readonly absent: string[]
+}
+
+async function fetchKernels(): Promise<Outcome> {
   await mkdir(kernelsDir, { recursive: true })
-  const apts = { amd64: new Apt('amd64'), i386: new Apt('i386') }
-  for (const apt of Object.values(apts)) await apt.update()
-  const dirs = {
-    amd64: await mkdtemp(join(tmpdir(), 'xdb-amd64-')),
-    i386: await mkdtemp(join(tmpdir(), 'xdb-i386-')),
+  const scratch = await mkdtemp(join(tmpdir(), 'xdb-kernels-'))
+  const apts = new Map<string, Promise<Apt>>()
+  const aptFor = (arch: Architecture, suite: Suite): Promise<Apt> => {
+    const key = `${suite ?? 'own'}-${arch}`
+    const apt = apts.get(key) ?? readyApt(arch, suite, join(scratch, key))
+    apts.set(key, apt)
+    return apt
   }
   const known = fetchedKernels()
-  const fetched: FetchedKernel[] = []
-  const failed: string[] = []
+  const outcome: Outcome = { fetched: [], failed: [], absent: [] }
   try {
-    for (const name of KERNEL_NAMES) {
-      const { arch } = KERNELS[name]
+    // All lists at the same time; then one package after another.
+    await Promise.all(Object.values(SOURCES).map((source) => aptFor(source.arch, suiteOf(source))))
+    for (const name of [...KERNEL_NAMES, ...FURTHER_NAMES]) {
+      const source = SOURCES[name]
+      const before = known.find((k) => k.name === name)
       try {
-        fetched.push(await fetchOne(apts[arch], name, dirs[arch], known))
+        outcome.fetched.push(await fetchOne(await aptFor(source.arch, suiteOf(source)), name, before))
       } catch (error) {
-        failed.push(`${name}: ${(error as Error).message.trim()}`)
+        const reason = `${name}: ${(error as Error).message.trim()}`
+        if (!(name in FURTHER)) outcome.failed.push(reason)
+        else if (before === undefined) outcome.absent.push(reason)
+        else outcome.fetched.push(before)
       }
     }
     for (const name of TOOL_NAMES) {
-      const { arch } = TOOLS[name]
-      await fetchTool(apts[arch], name, dirs[arch]).catch((error: Error) =>
-        failed.push(`${name}: ${error.message.trim()}`),
+      await fetchTool(await aptFor(TOOLS[name].arch, undefined), name).catch((error: Error) =>
+        outcome.failed.push(`${name}: ${error.message.trim()}`),
       )
     }
   } finally {
-    for (const dir of Object.values(dirs)) await rm(dir, { recursive: true, force: true })
+    await rm(scratch, { recursive: true, force: true })
   }
-  await writeFile(kernelsIndex, `${JSON.stringify(fetched, null, 2)}\n`)
-  return { fetched, failed }
+  await writeFile(kernelsIndex, `${JSON.stringify(outcome.fetched, null, 2)}\n`)
+  return outcome
 }
 
-const { fetched, failed } = await fetchKernels()
+const { fetched, failed, absent } = await fetchKernels()
 for (const k of fetched) console.log(`${k.name}: ${k.file} of ${k.package} ${k.version}`)
+for (const reason of absent) console.log(`not in the archive: ${reason}`)
 for (const reason of failed) console.error(`not fetched: ${reason}`)
 if (failed.length > 0) process.exitCode = 1

@@ -4,6 +4,7 @@
  * Source: lib/protocol/config.ts, libxenguest's struct xc_dom_image.
  * Gotcha: libxenguest takes only whole MiB of memory, so many small guests are needed to reach the limits.
  */
+import { gzipSync } from 'node:zlib'
 import { patternBytes } from '../../lib/testing/index.js'
 import { Random } from '../fixtures/random.js'
 import { type GeneratedKernel, generateKernel } from './generate-kernel.js'
@@ -86,7 +87,25 @@ export function generateCase(seed: number): GeneratedCase {
   // Not 1: that is the oracle's guest itself, and a domain does not grant pages to itself.
   if (r.percent(15)) spec.storeDomid = r.integer(2, 5)
   if (r.percent(15)) spec.consoleDomid = r.integer(2, 5)
+  const [first, ...others] = spec.ramdisks ?? []
+  // Last, so that the other choices of a seed stay what they are.
+  if (first && r.percent(25)) spec.ramdisks = [gzipOf(r, first), ...others]
   return { seed, kernel, spec }
+}
+
+/** Returns a gzip ramdisk of a few bytes or of this one: whole, in two members, damaged, or with another length. */
+function gzipOf(r: Random, ramdisk: Uint8Array): Uint8Array {
+  const zipped = new Uint8Array(gzipSync(r.percent(50) ? ramdisk : ramdisk.subarray(0, 10), { level: 1 }))
+  const how = r.pick(['whole', 'whole', 'members', 'padded', 'longer', 'shorter', 'damaged', 'cut', 'insane'] as const)
+  const view = new DataView(zipped.buffer)
+  if (how === 'members') return Buffer.concat([zipped, zipped])
+  if (how === 'padded') return Buffer.concat([zipped, new Uint8Array(r.integer(1, 600))])
+  if (how === 'cut') return zipped.subarray(0, r.integer(1, zipped.length - 1))
+  if (how === 'longer') view.setUint32(zipped.length - 4, 5000 + ramdisk.length, true)
+  if (how === 'shorter') view.setUint32(zipped.length - 4, 1, true)
+  if (how === 'insane') view.setUint32(zipped.length - 4, 0x40000001, true)
+  if (how === 'damaged') view.setUint8(zipped.length >> 1, view.getUint8(zipped.length >> 1) ^ 0x10)
+  return zipped
 }
 
 /** Describes a case in a few lines, for a report. */

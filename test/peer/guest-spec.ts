@@ -8,8 +8,16 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { buildDomain, type Domain, DomainBuilderError, type Kernel, type P2mSpec, readKernel } from '../../lib/index.js'
-import { type OracleResult, runOracle } from './oracle.js'
+import {
+  buildDomain,
+  type Domain,
+  DomainBuilderError,
+  type Kernel,
+  type P2mSpec,
+  readKernel,
+  type XenRelease,
+} from '../../lib/index.js'
+import { INSTALLED_RELEASE, type Oracle, type OracleResult, runOracle } from './oracle.js'
 
 const MIB = 2 ** 20
 const PAGES_PER_MIB = 256
@@ -17,6 +25,8 @@ const PAGES_PER_MIB = 256
 const LOW_MFN = 0x100
 
 export interface GuestSpec {
+  /** The release that ours is built for. Default: that of the installed libxenguest. */
+  readonly xen?: XenRelease
   readonly memoryMiB: number
   /** Ranges [start, end) in MiB that exist; they add up to memoryMiB. */
   readonly vmem?: readonly (readonly [number, number])[]
@@ -59,6 +69,7 @@ export async function buildOurs(kernel: Kernel | Uint8Array, spec: GuestSpec): P
   const { memoryMiB, vmem, ramdisks, p2m = 'identity', ...same } = spec
   try {
     const domain = buildDomain(kernel instanceof Uint8Array ? await readKernel(kernel) : kernel, {
+      xen: INSTALLED_RELEASE,
       ...same,
       type: 'pv',
       memory: memoryMiB * MIB,
@@ -75,8 +86,8 @@ export async function buildOurs(kernel: Kernel | Uint8Array, spec: GuestSpec): P
   }
 }
 
-/** Builds with libxenguest. The result's remove() deletes its files. */
-export async function buildTheirs(kernelFile: string, spec: GuestSpec): Promise<OracleResult> {
+/** Builds with libxenguest, by default the installed one. The result's remove() deletes its files. */
+export async function buildTheirs(kernelFile: string, spec: GuestSpec, oracle?: Oracle): Promise<OracleResult> {
   const { ramdisks = [], p2m = 'identity', ...same } = spec
   const dir = await mkdtemp(join(tmpdir(), 'xdb-spec-'))
   try {
@@ -91,12 +102,8 @@ export async function buildTheirs(kernelFile: string, spec: GuestSpec): Promise<
       p2mArgument = join(dir, 'p2m')
       await writeFile(p2mArgument, p2m.table)
     }
-    return await runOracle(kernelFile, {
-      ...same,
-      ramdisks: files,
-      p2m: p2mArgument,
-      sharedInfoMfn: sharedInfoMfn(spec),
-    })
+    const options = { ...same, ramdisks: files, p2m: p2mArgument, sharedInfoMfn: sharedInfoMfn(spec) }
+    return await runOracle(kernelFile, options, oracle)
   } finally {
     await rm(dir, { recursive: true, force: true })
   }

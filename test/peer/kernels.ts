@@ -17,8 +17,10 @@ interface PackagedKernel {
   readonly arch: Architecture
   /** The path in the package: a shell pattern that matches exactly one file. */
   readonly file: string
-  /** The prefix of the package with the kernel, if `package` is only a metapackage that depends on it. */
-  readonly current?: string
+  /** If `package` is only a metapackage: the prefix of the package that it depends on, and so on to the kernel's. */
+  readonly current?: readonly string[]
+  /** A suite of Debian other than the machine's. */
+  readonly suite?: string
 }
 
 /** An image that grub-mkimage makes. */
@@ -36,7 +38,7 @@ const linux = (flavour: string, arch: Architecture = 'amd64'): PackagedKernel =>
   package: `linux-image-${flavour}`,
   arch,
   file: './boot/vmlinuz-*',
-  current: 'linux-image-',
+  current: ['linux-image-'],
 })
 const gnumach = (arch: Architecture): PackagedKernel => ({
   package: 'gnumach-image-1.8-xen-486',
@@ -75,9 +77,73 @@ export const KERNELS = {
 export type KernelName = keyof typeof KERNELS
 export const KERNEL_NAMES = Object.keys(KERNELS) as KernelName[]
 
+const file = (from: string, path: string, arch: Architecture = 'amd64', suite?: string): PackagedKernel => ({
+  package: from,
+  arch,
+  file: path,
+  ...(suite !== undefined && { suite }),
+})
+const linuxOf = (suite: string, flavour: string, arch: Architecture = 'amd64'): PackagedKernel => ({
+  ...linux(flavour, arch),
+  suite,
+})
+/** Since Linux 7 a separate package has the kernel. */
+const linuxOfSid = (flavour: string): PackagedKernel => ({
+  ...file(`linux-image-${flavour}`, './usr/lib/modules/*/vmlinuz', 'amd64', 'sid'),
+  current: ['linux-image-', 'linux-binary-'],
+})
+
+/**
+ * Further kernels, and files that look like kernels, of every suite that the archive has. They are for a test of many
+ * kernels; a suite that the archive no longer has is not an error.
+ */
+export const FURTHER = {
+  'bookworm-686': linux('686', 'i386'),
+  'bookworm-rt-686-pae': linux('rt-686-pae', 'i386'),
+  'bookworm-6.12-rt-amd64': linux('6.12-rt-amd64'),
+  'backports-cloud-amd64': linuxOf('bookworm-backports', 'cloud-amd64'),
+  'trixie-amd64': linuxOf('trixie', 'amd64'),
+  'bullseye-cloud-amd64': linuxOf('bullseye', 'cloud-amd64'),
+  'bullseye-rt-amd64': linuxOf('bullseye', 'rt-amd64'),
+  'bullseye-686': linuxOf('bullseye', '686', 'i386'),
+  'bullseye-686-pae': linuxOf('bullseye', '686-pae', 'i386'),
+  'sid-amd64': linuxOfSid('amd64'),
+  'sid-cloud-amd64': linuxOfSid('cloud-amd64'),
+  'sid-rt-amd64': linuxOfSid('rt-amd64'),
+  'xen-4.14': file('xen-hypervisor-4.14-amd64', './boot/xen-*.gz', 'amd64', 'bullseye'),
+  'xen-4.20': file('xen-hypervisor-4.20-amd64', './boot/xen-*.gz', 'amd64', 'trixie'),
+  'xen-4.20-shim': file('xen-utils-4.20', './usr/lib/xen-4.20/boot/xen-shim', 'amd64', 'trixie'),
+  'gnumach-pc-i386': file('gnumach-image-1.8-486', './boot/gnumach-*.gz', 'i386'),
+  'gnumach-pc-amd64': file('gnumach-image-1.8-amd64-up', './boot/gnumach-*.gz', 'amd64', 'trixie'),
+  'gnumach-xen-amd64': file('gnumach-image-1.8-xen-amd64', './boot/gnumach-*.gz', 'amd64', 'trixie'),
+  tboot: file('tboot', './boot/tboot.gz'),
+  'grub-lnxboot': file('grub-pc-bin', './usr/lib/grub/i386-pc/lnxboot.img'),
+  'grub-kernel-pc': file('grub-pc-bin', './usr/lib/grub/i386-pc/kernel.img'),
+  'grub-kernel-coreboot': file('grub-coreboot-bin', './usr/lib/grub/i386-coreboot/kernel.img'),
+  'grub-kernel-ieee1275': file('grub-ieee1275-bin', './usr/lib/grub/i386-ieee1275/kernel.img'),
+  'grub-kernel-xen': file('grub-xen-bin', './usr/lib/grub/x86_64-xen/kernel.img'),
+  'grub-invaders': file('grub-invaders', './boot/invaders.exec'),
+  'grub-stage2': file('grub-legacy', './usr/lib/grub/x86_64-pc/stage2'),
+  'u-boot-x86': file('u-boot-qemu', './usr/lib/u-boot/qemu-x86/uboot.elf'),
+  'u-boot-x86_64': file('u-boot-qemu', './usr/lib/u-boot/qemu-x86_64/uboot.elf'),
+  'u-boot-arm64': file('u-boot-qemu', './usr/lib/u-boot/qemu_arm64/uboot.elf'),
+  'u-boot-ppc': file('u-boot-qemu', './usr/lib/u-boot/qemu-ppce500/uboot.elf'),
+  seabios: file('seabios', './usr/share/seabios/bios.bin'),
+  'ipxe-efi': file('ipxe', './boot/ipxe.efi'),
+  'memtest86+-7': file('memtest86+', './boot/memtest86+x64.bin', 'amd64', 'trixie'),
+  'memtest86+-5': file('memtest86+', './boot/memtest86+.bin', 'amd64', 'bullseye'),
+  memtest86: file('memtest86', './boot/memtest86.bin', 'amd64', 'bullseye'),
+  isolinux: file('isolinux', './usr/lib/ISOLINUX/isolinux.bin'),
+  'mboot.c32': file('syslinux-common', './usr/lib/syslinux/modules/bios/mboot.c32'),
+  'systemd-stub': file('systemd-boot-efi', './usr/lib/systemd/boot/efi/linuxx64.elf.stub'),
+} as const satisfies Record<string, PackagedKernel>
+
+export type FurtherName = keyof typeof FURTHER
+export const FURTHER_NAMES = Object.keys(FURTHER) as FurtherName[]
+
 /** A kernel that was fetched: its package in the archive, and its content. */
 export interface FetchedKernel {
-  readonly name: KernelName
+  readonly name: KernelName | FurtherName
   readonly package: string
   readonly version: string
   /** The file's name in the package. */
@@ -87,7 +153,7 @@ export interface FetchedKernel {
 
 export const kernelsDir = join(cacheDir, 'kernels')
 export const kernelsIndex = join(kernelsDir, 'index.json')
-export const kernelPath = (name: KernelName): string => join(kernelsDir, name)
+export const kernelPath = (name: KernelName | FurtherName): string => join(kernelsDir, name)
 
 /** Returns every fetched kernel that still exists. */
 export function fetchedKernels(): FetchedKernel[] {
@@ -109,7 +175,7 @@ export async function findKernel(name: KernelName): Promise<Found<string>> {
 
 /** Programs from the same packages: independent readers of kernels. */
 export const TOOLS = {
-  readnotes: { package: 'xen-utils-4.17', arch: 'amd64', file: './usr/lib/xen-4.17/bin/readnotes' },
+  readnotes: file('xen-utils-4.17', './usr/lib/xen-4.17/bin/readnotes'),
 } as const satisfies Record<string, PackagedKernel>
 
 export type ToolName = keyof typeof TOOLS

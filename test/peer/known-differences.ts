@@ -1,7 +1,7 @@
 /**
  * The table of intended differences from libxenguest. Any difference that is not in it is a defect.
  *
- * Source: the behaviour of libxenguest 4.17, by running it; each entry has our reason.
+ * Source: the behaviour of libxenguest 4.14, 4.17 and 4.20, by running them; each entry has our reason.
  * Gotcha: an entry that checks only the outcome would excuse other defects, so it must detect its cause in the case
  * that was built.
  */

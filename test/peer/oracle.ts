@@ -7,10 +7,12 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { XenRelease } from '../../lib/index.js'
+import { compilerOptions, findLibxenguest, type Libxenguest, loaderCommand, type Suite } from './libxenguests.js'
 import type { OracleLayout, OracleRefusalLayout } from './oracle-layout.js'
 import { cacheDir, peerSources } from './paths.js'
 import type { Found } from './require-peer.js'
@@ -85,27 +87,50 @@ interface ChildFailure {
 const compiled = new Map<string, Promise<Found<string>>>()
 
 /** Returns the executable of a C file in oracle/, compiling it if this source has none yet. */
-export function findPeer(name: 'oracle' | 'acceptance'): Promise<Found<string>> {
-  const found = compiled.get(name) ?? compile(name)
-  compiled.set(name, found)
+export function findPeer(name: 'oracle' | 'acceptance', other?: Libxenguest): Promise<Found<string>> {
+  const key = `${name} ${other?.root}`
+  const found = compiled.get(key) ?? compile(name, other)
+  compiled.set(key, found)
   return found
 }
 
-export const findOracle = (): Promise<Found<string>> => findPeer('oracle')
+/** The oracle of one libxenguest. */
+export interface Oracle {
+  /** A program and its first arguments. */
+  readonly command: readonly string[]
+  /** The release of Xen that the library is of. */
+  readonly release: XenRelease
+}
 
-async function compile(name: string): Promise<Found<string>> {
-  const source = join(peerSources, 'oracle', `${name}.c`)
-  const version = createHash('sha256')
-    .update(await readFile(source))
-    .digest('hex')
-  const program = join(cacheDir, 'oracle', `${name}-${version.slice(0, 16)}`)
+/** The release that oracle.c is compiled for without a suite: that of the installed library. */
+export const INSTALLED_RELEASE: XenRelease = '4.17'
+
+/** Returns the oracle of the installed libxenguest, or of a suite's. */
+export async function findOracle(suite?: Suite): Promise<Found<Oracle>> {
+  const other = suite === undefined ? undefined : findLibxenguest(suite)
+  if (other !== undefined && 'missing' in other) return other
+  const program = await findPeer('oracle', other?.found)
+  if ('missing' in program) return program
+  return other === undefined
+    ? { found: { command: [program.found], release: INSTALLED_RELEASE } }
+    : { found: { command: loaderCommand(other.found, program.found), release: other.found.release } }
+}
+
+async function compile(name: string, other: Libxenguest | undefined): Promise<Found<string>> {
+  const folder = join(peerSources, 'oracle')
+  const source = join(folder, `${name}.c`)
+  const options = other === undefined ? [] : compilerOptions(other)
+  const hash = createHash('sha256').update(options.join(' '))
+  const code = (await readdir(folder)).filter((file) => /\.[ch]$/.test(file)).sort()
+  for (const file of code) hash.update(await readFile(join(folder, file)))
+  const program = join(cacheDir, 'oracle', `${name}-${hash.digest('hex').slice(0, 16)}`)
   if (existsSync(program)) return { found: program }
   await mkdir(join(cacheDir, 'oracle'), { recursive: true })
   // Test files run in parallel: each compiles separately, and the last rename wins.
   const fresh = `${program}.${process.pid}`
   const libraries = ['-lxenguest', '-lxenctrl', '-lxentoollog', '-ldl']
   try {
-    await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', fresh, source, ...libraries])
+    await run('gcc', [...options, '-O2', '-Wall', '-Wextra', '-Werror', '-o', fresh, source, ...libraries])
   } catch (error) {
     const { code, stderr = '' } = error as ChildFailure
     const cause = code === 'ENOENT' ? 'gcc is not installed' : (/error: .*/.exec(stderr)?.[0] ?? stderr.slice(0, 200))
@@ -115,10 +140,12 @@ async function compile(name: string): Promise<Found<string>> {
   return { found: program }
 }
 
-async function program(): Promise<string> {
-  const oracle = await findOracle()
-  if ('missing' in oracle) throw new Error(oracle.missing)
-  return oracle.found
+/** Runs an oracle, by default that of the installed library. */
+async function runCommand(oracle: Oracle | undefined, args: readonly string[]): Promise<{ stdout: string }> {
+  const found = oracle === undefined ? await findOracle() : { found: oracle }
+  if ('missing' in found) throw new Error(found.missing)
+  const [program = '', ...first] = found.found.command
+  return run(program, [...first, ...args])
 }
 
 function commandLine(kernel: string, options: OracleOptions): string[] {
@@ -153,13 +180,12 @@ function reasonOf(layout: OracleRefusalLayout): string {
  * Builds a guest with libxenguest. The caller must remove the files that it leaves.
  * @throws Error if the oracle itself fails, but not if its builder refuses.
  */
-export async function runOracle(kernel: string, options: OracleOptions): Promise<OracleResult> {
-  const executable = await program()
+export async function runOracle(kernel: string, options: OracleOptions, oracle?: Oracle): Promise<OracleResult> {
   const dir = await mkdtemp(join(tmpdir(), 'xdb-oracle-'))
   const remove = () => rm(dir, { recursive: true, force: true })
   const args = [...commandLine(kernel, options), '--quiet', '-o', dir]
   try {
-    await run(executable, args)
+    await runCommand(oracle, args)
   } catch (error) {
     const { code, signal, stderr } = error as ChildFailure
     if (signal) return { outcome: 'crashed', reason: signal, remove }
@@ -183,6 +209,6 @@ export async function runOracle(kernel: string, options: OracleOptions): Promise
 
 /** Times one build, its memory held in RAM and dropped. @throws Error if the kernel is refused. */
 export async function oracleBench(kernel: string, options: OracleOptions): Promise<OracleTimings> {
-  const { stdout } = await run(await program(), [...commandLine(kernel, options), '--bench', '--quiet'])
+  const { stdout } = await runCommand(undefined, [...commandLine(kernel, options), '--bench', '--quiet'])
   return JSON.parse(stdout) as OracleTimings
 }

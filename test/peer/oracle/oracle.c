@@ -1,8 +1,8 @@
 /*
- * oracle - run the classic x86 PV domain builder (libxenguest 4.17) with no
+ * oracle - run the classic x86 PV domain builder (libxenguest) with no
  * hypervisor and dump the guest image it produces.
  *
- * Source: the interfaces of Xen 4.17's xenguest.h, xenctrl.h and public headers
+ * Source: the interfaces of Xen 4.14, 4.17 and 4.20: xenguest.h, xenctrl.h and public headers
  * (Debian's libxen-dev); what runs is the library itself, linked dynamically.
  *
  * Every privileged libxenctrl/libxencall/libxenforeignmemory entry point that
@@ -10,7 +10,7 @@
  * library's definition: together they are a toy machine whose RAM is one file,
  * laid out in guest pfn order, with a configurable pfn -> mfn translation.
  *
- * Gotcha: struct k_parms and friends mirror private structures of exactly 4.17;
+ * Gotcha: struct k_parms and friends mirror private structures of XEN_RELEASE;
  * parse_image() asserts that they still fit.
  */
 #define _GNU_SOURCE
@@ -44,7 +44,11 @@
 #include <xen/foreign/x86_32.h>
 #include <xen/foreign/x86_64.h>
 
-/* ---- private structures of libxenguest 4.17 that the dump looks into ---- */
+#ifndef XEN_RELEASE
+#define XEN_RELEASE 417                  /* major * 100 + minor of the library */
+#endif
+
+/* ---- private structures of libxenguest that the dump looks into ---- */
 
 struct k_note { int kind; const char *name; union { const char *s; uint64_t n; } v; };
 
@@ -54,12 +58,22 @@ struct k_parms {                        /* dom->parms */
     char guest_os[16], guest_ver[16], xen_ver[16], loader[16];
     int pae;
     bool bsd_symtab, unmapped_initrd;
+#if XEN_RELEASE >= 419
+    bool phys_reloc;
+#endif
     uint64_t virt_base, virt_entry, virt_hypercall, virt_hv_start_low,
              p2m_base, elf_paddr_offset;
     uint32_t f_supported[XENFEAT_NR_SUBMAPS], f_required[XENFEAT_NR_SUBMAPS];
     uint32_t phys_entry;
+#if XEN_RELEASE >= 419
+    uint32_t phys_align, phys_min, phys_max;
+#endif
     uint64_t virt_kstart, virt_kend;
 };
+
+#if XEN_RELEASE < 415
+#include "xenguest-4.14.h"
+#endif
 
 struct k_range { uint64_t from, to, pfn; unsigned int tables; };
 struct k_map   { struct k_range area, lvl[4]; };
@@ -322,6 +336,7 @@ void *xc_map_foreign_ranges(xc_interface *x, uint32_t d, size_t size, int prot,
     return map_pfns(first, n, prot);
 }
 
+#if XEN_RELEASE < 418
 int xc_domain_getinfo(xc_interface *x, uint32_t first, unsigned int max, xc_dominfo_t *i)
 {
     (void)x; (void)max;
@@ -330,6 +345,16 @@ int xc_domain_getinfo(xc_interface *x, uint32_t first, unsigned int max, xc_domi
     i->shared_info_frame = opt.shinfo_mfn;
     return 1;
 }
+#else
+int xc_domain_getinfo_single(xc_interface *x, uint32_t domid, xc_domaininfo_t *i)
+{
+    (void)x;
+    memset(i, 0, sizeof(*i));
+    i->domain = domid;
+    i->shared_info_frame = opt.shinfo_mfn;
+    return 0;
+}
+#endif
 
 int xc_mmuext_op(xc_interface *x, struct mmuext_op *op, unsigned int n, uint32_t d)
 {
@@ -808,13 +833,15 @@ static int parse_image(void)
 {
     if ( xc_dom_parse_image(dom) ) return -1;
     struct k_parms *k = (void *)dom->parms;      /* is the mirror truthful? */
+#if XEN_RELEASE >= 415
     assert(k->virt_base == xc_dom_virt_base(dom));
     assert(k->virt_entry == xc_dom_virt_entry(dom));
     assert(k->virt_hypercall == xc_dom_virt_hypercall(dom));
     assert(k->guest_os == xc_dom_guest_os(dom));
-    assert(k->virt_kstart == dom->kernel_seg.vstart && k->virt_kend == dom->kernel_seg.vend);
     for ( unsigned i = 0; i < 32; i++ )
         assert(xc_dom_feature_get(dom, i) == !!(k->f_supported[0] & (1u << i)));
+#endif
+    assert(k->virt_kstart == dom->kernel_seg.vstart && k->virt_kend == dom->kernel_seg.vend);
     return 0;
 }
 
