@@ -9,7 +9,6 @@ import { bytes, struct, u32 } from './struct.js'
 const CONSOLE_IN_BYTES = 1024
 export const CONSOLE_OUT_BYTES = 2048
 
-/** Xen 4.21 added a u8 `connection` after these fields: 0, as in a page of zeros, means that somebody reads the ring. */
 export const XenconsInterface = struct('xencons_interface', 3088, {
   in: bytes(CONSOLE_IN_BYTES),
   out: bytes(CONSOLE_OUT_BYTES),
@@ -18,3 +17,6 @@ export const XenconsInterface = struct('xencons_interface', 3088, {
   out_cons: u32,
   out_prod: u32,
 })
+/** The u8 `connection`, which Xen 4.21 added after these fields. In a page of zeros, somebody reads the ring. */
+export const XENCONS_CONNECTION_OFFSET = XenconsInterface.size
+export const XENCONSOLE_DISCONNECTED = 1

@@ -46,6 +46,8 @@ export const DUMPCORE_SECTION = {
 /** Notes of a core, owner CORE. */
 export const CORE_NOTE_OWNER = 'CORE'
 export const NT_PRSTATUS = 1
+/** Only a process has it. */
+const NT_PRPSINFO = 3
 /** A Linux kernel's description of itself for crash tools: text, key=value. */
 export const VMCOREINFO_OWNER = 'VMCOREINFO'
 
@@ -120,6 +122,15 @@ export const PR_REG32 = [
   'rsp',
   'ss',
 ] as const
+
+/** Notes by which a core of another program is named, the most telling first; a kind without a type has any. */
+export const FOREIGN_CORES: readonly { readonly owner: string; readonly type?: number; readonly what: string }[] = [
+  { owner: 'QEMU', what: 'a memory dump of QEMU (dump-guest-memory, virsh dump --memory-only)' },
+  { owner: 'VBCORE', what: 'a core of VirtualBox' },
+  { owner: 'Xen', what: 'a crash dump of a Xen host' },
+  { owner: VMCOREINFO_OWNER, what: 'a crash dump of a Linux kernel' },
+  { owner: CORE_NOTE_OWNER, type: NT_PRPSINFO, what: 'a core of a process' },
+]
 
 /** Our own note: the guest as JSON, so that a core reads back as the same guest. */
 export const GUEST_NOTE_OWNER = 'xen-domain-builder'

@@ -6,6 +6,11 @@
  * hole below 4 GiB, tools/libs/light/libxl_arch.h (ACPI_INFO_PHYSICAL_ADDRESS).
  * Gotcha: only names that end in PFN are frame numbers: IDENT_PT, a special page too, is an address.
  */
+import { pad, struct, u16, u32, u64 } from './struct.js'
+
+/** hvm_op's first argument (xen/include/public/hvm/hvm_op.h); the second points to struct xen_hvm_param. */
+export const HVMOP = { set_param: 0, get_param: 1 } as const
+export const XenHvmParam = struct('xen_hvm_param', 16, { domid: u16, _pad: pad(2), index: u32, value: u64 })
 
 /**
  * HVM_PARAM_* of x86, by name. `*_PFN` are frame numbers and `*_EVTCHN` event channels. IDENT_PT, VM86_TSS and

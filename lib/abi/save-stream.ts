@@ -27,7 +27,6 @@ export const LIBXL_IDENT = 'LibxlFmt'
 export const LIBXL_VERSION = 2
 export const LIBXL_HEADER_BYTES = 16
 export const LIBXL_OPTION_BIG_ENDIAN = 1 << 0
-export const LIBXL_OPTION_LEGACY = 1 << 1
 
 export const LIBXL_RECORD = {
   END: 0,
@@ -90,6 +89,14 @@ export type LibxcRecordName = keyof typeof LIBXC_RECORD
 export const X86PvInfo = struct('X86_PV_INFO', 8, { guest_width: u8, pt_levels: u8, reserved0: u16, reserved1: u32 })
 /** Followed by one u64 for each frame of the p2m list. end is inclusive. */
 export const X86PvP2mFrames = struct('X86_PV_P2M_FRAMES', 8, { p2m_start_pfn: u32, p2m_end_pfn: u32 })
+/** The time of the guest, as XEN_DOMCTL_gettscinfo returns it. */
+export const X86TscInfo = struct('X86_TSC_INFO', 24, {
+  mode: u32,
+  khz: u32,
+  nsec: u64,
+  incarnation: u32,
+  reserved: u32,
+})
 /** The start of all records of a vcpu; its state follows. */
 export const X86PvVcpu = struct('X86_PV_VCPU', 8, { vcpu_id: u32, reserved: u32 })
 /** Followed by `count` u64 of type and pfn, then 4096 bytes for each page whose type has data. */

@@ -8,6 +8,8 @@ import { cstring, type Infer, pad, struct, u8, u16, u32, u64 } from './struct.js
 
 /** `magic`: xen-<version>-<platform>. */
 export const START_INFO_MAGIC = { x86_64: 'xen-3.0-x86_64', x86_32p: 'xen-3.0-x86_32p' } as const
+/** The same for a dom0 whose kernel has a PAE_MODE other than `no`: Xen appends the p (arch/x86/pv/dom0_build.c). */
+export const DOM0_PAE_MAGIC = { x86_64: 'xen-3.0-x86_64p', x86_32p: 'xen-3.0-x86_32p' } as const
 
 /** Bytes of cmd_line with its NUL (MAX_GUEST_CMDLINE). */
 export const MAX_GUEST_CMDLINE = 1024

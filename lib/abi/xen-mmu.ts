@@ -12,6 +12,9 @@ const AVAILABLE_LOW = 0xe00n
 const AVAILABLE_HIGH = 0x7ffn << 52n
 const COMMON = BigInt(PTE_PRESENT | PTE_RW | PTE_USER | PTE_ACCESSED | PTE_DIRTY)
 
+/** _PAGE_GUEST_KERNEL, an available bit by which Xen marks the pages of a 64-bit guest's kernel (asm-x86/x86_64/page.h). */
+export const PTE_GUEST_KERNEL = 1n << 52n
+
 /** The flags that an entry of a level may have; L3 differs between the two kinds of guest. */
 export const ALLOWED_PTE_FLAGS = {
   l1: COMMON | BigInt(PTE_GLOBAL) | AVAILABLE_LOW | AVAILABLE_HIGH | PTE_NX,
