@@ -5,14 +5,19 @@
  * Gotcha: Buffer would break the runtimes that have none, so only standard parts are used. latin1 is one byte for each
  * character: the Encoding Standard's `latin1` is windows-1252, another set of characters.
  */
+import { nodeCompare } from './host.js'
 import { lazy } from './lazy.js'
 
 /** Bytes compared in one go: whole words, and small enough that a copy is cheap. */
 const BLOCK = 2 ** 16
+/** Fewer bytes are compared faster here than in a call. */
+const COMPARED_LEAST = 2 ** 8
 /** Characters made in one call: engines limit the number of arguments. */
 const CHARACTERS = 2 ** 13
 
 const encoder = lazy(() => new TextEncoder())
+const compare = lazy(nodeCompare)
+const zeros = lazy(() => new Uint8Array(BLOCK))
 const decoder = lazy(() => new TextDecoder('utf-8', { ignoreBOM: true }))
 
 /** All parts, one after another, in separate memory. */
@@ -45,6 +50,8 @@ export function isZero(bytes: Uint8Array): boolean {
 
 function equalBlocks(a: Uint8Array, b: Uint8Array): boolean {
   if (a[0] !== b[0]) return false
+  const natively = a.length < COMPARED_LEAST ? undefined : compare()
+  if (natively !== undefined) return natively(a, b) === 0
   const x = wordsOf(a)
   const y = wordsOf(b)
   const fours = x.length & ~3
@@ -58,6 +65,8 @@ function equalBlocks(a: Uint8Array, b: Uint8Array): boolean {
 
 function isZeroBlock(bytes: Uint8Array): boolean {
   if (bytes[0] !== 0) return false
+  const natively = bytes.length < COMPARED_LEAST ? undefined : compare()
+  if (natively !== undefined) return natively(bytes, zeros().subarray(0, bytes.length)) === 0
   const words = wordsOf(bytes)
   const fours = words.length & ~3
   let i = 0
@@ -74,18 +83,31 @@ function wordsOf(block: Uint8Array): BigUint64Array {
   return new BigUint64Array(buffer, byteOffset, length >>> 3)
 }
 
+/** Whether `part` lies in `bytes` at `at`. */
+export function startsWith(bytes: Uint8Array, part: ArrayLike<number>, at = 0): boolean {
+  for (let i = 0; i < part.length; i++) if (bytes[at + i] !== part[i]) return false
+  return true
+}
+
 /** The offset of `part` in `bytes`, at `from` or after it; -1 if it does not occur. */
 export function indexOf(bytes: Uint8Array, part: Uint8Array, from = 0): number {
   const [first] = part
   if (first === undefined) return from
   for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {
-    if (part.every((byte, index) => bytes[at + index] === byte)) return at
+    if (startsWith(bytes, part, at)) return at
   }
   return -1
 }
 
 /** UTF-8 of a text; a lone surrogate becomes U+FFFD. */
 export const encodeUtf8 = (text: string): Uint8Array<ArrayBuffer> => encoder().encode(text)
+
+/** The byte order marks that texts of Windows begin with, by encoding. */
+const BYTE_ORDER_MARKS = { 'UTF-8': [0xef, 0xbb, 0xbf], 'UTF-16': [0xff, 0xfe], 'big-endian UTF-16': [0xfe, 0xff] }
+
+/** Returns the encoding that a byte order mark at the start of a text names; undefined without one. */
+export const byteOrderMark = (bytes: Uint8Array): string | undefined =>
+  Object.entries(BYTE_ORDER_MARKS).find(([, mark]) => startsWith(bytes, mark))?.[0]
 
 /** The text of UTF-8: U+FFFD for each invalid sequence; a byte order mark is a character. */
 export const decodeUtf8 = (bytes: Uint8Array): string => decoder().decode(bytes)

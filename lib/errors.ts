@@ -20,7 +20,7 @@ export const ERROR_CODES = {
   'payload-size': 'the decompressed size of the payload differs from the size in the file',
   'not-xen-pv': 'the kernel does not say that it can be started as a Xen PV guest',
   'not-pvh': 'the kernel does not say that it can be started as a PVH guest',
-  'not-linux': 'the kernel has no Linux boot protocol entry',
+  'not-linux': 'the kernel does not say that it is Linux, or has no Linux boot protocol entry',
   'unknown-feature': 'the kernel requires a feature that Xen does not know',
   'unsupported-feature': 'a requested feature is not supported by the kernel',
   'wrong-layout': "the kernel's addresses contradict each other",
@@ -33,6 +33,9 @@ export const ERROR_CODES = {
   'unknown-format': 'the file is not a snapshot of a known format',
   'cannot-read': 'a file cannot be read',
   'cannot-write': 'a file cannot be written',
+  'no-hypervisor': 'a program or a right that is needed to drive a hypervisor is missing',
+  'hypercall-failed': 'the hypervisor or its xenstore refuses a request',
+  'no-domain': 'the hypervisor has no domain of that name or number',
   'not-mapped': 'an address is not mapped by the page tables, or lies outside the memory',
 } as const
 

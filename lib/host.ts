@@ -9,6 +9,7 @@ interface Host {
   readonly env?: { readonly DEBUG?: string }
   readonly stderr?: { readonly isTTY?: boolean }
   getBuiltinModule?(name: 'node:crypto'): typeof import('node:crypto')
+  getBuiltinModule?(name: 'node:buffer'): typeof import('node:buffer')
 }
 
 /** This runtime's `process`, or an empty object. */
@@ -16,6 +17,10 @@ const host = (): Host => (globalThis as { readonly process?: Host }).process ?? 
 
 /** Node's crypto, or undefined in a runtime without it. */
 export const nodeCrypto = (): typeof import('node:crypto') | undefined => host().getBuiltinModule?.('node:crypto')
+
+/** Returns Node's comparison of bytes, which is many times as fast as a loop; undefined in a runtime without it. */
+export const nodeCompare = (): ((a: Uint8Array, b: Uint8Array) => number) | undefined =>
+  host().getBuiltinModule?.('node:buffer').Buffer.compare
 
 /** The DEBUG variable; empty if the environment may not be read, as under Deno. */
 export function debugVariable(): string {

@@ -72,3 +72,5 @@ export const logTables: Log = namespace('tables')
 export const logBoot: Log = namespace('boot')
 /** Snapshots written and read. */
 export const logSnapshot: Log = namespace('snapshot')
+/** Requests to a hypervisor that runs. */
+export const logLive: Log = namespace('live')

@@ -72,12 +72,15 @@ function nextTurn(): void {
   port2.postMessage(undefined)
 }
 
-/** Yields to the event loop when it is due, so that signals, timers and input are handled. */
-export async function breathe(): Promise<void> {
-  if (!isDue()) return
-  await new Promise<void>((resolve) => {
+/** Yields to the event loop, so that signals, timers and input are handled. */
+export const turn = (): Promise<void> =>
+  new Promise((resolve) => {
     if (waiting.push(resolve) === 1) nextTurn()
   })
+
+/** Yields to the event loop when it is due. */
+export async function breathe(): Promise<void> {
+  if (isDue()) await turn()
 }
 
 /** Work that stops after each slice of a few milliseconds. */

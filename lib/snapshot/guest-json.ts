@@ -9,6 +9,7 @@ import { defined } from '../defined.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { makeP2m, type P2m } from '../guest/p2m.js'
+import { identityWhere } from '../guest/pfn-view.js'
 import type { Region } from '../guest/region.js'
 import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
@@ -34,7 +35,10 @@ export function guestJson(domain: Domain, memory: Readonly<Record<string, unknow
     memory: {
       bytes: pages * PAGE_SIZE,
       pages,
-      ...defined({ maxBytes: domain.maxmem === pages * PAGE_SIZE ? undefined : domain.maxmem }),
+      ...defined({
+        maxBytes: domain.maxmem === pages * PAGE_SIZE ? undefined : domain.maxmem,
+        targetBytes: domain.target,
+      }),
       ...memory,
     },
     ...defined({ kernel: domain.kernel }),
@@ -73,7 +77,11 @@ export function openGuest(json: JsonValue, memory: GuestMemory): Domain {
       .map((vcpu, id) => openVcpu(vcpu, id, abi !== 'x86_64')),
     p2m: openP2m(json.at('p2m'), memory, regions, abi === 'x86_64' ? 8 : 4),
     boot,
-    ...defined({ kernel: json.optional('kernel', openKernel), saved: json.optional('saved', openSaved) }),
+    ...defined({
+      target: json.at('memory').optional('targetBytes', (at) => at.integer(PAGE_SIZE, PADDR_MAX)),
+      kernel: json.optional('kernel', openKernel),
+      saved: json.optional('saved', openSaved),
+    }),
     pageType: pageTypes(boot),
   }
 }
@@ -132,7 +140,7 @@ const openRegion = (json: JsonValue): Region =>
 function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[], entryBytes: 4 | 8): P2m {
   const name = json.string()
   const pages = memory.endPfn
-  if (name === 'identity') return makeP2m('identity', pages)
+  if (name === 'identity') return identityWhere(memory)
   const offset = /^offset:(\d{1,13})$/.exec(name)
   if (offset) return makeP2m({ offset: Number(offset[1]) }, pages)
   if (name !== 'list') json.refuse('identity, offset:N or list')

@@ -18,7 +18,7 @@ export type WriteOptionsOf<F extends SnapshotFormatName> = NonNullable<
 
 /**
  * Returns a guest as a snapshot: one file for each of the format's suffixes, the main file first.
- * @param options `name`, `signal` and `onProgress`; for `xl` also `version` and `uuid`.
+ * @param options `name`, `signal` and `onProgress`; for `xl` also `xen`, `version` and `uuid`.
  * @throws DomainBuilderError `bad-config` for an unknown format or invalid options, and the errors of the format's
  *   writer.
  * @example
