@@ -1,5 +1,6 @@
 /**
- * xen-domain-builder/testing: kernels of a few bytes, readers of a guest's boot information, and assertions on it.
+ * xen-domain-builder/testing: kernels of a few bytes, readers of a guest's boot information, assertions on it, and a
+ * hypervisor in memory.
  *
  * Source: our own; each file names the specification it writes or reads.
  * Gotcha: the kernels are well-formed unless requested otherwise, but almost none of them would run.
@@ -51,3 +52,6 @@ export { type BzImageSpec, buildBzImage } from './bzimage.js'
 export { buildElf, type ElfSpec, type SectionSpec, type SegmentSpec, symbolSections } from './elf.js'
 export { gnuPropertyNote, type NoteDesc, type NoteSpec, xenNotes } from './notes.js'
 export { patternBytes } from './pattern.js'
+export type { RecordedStore } from './recording-xen/recorded-store.js'
+export { type RecordedCall, RecordingXen, type RecordingXenOptions } from './recording-xen/recording-xen.js'
+export type { RecordedDomain, RecordedPort } from './recording-xen/xen-domain.js'
