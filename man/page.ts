@@ -9,7 +9,7 @@ import { optionGroup, optionMeaning } from '../lib/cli/help.js'
 import { COMMON, PROGRAM, SHORT_NAME } from '../lib/cli/program.js'
 
 /** The date of the last review of this text. A page needs a date, and a build must not depend on the clock. */
-const DATE = '2026-11-26'
+const DATE = '2026-11-27'
 
 /** Escapes text for roff: option words keep their hyphens, quotes stay as typed. */
 const roff = (text: string): string =>
@@ -66,6 +66,7 @@ const EXAMPLES: readonly (readonly [what: string, ...commands: string[]])[] = [
     '    --cmdline console=ttyS0',
     'xdb run guest',
   ],
+  ['A domain on this Xen host, and a core file of it:', 'xdb create guest.cfg', 'xdb capture web -o web.core'],
   ['The layout of a guest, as text and as an interactive page:', 'xdb map guest.img', 'xdb map guest.img -o map.html'],
   ['The regions with their addresses, for a program:', 'xdb inspect guest.img --json | jq .regions'],
   ['The differences between the guest here and one that xl saved:', 'xdb diff guest.img saved.xl'],
@@ -96,7 +97,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...commands.flatMap(({ command }, i) => [...(i > 0 ? ['.br'] : []), `${bold(SHORT_NAME)} ${typed(command.usage)}`]),
     '.SH DESCRIPTION',
     ...sentences(
-      'Builds the state of a guest at its first instruction: memory, page tables, boot information and registers. The guest is a PV or PVH guest of Xen, or a kernel of the Linux boot protocol. No hypervisor and no privilege is needed. The guest is written as a snapshot, in one of these formats:',
+      'Builds the state of a guest at its first instruction: memory, page tables, boot information and registers. The guest is a PV or PVH guest of Xen, or a kernel of the Linux boot protocol. No hypervisor and no privilege is needed, except by the commands that work on the domains of a Xen host. The guest is written as a snapshot, in one of these formats:',
     ),
     ...term(bold('raw'), 'The memory of the guest, sparse, and next to it a JSON file that describes it.'),
     ...term(bold('xl'), 'A save file, which xl restore starts.'),
@@ -106,7 +107,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term(bold('kexec'), 'Segments for kexec_load(2), in an ELF file.'),
     '.PP',
     ...sentences(
-      'Inputs are recognised by their content, never by their name. As an input, - is standard input. As an output that is one file, it is standard output. A guest can be described by an xl.cfg(5). A SIZE without a unit is in MiB, as in that file.',
+      'Inputs are recognised by their content, never by their name. As an input, - is standard input. As an output that is one file, it is standard output. A guest can be described by an xl.cfg(5). A SIZE without a unit is in MiB, as in that file. In place of a snapshot, domain:NAME captures a domain that runs on this Xen host.',
     ),
     '.SH COMMANDS',
     ...commands.flatMap(commandSection),
@@ -121,7 +122,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ),
     ...term(
       '2',
-      'A usage, read or write error: wrong usage, an invalid value, a file that cannot be read or has no known format, an output that cannot be written. For diff, every error is 2.',
+      'A usage, read or write error: wrong usage, an invalid value, a file that cannot be read or has no known format, an output that cannot be written, a hypervisor that is missing or refuses. For diff, every error is 2.',
     ),
     '.PP',
     ...sentences(
@@ -152,6 +153,10 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term(
       roff('.xdb-*.tmp'),
       'An incomplete output. It gets its name when it is complete, and is removed after an error.',
+    ),
+    ...term(
+      typed('/var/log/xen/xdb-NAME.log'),
+      'Messages of the process in the background that waits for the end of the domain NAME.',
     ),
     '.SH EXAMPLES',
     ...EXAMPLES.flatMap(([what, ...commands], i) => [...(i > 0 ? ['.PP'] : []), ...example(what, commands)]),

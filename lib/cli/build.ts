@@ -1,85 +1,56 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: xl.cfg(5) for the option names; ../protocol/build.ts, ./output.ts.
- * Gotcha: a bare number for --memory is MiB, as in xl.cfg.
+ * Source: ../protocol/build.ts, ./guest-options.ts, ./output.ts.
+ * Gotcha: the purpose of the guest depends on the format, so the format is known first.
  */
-import * as path from 'node:path'
+import { XEN_RELEASES } from '../abi/xen-release.js'
 import { defined } from '../defined.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
-import { listed } from '../printable.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
-import { decodeXlCfg } from '../protocol/xl-cfg.js'
-import { readXlCfg, type XlCfgGuest } from '../protocol/xl-cfg-guest.js'
 import type { SnapshotFormat } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
-import { PAGE_SIZE, parseSize } from '../units.js'
-import { type Command, invalidValue, type Option, oneOf, text, texts, UsageError, type Values } from './command.js'
-import { exists, readInput } from './files.js'
+import { PAGE_SIZE, parseSize, showSize } from '../units.js'
+import { type Command, oneOf, type Values } from './command.js'
+import { dom0Options, readDom0 } from './dom0-options.js'
+import {
+  describeGuest,
+  type GuestDescription,
+  guestOptions,
+  kernelOperand,
+  readPolicies,
+  remarksOn,
+} from './guest-options.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
-import { outputOptions, readDestination, writeDestination } from './output.js'
+import { outputOptions, readDestination, writeDestination, xenOption } from './output.js'
 import { say } from './printer.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
-
-const TYPES = ['pv', 'pvh', 'linux', 'auto'] as const
 
 export const command: Command = {
   usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
   help: 'Builds a guest from a kernel and writes a snapshot.',
   options: {
     ...outputOptions,
-    config: {
-      type: 'string',
-      value: 'FILE',
-      elsewhere: ['cfg', 'config-file', 'defconfig', 'f'],
-      help: 'an xl.cfg that describes the kernel and the guest; options override it',
-    },
-    type: {
-      type: 'string',
-      value: 'TYPE',
-      choices: TYPES,
-      elsewhere: ['pv', 'pvh', 'hvm', 'linux', 'builder', 'virt-type', 'guest-type'],
-      never: { hvm: 'firmware starts HVM guests, so there is no boot state to build; xl save writes their files' },
-      help: "(default auto: the kernel's best)",
-    },
+    ...guestOptions,
     purpose: {
       type: 'string',
       value: 'WHAT',
       choices: PURPOSES,
       help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
     },
-    memory: {
-      type: 'string',
-      value: 'SIZE',
-      elsewhere: ['m', 'mem', 'ram', 'maxmem', 'memory-size'],
-      help: 'such as 256M or 4G; a bare number is MiB (default 128M)',
-    },
-    vcpus: { type: 'string', value: 'N', elsewhere: ['cpus', 'smp', 'maxvcpus', 'vcpu', 'c'], help: 'default 1' },
-    ramdisk: {
-      type: 'string',
-      multiple: true,
-      value: 'FILE',
-      elsewhere: ['initrd', 'initramfs', 'module', 'r'],
-      help: 'may be given more than once',
-    },
-    cmdline: {
-      type: 'string',
-      value: 'TEXT',
-      elsewhere: ['append', 'extra', 'args', 'extra-args', 'kernel-args', 'command-line', 'root'],
-      help: "the kernel's command line",
-    },
-    name: { type: 'string', value: 'NAME', elsewhere: ['n', 'domain', 'title'], help: 'default "guest"' },
+    xen: xenOption,
     ...pvOptions,
+    ...dom0Options,
     ...pvhOptions,
     ...linuxOptions,
   },
-  operands: [{ name: 'KERNEL', file: true, optional: true, elsewhere: ['kernel', 'k'] }],
+  operands: [kernelOperand],
   examples: [
     'build vmlinuz -o guest.img --memory 256M --cmdline console=hvc0',
     'build vmlinuz -o guest.xl --ramdisk initrd.img',
@@ -88,87 +59,59 @@ export const command: Command = {
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('build', values, 'raw')
     const { output, format } = destination
-    const file = text(values, 'config')
-    const guest = file === undefined ? undefined : readXlCfg(decodeXlCfg(readInput(file)))
-    if (file !== undefined && guest) tell(file, guest)
-    const kernelName = positionals[0] ?? guest?.kernel
-    if (kernelName === undefined) {
-      throw new UsageError(guest ? `${file} names no kernel: give a KERNEL` : 'build needs a KERNEL, or --config FILE')
-    }
+    const guest = describeGuest(
+      { values, positionals },
+      { command: 'build', options: command.options, ...(format === 'xl' ? { refusal: notInXlFile } : {}) },
+    )
     const config = readConfig(values, format, guest)
-    const kernel = await openKernel(kernelName, progress)
-    const domain = buildDomain(kernel, config)
+    const policies = await readPolicies(values, progress)
+    const kernel = await openKernel(guest.kernel, progress)
+    const domain = buildDomain(kernel, { ...config, ...defined({ policies: policies?.records }) } as DomainConfig)
+    policies?.requireFor(domain.type)
+    if (format === 'xl' && domain.type === 'pvh' && domain.maxmem > (config.memory ?? 0)) {
+      const size = showSize(domain.maxmem)
+      say(
+        `the restored guest begins with its maxmem, ${size}, since a save file has no memory on demand: xl mem-set lowers it`,
+      )
+    }
     await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
     const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
+    const { xlCfg } = guest
     answer('build', {
       json: () =>
-        defined({ output, format, config: guest && said(guest), command: starts, guest: describeDomain(domain) }),
+        defined({ output, format, config: xlCfg && remarksOn(xlCfg), command: starts, guest: describeDomain(domain) }),
       text: () => [...domainText(domain), ...(starts ? ['', showCommand(starts)] : [])],
     })
   },
 }
 
-/** @throws UsageError for an option of a type that the guest is not known to have. */
-function requireType(values: Values, type: (typeof TYPES)[number]): void {
-  for (const [name, { types }] of Object.entries<Option>(command.options)) {
-    if (values[name] === undefined || !types || types.some((one) => one === type)) continue
-    const needed = types.join(' or ')
-    throw new UsageError(
-      type === 'auto' ? `--${name} needs --type ${needed}` : `--${name} is for --type ${needed}; this guest is ${type}`,
-    )
-  }
-}
-
-const said = ({ unused, unknown, warnings }: XlCfgGuest) => ({
-  unused,
-  unknown: unknown.map(({ key, meant }) => defined({ key, meant })),
-  warnings,
-})
-
-/** Tells the user about the file, in one line for each kind of remark. */
-function tell(file: string, { kernel, ramdisk, unused, unknown, warnings }: XlCfgGuest): void {
-  const near = [kernel, ramdisk].find(
-    (name) => name !== undefined && !exists(name) && exists(path.join(path.dirname(file), name)),
-  )
-  const strange = unknown.map(({ key, meant }) => (meant === undefined ? key : `${key} (did you mean ${meant}?)`))
-  const lines = [
-    ...(near === undefined ? [] : [`${near} is next to this file; its paths are relative to the working directory`]),
-    ...warnings,
-    ...(strange.length > 0 ? [`unknown keys: ${listed(strange, ', ', 800)}`] : []),
-    ...(unused.length > 0 ? [`ignored, since only xl uses them: ${listed(unused, ', ', 800)}`] : []),
-  ]
-  for (const line of lines) say(`${file}: ${line}`)
-}
-
-function wholeNumber(values: Values, name: string): number | undefined {
-  const given = text(values, name)
-  if (given === undefined) return undefined
-  if (!/^\d{1,9}$/.test(given)) throw invalidValue(`--${name}`, given, 'a whole number')
-  return Number(given)
-}
+/** The restored guest would not be the one asked for. */
+const notInXlFile = (keys: string): string =>
+  `not carried into an xl file: ${keys}: remove them here, and restore with "xl restore CONFIG FILE", where CONFIG has them`
 
 /** Returns the configuration from the options, then the file and the format. buildDomain checks the result. */
-function readConfig(values: Values, format: SnapshotFormatName, guest: XlCfgGuest | undefined): DomainConfig {
-  const type = oneOf(values, 'type', TYPES) ?? guest?.config.type ?? 'auto'
-  requireType(values, type)
-  const vcpus = wholeNumber(values, 'vcpus')
-  const memory = text(values, 'memory')
+function readConfig(values: Values, format: SnapshotFormatName, { config }: GuestDescription): DomainConfig {
   const purpose = oneOf(values, 'purpose', PURPOSES) ?? SNAPSHOT_FORMATS[format].purpose
-  const ramdisks = texts(values, 'ramdisk')
   const linux = readLinux(values)
-  const config = {
-    ...guest?.config,
-    type,
-    memory: memory === undefined ? (guest?.config.memory ?? leastMemory(linux)) : parseSize(memory),
-    ramdisk: (ramdisks.length === 0 && guest?.ramdisk !== undefined ? [guest.ramdisk] : ramdisks).map(readInput),
-    ...defined({ vcpus, purpose, cmdline: text(values, 'cmdline'), name: text(values, 'name') }),
+  const { settings, ...words } = config
+  if (settings !== undefined && purpose === 'vmm') {
+    say('the settings for xl are ignored, since the guest is for a VMM')
+  }
+  return {
+    memory: leastMemory(linux),
+    ...words,
+    ...defined({
+      purpose,
+      xen: oneOf(values, 'xen', XEN_RELEASES),
+      settings: purpose === 'vmm' ? undefined : settings,
+    }),
+    ...readDom0(values, words.type),
     ...readPv(values),
     ...readPvh(values),
     ...linux,
-  }
-  return config as DomainConfig
+  } as DomainConfig
 }
 
 /** Returns xl's default, or the size of a machine that has the named ranges. */

@@ -2,17 +2,17 @@
  * check FILE: whether a kernel can boot as pv, pvh, linux, or a snapshot is sound. If not, the cause.
  *
  * Source: ../kernel/verdict.ts; ../inspect/validate.ts.
- * Gotcha: exit 0 if the kernel can boot as the requested type; without --type, one of the types is enough. The
+ * Gotcha: exit 0 if the kernel can boot as the requested type; without --type, if `auto` would choose a type. The
  * verdicts are the answer and go to standard output.
  */
 import type { Domain } from '../guest/domain.js'
-import { describeNote, notesText } from '../inspect/describe.js'
+import { describeNotes, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
 import type { Kernel } from '../kernel/kernel.js'
-import { bootVerdicts, VERDICT_TYPES } from '../kernel/verdict.js'
+import { bootVerdict, bootVerdicts, VERDICT_TYPES, type VerdictType } from '../kernel/verdict.js'
 import { PAGE_SIZE } from '../units.js'
 import { breathe } from '../work.js'
-import { type Command, type Invocation, Refused, text, UsageError } from './command.js'
+import { type Command, type Invocation, oneOf, Refused, UsageError } from './command.js'
 import { openAny } from './input.js'
 import { reportViolations } from './validate.js'
 
@@ -31,7 +31,7 @@ For a snapshot, reads every page. For a PV guest, also says whether Xen would ac
   operands: [{ name: 'FILE', file: true, elsewhere: ['kernel'] }],
   examples: ['check vmlinuz', 'check vmlinuz --type pvh', 'check guest.img'],
   async run(invocation) {
-    const type = text(invocation.values, 'type')
+    const type = oneOf(invocation.values, 'type', VERDICT_TYPES)
     const [name] = invocation.positionals
     const found = await openAny(name as string, invocation.progress)
     if ('kernel' in found) return checkKernel(found.kernel, type, invocation)
@@ -40,12 +40,12 @@ For a snapshot, reads every page. For a PV guest, also says whether Xen would ac
   },
 }
 
-function checkKernel(kernel: Kernel, type: string | undefined, { progress, answer }: Invocation): void {
+function checkKernel(kernel: Kernel, type: VerdictType | undefined, { progress, answer }: Invocation): void {
   progress.end()
-  const verdicts = bootVerdicts(kernel).filter((verdict) => type === undefined || verdict.type === type)
+  const verdicts = type === undefined ? bootVerdicts(kernel) : [bootVerdict(kernel, type)]
   answer('verdicts', {
-    json: () => ({ verdicts: verdicts.map(describeVerdict), notes: kernel.notes.map(describeNote) }),
-    text: () => [...verdictText(verdicts), ...notesText(kernel.notes)],
+    json: () => ({ verdicts: verdicts.map(describeVerdict), ...describeNotes(kernel) }),
+    text: () => [...verdictText(verdicts), ...notesText(kernel)],
   })
   if (!verdicts.some(({ ok }) => ok)) throw new Refused()
 }

@@ -22,6 +22,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'prints bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
   diff: { summary: 'says what differs between two snapshots or two kernels', load: () => import('./diff.js') },
+  create: { summary: 'creates a domain on this Xen host', load: () => import('./create.js') },
+  list: { summary: 'lists the domains of this Xen host', load: () => import('./list.js') },
+  capture: { summary: 'writes a snapshot of a domain that runs', load: () => import('./capture.js') },
+  destroy: { summary: 'ends a domain at once', load: () => import('./destroy.js') },
+  watch: { summary: 'waits for the end of a domain that create made', load: () => import('./watch.js') },
   run: { summary: 'starts a qemu snapshot', load: () => import('./run.js') },
   completion: { summary: 'prints a completion script for bash, zsh or fish', load: () => import('./completion.js') },
 }

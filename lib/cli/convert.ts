@@ -4,11 +4,12 @@
  * Source: ../snapshot/open.ts, ./output.ts.
  * Gotcha: the format comes from --format, else from the extension of the output's name.
  */
+import { NEWEST_XEN } from '../abi/xen-release.js'
 import type { Domain } from '../guest/domain.js'
 import { savedConfigSummary } from '../inspect/saved-config.js'
-import type { Command } from './command.js'
+import { type Command, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { outputOptions, readDestination, writeDestination } from './output.js'
+import { outputOptions, readDestination, writeDestination, xenOption } from './output.js'
 import { say } from './printer.js'
 
 export const command: Command = {
@@ -16,6 +17,7 @@ export const command: Command = {
   help: 'Writes a snapshot in another format; memory and vcpus stay the same.',
   options: {
     ...outputOptions,
+    xen: { ...xenOption, help: `the release of Xen that is to restore an xl file (default the newest, ${NEWEST_XEN})` },
     'drop-config': {
       type: 'boolean',
       help: 'leaves out the configuration that the guest was saved with: its device model, disks and network',
@@ -25,6 +27,9 @@ export const command: Command = {
   examples: ['convert guest.img -o guest.xl', 'convert guest.img -o guest.core'],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)
+    if (destination.xen !== undefined && destination.format !== 'xl') {
+      throw new UsageError(`--xen is for format xl; this output is ${destination.format}`)
+    }
     const name = positionals[0] as string
     const opened = await openDomain(name, progress)
     const domain = values['drop-config'] === true ? withoutConfig(opened) : opened

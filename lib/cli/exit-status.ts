@@ -42,4 +42,8 @@ export const EXIT_STATUS: Readonly<Record<ErrorCode, typeof NO | typeof TROUBLE>
   'unknown-format': TROUBLE,
   'cannot-read': TROUBLE,
   'cannot-write': TROUBLE,
+  // A hypervisor that is missing, that refuses, or that does not have the domain.
+  'no-hypervisor': TROUBLE,
+  'hypercall-failed': TROUBLE,
+  'no-domain': TROUBLE,
 }

@@ -13,7 +13,7 @@ import { openKernel } from './input.js'
 
 export const command: Command = {
   usage: 'extract KERNEL -o FILE [--relocs FILE]',
-  help: 'Writes the ELF that a bzImage or a compressed file holds, byte for byte.',
+  help: 'Writes the ELF that a bzImage, a UKI or a compressed file holds, byte for byte.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the ELF; - is standard output' },
     relocs: { type: 'string', value: 'FILE', help: 'the relocation table that follows it in a Linux payload' },
@@ -29,6 +29,7 @@ export const command: Command = {
     if (relocsOutput === output) throw new UsageError(`-o and --relocs are both '${output}'`)
     if (relocsOutput === '-') throw new UsageError('--relocs needs a name')
     const kernel = await openKernel(name, progress)
+    if (kernel.fault !== undefined) throw kernel.fault
     if (kernel.elf === undefined) {
       throw new DomainBuilderError('not-a-kernel', `the ${kernel.container} holds no ELF`, {
         expected: 'one to extract',

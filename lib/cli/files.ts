@@ -5,7 +5,6 @@
  * Gotcha: an output must never replace an input, so the names of all inputs are kept.
  */
 import * as fs from 'node:fs'
-import { constants } from 'node:os'
 import { type Input, openInput, streamInput } from '../node/input.js'
 import { readWhole, wholeOf } from '../node/kernel-file.js'
 import { writeFiles } from '../node/output.js'
@@ -15,7 +14,8 @@ import { writePieces } from '../node/writer.js'
 import { sniffSnapshot } from '../snapshot/open.js'
 import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
-import { isTerminal, STANDARD_OUTPUT, sayAtOnce } from './printer.js'
+import { isTerminal, STANDARD_OUTPUT } from './printer.js'
+import { stoppable } from './stoppable.js'
 
 /** The names of the inputs so far: no output may replace them. */
 const inputs = new Set<string>()
@@ -60,47 +60,15 @@ export function openInputSource(name: string): Input {
 /** Returns whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(name)
 
-/** Signals that tell a process to stop: from a key, from another process, from a closed terminal. */
-const STOPPED_BY = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-
-/**
- * Does work that leaves no file of `names` when a signal tells the process to stop. The work is then stopped, and the
- * process says so and ends by that signal.
- */
-export async function stoppable<T>(names: readonly string[], work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const abort = new AbortController()
-  let stopped: NodeJS.Signals | undefined
-  const stop = (signal: NodeJS.Signals) => {
-    stopped ??= signal
-    abort.abort(new Error(`stopped by ${signal}`))
-  }
-  for (const signal of STOPPED_BY) process.on(signal, stop)
-  try {
-    return await work(abort.signal)
-  } catch (error) {
-    if (stopped !== undefined) {
-      for (const signal of STOPPED_BY) process.off(signal, stop)
-      sayAtOnce(`${names.join(', ')}: not written, because of ${stopped}`)
-      endBy(stopped)
-    }
-    throw error
-  } finally {
-    for (const signal of STOPPED_BY) process.off(signal, stop)
-  }
-}
-
-/** Ends the process by a signal. The first process of a container ignores it, so it exits with a shell's status. */
-function endBy(signal: NodeJS.Signals): never {
-  process.kill(process.pid, signal)
-  process.exit(128 + constants.signals[signal])
-}
+/** Returns the outcome of an output that was stopped. */
+export const notWritten = (names: readonly string[]): string => `${names.join(', ')}: not written`
 
 /** Writes files of bytes in memory: all of them appear, or none. @throws DomainBuilderError `cannot-write`. */
 export async function writeBytes(
   files: readonly { readonly name: string; readonly bytes: Uint8Array }[],
 ): Promise<void> {
   const names = files.map(({ name }) => name)
-  await stoppable(names, (signal) =>
+  await stoppable(notWritten(names), (signal) =>
     writeFiles(
       names,
       async (outputs) => {

@@ -92,7 +92,8 @@ function address(values: Values, name: string): number | undefined {
   return Number(given)
 }
 
-function range(given: string, name: string): { start: number; end: number } {
+/** Returns a half-open range of addresses. @throws DomainBuilderError `usage` for another form. */
+export function addressRange(given: string, name: string): { start: number; end: number } {
   const match = new RegExp(`^${NUMBER}-${NUMBER}$`, 'i').exec(given)
   if (!match) throw invalidValue(`--${name}`, given, 'START-END')
   return { start: Number(match[1]), end: Number(match[2]) }
@@ -103,7 +104,7 @@ export type LinuxWords = { -readonly [K in keyof LinuxConfig]?: LinuxConfig[K] }
 
 /** Returns the part of a configuration that these options set. */
 export function readLinux(values: Values): LinuxWords {
-  const ranges = (name: string) => texts(values, name).map((given) => range(given, name))
+  const ranges = (name: string) => texts(values, name).map((given) => addressRange(given, name))
   const [reserve, memmap] = [ranges('reserve'), ranges('memmap')]
   const entry = oneOf(values, 'entry', linuxOptions.entry.choices)
   const ring = oneOf(values, 'ring', linuxOptions.ring.choices)
@@ -117,7 +118,7 @@ export function readLinux(values: Values): LinuxWords {
     virtualOffset: virtualOffset === undefined ? undefined : BigInt(virtualOffset),
     ramdiskAddress: address(values, 'ramdisk-address'),
     reserve: reserve.length > 0 ? reserve : undefined,
-    within: within === undefined ? undefined : range(within, 'within'),
+    within: within === undefined ? undefined : addressRange(within, 'within'),
     memmap: memmap.length > 0 ? memmap : undefined,
     elfcorehdr: elfcorehdr === undefined ? undefined : readInput(elfcorehdr),
     subarch: oneOf(values, 'subarch', linuxOptions.subarch.choices),

@@ -4,6 +4,8 @@
  * Source: ../snapshot/formats.ts; ../node/snapshot-files.ts.
  * Gotcha: a format of several files needs a name; a format of one file may go into a pipe.
  */
+import { NEWEST_XEN, XEN_RELEASES, type XenRelease } from '../abi/xen-release.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { gzipped } from '../node/gzip.js'
@@ -17,15 +19,18 @@ import {
   type SnapshotFormatName,
 } from '../snapshot/formats.js'
 import { writeSnapshot } from '../snapshot/write.js'
-import { type Option, text, UsageError, type Values } from './command.js'
-import { inputNames, stoppable, takeStandardOutput, writeStandardOutput } from './files.js'
+import { type Option, oneOf, text, UsageError, type Values } from './command.js'
+import { inputNames, notWritten, takeStandardOutput, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
+import { stoppable } from './stoppable.js'
 
 /** The place of a snapshot, its format and its compression. */
 interface Destination {
   readonly output: string
   readonly format: SnapshotFormatName
   readonly compress: boolean
+  /** The release of Xen that --xen names. */
+  readonly xen?: XenRelease
 }
 
 /** The options of a command that writes a snapshot. */
@@ -51,6 +56,15 @@ export const outputOptions = {
     help: '(or a name that ends in .gz); for a format that is one file',
   },
 } as const satisfies Readonly<Record<string, Option>>
+
+/** The option of a command that can write for an older Xen. */
+export const xenOption = {
+  type: 'string',
+  value: 'VERSION',
+  choices: XEN_RELEASES,
+  elsewhere: ['xen-version', 'xen-release'],
+  help: `the release of Xen that the guest is for (default the newest, ${NEWEST_XEN})`,
+} as const satisfies Option
 
 function severalFiles(): string {
   return Object.values(SNAPSHOT_FORMATS)
@@ -86,7 +100,8 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   const { files } = SNAPSHOT_FORMATS[format]
   if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
   takeStandardOutput(output, 'a snapshot', values.json === true)
-  return { output, format, compress: usage(() => requireCompression(text(values, 'compress'), format, output)) }
+  const compress = usage(() => requireCompression(text(values, 'compress'), format, output))
+  return defined({ output, format, compress, xen: oneOf(values, 'xen', XEN_RELEASES) })
 }
 
 const formatAsked = (values: Values): SnapshotFormatName | undefined =>
@@ -104,17 +119,19 @@ function usage<T>(check: () => T): T {
 /** @throws DomainBuilderError `cannot-write`, or the format's own error; all of the files are then removed. */
 export async function writeDestination(
   domain: Domain,
-  { output, format, compress }: Destination,
+  { output, format, compress, xen }: Destination,
   progress: Progress,
 ): Promise<void> {
+  // Only a save file names the Xen that reads it.
+  const release = format === 'xl' ? defined({ xen }) : {}
   const onProgress = (part: { done: number; total: number }) => progress.say(`writing ${output}`, part)
   if (output === '-') {
-    const [file] = writeSnapshot(domain, format, { onProgress })
+    const [file] = writeSnapshot(domain, format, { ...release, onProgress })
     if (file) await writeStandardOutput(compress ? gzipped(file) : file)
     return
   }
   const how = compress ? ({ compress: 'gzip' } as const) : {}
-  await stoppable([output], (signal) =>
-    writeSnapshotFile(domain, output, { format, ...how, keep: inputNames(), signal, onProgress }),
+  await stoppable(notWritten([output]), (signal) =>
+    writeSnapshotFile(domain, output, { format, ...how, ...release, keep: inputNames(), signal, onProgress }),
   )
 }

@@ -5,7 +5,7 @@
  * Gotcha: the bytes are raw, for a pipe into od or strings; --json gives them as hex text.
  */
 import { readVirtual } from '../guest/translate.js'
-import { hex, narrow } from '../units.js'
+import { hex, narrow, showSize } from '../units.js'
 import { type Command, invalidValue, UsageError } from './command.js'
 import { takeStandardOutput, writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
@@ -20,7 +20,7 @@ function integer(given: string, what: string): bigint {
 
 export const command: Command = {
   usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual]',
-  help: "Writes bytes of a guest's memory to standard output.",
+  help: `Writes bytes of a guest's memory to standard output, at most ${showSize(MAX_LENGTH)} of them.`,
   options: {
     virtual: { type: 'boolean', help: "ADDRESS is virtual: it is translated by the guest's page tables" },
   },

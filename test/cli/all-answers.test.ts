@@ -19,6 +19,7 @@ import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 import type { Answer } from './answers.js'
 import { runCommand } from './command.js'
+import { type Host, runOnHost, TWO_GUESTS } from './on-host.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-answers-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -27,10 +28,11 @@ const put = (name: string, content: Uint8Array | string): void => writeFileSync(
 /** Answers and commands seen so far. */
 const seen = new Set<string>()
 
-/** Runs it with --json, checks schema and exit status, and returns the answer. */
-function ask(t: Test, typed: string, name: keyof typeof ANSWERS, status = 0): Answer {
+/** Runs it with --json, on a Xen host if one is given, checks schema and exit status, and returns the answer. */
+function ask(t: Test, typed: string, name: keyof typeof ANSWERS, status = 0, host?: Host): Answer {
   const words = typed.split(' ')
-  const { code, text, err } = runCommand([...words, '--json'], { cwd: folder })
+  const args = [...words, '--json']
+  const { code, text, err } = host ? runOnHost(host, args, { cwd: folder }) : runCommand(args, { cwd: folder })
   const answer = JSON.parse(text) as Answer
   t.equal(answer.schema, `xen-domain-builder/${name}/${ANSWERS[name]}`, `${typed}: ${err}`)
   t.equal(code, status, typed)
@@ -127,9 +129,17 @@ t.test('guests of every kind, in every format', async (t) => {
   ask(t, 'diff pv64.img pv32.img', 'guest-diff', 1)
   ask(t, 'diff pvh.img linux64.img', 'guest-diff', 1)
   ask(t, 'build bzImage -o q --type linux --format qemu --memory 64', 'build')
-  put('guest.cfg', 'kernel = "pv64"\nmemory = 16\nmemroy = 1\nzzz = 1\nvif = []\ncmdline = "a"\nroot = "b"\n')
+  put(
+    'guest.cfg',
+    'kernel = "pv64"\nmemory = 16\nmemroy = 1\nzzz = 1\nserial = 1\nvkb = []\ncmdline = "a"\nroot = "b"\n',
+  )
   t.match(ask(t, 'build --config guest.cfg -o cfg.img', 'build'), {
-    config: { unused: ['vif'], unknown: [{ key: 'memroy', meant: 'memory' }, { key: 'zzz' }], warnings: [String] },
+    config: {
+      unused: ['serial'],
+      notCarried: ['vkb'],
+      unknown: [{ key: 'memroy', meant: 'memory' }, { key: 'zzz' }],
+      warnings: [String],
+    },
   })
 })
 
@@ -149,6 +159,20 @@ t.test('drawings, scripts, help, version', async (t) => {
   for (const shell of ['bash', 'zsh', 'fish']) ask(t, `completion ${shell}`, 'completion')
   for (const typed of ['help', '--help', 'help build', 'build --help', '--help build', '--quiet']) ask(t, typed, 'help')
   for (const typed of ['--version', 'build --version', '--version build']) ask(t, typed, 'version')
+})
+
+t.test('domains of a Xen host', async (t) => {
+  ask(t, 'list', 'list', 0, TWO_GUESTS)
+  ask(t, 'create pv64 --memory 16', 'create', 0, TWO_GUESTS)
+  ask(t, 'create guest.cfg --name cfg', 'error', 2, TWO_GUESTS)
+  ask(t, 'destroy web', 'destroy', 0, TWO_GUESTS)
+  ask(t, 'watch web pv64', 'watch', 0, { ...TWO_GUESTS, end: 'poweroff' })
+  for (const format of ['raw', 'xl', 'elf-core']) {
+    ask(t, `capture web -o captured.${format} --format ${format}`, 'capture', 0, TWO_GUESTS)
+    ask(t, `inspect captured.${format}`, 'guest')
+  }
+  ask(t, 'inspect domain:db', 'guest', 0, TWO_GUESTS)
+  t.match(ask(t, 'map domain:none', 'error', 2, TWO_GUESTS), { error: { code: 'no-domain' } })
 })
 
 t.test('tables that Xen would refuse', async (t) => {

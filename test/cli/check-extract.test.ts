@@ -10,6 +10,7 @@ import * as path from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+import { buildUki } from '../fixtures/uki.js'
 import { runCommand } from './command.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-check-'))
@@ -97,6 +98,41 @@ t.test('extract: the ELF and the table, byte for byte, from any container', asyn
   })
   t.ok(xdb(['extract', '-', '-o', '-'], gzipSync(elf)).out.equals(elf), 'from standard input to standard output')
   t.ok(xdb(['extract', file('plain', elf), '-o', '-']).out.equals(elf))
+})
+
+t.test('a UKI is a kernel for each command', async (t) => {
+  const uki = file('uki.efi', buildUki({ '.cmdline': new Uint8Array(9), '.linux': readFileSync(bzImage) }))
+  t.match(xdb(['inspect', uki]).text, /^kernel {3}uki, gzip payload\n.*\nnot used: \.cmdline; /s)
+  t.match(JSON.parse(xdb(['inspect', uki, '--json']).text), { container: 'uki', uki: [{ name: '.cmdline' }, {}] })
+  const checked = xdb(['check', uki, '--type', 'pvh'])
+  t.equal(checked.code, 0)
+  t.match(checked.text, /Xen itself cannot load this file; extract it with xdb extract: it is a unified kernel image/)
+  t.ok(xdb(['extract', uki, '-o', '-']).out.equals(elf))
+  t.equal(xdb(['build', uki, '-o', at('uki.img'), '--type', 'pvh', '--memory', '32']).code, 0)
+})
+
+t.test('a damaged kernel is shown, and refused by all else', async (t) => {
+  const damaged = file('damaged', buildElf({ ...spec, header: { e_phentsize: 7 } }))
+  const shown = xdb(['inspect', damaged])
+  t.equal(shown.code, 0)
+  t.match(shown.text, /^kernel {3}elf\ndamage {3}bad-elf: e_phentsize is not .*\nelf {6}ELF64 x86-64 EXEC/)
+  const json = JSON.parse(xdb(['inspect', damaged, '--json']).text) as unknown
+  t.match(json, { fault: { code: 'bad-elf' }, elf: { entry: '0x1000000' } })
+  t.match(xdb(['check', damaged]), {
+    code: 1,
+    text: /^pv {5}no: bad-elf: .*\npvh {4}no: bad-elf: .*\nlinux {2}no: bad-elf: /,
+  })
+  for (const args of [
+    ['build', damaged, '-o', at('x')],
+    ['extract', damaged, '-o', at('x')],
+  ])
+    t.match(xdb(args), { code: 1, err: /^xen-domain-builder: bad-elf: / })
+  const lost = file(
+    'lost',
+    buildElf({ ...spec, notes: [...(spec.notes ?? []), { owner: 'a', type: 1, desc: 1, descsz: 99 }] }),
+  )
+  t.match(xdb(['check', lost]).text, /^notes from offset 0x[0-9a-f]+ are unreadable: a descriptor has 0x63 bytes/m)
+  t.match(JSON.parse(xdb(['check', lost, '--json']).text), { unreadableNotes: [{ reason: /descriptor/ }] })
 })
 
 t.test('extract refuses, and leaves nothing behind', async (t) => {

@@ -165,22 +165,22 @@ t.test('told to stop, it leaves nothing behind', async (t) => {
 t.test('build --config: the guest of an xl.cfg, its options overridden, keys that are for others named', (t) => {
   const cfg = file(
     'guest.cfg',
-    `kernel = "${kernel}"\nmemory = 0x10\nvcpus = 2\nname = "g"\nroot = "/dev/xvda"\nextra = "ro"\ndisk = ['a']\n`,
+    `kernel = "${kernel}"\nmemory = 0x10\nvcpus = 2\nname = "g"\nroot = "/dev/xvda"\nextra = "ro"\ndisk = ['/d,raw,xvda,rw']\nvkb = ['']\n`,
   )
   const ran = xdb(['build', '--config', cfg, '-o', file('cfg.img'), '--json'])
   t.equal(ran.code, 0, ran.err)
-  t.match(ran.err, /^[^\n]*guest\.cfg: ignored, since only xl uses them: disk\n$/)
-  t.match(JSON.parse(ran.out), { config: { unused: ['disk'], unknown: [], warnings: [] } })
+  t.match(ran.err, /^[^\n]*guest\.cfg: not written, since only xl uses them: vkb\n$/)
+  t.match(JSON.parse(ran.out), { config: { unused: [], notCarried: ['vkb'], unknown: [], warnings: [] } })
   const odd = file(
     'odd.cfg',
-    `kernel = "${kernel}"\nmemroy = 8\ncmdline = "a"\nroot = "b"\nvif = []\nmemory = 16\nzzz = 1\n`,
+    `kernel = "${kernel}"\nmemroy = 8\ncmdline = "a"\nroot = "b"\nvkb = []\nmemory = 16\nzzz = 1\n`,
   )
   t.equal(
     xdb(['build', '--config', odd, '-o', file('odd.img')]).err,
     [
       `${odd}: root is ignored, since cmdline is set\n`,
       `${odd}: unknown keys: memroy (did you mean memory?), zzz\n`,
-      `${odd}: ignored, since only xl uses them: vif\n`,
+      `${odd}: not written, since only xl uses them: vkb\n`,
     ].join(''),
   )
   xdb([
@@ -209,13 +209,36 @@ t.test('build --config: the guest of an xl.cfg, its options overridden, keys tha
     ['type = "hvm"\n', /expected pv or pvh/],
     ['memory 5\n', /line 1, column 8/],
   ] as const) {
-    const refused = xdb(['build', kernel, '--config', file('bad.cfg', text), '-o', file('bad.img')])
+    const refused = xdb(['build', '--config', file('bad.cfg', text), '-o', file('bad.img')])
     t.equal(refused.code, 2)
     t.match(refused.err, message)
   }
   const features = file('features.cfg', `kernel = "${kernel}"\nfeatures = "writable_page_tables"\n`)
-  const foreign = xdb(['build', '--config', features, '--type', 'pvh', '-o', file('bad.img')])
-  t.match(foreign.err, /bad-config: features is for type pv; this guest is pvh\n$/, "a type that is not the file's")
+  const foreign = xdb(['build', '--config', features, '--type', 'auto', '-o', file('auto.img')])
+  t.match(foreign, { code: 0, err: /: features is used for a PV guest only, and xl ignores it\n$/ })
+  const hvm = file('hvm.cfg', 'type = "hvm"\n')
+  const asPvh = xdb(['build', kernel, '--config', hvm, '--type', 'pvh', '-o', file('bad.img')])
+  t.match(asPvh, { code: 1, err: /: not-pvh: / }, 'this PV kernel is refused as PVH')
+  // Each line is refused, unless the command line decides instead.
+  for (const [line, ...option] of [
+    ['builder = "hvm"', '--type', 'pv'],
+    ['type = "hvm"', '--type', 'auto'],
+    ['type = "pvh"\npvshim = 1', '--type', 'pv'],
+    ['memory = "x"', '--memory', '8'],
+    ['vcpus = "x"', '--vcpus', '1'],
+    ['vcpus = 2\nmaxvcpus = 1', '--vcpus', '1'],
+    ['name = ["x"]', '--name', 'mine'],
+    ['extra = ["x"]', '--cmdline', 'quiet'],
+    ['ramdisk = ["x"]', '--ramdisk', kernel],
+    ['kernel = ["x"]'],
+    ['firmware = "uefi"'],
+  ] as const) {
+    const config = file('over.cfg', `${line}\n`)
+    const decided = xdb(['build', kernel, '--config', config, '-o', file('over.img'), ...option])
+    t.match(decided, { code: 0, err: '' }, `${line}, ${option.join(' ')}`)
+    const left = xdb(['build', '--config', config, '-o', file('bad.img')])
+    t.match(left, { code: 2, err: /bad-config: the xl.cfg's / }, line)
+  }
   t.equal(
     xdb(['build', '--config', file('none.cfg', 'memory = 8\n'), '-o', file('bad.img')]).code,
     2,

@@ -27,13 +27,18 @@ export interface Ran {
 export interface RunOptions {
   readonly cwd?: string
   readonly input?: Uint8Array | string
+  /** Options of Node. */
+  readonly node?: readonly string[]
+  /** More variables of the environment. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** Runs the command. @throws Error if an answer to --json breaks its contract. */
-export function runCommand(args: readonly string[], { cwd, input = '' }: RunOptions = {}): Ran {
-  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args], {
+export function runCommand(args: readonly string[], { cwd, input = '', node = [], env = {} }: RunOptions = {}): Ran {
+  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, ...node, MAIN, ...args], {
     cwd,
     input,
+    env: { ...process.env, ...env },
     maxBuffer: 2 ** 28,
   })
   const [text, err] = [ran.stdout.toString(), ran.stderr.toString()]

@@ -100,6 +100,20 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['build kernel -o x --entry 64', 2, '--entry needs --type linux'],
   ['build kernel -o x --type auto --entry 64', 2, '--entry needs --type linux'],
   ['build kernel -o x --load-address 0x100000', 2, '--load-address needs --type pvh or linux'],
+  ['build kernel -o x --dom0', 2, '--dom0 needs --type pv or pvh'],
+  ['build kernel -o x --type linux --dom0', 2, '--dom0 is for --type pv or pvh; this guest is linux'],
+  ['build kernel -o x --type pv --dom0 --host-ram 0-4096', 2, '--host-ram is for --type pvh; this guest is pv'],
+  ['build kernel -o x --type pvh --host-ram 0-4096', 2, '--host-ram needs --dom0'],
+  [
+    'build kernel -o x --type pvh --dom0',
+    2,
+    '--dom0 of type pvh needs --host-ram START-END for each usable range of the e820 of the host',
+  ],
+  [
+    'build kernel -o x.xl --type pv --dom0',
+    2,
+    "bad-config: a dom0 cannot be restored: expected purpose 'create' or 'vmm', found 'restore'",
+  ],
   ['build kernel -o x --type pv --entry 64', 2, '--entry is for --type linux; this guest is pv'],
   ['build --config pvh.cfg -o x --p2m identity', 2, '--p2m is for --type pv; this guest is pvh'],
   [

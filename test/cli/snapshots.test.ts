@@ -8,9 +8,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { buildDomain, readKernel, writeXl } from '../../lib/index.js'
 import { hvmSaveFile } from '../fixtures/hvm-save.js'
-import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
+import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { bytesOf } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
 import { type Found, requirePeer } from '../peer/require-peer.js'
 import { MAIN, runCommand } from './command.js'
@@ -26,6 +29,7 @@ function xdb(args: readonly string[], input?: Uint8Array): { code: number | null
 }
 
 const kernel = file('kernel')
+const pvKernel = await readKernel(pvKernelFile())
 writeFileSync(kernel, pvKernelFile({ notes: { MOD_START_PFN: 1 } }))
 const ramdisk = file('ramdisk')
 writeFileSync(ramdisk, pattern(7777))
@@ -117,6 +121,83 @@ t.test(
     t.end()
   },
 )
+
+t.test('--xen reaches the guest and the file, or is refused', (t) => {
+  const zipped = file('ramdisk.gz')
+  writeFileSync(zipped, gzipSync(pattern(7777)))
+  const cfg = file('guest.cfg')
+  writeFileSync(cfg, `type = "pv"\nkernel = "${kernel}"\nramdisk = "${zipped}"\nmemory = 16\n`)
+  const pages = (...words: string[]): number => {
+    const built = xdb(['build', '--config', cfg, '-o', file('release.img'), '--json', ...words])
+    t.equal(built.code, 0, built.err)
+    const { guest } = JSON.parse(built.out.toString()) as { guest: { regions: { name: string; pages: number }[] } }
+    return guest.regions.find(({ name }) => name === 'ramdisk')?.pages ?? 0
+  }
+  t.equal(pages('--xen', '4.17'), 2, 'decompressed')
+  t.equal(pages(), 1, 'as it is')
+  const release = (name: string): string => {
+    const bytes = readFileSync(name)
+    const at = bytes.indexOf('XENF') + 24
+    return `${bytes.readUInt32LE(at)}.${bytes.readUInt32LE(at + 4)}`
+  }
+  const [made, other] = [file('release.xl'), file('other.xl')]
+  t.equal(xdb(['build', kernel, '-o', made, ...asked, '--xen', '4.16']).code, 0)
+  t.equal(release(made), '4.16')
+  t.equal(xdb(['convert', made, '-o', other, '--xen', '4.20']).code, 0)
+  t.equal(release(other), '4.20')
+  for (const [words, error] of [
+    [['convert', made, '-o', file('release.img'), '--xen', '4.16'], /--xen is for format xl; this output is raw/],
+    [['build', kernel, '-o', file('release.img'), '--xen', '4.9'], /--xen '4\.9' is invalid: expected one of 4\.14, /],
+    [['build', kernel, '-o', file('release.img'), '--type', 'linux', '--xen', '4.17'], /xen is invalid for type linux/],
+  ] as const) {
+    const { code, err } = xdb(words)
+    t.equal(code, 2)
+    t.match(err, error)
+  }
+  t.end()
+})
+
+t.test('settings and policies reach the xl file, or are refused', (t) => {
+  const cfg = file('settings.cfg')
+  const lines = `type = "pv"\nkernel = "${kernel}"\nmemory = 16\non_crash = "preserve"\n`
+  writeFileSync(cfg, `${lines}disk = [ "/dev/vg/web,raw,xvda,rw" ]\n`)
+  const host = file('host.xl')
+  t.equal(xdb(['build', '--config', cfg, '-o', host]).code, 0)
+  const kept = (name: string): unknown =>
+    (JSON.parse(xdb(['inspect', name, '--json']).out.toString()) as { saved: unknown }).saved
+  t.match(kept(host), { config: [{ name: 'b_info.kernel' }, { name: 'on_crash' }, { name: 'disks[0].readwrite' }] })
+  const [image, converted] = [file('settings.img'), file('converted.xl')]
+  t.equal(xdb(['build', '--config', cfg, '-o', image]).code, 0)
+  t.equal(xdb(['convert', image, '-o', converted]).code, 0)
+  t.ok(readFileSync(converted).includes('"on_crash": "preserve"'), 'a raw image keeps them')
+  writeFileSync(cfg, `${lines}cpus = "0-1"\n`)
+  const refused = xdb(['build', '--config', cfg, '-o', file('refused.xl')])
+  t.equal(refused.code, 2)
+  t.match(refused.err, /not carried into an xl file: cpus: remove them here, and restore with "xl restore CONFIG FILE"/)
+  const none = xdb(['build', kernel, '-o', file('none.xl'), '--policy-from', host])
+  t.equal(none.code, 2)
+  t.match(none.err, /no processor policies.*saved/)
+  const policies = [{ name: 'X86_CPUID_POLICY', body: new Uint8Array(24).fill(3) }]
+  const bytes = bytesOf(
+    writeXl(buildDomain(pvKernel, { type: 'pv', memory: 16 * 2 ** 20, purpose: 'restore', policies })),
+  )
+  writeFileSync(host, bytes)
+  const same = file('same-policy.xl')
+  t.equal(xdb(['build', kernel, '-o', same, '--policy-from', host, ...asked]).code, 0)
+  t.match(kept(same), { records: [{ name: 'X86_CPUID_POLICY', bytes: 24 }] })
+  t.end()
+})
+
+t.test('an xl file of a PVH guest with maxmem says what the guest begins with', (t) => {
+  const [pvhKernel, cfg] = [file('pvh.elf'), file('pvh.cfg')]
+  writeFileSync(pvhKernel, pvhKernelFile())
+  writeFileSync(cfg, `type = "pvh"\nkernel = "${pvhKernel}"\nmemory = 40\nmaxmem = 400\n`)
+  const restored = xdb(['build', '--config', cfg, '-o', file('pvh.xl')])
+  t.match(restored.err, /the restored guest begins with its maxmem, 400 MiB, .*xl mem-set lowers it/)
+  const created = xdb(['build', '--config', cfg, '-o', file('pvh.img')])
+  t.match(created.out.toString(), /\(\d+ pages, 40 MiB of it at first\)/)
+  t.end()
+})
 
 t.test("the output's ending says the format, of build as of convert", (t) => {
   const image = file('by-name.img')
@@ -248,7 +329,7 @@ t.test('diff names what differs', async (t) => {
   t.equal(code, 1)
   t.match(
     out.toString(),
-    /^start_info\.cmd_line: quiet \| loud\npfn 0x[0-9a-f]+ \(start_info\): from byte 0x[0-9a-f]+ on\n$/,
+    /^start_info\.cmd_line: quiet \| loud\nkept uuid: [-0-9a-f]{36} \| [-0-9a-f]{36}\npfn 0x[0-9a-f]+ \(start_info\): from byte 0x[0-9a-f]+ on\n$/,
   )
 })
 
