@@ -10,7 +10,6 @@
 
 unpack qemu-system-xen qemu-system-data seabios
 HVM=$CACHE/hvm
-LIBRARIES=$ROOT/usr/lib/x86_64-linux-gnu
 rm -rf "$HVM"
 mkdir -p "$HVM"/usr/{libexec,lib/x86_64-linux-gnu} "$HVM"/usr/share/{qemu/keymaps,seabios}
 cp "$ROOT/usr/libexec/xen-qemu-system-i386" "$HVM/usr/libexec/"
@@ -37,4 +36,4 @@ sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' <<<"$needed" | while read -r library; do
   [ -e "$CACHE/dom0/$to" ] || [ -e "$HVM/$to" ] || cp -L "$library" "$HVM/$to"
 done
 cpio_of "$HVM" >"$BUILD/hvm.cpio"
-cat "$HERE"/packages.sh "$HERE"/build-hvm.sh | sha256sum | cut -d' ' -f1 >"$BUILD/hvm.key"
+key_of "$HERE"/packages.sh "$HERE"/build-hvm.sh >"$BUILD/hvm.key"

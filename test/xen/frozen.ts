@@ -153,8 +153,14 @@ function differences(theirs: unknown, ours: unknown): string[] {
     .map(([name, value]) => `${name}: ours ${mine.get(name)}, Xen's ${value}`)
 }
 
-/** The x87 control word and MXCSR after reset, as in every new vcpu of Xen (Intel SDM vol. 1, 8.1.5 and 10.2.3). */
-const FPU_RESET = { fcw: { at: 0, value: 0x37f }, mxcsr: { at: 24, value: 0x1f80 } } as const
+/**
+ * The x87 and SSE state of every new vcpu of Xen, by offset in its FXSAVE area: as after FNINIT, and from 4.18 on as
+ * after the processor's reset (Intel SDM vol. 1, 8.1.5, 10.2.3 and table 10-1).
+ */
+const FPU_RESETS = [
+  { fcw: { at: 0, value: 0x37f }, ftw: { at: 4, value: 0 }, mxcsr: { at: 24, value: 0x1f80 } },
+  { fcw: { at: 0, value: 0x40 }, ftw: { at: 4, value: 0xff }, mxcsr: { at: 24, value: 0x1f80 } },
+] as const
 
 interface PvContext {
   readonly fpu_ctxt: Uint8Array
@@ -169,12 +175,15 @@ interface PvContext {
  * state after reset. It sets the kernel's privilege level in each trap's code selector, even where no trap is set.
  */
 function asXenKeepsIt<T extends PvContext>(built: T, xens: PvContext, kernelRing: number): PvContext {
-  const fpu = built.fpu_ctxt.slice()
-  const view = new DataView(fpu.buffer)
-  for (const { at, value } of Object.values(FPU_RESET)) view.setUint32(at, value, true)
+  const [fpu = built.fpu_ctxt, other] = FPU_RESETS.map((fields) => {
+    const area = built.fpu_ctxt.slice()
+    const view = new DataView(area.buffer)
+    for (const { at, value } of Object.values(fields)) view.setUint32(at, value, true)
+    return area
+  })
   return {
     ...built,
-    fpu_ctxt: fpu,
+    fpu_ctxt: other && Buffer.compare(other, xens.fpu_ctxt) === 0 ? other : fpu,
     trap_ctxt: built.trap_ctxt.map((trap) => ({ ...trap, cs: trap.cs | kernelRing })),
     ...(built.event_callback_cs === undefined ? {} : { event_callback_cs: built.event_callback_cs | kernelRing }),
     ...(built.failsafe_callback_cs === undefined

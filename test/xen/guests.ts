@@ -15,6 +15,8 @@ export interface GuestSpec {
   /** A file's path, or its bytes. */
   readonly kernel: string | Uint8Array
   readonly memoryMiB: number
+  /** Only for a guest that we build. Default the memory. */
+  readonly maxmemMiB?: number
   readonly vcpus?: number
   readonly cmdline?: string
   readonly ramdisk?: string
@@ -48,6 +50,7 @@ export function frozenCase(name: string, spec: GuestSpec): CheckedCase {
       const frozen = readFrozen(result)
       const domain = buildLike(frozen, kernel, {
         type: 'pv',
+        xen: result.release,
         memory: spec.memoryMiB * 2 ** 20,
         vcpus: spec.vcpus ?? 1,
         cmdline: spec.cmdline ?? '',

@@ -9,6 +9,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -18,12 +19,17 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import type { XenRelease } from '../../lib/index.js'
 import { cacheDir, projectRoot } from '../peer/paths.js'
 import type { Found } from '../peer/require-peer.js'
 
-/** The hypervisor: Debian's own, or one built from Debian's source with 32-bit PV guests and debugging enabled. */
-export type Hypervisor = 'debian' | 'pv32-debug'
+/**
+ * The hypervisor: that of this machine's Debian release, one built from its source with 32-bit PV guests and debugging
+ * enabled, or that of a named Debian suite. dom0's tools are always of the same release.
+ */
+export type Hypervisor = (typeof HYPERVISOR_NAMES)[number]
+const HYPERVISOR_NAMES = ['debian', 'pv32-debug', 'debian-4.20'] as const
 
 export interface XenCase {
   /** The name of its domain, log and directory: letters, digits and hyphens. A save file must use it too. */
@@ -51,6 +57,7 @@ export interface XenResult {
   readonly console: string
   /** Xen's own log during the case. */
   readonly xen: string
+  readonly release: XenRelease
   /** Returns a file that the case gave back. */
   file(name: string): Uint8Array
 }
@@ -86,43 +93,110 @@ const CASE_SECONDS = 120
 const TOOLS: Readonly<Record<string, string>> = {
   'qemu-system-x86_64': 'qemu-system-x86',
   gcc: 'gcc',
+  strip: 'binutils',
   cpio: 'cpio',
   xz: 'xz-utils',
   dpkg: 'dpkg',
   'apt-get': 'apt',
 }
+/** The further programs for the build of the hypervisor. */
 const TOOLS_PV32: Readonly<Record<string, string>> = { make: 'make', bison: 'bison', flex: 'flex', python3: 'python3' }
 
 /** Whether a Xen can be started here; if not, the result names the first missing program. */
 export async function findXen(hypervisor: Hypervisor = 'debian'): Promise<Found<Hypervisor>> {
-  for (const [tool, from] of Object.entries(hypervisor === 'debian' ? TOOLS : { ...TOOLS, ...TOOLS_PV32 })) {
+  const tools = hypervisor === 'pv32-debug' ? { ...TOOLS, ...TOOLS_PV32 } : TOOLS
+  for (const [tool, from] of Object.entries(tools)) {
     if (spawnSync(tool, ['--version']).error) return { missing: `${tool} (${from}) is not installed` }
   }
   return { found: hypervisor }
 }
 
-/** Returns the sha256 of files in this directory, as the build scripts record it next to their output. */
+/** A build script, with its argument. */
+interface Build {
+  readonly script: 'build-linux' | 'build-dom0' | 'build-hvm' | 'build-node' | 'build-xen-pv32'
+  /** The Debian suite; default the machine's release. */
+  readonly suite?: string
+}
+/** The file in which a script records the sha256 of its sources, and these sources, whose paths start here. */
+const RECORDS: Readonly<Record<Build['script'], { readonly key: string; readonly from: readonly string[] }>> = {
+  'build-linux': { key: 'linux.key', from: ['packages.sh', 'build-linux.sh', 'guest/init'] },
+  'build-dom0': {
+    key: 'dom0.key',
+    from: ['packages.sh', 'build-linux.sh', 'build-dom0.sh', 'dom0/init', 'dom0/lib.sh', 'src/pvfreeze.c'],
+  },
+  'build-hvm': { key: 'hvm.key', from: ['packages.sh', 'build-hvm.sh'] },
+  'build-node': {
+    key: 'node.key',
+    from: ['packages.sh', 'build-node.sh', join(projectRoot, 'node_modules/koffi/package.json'), process.execPath],
+  },
+  'build-xen-pv32': { key: 'xen-pv32.key', from: ['packages.sh', 'build-xen-pv32.sh'] },
+}
+
+const buildDirectory = (suite?: string): string => (suite === undefined ? xenBuild : join(xenCache, suite, 'build'))
+
+interface HypervisorFiles {
+  readonly release: XenRelease
+  readonly elf: string
+  /** The suite of it and of dom0; default the machine's release. */
+  readonly suite?: string
+  /** In their order. */
+  readonly builds: readonly Build[]
+}
+
+/** Each hypervisor's release and file, and the builds that make it and its dom0. */
+const HYPERVISORS: Readonly<Record<Hypervisor, HypervisorFiles>> = {
+  debian: { release: '4.17', elf: 'xen.elf', builds: [{ script: 'build-linux' }, { script: 'build-dom0' }] },
+  'pv32-debug': {
+    release: '4.17',
+    elf: 'xen-pv32-debug.elf',
+    builds: [{ script: 'build-linux' }, { script: 'build-dom0' }, { script: 'build-xen-pv32' }],
+  },
+  'debian-4.20': {
+    release: '4.20',
+    elf: 'xen.elf',
+    suite: 'trixie',
+    builds: [{ script: 'build-linux' }, { script: 'build-dom0', suite: 'trixie' }],
+  },
+}
+
+interface Addition {
+  /** The verb of dom0/lib.sh that unpacks it; a boot takes it along if a step is that verb. */
+  readonly verb: string
+  readonly script: Build['script']
+  readonly file: string
+}
+/** The parts of dom0 that only some cases need. */
+const ADDITIONS: readonly Addition[] = [
+  { verb: 'hvm_ready', script: 'build-hvm', file: 'hvm.cpio' },
+  { verb: 'node_ready', script: 'build-node', file: 'node.cpio' },
+]
+
+/** Returns the sha256 of files, as the build scripts record it next to their output. */
 function keyOf(files: readonly string[]): string {
   const hash = createHash('sha256')
-  for (const file of files) hash.update(readFileSync(join(sources, file)))
+  for (const file of files) hash.update(readFileSync(resolve(sources, file)))
   return hash.digest('hex')
 }
 
 /** Runs a build script unless its output exists and its sources are unchanged. */
-function ensureBuilt(script: 'build-dom0' | 'build-hvm' | 'build-xen-pv32'): void {
-  const made: Record<typeof script, { readonly key: string; readonly from: readonly string[] }> = {
-    'build-dom0': {
-      key: 'dom0.key',
-      from: ['packages.sh', 'build-dom0.sh', 'dom0/init', 'dom0/lib.sh', 'guest/init', 'src/pvfreeze.c'],
-    },
-    'build-hvm': { key: 'hvm.key', from: ['packages.sh', 'build-hvm.sh'] },
-    'build-xen-pv32': { key: 'xen-pv32.key', from: ['build-xen-pv32.sh'] },
-  }
-  const { key, from } = made[script]
-  const keyFile = join(xenBuild, key)
-  if (!existsSync(keyFile) || readFileSync(keyFile, 'utf8').trim() !== keyOf(from)) {
-    execFileSync('bash', [join(sources, `${script}.sh`)], { stdio: ['ignore', 'ignore', 'inherit'] })
-  }
+function runBuild({ script, suite }: Build): void {
+  const { key, from } = RECORDS[script]
+  const keyFile = join(buildDirectory(suite), key)
+  if (existsSync(keyFile) && readFileSync(keyFile, 'utf8').trim() === keyOf(from)) return
+  execFileSync('bash', [join(sources, `${script}.sh`), ...(suite === undefined ? [] : [suite])], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+}
+
+/** Builds a hypervisor, and the systems of its dom0 and of the guests, if that is not done. */
+export function ensureBuilt(hypervisor: Hypervisor): void {
+  for (const build of HYPERVISORS[hypervisor].builds) runBuild(build)
+}
+
+/** Builds the hypervisors, and the systems of dom0 and of all guests. */
+export function buildAll(): void {
+  for (const hypervisor of HYPERVISOR_NAMES) ensureBuilt(hypervisor)
+  for (const addition of ADDITIONS) runBuild(addition)
 }
 
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
@@ -174,7 +248,7 @@ async function prepare(directory: string, xenCase: XenCase): Promise<void> {
 
 const readText = (file: string): string => (existsSync(file) ? readFileSync(file, 'latin1') : '')
 
-function resultOf(out: string, name: string): XenResult {
+function resultOf(out: string, name: string, release: XenRelease): XenResult {
   const directory = join(out, name)
   const status = readText(join(directory, 'status')).trim()
   return {
@@ -183,6 +257,7 @@ function resultOf(out: string, name: string): XenResult {
     killed: readText(join(directory, 'log.killed')),
     console: readText(join(out, 'console', `guest-${name}.log`)),
     xen: readText(join(directory, 'xen.log')),
+    release,
     file: (file) => readFileSync(join(directory, file)),
   }
 }
@@ -215,16 +290,19 @@ function answer(cases: readonly XenCase[], share: string): void {
  * A case that fails, hangs or crashes its guest does not stop the others.
  */
 export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor = 'debian'): Promise<XenRun> {
-  ensureBuilt('build-dom0')
-  if (hypervisor === 'pv32-debug') ensureBuilt('build-xen-pv32')
-  const hvm = cases.some(({ config }) => config?.type === 'hvm')
-  if (hvm) ensureBuilt('build-hvm')
+  const { release, elf, suite } = HYPERVISORS[hypervisor]
+  ensureBuilt(hypervisor)
+  const additions = ADDITIONS.filter(({ verb }) => cases.some(({ steps }) => steps.includes(verb)))
+  for (const addition of additions) runBuild(addition)
   const directory = mkdtempSync(join(xenCache, 'run-'))
   const share = join(directory, 'share')
   mkdirSync(join(share, 'in'), { recursive: true })
   mkdirSync(join(share, 'out'))
   for (const xenCase of cases) await prepare(join(share, 'in', xenCase.name), xenCase)
-  if (hvm) placeFile(join(xenBuild, 'hvm.cpio'), join(share, 'hvm.cpio'))
+  for (const { file } of additions) placeFile(join(xenBuild, file), join(share, file))
+  for (const part of ['package.json', 'dist/package']) {
+    cpSync(join(projectRoot, part), join(share, 'package', part), { recursive: true })
+  }
   const seconds = cases.reduce((sum, c) => sum + (c.seconds ?? CASE_SECONDS), BOOT_SECONDS)
   const serial = join(directory, 'serial.log')
   const answering = setInterval(() => answer(cases, share), ANSWER_EVERY_MS)
@@ -234,16 +312,19 @@ export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor
       ...['-accel', 'tcg,thread=single', '-icount', ICOUNT],
       ...['-m', String(MACHINE_MIB), '-nic', 'none', '-no-reboot', '-display', 'none', '-monitor', 'none'],
       ...['-serial', `file:${serial}`],
-      ...['-kernel', join(xenBuild, hypervisor === 'debian' ? 'xen.elf' : 'xen-pv32-debug.elf')],
+      ...['-kernel', join(buildDirectory(suite), elf)],
       // Multiboot modules: the kernel with its command line, then the initramfs.
-      ...['-initrd', `${join(xenBuild, 'vmlinux')} console=hvc0 quiet loglevel=6,${join(xenBuild, 'dom0.cpio')}`],
+      ...[
+        '-initrd',
+        `${join(xenBuild, 'vmlinux')} console=hvc0 quiet loglevel=6,${join(buildDirectory(suite), 'dom0.cpio')}`,
+      ],
       '-append',
-      `dom0_mem=${DOM0_MIB}M,max:${DOM0_MIB}M console=com1 com1=115200 loglvl=all guest_loglvl=all no-real-mode`,
+      `dom0_mem=${DOM0_MIB}M,max:${DOM0_MIB}M console=com1 com1=115200 loglvl=all guest_loglvl=all no-real-mode spec-ctrl=eager-fpu`,
       ...['-virtfs', `local,path=${share},mount_tag=share,security_model=none,multidevs=remap`],
     ],
     seconds,
   ).finally(() => clearInterval(answering))
-  const results = new Map(cases.map(({ name }) => [name, resultOf(join(share, 'out'), name)]))
+  const results = new Map(cases.map(({ name }) => [name, resultOf(join(share, 'out'), name, release)]))
   return { results, serial: readText(serial), directory, remove: () => rmSync(directory, { recursive: true }) }
 }
 

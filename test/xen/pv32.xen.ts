@@ -4,6 +4,7 @@ import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
 import { damagedCases } from './damaged-tables.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
+import { probeCase } from './probe.js'
 import { restoredAsCreated, restoredCase } from './saved.js'
 
 const mach: GuestSpec = { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }
@@ -34,5 +35,6 @@ checkInXen(
     restoredAsCreated('gnumach32-restored', mach),
     frozenCase('gnumach32-frozen', mach),
     ...damagedCases(),
+    probeCase('pv32'),
   ],
 )

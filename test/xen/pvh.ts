@@ -87,6 +87,15 @@ function recordsOf(context: Uint8Array, code: number): string[] {
   return out
 }
 
+/** Newer releases of Xen append fields to a record, and take a shorter one as if they were 0. */
+function compareRecords(t: Test, theirs: readonly string[], ours: readonly string[], what: string): void {
+  t.same(
+    ours.map((record, i) => record.padEnd(theirs[i]?.length ?? 0, '0')),
+    theirs,
+    what,
+  )
+}
+
 /** Like freeze_save, without the preparation of a PV guest. */
 const SAVE_UNRUN =
   'request=/local/domain/$(domid)/control/shutdown; xl save $NAME saved & ' +
@@ -103,6 +112,7 @@ export function frozenPvhCase(name: string, spec: GuestSpec): CheckedCase {
       const kernel = await readKernel(typeof spec.kernel === 'string' ? readFileSync(spec.kernel) : spec.kernel)
       const ours = buildDomain(kernel, {
         type: 'pvh',
+        xen: result.release,
         memory: spec.memoryMiB * 2 ** 20,
         vcpus: spec.vcpus ?? 1,
         cmdline: spec.cmdline ?? '',
@@ -117,7 +127,12 @@ export function frozenPvhCase(name: string, spec: GuestSpec): CheckedCase {
       const context = theirs.saved?.records.find(({ name }) => name === 'HVM_CONTEXT')?.body
       const own = encodeHvmContext(ours.vcpus)
       for (const [what, code] of Object.entries(COMPARED_RECORDS))
-        t.same(recordsOf(own, code), recordsOf(context ?? own.subarray(own.length), code), `${what} of each vcpu`)
+        compareRecords(
+          t,
+          recordsOf(context ?? own.subarray(own.length), code),
+          recordsOf(own, code),
+          `${what} of each vcpu`,
+        )
       t.same(
         theirs.boot.hvmParams.filter(({ index }) => ours.boot.hvmParams.some((own) => own.index === index)),
         ours.boot.hvmParams,

@@ -36,10 +36,13 @@ ask() {
   take "$1"
 }
 
-# hvm_ready: dom0 has what HVM guests need, which only their cases wait for.
-hvm_ready() {
-  [ -e /usr/libexec/xen-qemu-system-i386 ] || (cd / && dd if=/share/hvm.cpio bs=256k 2>/dev/null | cpio -id 2>/dev/null)
+# hvm_ready: dom0 has what HVM guests need. node_ready: it has node, koffi, the package as it is built, and xdb. Only the
+# cases that need them wait for them, once in a boot.
+add() {
+  [ -e "/run/$1" ] || (cd / && dd if="/share/$1.cpio" bs=256k 2>/dev/null | cpio -id 2>/dev/null && : >"/run/$1")
 }
+hvm_ready() { add hvm; }
+node_ready() { add node; }
 
 # said PATTERN [SECONDS]: until the guest has said it on Xen's log.
 has_said() { xl dmesg | grep -q -e "^(d$(domid)) $1"; }
@@ -96,4 +99,31 @@ freeze_save() {
     xenstore-write "$request" '' &&
     pvfreeze "$domain" suspend
   wait $!
+}
+
+# state_of_host: what a domain must give back: domains, their nodes, free memory in MiB, files about them.
+state_of_host() {
+  xl list | awk '{ print $1, $2 }'
+  # The folders of all domains stay after the first one.
+  xenstore-ls -f / | grep -e '^/local/domain/[1-9]' -e '^/vm/' -e '^/libxl/' -e '^/tool' -e '/backend/[a-z]*/'
+  xl info free_memory
+  ls /var/lib/xen
+}
+
+# same_state BEFORE: the host is as it was; memory comes back within seconds.
+is_as_before() { [ "$(state_of_host)" = "$1" ]; }
+same_state() {
+  until_true 20 'the state of the host as before' is_as_before "$1" || {
+    echo "before:"
+    echo "$1"
+    echo "after:"
+    state_of_host
+    return 1
+  }
+}
+
+# uptime_ms: dom0's uptime in milliseconds, which the kernel gives in hundredths of a second.
+uptime_ms() {
+  read -r uptime _ </proc/uptime
+  echo "$((${uptime%.*} * 1000 + 10 * 1${uptime#*.} - 1000))"
 }

@@ -1,4 +1,4 @@
-/** The cases for Debian's Xen, one boot for all of them. */
+/** The PV cases for Debian's Xen, one boot for all of them. */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,17 +12,9 @@ import { damagedCase } from './damaged.js'
 import { documentedCase } from './documented.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
-import { savedBiosCase, savedFirmwareCase } from './hvm.js'
 import { linuxCase } from './linux.js'
-import { frozenPvhCase } from './pvh.js'
-import {
-  restoredCase,
-  restoredFile,
-  restoredLinux,
-  restoredLinuxAgain,
-  restoredLinuxDumped,
-  restoredLinuxTwice,
-} from './saved.js'
+import { probeCase } from './probe.js'
+import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -51,7 +43,6 @@ const linux: GuestSpec = {
   ramdisk: join(xenBuild, 'guest.cpio'),
   cmdline: 'console=hvc0 quiet',
 }
-const pvh: GuestSpec = { ...linux, type: 'pvh', memoryMiB: 160 }
 const grub: GuestSpec = { kernel: kernelPath('grub-x86_64-xen-halts'), memoryMiB: 64 }
 
 checkInXen(
@@ -102,14 +93,6 @@ checkInXen(
     restoredLinuxTwice('linux-restored-4', { ...linux, vcpus: 4 }),
     restoredLinux('linux-restored-96m', { ...linux, memoryMiB: 96, vcpus: 2 }),
     restoredLinux('linux-restored-1g', { ...linux, memoryMiB: 1024, vcpus: 2 }),
-    linuxCase('pvh-create', pvh),
-    restoredLinuxDumped('pvh-restored', pvh),
-    restoredLinuxAgain('pvh-restored-1g', { ...pvh, memoryMiB: 1024 }),
-    restoredLinuxTwice('pvh-restored-4', { ...pvh, vcpus: 4 }),
-    restoredLinuxAgain('pvh-restored-4-1g', { ...pvh, vcpus: 4, memoryMiB: 1024 }),
-    frozenPvhCase('pvh-frozen', { ...pvh, vcpus: 2 }),
-    savedFirmwareCase('hvm-firmware'),
-    savedBiosCase('hvm-bios'),
     {
       name: 'hello-saved-unrun',
       ...forXl(hello),
@@ -124,5 +107,6 @@ checkInXen(
     frozenCase('gnumach-frozen', { kernel: kernelPath('gnumach-amd64'), memoryMiB: 64, cmdline: 'console=com0' }),
     frozenCase('linux-frozen', linux),
     frozenCase('linux-frozen-1g', { ...linux, memoryMiB: 1024, vcpus: 4 }),
+    probeCase('pv64'),
   ],
 )
