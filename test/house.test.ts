@@ -17,19 +17,21 @@ const FLOOR: Readonly<Record<string, number>> = {
   codec: 1,
   kernel: 2,
   guest: 2,
-  testing: 3,
   protocol: 3,
   snapshot: 3,
   inspect: 3,
+  toolstack: 4,
   index: 4,
   node: 4,
-  cli: 5,
+  live: 5,
+  testing: 5,
+  cli: 6,
 }
 /** Imports allowed between folders of one floor, as `from->to`. */
 const PEERS_ALLOWED: readonly string[] = []
 
 /** The folders that need Node; everything else runs in any runtime. */
-const NEEDS_NODE: readonly string[] = ['node', 'cli']
+const NEEDS_NODE: readonly string[] = ['node', 'live', 'cli']
 
 /** The only files that may import a package. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
@@ -38,6 +40,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   'debug/src/common.js': ['lib/log.ts'],
   '@noble/hashes/sha2': ['lib/sha256.ts'],
   pako: ['lib/codec/gzip.ts'],
+  koffi: ['lib/live/native.ts'],
 }
 
 const folderOf = (file: string): string => {

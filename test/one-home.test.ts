@@ -120,6 +120,7 @@ const constantsOf = (file: string, text: string): Constant[] =>
 
 /** Pairs of exported constants that are equal by coincidence, and why that is one. */
 const EQUAL_BY_COINCIDENCE: Readonly<Record<string, string>> = {
+  'PADDR_MAX PTE_GUEST_KERNEL': 'the end of physical addresses; the first bit of a page table entry after an address',
   'BLOCK BLOCK': 'bytes compared at a time, and bytes of a scratch file in one piece',
   'BLOCK_AT ROM_BYTES': "zstd's place of a block in its memory, and a boot ROM",
   'BLOCK_AT WASM_PAGE': "zstd's place of a block in its memory, which need not begin a page",
@@ -128,9 +129,11 @@ const EQUAL_BY_COINCIDENCE: Readonly<Record<string, string>> = {
   'BOOT_FLAG OPTION_ROM_MAGIC': "a boot sector's last bytes, and an option ROM's first",
   'CR0_PG RECORD_OPTIONAL': 'bit 31 of a register, and of a record type',
   'CR4_LA57 MAX_VCPUS': 'bit 12 of a register, and a count',
+  'CR4_LA57 XENSTORE_PAYLOAD_MAX': 'bit 12 of a register, and the bytes of a message',
   'FLAT_LIMIT U32_MAX': 'the last byte of 4 GiB, and the largest u32',
   'GUEST_NOTE_OWNER PROGRAM': 'a file format, which must not change when the command is renamed',
   'LOAD_HIGH_ADDRESS PAE_L3_MFN_END': '1 MiB as an address, and 4 GiB as a frame number',
+  'MAX_VCPUS XENSTORE_PAYLOAD_MAX': 'a count, and the bytes of a message',
   'MAX_DEPTH MAX_DEPTH': 'lists in an xl.cfg, and objects in the JSON of a saved domain',
   'PN_XNUM REAL_MODE_LIMIT': 'a count that an ELF header cannot hold, and the last byte of a segment',
   'ROM_BYTES WASM_PAGE': 'a boot ROM, and a page of WebAssembly memory',

@@ -76,7 +76,7 @@ test('npm pack, unpacked, is used under each module resolution', async (t) => {
   t.match(command.stdout, /^\d+\.\d+\.\d+\n$/)
 })
 
-test('importing the library opens three files, and asks for no module', async (t) => {
+test('importing the library opens two files, and asks for no module', async (t) => {
   const importsOf = (file: string) =>
     [
       ...readFileSync(join(projectRoot, 'dist/package', file), 'utf8').matchAll(
@@ -84,17 +84,15 @@ test('importing the library opens three files, and asks for no module', async (t
       ),
     ].map(([, of = '']) => of)
   const shared = importsOf('index.js').map((of) => of.slice(2))
-  t.equal(shared.length, 2)
+  t.equal(shared.length, 1)
   t.same(
     shared.flatMap(importsOf).filter((of) => !shared.includes(`shared/${of.slice(2)}`)),
     [],
   )
-  t.same(
-    importsOf('testing/index.js')
-      .map((of) => of.slice(3))
-      .filter((of) => !shared.includes(of)),
-    [],
-  )
+  const more = importsOf('testing/index.js')
+    .map((of) => of.slice(3))
+    .filter((of) => !shared.includes(of))
+  t.ok(more.length <= 1, `testing opens ${more.length} more: what live shares with it`)
 })
 
 test('--help opens what all commands share, and no command', async (t) => {

@@ -4,7 +4,9 @@
  *
  * Source: getrusage(2) through process.resourceUsage(); docs/untrusted.md, "The cost of each command".
  * Gotcha: wall-clock time would fail on a busy machine, so this counts processor time. Machines differ, so it allows
- * twice the promised time. Quadratic growth takes sixteen times as long.
+ * twice the promised time, or twice the time that a yardstick takes at the same moment. A virtual machine whose host
+ * is busy counts time that it did not get, so a command that seems slow runs again, and its least cost counts.
+ * Quadratic growth takes sixteen times as long.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -24,6 +26,8 @@ const SLOWER = 2
 /** Seconds below which growth is not measurable. */
 const NOISE = 0.3
 const LARGEST = 4
+/** The number of runs of a command that seems slow. */
+const RUNS = 4
 
 interface Cost {
   readonly seconds: number
@@ -66,18 +70,24 @@ function layDown(input: Input): string {
   return place
 }
 
+/** Runs Node, and returns how it ended and the cost that it wrote down at its exit. */
+function measure(args: readonly string[], cwd: string) {
+  rmSync(usage, { force: true })
+  const node = ['-u', 'NODE_OPTIONS', process.execPath, '--require', hook, ...args]
+  const end = spawnSync('env', node, { cwd, maxBuffer: 2 ** 28, timeout: 60_000 })
+  if (end.status === null) throw new Error(`${args.join(' ')}: ${end.signal ?? end.error}: ${end.stderr}`)
+  return { ...end, cost: JSON.parse(readFileSync(usage, 'utf8')) as Omit<Cost, 'end'> }
+}
+
 /** Returns the cost of one command. @throws Error if it prints anything but its answer or one line of refusal. */
 function costOf(args: readonly string[], cwd: string): Cost {
-  rmSync(usage, { force: true })
-  const node = ['-u', 'NODE_OPTIONS', process.execPath, '--require', hook, MAIN, ...args]
-  const { status, stderr, stdout, signal } = spawnSync('env', node, { cwd, maxBuffer: 2 ** 28, timeout: 60_000 })
+  const { cost, status, stderr, stdout } = measure([MAIN, ...args], cwd)
   const said = stderr.toString()
-  const what = `${args.join(' ')}: ${status ?? signal}: ${said.slice(0, 300)}`
-  if (status === null || status > 2) throw new Error(what)
+  const what = `${args.join(' ')}: ${status}: ${said.slice(0, 300)}`
+  if (Number(status) > 2) throw new Error(what)
   if (said.split('\n').length > 3 || UNSAFE.test(said.replaceAll('\n', ''))) throw new Error(`not one line: ${what}`)
   if (UNSAFE.test(stdout.toString('utf8', 0, 2 ** 20).replaceAll('\n', '')))
     throw new Error(`a control character: ${what}`)
-  const cost = JSON.parse(readFileSync(usage, 'utf8')) as Omit<Cost, 'end'>
   return {
     ...cost,
     end: `${status} ${said
@@ -89,7 +99,40 @@ function costOf(args: readonly string[], cwd: string): Cost {
 
 const idle = costOf(['--version'], folder).seconds
 
-for (const { name, make, refused } of KINDS) {
+/**
+ * Plain Node code that takes more than a second: it parses lists as a sidecar has them, reads a file page by page, and
+ * writes as many pages, which is the work of the dearest command.
+ */
+const YARDSTICK = `
+  const text = JSON.stringify(Array.from({ length: 60_000 }, (_, i) => [4 * i, 1]))
+  for (let round = 0; round < 40; round++) JSON.parse(text)
+  const { openSync, readSync, rmSync, writeSync } = require('node:fs')
+  const [from, to] = [openSync(process.execPath), openSync('yardstick', 'w')]
+  for (let page = 0; page < 60_000; page++) {
+    const bytes = Buffer.alloc(${PAGE_SIZE})
+    readSync(from, bytes, 0, ${PAGE_SIZE}, (page % 4096) * ${PAGE_SIZE})
+    writeSync(to, bytes)
+  }
+  rmSync('yardstick')
+`
+
+/** Returns the seconds that a command may take now. @param promised those that it may take on a machine at rest. */
+function allowedSeconds(promised: number): number {
+  const yardstick = measure(['-e', YARDSTICK], folder).cost.seconds - idle
+  return SLOWER * promised * Math.max(1, yardstick)
+}
+
+/** Returns the least cost of a command, of one run if that keeps the promise, and otherwise of several. */
+function leastCostOf(args: readonly string[], cwd: string, promised: number): Cost {
+  let least = costOf(args, cwd)
+  for (let run = 1; run < RUNS && least.seconds - idle > promised; run++) {
+    const cost = costOf(args, cwd)
+    if (cost.seconds < least.seconds) least = cost
+  }
+  return least
+}
+
+for (const { name, make, refused, seconds: promised = PROMISED.seconds } of KINDS) {
   t.test(name, async (t) => {
     const input = await make(LARGEST)
     for (const [file, { bytes }] of Object.entries(input.files)) {
@@ -97,10 +140,11 @@ for (const { name, make, refused } of KINDS) {
       t.ok(held <= MiB, `${file} holds ${held} bytes`)
     }
     const place = layDown(input)
-    const costs = input.commands.map((command) => ({ command, ...costOf(command, place) }))
+    const costs = input.commands.map((command) => ({ command, ...leastCostOf(command, place, promised) }))
     for (const { command, seconds, peak, end } of costs) {
       const more = seconds - idle
-      t.ok(more < PROMISED.seconds * SLOWER, `${command.join(' ')}: ${more.toFixed(2)} s; ${end}`)
+      const allowed = more < promised * SLOWER ? promised * SLOWER : allowedSeconds(promised)
+      t.ok(more < allowed, `${command.join(' ')}: ${more.toFixed(2)} s of ${allowed.toFixed(2)} s; ${end}`)
       t.ok(peak < PROMISED.peak, `${command.join(' ')}: ${(peak / MiB).toFixed(0)} MiB`)
     }
     const isRefused = costs.every(({ end }) => !end.startsWith('0'))

@@ -41,6 +41,8 @@ export interface Kind {
   readonly name: string
   /** Every command refuses it. */
   readonly refused?: true
+  /** The seconds for input that is larger than a megabyte, because of its holes. Default those of a small file. */
+  readonly seconds?: number
   /** Makes the input; at a scale of 4, no file holds more than a megabyte. */
   make(scale: number): Input | Promise<Input>
 }
@@ -201,6 +203,8 @@ export const KINDS: readonly Kind[] = [
   },
   {
     name: 'runs of pages',
+    // An image of 938 MiB, in which each fourth page is listed as content: 234 MiB to read and to write.
+    seconds: 2,
     make: (n) =>
       raw('linux', (json, memory) => ({
         ...json,
@@ -319,8 +323,9 @@ export const KINDS: readonly Kind[] = [
   { name: '+= of lists', make: (n) => config('a+=[1]\n'.repeat(35_000 * n)) },
   { name: '+= of texts', make: (n) => config("name+='x'\n".repeat(25_000 * n)) },
   { name: 'unknown keys', make: (n) => config(times(28_000 * n, (i) => `k${i.toString(36)}=1\n`).join('')) },
-  { name: 'a long list', make: (n) => config(`disk=[${'1,'.repeat(120_000 * n)}]\n`) },
-  { name: 'a long line', make: (n) => config(`vif='${'x'.repeat(250_000 * n)}'\n`) },
+  { name: 'a long list', make: (n) => config(`cpus=[${'1,'.repeat(120_000 * n)}]\n`) },
+  { name: 'disks', make: (n) => config(`disk=[${"'/d,raw,xvda',".repeat(2500 * n)}]\n`) },
+  { name: 'a long line', make: (n) => config(`cpus='${'x'.repeat(250_000 * n)}'\n`) },
   {
     name: 'segments',
     make: (n) => kernel(kernelOf(times(4000 * n, (i) => ({ paddr: 0x100000 + 4096 * i, memsz: 32 })))),

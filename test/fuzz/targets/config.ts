@@ -107,6 +107,19 @@ const SUITABLE: Readonly<Record<string, Make>> = {
   ramdisk: (c) => c.pick([bytes, listOf((d) => d.pick([bytes, objectOf({ bytes, cmdline: text })])(d))])(c),
   name: text,
   purpose: oneOf('create', 'restore', 'vmm'),
+  xen: oneOf('4.14', '4.17', '4.20', '4.22', '4.9'),
+  settings: objectOf({
+    on_crash: text,
+    disks: listOf(objectOf({ vdev: text })),
+    b_info: objectOf({ vpmu: text, event_channels: number, arch_x86: objectOf({ msr_relaxed: text }) }),
+    c_info: objectOf({ uuid: text, pool_name: text }),
+  }),
+  policies: listOf(
+    objectOf({
+      name: oneOf('X86_CPUID_POLICY', 'X86_MSR_POLICY', 'END'),
+      body: (c) => new Uint8Array(c.pick([0, 16, 24, 48])),
+    }),
+  ),
   features: oneOf(
     '',
     'writable_page_tables',
@@ -137,7 +150,11 @@ const SUITABLE: Readonly<Record<string, Make>> = {
   storeDomid: number,
   consoleDomid: number,
   sharedInfoMfn: number,
-  dom0: objectOf({ console: (c) => c.pick([objectOf({ text_mode_3: SCREEN }), objectOf({ vesa_lfb: SCREEN })])(c) }),
+  dom0: (c) =>
+    c.pick([
+      objectOf({ console: (d) => d.pick([objectOf({ text_mode_3: SCREEN }), objectOf({ vesa_lfb: SCREEN })])(d) }),
+      objectOf({ hostRam: listOf(range) }),
+    ])(c),
   multibootModules: boolean,
   lowMfn: number,
   platform: oneOf('xen', 'pc'),

@@ -7,9 +7,10 @@
 import { buildDomain, describeKernel, kernelText, readKernel } from '../../../lib/index.js'
 import { describeVerdict } from '../../../lib/inspect/describe-verdicts.js'
 import { splitPayload } from '../../../lib/kernel/unwrap.js'
-import { bootVerdicts } from '../../../lib/kernel/verdict.js'
+import { bootVerdict, bootVerdicts, VERDICT_TYPES } from '../../../lib/kernel/verdict.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../../fixtures/kernels.js'
 import { soundKernels } from '../../fixtures/mutator.js'
+import { buildUki } from '../../fixtures/uki.js'
 import type { Target } from '../target.js'
 import { orRefuse, requirePrintable, useGuest } from './use-guest.js'
 
@@ -51,16 +52,18 @@ export const kernelTarget = (): Target => ({
       pvhKernelFile({ paddr: 0x100000 }),
       linuxKernelFile(64),
       linuxKernelFile(32),
+      buildUki({ '.cmdline': new Uint8Array(9), '.linux': pvKernelFile({ pages: 1 }) }),
     ]
   },
   async run(bytes) {
     const kernel = await readKernel(bytes, { maxBytes: PAYLOAD_MAX })
     const verdicts = bootVerdicts(kernel)
+    const byName = VERDICT_TYPES.map((type) => bootVerdict(kernel, type))
     JSON.stringify([describeKernel(kernel), verdicts.map(describeVerdict)])
     requirePrintable(kernelText(kernel))
     const { elf } = kernel
     if (elf !== undefined) orRefuse(() => splitPayload(elf))
-    for (const { type, ok } of verdicts)
+    for (const { type, ok } of byName)
       if (ok)
         orRefuse(() => useGuest(buildDomain(kernel, { type, memory: MEMORY, ramdisk: new Uint8Array(5000) }), bytes))
   },
