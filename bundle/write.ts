@@ -24,13 +24,27 @@ const pageScript: Plugin = {
   },
 }
 
+/**
+ * Each entry also imports the library's. Otherwise esbuild makes a shared file for each set of entries that use the same
+ * modules, and an import of the library opens all of them.
+ */
+const oneSharedFile: Plugin = {
+  name: 'one-shared-file',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/lib\/(?:live|node|testing)\/index\.ts$/ }, ({ path }) => ({
+      contents: `${readFileSync(path, 'utf8')}\nimport '../index.js'\n`,
+      loader: 'ts',
+    }))
+  },
+}
+
 const COMMON = {
   absWorkingDir: root,
   bundle: true,
   splitting: true,
   format: 'esm',
   target: 'node20',
-  external: ['node:*'],
+  external: ['node:*', 'koffi'],
   mainFields: ['module', 'main'],
   alias: { util: './bundle/elfy-needs.cjs', assert: './bundle/elfy-needs.cjs' },
   plugins: [pageScript],
@@ -75,7 +89,9 @@ const bundles = [
     ...COMMON,
     // Entries for one runtime only are not resolved.
     platform: 'neutral',
-    entryPoints: ['lib/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
+    plugins: [...COMMON.plugins, oneSharedFile],
+    logOverride: { 'ignored-bare-import': 'silent' },
+    entryPoints: ['lib/index.ts', 'lib/live/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
     chunkNames: 'shared/[name]-[hash]',
   }),
   await build({ ...COMMON, platform: 'node', entryPoints: ['lib/cli/main.ts'], chunkNames: 'cli/[name]-[hash]' }),

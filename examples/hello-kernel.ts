@@ -10,7 +10,8 @@
 import { Assembler, buildElf, mem, registers, xenNotes } from 'xen-domain-builder/testing'
 // Xen's numbers and layouts are not exports of the package: a kernel elsewhere has them from Xen's headers.
 import { CONSOLE_OUT_BYTES, XenconsInterface } from '../lib/abi/console-ring.js'
-import { CONSOLEIO_WRITE, EVTCHNOP_SEND, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
+import { EVTCHNOP } from '../lib/abi/event-channel.js'
+import { CONSOLEIO_WRITE, HYPERCALL, SCHEDOP, SHUTDOWN } from '../lib/abi/hypercall.js'
 import { START_INFO_MAGIC, StartInfo64 } from '../lib/abi/start-info.js'
 import { HYPERVISOR_VIRT_END, MACH2PHYS_VIRT_START } from '../lib/abi/xen-x86-64.js'
 
@@ -123,7 +124,7 @@ function assemble(): Uint8Array {
   a.inc(edx)
   a.loop('put')
   a.mov(ring('out_prod'), edx) //             after the bytes: x86 stores in program order
-  a.mov(edi, EVTCHNOP_SEND)
+  a.mov(edi, EVTCHNOP.send)
   a.lea(rsi, startInfo('console_evtchn')) //  struct evtchn_send is a port, and there is one here
   a.mov(eax, HYPERCALL.event_channel_op)
   a.syscall()
