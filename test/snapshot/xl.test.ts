@@ -27,6 +27,7 @@ import {
 } from '../../lib/index.js'
 import { rawSidecar } from '../../lib/snapshot/raw.js'
 import { openXl } from '../../lib/snapshot/xen-save.js'
+import { damagedGuest, damages } from '../fixtures/damage.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -316,4 +317,8 @@ t.test('an invalid uuid and an invalid version are refused', async (t) => {
     t.throws(() => xlBytes(guest, options), { code: 'bad-config' })
   }
   t.ok(xlBytes(guest, { uuid: UUID.toUpperCase(), version: 2 }).length > 0)
+})
+
+t.test('a guest that has not run is written as it is, damage included: Xen gives its verdict', async (t) => {
+  for (const [name, kind] of damages) t.ok(xlBytes(await damagedGuest(kind)).length > 0, name)
 })

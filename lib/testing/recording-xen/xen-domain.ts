@@ -9,6 +9,7 @@
 import { HVM_PARAM } from '../../abi/hvm-params.js'
 import { HVM_SAVE_CODE, HvmHwCpu } from '../../abi/hvm-save.js'
 import { PFINFO_SHIFT_HIGH, PFINFO_XTAB } from '../../abi/save-stream.js'
+import { SharedInfo32, SharedInfo64 } from '../../abi/shared-info.js'
 import { VMASST_PAE_EXTENDED_CR3 } from '../../abi/vcpu-context.js'
 import { unfoldedCr3 } from '../../abi/x86.js'
 import { PAE_L3_MFN_END } from '../../abi/xen-mmu.js'
@@ -34,6 +35,8 @@ const GRANTS = 512
 /** KiB of a page, and the most entries of a memory map (E820MAX). */
 const KIB_PER_PAGE = 4
 const E820_MAX = 1024
+/** shared_info.wc_version after the time was set once: it is odd while the time changes. */
+const WC_VERSION = 2
 
 /** An event channel that a toolstack made. */
 export interface RecordedPort {
@@ -329,6 +332,13 @@ export class XenDomain implements RecordedDomain {
     this.#types.use(mfn, this.#topLevel, this.abi, vmAssist)
     this.#vmAssist = vmAssist
     this.#contexts[vcpu] = new Uint8Array(context)
+    if (vcpu === 0) this.#setWallclock()
+  }
+
+  /** Tells the guest when the machine started: here at the epoch. */
+  #setWallclock(): void {
+    const at = (this.abi === 'x86_64' ? SharedInfo64 : SharedInfo32).offsetOf('wc_version')
+    this.#machine.write(this.#memory.sharedInfo, at, Uint8Array.of(WC_VERSION, 0, 0, 0))
   }
 
   /** A PVH guest's vcpu has its registers in the HVM context, which must be set first. */
