@@ -54,6 +54,8 @@ export type P2mSpec =
 
 const HOLE64 = 0xffffffffffffffffn
 const HOLE32 = 0xffffffff
+/** A 32-bit guest's frames have 30 bits. Linux marks other entries of its list by the two highest ones. */
+export const P2M_MARKED32 = 2 ** 30
 
 const identity: P2m = { name: 'identity', distance: 0, mfn: (pfn) => pfn, pfn: (mfn) => mfn }
 

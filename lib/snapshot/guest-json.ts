@@ -8,12 +8,13 @@ import { toBase64 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { type Domain, pageTypes, type SavedState } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
-import { makeP2m, type P2m } from '../guest/p2m.js'
-import { identityWhere } from '../guest/pfn-view.js'
+import { makeP2m, P2M_MARKED32, type P2m } from '../guest/p2m.js'
+import { identityWhere, P2M_REGION, presentFrames } from '../guest/pfn-view.js'
 import type { Region } from '../guest/region.js'
+import { firstAbove, type Run } from '../guest/runs.js'
 import { MAX_VCPUS } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
-import { FRAMES_MAX, hex, PADDR_MAX, PAGE_SIZE, paddrOf, type Range } from '../units.js'
+import { FRAMES_MAX, hex, type Mfn, PADDR_MAX, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
 import { bootJson, openBoot } from './boot-json.js'
 import type { JsonValue } from './json-value.js'
 import { openVcpu, vcpuJson } from './vcpu-json.js'
@@ -136,7 +137,7 @@ const openRegion = (json: JsonValue): Region =>
     bytes: json.optional('bytes', (at) => at.integer(0, FRAMES_MAX * PAGE_SIZE)),
   })
 
-/** A p2m that is neither identity nor an offset is read from the guest's own list. */
+/** A p2m that is neither identity nor an offset is read from the guest's own list, which lies in one region or more. */
 function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[], entryBytes: 4 | 8): P2m {
   const name = json.string()
   const pages = memory.endPfn
@@ -144,19 +145,41 @@ function openP2m(json: JsonValue, memory: GuestMemory, regions: readonly Region[
   const offset = /^offset:(\d{1,13})$/.exec(name)
   if (offset) return makeP2m({ offset: Number(offset[1]) }, pages)
   if (name !== 'list') json.refuse('identity, offset:N or list')
-  const list = regions.find((region) => region.name === 'p2m')
-  if (!list || list.pages * PAGE_SIZE < pages * entryBytes) json.refuse('a region p2m that holds the list')
-  // An entry of the list is kept for every page, so all of the list must be in the file.
-  const listed = Math.ceil((pages * entryBytes) / PAGE_SIZE)
-  const isThere = [...memory.pages()].some((run) => run.pfn <= list.pfn && list.pfn + listed <= run.pfn + run.pages)
-  if (!isThere) json.refuse('a list that is in the file')
-  const at = paddrOf(list.pfn)
-  const mfn = (pfn: number): number | undefined => {
-    if (pfn < 0 || pfn >= pages) return undefined
-    const bytes = memory.read(at + pfn * entryBytes, entryBytes)
-    const view = new DataView(bytes.buffer, bytes.byteOffset)
-    const value = entryBytes === 4 ? view.getUint32(0, true) : Number(view.getBigUint64(0, true))
-    return value >= (entryBytes === 4 ? 0xffffffff : FRAMES_MAX) ? undefined : value
+  const frames = listFrames(json, memory, regions, Math.ceil((pages * entryBytes) / PAGE_SIZE))
+  const perFrame = PAGE_SIZE / entryBytes
+  const mfn = (pfn: Pfn): Mfn | undefined => {
+    const frame = frames[Math.floor(pfn / perFrame)]
+    if (frame === undefined || pfn >= pages) return undefined
+    const bytes = memory.read(paddrOf(frame) + (pfn % perFrame) * entryBytes, entryBytes)
+    return listedFrame(new DataView(bytes.buffer, bytes.byteOffset), entryBytes)
   }
-  return makeP2m({ function: mfn, name: 'list' }, pages)
+  return presentFrames(makeP2m({ function: mfn, name: 'list' }, pages), memory)
+}
+
+/** Returns the frames of the list, in its order. A reader keeps an entry for every page, so all must be in the file. */
+function listFrames(json: JsonValue, memory: GuestMemory, regions: readonly Region[], count: number): Pfn[] {
+  const runs = [...memory.pages()]
+  const startOf = (list: readonly Run[], i: number): Pfn => (list[i] as Run).pfn
+  const missing = (): never => json.refuse('a list that is in the file')
+  if (count > runs.reduce((sum, { pages }) => sum + pages, 0)) missing()
+  const frames: Pfn[] = []
+  for (const { name, pfn, pages } of regions) {
+    if (name !== P2M_REGION) continue
+    const end = pfn + Math.min(pages, count - frames.length)
+    const run = runs[firstAbove(runs, runs.length, startOf, pfn) - 1]
+    if (end > pfn && (run === undefined || end > run.pfn + run.pages)) missing()
+    for (let frame = pfn; frame < end; frame++) frames.push(frame)
+  }
+  if (frames.length < count) json.refuse('regions p2m that hold the list')
+  return frames
+}
+
+/** Returns the frame of an entry; undefined for a hole: all ones, or marked by a guest that runs. */
+function listedFrame(entry: DataView, entryBytes: 4 | 8): Mfn | undefined {
+  if (entryBytes === 4) {
+    const mfn = entry.getUint32(0, true)
+    return mfn < P2M_MARKED32 ? mfn : undefined
+  }
+  const mfn = Number(entry.getBigUint64(0, true))
+  return mfn < FRAMES_MAX ? mfn : undefined
 }

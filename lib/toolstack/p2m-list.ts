@@ -10,6 +10,7 @@ import { SharedInfo32, SharedInfo64 } from '../abi/shared-info.js'
 import { StartInfo32, StartInfo64 } from '../abi/start-info.js'
 import { levelShift, PT_ENTRIES, PTE_ADDR_MASK, PTE_PRESENT, unfoldedCr3 } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
+import { P2M_MARKED32 } from '../guest/p2m.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { throughWords } from '../guest/words.js'
 import { hex, type Mfn, PAGE_SHIFT, PAGE_SIZE, pagesFor, type Vaddr } from '../units.js'
@@ -44,8 +45,7 @@ interface Mapped {
   readonly entries: number
 }
 
-/** Entries above are no frames: all ones, or marked. A 32-bit guest's frames have 30 bits, others 40. */
-const MARKED32 = 2 ** 30
+/** The high half of an entry that is no frame: all ones, or marked. Frames have 40 bits. */
 const FRAME_HIGH_END = 2 ** 8
 const HOLE = 0xffffffff
 
@@ -181,7 +181,7 @@ async function readList(guest: StoppedPv, frames: readonly Mfn[], entries: numbe
       for (let i = 0; i < count; i++) {
         const low = words[width === 8 ? 2 * i : i] as number
         const high = width === 8 ? (words[2 * i + 1] as number) : 0
-        const isFrame = width === 8 ? high < FRAME_HIGH_END : low < MARKED32
+        const isFrame = width === 8 ? high < FRAME_HIGH_END : low < P2M_MARKED32
         out[2 * (start + i)] = isFrame ? low : HOLE
         out[2 * (start + i) + 1] = isFrame ? high : HOLE
       }

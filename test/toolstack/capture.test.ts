@@ -25,7 +25,7 @@ import { launch } from '../../lib/toolstack/launch.js'
 import type { LiveDomain } from '../../lib/toolstack/live-domain.js'
 import { unpauseLeft } from '../../lib/toolstack/paused.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
-import { bytesOf, openMain, sourceOf } from '../fixtures/snapshots.js'
+import { bytesOf, openMain, sourceOf, THROUGH } from '../fixtures/snapshots.js'
 
 const MIB = 2 ** 20
 const TYPES = ['pv64', 'pv32', 'pvh'] as const
@@ -41,6 +41,8 @@ interface Guest {
   readonly xen: RecordingXen
   readonly live: LiveDomain
   readonly recorded: RecordedDomain
+  /** The machine frames of a PV guest's p2m list, in its order. */
+  list: readonly number[]
   /** Called before each call. */
   onCall: (call: RecordedCall) => void
 }
@@ -51,7 +53,10 @@ async function guestOf(type: Type, memory = 20 * MIB, ramdisk: Uint8Array[] = []
   const kernel = await readKernel(KERNELS[type])
   const common = { memory, vcpus: 2, name: 'web', ramdisk }
   const live = await launch(xen, kernel, type === 'pvh' ? { ...common, type: 'pvh' } : { ...common, type: 'pv' })
-  return Object.assign(guest, { xen, live, recorded: xen.domain(live.domid) as RecordedDomain })
+  const recorded = xen.domain(live.domid) as RecordedDomain
+  const listed = live.domain.regions.find(({ name }) => name === 'p2m') ?? { pfn: 0, pages: 0 }
+  const list = Array.from({ length: listed.pages }, (_, i) => recorded.p2m.mfn(listed.pfn + i) as number)
+  return Object.assign(guest, { xen, live, recorded, list })
 }
 
 /** Writes bytes into a frame, whose other bytes stay. */
@@ -98,9 +103,16 @@ async function run(guest: Guest, how: 'linear' | 'tree', times = 1): Promise<voi
     const p2m_cr3 = decodePvContext(guest.xen.vcpuContext(live.domid, 0) as Uint8Array, recorded.abi, 0).cr3
     return setShared(guest, { max_pfn, p2m_cr3, p2m_vaddr: readStartInfo(live.domain).mfn_list })
   }
-  const listed = live.domain.regions.find(({ name }) => name === 'p2m') ?? { pfn: 0, pages: 0 }
-  const frames = Array.from({ length: listed.pages }, (_, i) => recorded.p2m.mfn(listed.pfn + i) as number)
-  const [middle, top] = [recorded.p2m.mfn(max_pfn - 1), recorded.p2m.mfn(max_pfn - 2)] as [number, number]
+  // In its last pages, the other way round.
+  const free = (i: number): number => recorded.p2m.mfn(max_pfn - 1 - i) as number
+  const [middle, top] = [free(0), free(1)]
+  const frames = guest.list.map((_, i) => free(2 + i))
+  for (const [i, frame] of frames.entries()) {
+    const page = new Uint8Array(PAGE_SIZE)
+    guest.xen.readFrames(live.domid, BigUint64Array.of(BigInt(guest.list[i] as number)), page)
+    await patch(guest, frame, 0, page)
+  }
+  guest.list = frames
   await patch(guest, middle, 0, words(guest, Array.from({ length: times }, () => frames).flat()))
   await patch(guest, top, 0, words(guest, [middle]))
   await setShared(guest, { max_pfn: max_pfn * times, pfn_to_mfn_frame_list_list: top })
@@ -108,11 +120,9 @@ async function run(guest: Guest, how: 'linear' | 'tree', times = 1): Promise<voi
 
 /** Sets entries of the p2m list. */
 async function setListed(guest: Guest, entries: Readonly<Record<number, bigint>>): Promise<void> {
-  const { live, recorded } = guest
   const perPage = PAGE_SIZE / widthOf(guest)
-  const listed = live.domain.regions.find(({ name }) => name === 'p2m') ?? { pfn: 0, pages: 0 }
   for (const [pfn, entry] of Object.entries(entries)) {
-    const frame = recorded.p2m.mfn(listed.pfn + Math.floor(Number(pfn) / perPage)) as number
+    const frame = guest.list[Math.floor(Number(pfn) / perPage)] as number
     const value = BigInt.asUintN(8 * widthOf(guest), entry)
     await patch(guest, frame, (Number(pfn) % perPage) * widthOf(guest), words(guest, [value]))
   }
@@ -301,6 +311,11 @@ for (const type of ['pv64', 'pv32'] as const) {
       sameAsDomain(t, domain, guest, holes)
       sameAsBuilt(t, domain, guest.live)
       t.throws(() => writeXl(domain), { code: 'bad-config', found: 'a running guest' })
+      for (const format of ['raw', 'elf-core', 'xen-core'] as const) {
+        const read = THROUGH[format](domain)
+        sameAsDomain(t, read, guest, holes)
+        t.same(read.regions, domain.regions, format)
+      }
     })
   }
 
