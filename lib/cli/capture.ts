@@ -19,8 +19,12 @@ For format xl the guest suspends itself, as for xl save. For other formats it is
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('capture', values)
     const { output, format } = destination
-    const { domain, domid, name, pausedMs } = await captureDomain(positionals[0] as string, progress, format === 'xl')
-    await writeDestination(domain, destination, progress)
+    const { domain, domid, name, pausedMs, xen } = await captureDomain(
+      positionals[0] as string,
+      progress,
+      format === 'xl',
+    )
+    await writeDestination(domain, { ...destination, xen }, progress)
     progress.end()
     if (output === '-') return
     answer('capture', { json: () => ({ output, format, domid, name, pausedMs }) })

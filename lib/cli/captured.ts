@@ -4,6 +4,7 @@
  * Source: ../toolstack/capture.ts.
  * Gotcha: its memory may be larger than that of dom0, so it is copied to a file.
  */
+import type { XenRelease } from '../abi/xen-release.js'
 import type { Domain } from '../guest/domain.js'
 import { scratchFile } from '../node/scratch-file.js'
 import { capture } from '../toolstack/capture.js'
@@ -26,7 +27,7 @@ export function captureDomain(given: string, progress: Progress, suspend = false
       progress.end()
       const paused = Math.round(pausedMs)
       say(`${name}: the guest was ${suspend ? 'suspended' : 'paused'} for ${paused} ms`)
-      return { domain, domid: info.domid, name, pausedMs: paused }
+      return { domain, domid: info.domid, name, pausedMs: paused, xen: xen.release }
     }),
   )
 }
@@ -37,4 +38,6 @@ interface Captured {
   readonly domid: number
   readonly name: string
   readonly pausedMs: number
+  /** The release of Xen on the host. */
+  readonly xen: XenRelease
 }

@@ -2,7 +2,8 @@
  * Userdata: the files that libxl keeps about a domain, of which libxl-json is its configuration.
  *
  * Source: tools/libs/light/libxl_dom.c (libxl__userdata_path, libxl__userdata_store).
- * Gotcha: the new file has libxl's own name for one, so that `xl destroy` removes it too if this process is killed.
+ * Gotcha: libxl reads past the end of a text without NUL. The new file has libxl's own name for one, so that
+ * `xl destroy` removes it too if this process is killed.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { cannotRead, cannotWrite } from '../node/refusal.js'
@@ -25,7 +26,7 @@ export function setUserdata(
     rmSync(path('n'), { force: true })
     if (text === undefined) rmSync(path('d'), { force: true })
     else {
-      writeFileSync(path('n'), text, { mode: 0o600, flag: 'wx' })
+      writeFileSync(path('n'), `${text}\0`, { mode: 0o600, flag: 'wx' })
       renameSync(path('n'), path('d'))
     }
   } catch (error) {
@@ -37,7 +38,6 @@ export function setUserdata(
 export function userdata(domid: Domid, uuid: string, name: string, folder = XEN_LIB_DIR): string | undefined {
   const path = `${folder}/userdata-d.${domid}.${uuid}.${name}`
   try {
-    // libxl ends its texts with NUL.
     return readFileSync(path, 'utf8').replace(/\0+$/, '')
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined

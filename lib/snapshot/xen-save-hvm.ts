@@ -51,6 +51,7 @@ const MAP_ASKERS: readonly MapAsker[] = [
   { who: 'Xen itself, as in xen-shim', text: 'PVH Directboot', within: 4096 },
 ]
 const CONTEXT = 'HVM_CONTEXT'
+const EMULATOR = 'EMULATOR_CONTEXT'
 
 /** Returns whether a guest is PVH or HVM. */
 export const isHvmOrPvh = (domain: Domain): domain is Domain<PvhBoot | HvmBoot> => 'hvmParams' in domain.boot
@@ -64,6 +65,9 @@ export function requireRestorable(domain: Domain<PvhBoot | HvmBoot>): void {
   if (boot.kind === 'firmware') {
     // Only this record has its interrupt controllers and timers.
     if (savedContext(domain) === undefined) wrong("the state of the guest's devices is missing", CONTEXT, 'none')
+    if (!domain.saved?.records.some(({ name }) => name === EMULATOR)) {
+      wrong("the state of the guest's device model is missing, which a capture does not have", EMULATOR, 'none')
+    }
     return
   }
   const { hvmParams, hvmStartInfo } = boot

@@ -25,7 +25,6 @@ import { forgetCreation, noteCreation, removeHalfMade } from './leftovers.js'
 import { type LiveDomain, liveDomain, removeDomain } from './live-domain.js'
 import { type LiveSettings, liveSettings } from './live-settings.js'
 import { backendsOf, domainNamed, storeDomain } from './store-nodes.js'
-import { Undo } from './undo.js'
 
 /** The options of a launch. */
 export interface LaunchOptions extends WorkOptions<LaunchProgress> {
@@ -66,18 +65,30 @@ export async function launch(
   await removeHalfMade(xen)
   await requireUnusedName(xen, plan.name)
   const uuid = settings.uuid ?? crypto.randomUUID()
-  const undo = new Undo()
+  let created: Domid | undefined
+  const onCreated = (domid: Domid): void => {
+    created = domid
+  }
   try {
-    undo.add('the note', () => forgetCreation(xen, uuid))
     await noteCreation(xen, uuid)
-    const guest = await make(xen, kernel, config, { settings, plan, uuid, undo }, options)
+    const guest = await make(xen, kernel, config, { settings, plan, uuid, onCreated }, options)
     // From here on nothing fails except the start itself.
     if (options.paused !== true) await xen.unpauseDomain(guest.domid)
     await forgetCreation(xen, uuid)
     return guest
   } catch (error) {
-    await undo.run()
+    await takeBack(xen, created, uuid)
     throw error
+  }
+}
+
+/** Undoes everything. If the domain cannot be removed, its note stays, by which the next launch tries again. */
+async function takeBack(xen: Hypervisor, domid: Domid | undefined, uuid: string): Promise<void> {
+  try {
+    if (domid !== undefined) await removeDomain(xen, domid, uuid)
+    await forgetCreation(xen, uuid)
+  } catch (error) {
+    logLive('not undone: %s', error instanceof Error ? error.message : String(error))
   }
 }
 
@@ -100,7 +111,8 @@ interface Decisions {
   readonly settings: LiveSettings
   readonly plan: Domain<PvBoot> | Domain<PvhBoot>
   readonly uuid: string
-  readonly undo: Undo
+  /** Called as soon as the domain exists. */
+  readonly onCreated: (domid: Domid) => void
 }
 
 /** Makes the domain, paused. */
@@ -108,7 +120,7 @@ async function make(
   xen: Hypervisor,
   kernel: Kernel,
   config: LaunchConfig,
-  { settings, plan, uuid, undo }: Decisions,
+  { settings, plan, uuid, onCreated }: Decisions,
   options: LaunchOptions,
 ): Promise<LiveDomain> {
   const type = plan.boot.kind === 'start_info' ? 'pv' : 'pvh'
@@ -126,7 +138,7 @@ async function make(
       msrRelaxed: settings.msrRelaxed,
     }),
   )
-  undo.add(`domain ${domid}`, () => removeDomain(xen, domid, uuid))
+  onCreated(domid)
   logLive('domain %d: %s %s, %s', domid, type, plan.name, uuid)
   if (plan.abi === 'x86_32p' && type === 'pv') await xen.setAddressSize(domid, 32)
   await xen.setMaxVcpus(domid, vcpus)

@@ -5,10 +5,12 @@
  * Gotcha: no guest runs there. A real Xen runs the same commands in test/xen.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
+import { DomainHeader, LIBXC_HEADER_BYTES } from '../../lib/abi/save-stream.js'
+import { NEWEST_XEN } from '../../lib/abi/xen-release.js'
 import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -171,6 +173,14 @@ t.test('destroy: by name and by number', async (t) => {
   }
 })
 
+/** Returns the release of Xen in a save file: the end of the header after libxc's first word. */
+function xenOf(file: string): string {
+  const bytes = readFileSync(path.join(folder, file))
+  const at = bytes.indexOf(Buffer.alloc(8, 0xff)) + LIBXC_HEADER_BYTES
+  const { xen_major, xen_minor } = DomainHeader.decode(bytes.subarray(at))
+  return `${xen_major}.${xen_minor}`
+}
+
 t.test('capture: a snapshot, and the guest goes on', async (t) => {
   const { code, err, host } = on(TWO_GUESTS, 'capture web -o web.core')
   t.equal(code, 0, err)
@@ -188,6 +198,8 @@ t.test('capture: a snapshot, and the guest goes on', async (t) => {
   t.equal(saved.code, 0, saved.err)
   t.match(saved.err, /^web: the guest was suspended for \d+ ms\n$/)
   t.same(saved.host?.running, [1, 2])
+  t.equal(on({ ...TWO_GUESTS, release: '4.17' }, 'capture web -o old.xl').code, 0)
+  t.same([xenOf('web.xl'), xenOf('old.xl')], [NEWEST_XEN, '4.17'], 'the file names the Xen of the host')
   t.match(on(TWO_GUESTS, 'capture web -o x'), { code: 2, err: /the format of 'x' is unknown/ })
   t.match(on(TWO_GUESTS, 'capture 0 -o x.core'), { code: 2, err: /dom0 cannot be captured/ })
   const stopped = on({ ...TWO_GUESTS, stopAt: 'readFrames' }, 'capture web -o never.core')

@@ -8,7 +8,7 @@
 import { writeFileSync } from 'node:fs'
 import { register } from 'node:module'
 import { SHUTDOWN } from '../../lib/abi/hypercall.js'
-import { readKernel } from '../../lib/index.js'
+import { readKernel, type XenRelease } from '../../lib/index.js'
 import { RecordingXen } from '../../lib/testing/index.js'
 import { launch } from '../../lib/toolstack/launch.js'
 import type { LaunchConfig } from '../../lib/toolstack/launch-config.js'
@@ -18,6 +18,8 @@ import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 export interface HostDescription {
   /** Domains that run on it from the beginning. */
   readonly domains?: readonly (LaunchConfig & { readonly type: 'pv' | 'pvh' })[]
+  /** The release of its Xen; default the newest. */
+  readonly release?: XenRelease
   /** Nodes of its xenstore. */
   readonly nodes?: Readonly<Record<string, string>>
   /** The terminal at which xenconsoled serves each domain; none if it is absent. */
@@ -54,6 +56,7 @@ class Host extends RecordingXen {
 
   constructor(host: HostDescription) {
     super({
+      ...(host.release && { release: host.release }),
       onCall: ({ name }) => {
         if (this.isCommand && name === host.stopAt) process.emit('SIGTERM', 'SIGTERM')
       },

@@ -11,7 +11,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isRunning, ownProcess } from '../../lib/live/process-name.js'
-import { setUserdata } from '../../lib/live/userdata.js'
+import { setUserdata, userdata } from '../../lib/live/userdata.js'
 import { findFile } from '../peer/command.js'
 import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -78,7 +78,8 @@ t.test('userdata is whole, and only its owner may read it', async (t) => {
   set('{"a":1}')
   const file = join(folder, 'userdata-d.5.UUID.libxl-json')
   t.same(readdirSync(folder), ['userdata-d.5.UUID.libxl-json'])
-  t.equal(readFileSync(file, 'utf8'), '{"a":1}')
+  t.equal(readFileSync(file, 'utf8'), '{"a":1}\0', 'libxl takes it for a string of C')
+  t.equal(userdata(5, 'UUID', 'libxl-json', folder), '{"a":1}')
   t.equal(statSync(file).mode & 0o777, 0o600)
   set(undefined)
   t.same(readdirSync(folder), [])

@@ -132,6 +132,15 @@ t.test('without a configuration, a device model after the stream says that the g
   t.equal(written.type, 'hvm', 'and then the configuration that we make')
 })
 
+t.test('a guest whose device model was not saved cannot be restored', async (t) => {
+  const guest = open()
+  const records = guest.saved?.records.filter(({ name }) => name !== 'EMULATOR_CONTEXT') ?? []
+  t.throws(() => writeXl({ ...guest, saved: { records } }), {
+    code: 'bad-config',
+    message: /the state of the guest's device model is missing/,
+  })
+})
+
 t.test('what people see of it', async (t) => {
   const guest = open()
   const { rip = 0n } = guest.vcpus[0]?.registers ?? {}

@@ -323,6 +323,20 @@ for (const guest of GUESTS) {
   })
 }
 
+t.test('a domain that cannot be removed keeps its note, and the next launch removes it', async (t) => {
+  let refuses = true
+  const onCall = ({ name }: RecordedCall) => {
+    if (refuses && (name === 'setGrants' || name === 'destroyDomain')) throw new Error(`injected into ${name}`)
+  }
+  const xen = new RecordingXen({ onCall })
+  await t.rejects(launch(xen, kernels.pv64, configOf('pv64')), { message: 'injected into setGrants' })
+  t.ok(xen.leftovers().length > 0)
+  refuses = false
+  xen.endProcess('first')
+  t.equal((await removeHalfMade(xen.asProcess('second'))).length, 1)
+  t.same(xen.leftovers(), [])
+})
+
 t.test('what another process makes is left alone', async (t) => {
   const xen = new RecordingXen({
     onCall: ({ name }) => {

@@ -140,7 +140,7 @@ export function capturedAsFrozen(name: string, spec: GuestSpec): CheckedCase {
       'give ours vcpu.bin shared_info.bin p2m.bin pages.bin',
       'xl destroy $NAME',
     ],
-    seconds: 120,
+    seconds: 240,
     async check(t, result) {
       showFigures(t, result)
       const ours = await openSnapshot(bytesSource(result.file('ours')))

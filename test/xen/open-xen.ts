@@ -22,11 +22,11 @@ const made = (type: 'pv' | 'pvh'): (string | RegExp)[] => [
   'channels: [1,2]',
   `populated: ${type === 'pv' ? 4096 : 8}`,
   'frames: 0',
-  /^absent frame: "DomainBuilderError: the map of frame 0xfffffff of domain \d is refused: E/,
+  /^absent frame: "DomainBuilderError: the map of frame 0xfffffff of domain \d+ is refused: E/,
   'types: [0,0,0]',
   'policy: [true,true]',
   'policy of the domain: [true,true]',
-  /^wrong policy: "DomainBuilderError: set_cpu_policy of domain \d is refused: EINVAL .*: leaf 0x0"$/,
+  /^wrong policy: "DomainBuilderError: set_cpu_policy of domain \d+ is refused: EINVAL .*: leaf 0x0"$/,
   'tsc: 0',
   'online: [false,false]',
   ...(type === 'pv'
@@ -35,7 +35,7 @@ const made = (type: 'pv' | 'pvh'): (string | RegExp)[] => [
   `info: ["${UUID}",${type === 'pvh'},true,1,4096,null]`,
   'listed: true',
   'gone: true',
-  /^destroyed again: "DomainBuilderError: domain \d does not exist \(destroydomain: ESRCH\)"$/,
+  /^destroyed again: "DomainBuilderError: domain \d+ does not exist \(destroydomain: ESRCH\)"$/,
 ]
 
 export function openXenCase(): CheckedCase {
