@@ -202,7 +202,7 @@ const liveSpeed = (memoryMiB: number, spec: GuestSpec): CheckedCase => ({
 const liveUntil = (name: string, spec: GuestSpec, until: string): CheckedCase => ({
   name,
   ...forNode(spec, 'create'),
-  steps: ['node_ready', CREATE, `console ${until} 120`, 'xl destroy $NAME', 'gone', 'wait; cat said'],
+  steps: ['node_ready', CREATE, `console "${until}" 120`, 'xl destroy $NAME', 'gone', 'wait; cat said'],
   seconds: 240,
   check: (t, { log }) => void t.match(log, /^ended: gone, destroy$/m),
 })
@@ -290,7 +290,7 @@ export const liveCases = (): CheckedCase[] => [
 
 /** Returns more cases, which take half an hour of dom0's time. */
 export const liveMoreCases = (): CheckedCase[] => [
-  liveUntil('live-grub-pvh', { type: 'pvh', kernel: kernelPath('grub-i386-xen_pvh'), memoryMiB: 64 }, 'GRUB-DONE'),
+  liveUntil('live-grub-pvh', { type: 'pvh', kernel: kernelPath('grub-i386-xen_pvh'), memoryMiB: 64 }, 'grub>'),
   liveShim(),
   ...captureCases(),
   liveLinux('live-linux-4', { ...linux, vcpus: 4 }),
