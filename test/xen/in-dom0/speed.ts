@@ -2,7 +2,8 @@
  * speed.mjs CFG COUNT: makes the guest of an xl.cfg so many times, and says how long each launch takes.
  *
  * Source: our own.
- * Gotcha: the first launch of a process also compiles the library's code, which the later ones find compiled.
+ * Gotcha: the first launch of a process also compiles the library's code, which the later ones find compiled. Xen clears
+ * the pages of a domain that has ended while it is idle; a launch right afterwards would wait for them.
  */
 import { readFileSync } from 'node:fs'
 import { readKernel, readXlCfg } from 'xen-domain-builder'
@@ -13,6 +14,7 @@ const kernel = await readKernel(readFileSync(name))
 const modules = ramdisk === undefined ? [] : readFileSync(ramdisk)
 const xen = await openXen()
 for (let i = 0; i < Number(process.argv[3]); i++) {
+  await new Promise((resolve) => setTimeout(resolve, 3000))
   const begun = performance.now()
   const guest = await launch(xen, kernel, { memory: 128 * 2 ** 20, ...config, ramdisk: modules })
   console.log(`launched in ${(performance.now() - begun).toFixed()} ms`)
