@@ -4,8 +4,8 @@ import { helloKernel } from '../../examples/hello-kernel.js'
 import { checkInXen } from './check.js'
 import { frozenCase, type GuestSpec } from './guests.js'
 import { xenBuild } from './harness.js'
-import { openXenCase } from './open-xen.js'
-import { probeByPolicyCase, probeCase } from './probe.js'
+import { liveCases } from './live.js'
+import { launchedProbeCase, probeByPolicyCase, probeCase } from './probe.js'
 import { frozenPvhCase } from './pvh.js'
 import { restoredCase, restoredLinuxAgain, restoredWithMaxmem } from './saved.js'
 
@@ -40,6 +40,8 @@ checkInXen(
     probeCase('pv64'),
     probeCase('pvh'),
     await probeByPolicyCase('pvh', pvh),
-    openXenCase(),
+    ...liveCases(),
+    launchedProbeCase('pv64'),
+    launchedProbeCase('pvh'),
   ],
 )

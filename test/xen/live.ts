@@ -110,7 +110,7 @@ const liveRounds = (): CheckedCase => ({
 })
 
 /** Processes that get a signal, each at another call. */
-const SIGNALS = 5
+const SIGNALS = 8
 
 /** A failed call, and a signal, at many calls of a launch: nothing is left. */
 const liveFaults = (type: 'pv' | 'pvh'): CheckedCase => ({
@@ -291,7 +291,7 @@ export const liveCases = (): CheckedCase[] => [
   liveByXl('live-by-xl-pvh', { ...linux, type: 'pvh', memoryMiB: 160 }),
 ]
 
-/** Returns more cases, which take half an hour of dom0's time. */
+/** Returns more cases, for which one release of Xen is enough. */
 export const liveMoreCases = (): CheckedCase[] => [
   liveUntil('live-grub-pvh', { type: 'pvh', kernel: kernelPath('grub-i386-xen_pvh'), memoryMiB: 64 }, 'grub>'),
   liveShim(),

@@ -4,7 +4,8 @@ import { kernelPath } from '../peer/kernels.js'
 import { checkInXen } from './check.js'
 import { damagedCases } from './damaged-tables.js'
 import { forXl, frozenCase, type GuestSpec } from './guests.js'
-import { probeCase } from './probe.js'
+import { livePv32Cases } from './live.js'
+import { launchedProbeCase, probeCase } from './probe.js'
 import { restoredAsCreated, restoredCase } from './saved.js'
 
 const mach: GuestSpec = { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }
@@ -36,5 +37,7 @@ checkInXen(
     frozenCase('gnumach32-frozen', mach),
     ...damagedCases(),
     probeCase('pv32'),
+    ...livePv32Cases(grub),
+    launchedProbeCase('pv32'),
   ],
 )
