@@ -64,6 +64,8 @@ export const EMU_LAPIC = 1 << 0
 export const MSR_RELAXED = 1 << 0
 /** The first version with misc_flags, which has that flag. */
 export const MISC_FLAGS_SINCE = 0x13
+/** The first version with altp2m_opts, whose lowest two bits are a mode; before, it is a parameter of the domain. */
+export const ALTP2M_SINCE = 0x17
 /** max_grant_frames and max_maptrack_frames: Xen's own default. */
 export const DEFAULT_FRAMES = -1
 
@@ -94,7 +96,7 @@ const CreateDomain15 = struct('xen_domctl_createdomain', 64, {
 })
 const CreateDomain17 = struct('xen_domctl_createdomain', 68, {
   ...LIMITS,
-  ...{ grant_opts: u32, _altp2m: pad(4), vmtrace_size: u32, cpupool_id: u32 },
+  ...{ grant_opts: u32, altp2m_opts: u32, vmtrace_size: u32, cpupool_id: u32 },
   ...ARCH,
 })
 

@@ -7,6 +7,7 @@
  */
 import {
   AddressSize,
+  ALTP2M_SINCE,
   CDF_HAP,
   CDF_HVM,
   CDF_NESTED_VIRT,
@@ -34,6 +35,7 @@ import {
   TscInfo,
 } from '../abi/domctl.js'
 import { DomainInfoList, PHYSCAP_HAP, PhysInfoStart } from '../abi/sysctl.js'
+import type { XenRelease } from '../abi/xen-release.js'
 import { toHex } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { DomainInfo, Hypervisor, NewDomain } from '../toolstack/hypervisor.js'
@@ -100,8 +102,9 @@ export function domainMethods(xen: Hypercalls): DomainMethods {
 /** Returns struct xen_domctl_createdomain, as libxl fills it for a guest without devices. */
 function encodeNewDomain(xen: Hypercalls, domain: NewDomain, hasHap: boolean): Uint8Array {
   const { type, maxGrantFrames = DEFAULT_FRAMES, maxMaptrackFrames = DEFAULT_FRAMES } = domain
-  if (domain.nestedVirtualization) requireVersion(xen, NESTED_VIRT_SINCE, 'nested virtualization')
-  if (domain.msrRelaxed) requireVersion(xen, MISC_FLAGS_SINCE, 'msr_relaxed')
+  if (domain.nestedVirtualization) requireVersion(xen, NESTED_VIRT_SINCE, '4.15', 'nested virtualization')
+  if (domain.msrRelaxed) requireVersion(xen, MISC_FLAGS_SINCE, '4.15', 'msr_relaxed')
+  if (domain.altp2m) requireVersion(xen, ALTP2M_SINCE, '4.19', 'altp2m')
   const flags = CDF_HVM | (hasHap ? CDF_HAP : 0) | (domain.nestedVirtualization ? CDF_NESTED_VIRT : 0)
   return xen.domctls.createDomain.encode({
     ssidref: 0,
@@ -113,6 +116,7 @@ function encodeNewDomain(xen: Hypercalls, domain: NewDomain, hasHap: boolean): U
     max_grant_frames: maxGrantFrames,
     max_maptrack_frames: maxMaptrackFrames,
     grant_opts: domain.maxGrantVersion,
+    altp2m_opts: domain.altp2m,
     vmtrace_size: 0,
     cpupool_id: 0,
     emulation_flags: type === 'pv' ? 0 : EMU_LAPIC,
@@ -121,10 +125,10 @@ function encodeNewDomain(xen: Hypercalls, domain: NewDomain, hasHap: boolean): U
 }
 
 /** @throws DomainBuilderError `bad-config` */
-function requireVersion(xen: Hypercalls, since: number, what: string): void {
+function requireVersion(xen: Hypercalls, since: number, release: XenRelease, what: string): void {
   if (xen.domctls.version >= since) return
   throw new DomainBuilderError('bad-config', `a new domain on Xen ${xen.release} cannot have ${what}`, {
-    expected: 'Xen 4.15 or newer',
+    expected: `Xen ${release} or newer`,
   })
 }
 

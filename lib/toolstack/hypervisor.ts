@@ -31,6 +31,8 @@ export interface NewDomain {
   readonly nestedVirtualization: boolean
   /** Whether an unknown MSR reads as 0, instead of a fault. */
   readonly msrRelaxed: boolean
+  /** PVH: who may use further p2m tables. 0: nobody, 1: all, 2: programs outside the guest, 3: the guest, in part. */
+  readonly altp2m: number
 }
 
 /** The state of a domain (XEN_DOMCTL_getdomaininfo). */

@@ -22,11 +22,7 @@ export async function launchPvh(launching: Launching, domain: Domain<PvhBoot>): 
   const { xen, domid, ports, settings, steps } = launching
   const { vcpus, boot } = domain
   await xen.setPagingPool(domid, poolBytes(domain, settings.pagingPoolKib))
-  for (const [index, value] of [
-    [HVM_PARAM.TIMER_MODE, settings.timerMode],
-    [HVM_PARAM.ALTP2M, settings.altp2m],
-  ] as const)
-    await xen.setHvmParam(domid, index, BigInt(value))
+  await xen.setHvmParam(domid, HVM_PARAM.TIMER_MODE, BigInt(settings.timerMode))
   await populateAll(launching, domain)
   await writeGuest(xen, domid, domain, sameFrames, steps.begin('write', writtenBytes(domain)))
 

@@ -136,6 +136,7 @@ async function make(
       maxGrantVersion: settings.maxGrantVersion,
       nestedVirtualization: settings.nestedVirtualization,
       msrRelaxed: settings.msrRelaxed,
+      altp2m: settings.altp2m,
     }),
   )
   onCreated(domid)

@@ -15,7 +15,7 @@ import { type Call, ERRNO, FakeNative } from './fake-native.js'
 const PAGE = 4096
 const NEW: NewDomain = {
   ...{ type: 'pvh', uuid: '00112233-4455-6677-8899-aabbccddeeff', vcpus: 4, maxEventChannel: 1023 },
-  ...{ maxGrantVersion: 2, nestedVirtualization: false, msrRelaxed: false },
+  ...{ maxGrantVersion: 2, nestedVirtualization: false, msrRelaxed: false, altp2m: 0 },
 }
 
 interface Opened {
@@ -104,6 +104,15 @@ for (const row of RELEASES) {
         message: /a new domain on Xen 4.14 cannot have nested virtualization: expected Xen 4.15 or newer/,
       })
       t.throws(() => methods.createDomain({ ...NEW, msrRelaxed: true }), { message: /cannot have msr_relaxed/ })
+    }
+    native.domctls.splice(0)
+    if (row.minor >= 19) {
+      await methods.createDomain({ ...NEW, altp2m: 2 })
+      t.equal(native.domctls[0]?.u.readUInt32LE(48), 2)
+    } else {
+      t.throws(() => methods.createDomain({ ...NEW, altp2m: 2 }), {
+        message: /cannot have altp2m: expected Xen 4.19 or newer/,
+      })
     }
   })
 

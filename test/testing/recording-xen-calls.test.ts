@@ -5,6 +5,7 @@
  * Gotcha: a frame's content shows that of the machine. A page that was not written has 0xc2 in every byte.
  */
 import { test } from 'tap'
+import { HVM_PARAM } from '../../lib/abi/hvm-params.js'
 import { encodeHvmContext } from '../../lib/guest/hvm-context.js'
 import { encodePvContext } from '../../lib/guest/pv-context.js'
 import { waitingPvVcpu, waitingVcpu } from '../../lib/guest/vcpu.js'
@@ -254,6 +255,8 @@ test('a PVH guest has parameters and a context, which a PV guest does not have',
   t.equal(xen.hvmParam(domid, 1), 0xfeffcn)
   t.equal(xen.hvmParam(domid, 7), undefined)
   await refused(t, 'EINVAL', /HVM_PARAM 7 is unknown/, () => xen.setHvmParam(domid, 7, 1n))
+  const late = /HVM_PARAM 35 is set when the domain is created/
+  await refused(t, 'EEXIST', late, () => xen.setHvmParam(domid, HVM_PARAM.ALTP2M, 0n))
   await refused(t, 'EINVAL', /not whole pages/, () => xen.setPagingPool(domid, 100))
 
   await refused(t, 'EINVAL', /the HVM context is invalid: .*truncated|ends within/, () =>

@@ -7,6 +7,7 @@
 import { test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { pv32Kernel } from '../../examples/pv32-kernel.js'
+import { SharedInfo32, SharedInfo64 } from '../../lib/abi/shared-info.js'
 import { encodeHvmContext } from '../../lib/guest/hvm-context.js'
 import { encodePvContext } from '../../lib/guest/pv-context.js'
 import { waitingPvVcpu } from '../../lib/guest/vcpu.js'
@@ -150,7 +151,10 @@ test('a right launch of a PV guest passes, and its memory is the built one', asy
       { port: 1, remote: 0 },
       { port: 2, remote: 0 },
     ])
-    t.same(made?.sharedInfo, launch.pv.boot.sharedInfo)
+    const layout = launch.pv.abi === 'x86_64' ? SharedInfo64 : SharedInfo32
+    const withTime = launch.pv.boot.sharedInfo.slice()
+    withTime[layout.offsetOf('wc_version')] = 2
+    t.same(made?.sharedInfo, withTime, 'Xen has told the guest the time')
     t.equal(made?.p2m.mfn(launch.pv.boot.pageTables.top), launch.top)
     for (const { pfn, pages } of launch.pv.memory.pages()) {
       const [start, length] = [pfn * PAGE, pages * PAGE]

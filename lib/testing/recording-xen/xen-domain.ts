@@ -303,6 +303,7 @@ export class XenDomain implements RecordedDomain {
   setHvmParam(index: number, value: bigint): void {
     this.#requireType('pvh', 'HVM_PARAM')
     demand(HVM_PARAMS.has(index), 'EINVAL', `HVM_PARAM ${index} is unknown`)
+    demand(index !== HVM_PARAM.ALTP2M, 'EEXIST', `HVM_PARAM ${index} is set when the domain is created`)
     this.hvmParams.set(index, value)
   }
 

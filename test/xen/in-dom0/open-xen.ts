@@ -45,7 +45,7 @@ async function checkFrames(xen: Hypervisor, domid: number, frames: BigUint64Arra
 async function check(xen: LiveXen, type: 'pv' | 'pvh'): Promise<void> {
   const domid = await xen.createDomain({
     ...{ type, uuid: UUID, vcpus: 2, maxEventChannel: 1023, maxGrantVersion: 2 },
-    ...{ nestedVirtualization: false, msrRelaxed: false },
+    ...{ nestedVirtualization: false, msrRelaxed: false, altp2m: 0 },
   })
   try {
     await xen.setMaxVcpus(domid, 2)
