@@ -15,7 +15,7 @@ import type { Vcpu } from './vcpu.js'
 
 /**
  * The boot convention, as in xl.cfg(5)'s `type`; linux is the Linux boot protocol. An hvm guest begins in its firmware,
- * so a builder has nothing to do: such guests come only from Xen's save files.
+ * so a builder has nothing to do: such guests come only from files of guests that ran.
  */
 export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */

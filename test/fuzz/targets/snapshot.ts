@@ -19,6 +19,7 @@ import {
 } from '../../../lib/index.js'
 import { hvmSaveFile } from '../../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../../fixtures/kernels.js'
+import { qemuCore } from '../../fixtures/qemu-core.js'
 import { bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
 import type { Target } from '../target.js'
 import { orRefuse, useGuest } from './use-guest.js'
@@ -88,8 +89,8 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
     const old = built.map((guest) => bytesOf(writeXl(guest, { version: 2 })))
     return [...[...built, saved].map((guest) => bytesOf(writeXl(guest))), ...old, hvmSaveFile()]
   }
-  const cores = [...built, format === 'elf-core' ? bare : saved]
-  return cores.map((guest) => bytesOf(mainOf(guest, format)))
+  const cores = [...built, format === 'elf-core' ? bare : saved].map((guest) => bytesOf(mainOf(guest, format)))
+  return format === 'elf-core' ? [...cores, qemuCore({ paging: true }), qemuCore({ elfClass: 32 })] : cores
 }
 
 function open(format: SnapshotFormatName, bytes: Uint8Array): Promise<Domain> {
@@ -113,6 +114,7 @@ export const snapshotTarget = (format: SnapshotFormatName): Target => ({
         '.xen_pages\0',
         'LibxlFmt',
         'xen-domain-builder\0',
+        'QEMU\0',
         Uint8Array.of(0x1f, 0x8b, 8, 0),
       ],
   seeds: () => seedsOf(format),
