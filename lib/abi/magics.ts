@@ -45,12 +45,6 @@ export const GUEST_FILES: readonly (Magic & { readonly instead: string })[] = [
     instead: 'a core: virsh restore, then virsh dump',
   },
   {
-    what: 'a QEMU guest that libvirt saved (virsh save)',
-    offset: 0,
-    bytes: 'LibvirtQemud',
-    instead: 'a guest of Xen',
-  },
-  {
     what: "a migration stream of QEMU, or the state of a Xen guest's device model alone",
     offset: 0,
     bytes: 'QEVM',

@@ -19,6 +19,7 @@ import {
   SNAPSHOT_FORMATS,
   type SnapshotFormatName,
 } from '../snapshot/formats.js'
+import { LIBVIRT_MACHINES } from '../snapshot/libvirt-save.js'
 import { DEFAULT_MACHINE, QEMU_MACHINE_NAMES } from '../snapshot/qemu-machine.js'
 import { writeSnapshot } from '../snapshot/write.js'
 import { type Option, oneOf, text, UsageError, type Values } from './command.js'
@@ -64,7 +65,7 @@ export const outputOptions = {
     value: 'MACHINE',
     choices: QEMU_MACHINE_NAMES,
     elsewhere: ['M', 'machine-type'],
-    help: `QEMU's machine that a qemu-stream is for (default ${DEFAULT_MACHINE})`,
+    help: `QEMU's machine that a qemu-stream (default ${DEFAULT_MACHINE}) or libvirt (default ${LIBVIRT_MACHINES[0]}) is for`,
   },
 } as const satisfies Readonly<Record<string, Option>>
 
@@ -111,8 +112,8 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   const { files } = SNAPSHOT_FORMATS[format]
   if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
   const machine = oneOf(values, 'machine', QEMU_MACHINE_NAMES)
-  if (machine !== undefined && format !== 'qemu-stream') {
-    throw new UsageError(`--machine is for format qemu-stream; this output is ${format}`)
+  if (machine !== undefined && format !== 'qemu-stream' && format !== 'libvirt') {
+    throw new UsageError(`--machine is for the formats qemu-stream and libvirt; this output is ${format}`)
   }
   takeStandardOutput(output, 'a snapshot', values.json === true)
   const compress = usage(() => requireCompression(text(values, 'compress'), format, output))

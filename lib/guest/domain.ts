@@ -150,6 +150,9 @@ export interface SavedRecord {
   readonly body: Uint8Array
 }
 
+/** The name of the record with libvirt's description of a guest that it saved. */
+export const LIBVIRT_XML = 'libvirt XML'
+
 /**
  * The content of a save file in addition to the guest itself. A built guest has it if its configuration names `settings` or
  * `policies`.

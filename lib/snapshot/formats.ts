@@ -8,6 +8,7 @@
 import { elfCoreFormat } from './elf-core.js'
 import type { SnapshotFormat } from './format.js'
 import { kexecFormat } from './kexec.js'
+import { libvirtFormat } from './libvirt-save.js'
 import { qemuFormat } from './qemu.js'
 import { qemuStreamFormat } from './qemu-stream.js'
 import { rawFormat } from './raw.js'
@@ -23,6 +24,7 @@ export const SNAPSHOT_FORMATS = {
   'elf-core': elfCoreFormat,
   kexec: kexecFormat,
   'qemu-stream': qemuStreamFormat,
+  libvirt: libvirtFormat,
 } as const satisfies Readonly<Record<string, SnapshotFormat>>
 
 /** The name of a snapshot format. */

@@ -50,10 +50,11 @@ const wrong = (what: string, expected: string, found: string): never => {
 
 /**
  * Returns the guest in a stream of QEMU. Pages are read on demand.
+ * @param start file offset of the stream, which goes to the end of the file.
  * @throws DomainBuilderError `bad-snapshot`, `truncated` or `unknown-format`.
  */
-export function openQemuStream(source: ByteSource): Domain {
-  const stream = readQemuStream(source)
+export function openQemuStream(source: ByteSource, start = 0): Domain {
+  const stream = readQemuStream(source, start)
   const { bytes, pages } = ramBlock(stream)
   const ram = ramOf(stream, bytes)
   const guest = stream.description.at(GUEST_MEMBER)
@@ -168,13 +169,19 @@ function vcpusOf(stream: QemuStream): Vcpu[] {
   })
 }
 
-/** Returns whether a processor has not been started yet: KVM says so, or else its local APIC. */
+/**
+ * Returns whether a processor has not been started yet. KVM keeps the APIC's bit for ever, and emulation keeps
+ * `mp_state` as it was in a stream. So both have to say so; emulation alone halts a processor that KVM would call
+ * runnable.
+ */
 function isWaiting(stream: QemuStream, instance: number, cpu: DeviceState): boolean {
-  if (cpu.has('env.mp_state') && cpu.value('env.mp_state') === BigInt(MP_STATE_WAITING)) return true
-  const waits = 'apic_sipi/wait_for_sipi'
+  const state = cpu.has('env.mp_state') ? cpu.value('env.mp_state') : 0n
   const apic = stream.device(APIC.name, instance)
+  if (apic === undefined) return state === BigInt(MP_STATE_WAITING)
+  const waits = 'apic_sipi/wait_for_sipi'
+  if (!apic.has(waits) || apic.value(waits) === 0n) return false
   const isHalted = (stream.device(CPU_COMMON.name, instance)?.value('halted') ?? 0n) !== 0n
-  return isHalted && apic?.has(waits) === true && apic.value(waits) !== 0n
+  return state === BigInt(MP_STATE_WAITING) || (state === 0n && isHalted)
 }
 
 function vcpuOf(id: number, cpu: DeviceState): Vcpu {

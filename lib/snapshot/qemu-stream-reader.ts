@@ -21,7 +21,6 @@ import { decodeLatin1, decodeUtf8 } from '../bytes.js'
 import { DomainBuilderError, type ErrorDetail } from '../errors.js'
 import { hex, narrow, PAGE_SIZE } from '../units.js'
 import type { ByteSource } from './byte-source.js'
-import { startOf } from './format.js'
 import { JsonValue } from './json-value.js'
 import { PageIndex } from './page-index.js'
 import { readBytes } from './records.js'
@@ -67,21 +66,21 @@ function unsupported(what: string, instead: string, offset: number): never {
   })
 }
 
-/** Returns whether a file begins as a stream. */
-export function isQemuStream(source: ByteSource): boolean {
-  const start = startOf(source, START_BYTES)
-  if (start.length < START_BYTES) return false
-  const view = new DataView(start.buffer)
+/** Returns whether a stream begins at that offset of a file. */
+export function isQemuStream(source: ByteSource, at = 0): boolean {
+  if (at + START_BYTES > source.size) return false
+  const view = new DataView(readBytes(source, at, START_BYTES, "QEMU's stream").buffer)
   return view.getUint32(0) === QEMU_STREAM_MAGIC && view.getUint32(4) === QEMU_STREAM_VERSION
 }
 
 /**
  * Returns the content of a stream. Pages are only located.
+ * @param start file offset of the stream, which goes to the end of the file.
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a stream without a
  *   description, and for pages that were compressed or sent over other channels.
  */
-export function readQemuStream(source: ByteSource): QemuStream {
-  return new StreamReader(source).read()
+export function readQemuStream(source: ByteSource, start: number): QemuStream {
+  return new StreamReader(source, start).read()
 }
 
 /** A section of a device, of which the description has the length. */
@@ -99,7 +98,7 @@ class StreamReader {
   #machine: string | undefined
   #description: { readonly json: JsonValue; readonly start: number } | undefined
   #layouts: ReadonlyMap<string, JsonValue> = new Map()
-  #at = START_BYTES
+  #at: number
   /** The block of the last page, which later sections of pages go on with. */
   #block: string | undefined
   /** Bytes of the file from `#start` on. */
@@ -107,8 +106,9 @@ class StreamReader {
   #start = 0
   #ahead: number = AHEAD.zeros
 
-  constructor(source: ByteSource) {
+  constructor(source: ByteSource, start: number) {
     this.#source = source
+    this.#at = start + START_BYTES
   }
 
   read(): QemuStream {

@@ -41,7 +41,7 @@ import { DEFAULT_MACHINE, machineMemory, machineRam, QEMU_MACHINE_NAMES } from '
 import { type RamBlock, ramPages } from './qemu-ram.js'
 import { openQemuStream } from './qemu-stream-guest.js'
 import { isQemuStream } from './qemu-stream-reader.js'
-import { SnapshotFile, solid } from './snapshot-file.js'
+import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 import { bigEndian, counted, describeDevice, encodeState, qemuJson } from './vmstate.js'
 
 /** The options for writing a stream. */
@@ -58,6 +58,11 @@ const MAX_APICS = 255
  * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen, or that the machine has no room for.
  */
 export function writeQemuStream(domain: Domain, options: QemuStreamOptions = {}): SnapshotFile {
+  return new SnapshotFile('', streamParts(domain, options), options)
+}
+
+/** Returns the parts of a stream. @throws DomainBuilderError as writeQemuStream() does. */
+export function streamParts(domain: Domain, options: QemuStreamOptions): Part[] {
   const vcpu = requireBareGuest(domain, 'QEMU')
   if (inRealMode(vcpu)) {
     throw new DomainBuilderError(
@@ -86,34 +91,30 @@ export function writeQemuStream(domain: Domain, options: QemuStreamOptions = {})
   const devices = [...machineDevices(domain, QEMU_MACHINES[machine], bytes)]
   const memory = ramPages(domain.memory, blocks, options)
   const end = concat([endOfPages(), footer(RAM_SECTION.id)])
-  return new SnapshotFile(
-    '',
-    [
-      solid(
-        concat([
-          bigEndian(QEMU_STREAM_MAGIC, 4),
-          bigEndian(QEMU_STREAM_VERSION, 4),
-          concat([bigEndian(SECTION.CONFIGURATION, 1), bigEndian(name.length, 4), encodeLatin1(name)]),
-          header(SECTION.START, RAM_SECTION.id, { ...RAM_SECTION, instance: 0 }),
-          ramSizes(blocks),
-          end,
-          header(SECTION.PART, RAM_SECTION.id),
-        ]),
-      ),
-      memory,
-      solid(
-        concat([
-          end,
-          header(SECTION.END, RAM_SECTION.id),
-          end,
-          ...devices.map(deviceSection),
-          bigEndian(SECTION.EOF, 1),
-          description(domain, devices),
-        ]),
-      ),
-    ],
-    options,
-  )
+  return [
+    solid(
+      concat([
+        bigEndian(QEMU_STREAM_MAGIC, 4),
+        bigEndian(QEMU_STREAM_VERSION, 4),
+        concat([bigEndian(SECTION.CONFIGURATION, 1), bigEndian(name.length, 4), encodeLatin1(name)]),
+        header(SECTION.START, RAM_SECTION.id, { ...RAM_SECTION, instance: 0 }),
+        ramSizes(blocks),
+        end,
+        header(SECTION.PART, RAM_SECTION.id),
+      ]),
+    ),
+    memory,
+    solid(
+      concat([
+        end,
+        header(SECTION.END, RAM_SECTION.id),
+        end,
+        ...devices.map(deviceSection),
+        bigEndian(SECTION.EOF, 1),
+        description(domain, devices),
+      ]),
+    ),
+  ]
 }
 
 /** Returns the name of a machine. @throws DomainBuilderError `bad-config` for another word. */
