@@ -60,8 +60,8 @@ export function machineMemory(machine: QemuMachineName, { memory }: Domain): num
  */
 export function qemuStreamArguments(
   domain: Domain,
-  machine: QemuMachineName = DEFAULT_MACHINE,
   file: string,
+  machine: QemuMachineName = DEFAULT_MACHINE,
 ): string[] {
   const { name, options } = QEMU_MACHINES[machine]
   return [

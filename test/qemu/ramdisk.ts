@@ -106,7 +106,7 @@ export const payloadChecksum = createHash('sha256').update(payload).digest('hex'
  */
 export function ramdisk(
   busybox: string,
-  init: 'init' | 'init-kexec' = 'init',
+  init: 'init' | 'init-kexec' | 'init-clock' = 'init',
   files: Readonly<Record<string, Uint8Array>> = {},
 ): Uint8Array {
   return cpio([
