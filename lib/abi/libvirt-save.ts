@@ -4,6 +4,7 @@
  * Source: libvirt src/qemu/qemu_saveimage.h and qemu_saveimage.c, and files of libvirt 9.0.
  * Gotcha: the header is in the byte order of its host. `data_len` has the XML, the cookie after it and zeros.
  */
+import { PAGE_SIZE } from '../units.js'
 import { array, bytes, struct, u32 } from './struct.js'
 
 export const LIBVIRT_MAGIC = 'LibvirtQemudSave'
@@ -26,4 +27,4 @@ export const LibvirtHeader = struct('virQEMUSaveHeader', 92, {
 export const LIBVIRT_COMPRESSION = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd'] as const
 
 /** Zeros after the XML, so that virsh save-image-edit can lengthen it. */
-export const LIBVIRT_PADDING = 64 << 10
+export const LIBVIRT_PADDING = 16 * PAGE_SIZE

@@ -3,7 +3,7 @@
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 8878, https://www.rfc-editor.org/rfc/rfc8878.
  * Gotcha: compressed data has no random access, so its content is kept in a Scratch. Streams under bzip2, xz and lzop
- * are in memory as a whole too, at most 2 GiB of them.
+ * are in memory as a whole too.
  */
 import { gzipPieces } from '../codec/gzip.js'
 import { type CodecName, sniffCodec } from '../codec/magic.js'
@@ -49,9 +49,6 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
 /** The most that a file may decompress to: `ratio` times its size, or `bytes`. A guest's kernel compresses less. */
 const PLAUSIBLE = { ratio: 256, bytes: 2 ** 27 }
 
-/** The most bytes of a stream that are decompressed in memory. */
-const MEMORY_MAX = 2 ** 31
-
 /** Returns the decompressed content of a file, in pieces. */
 function pieces(
   source: ByteSource,
@@ -70,12 +67,12 @@ function pieces(
   const limit = Math.max(PLAUSIBLE.ratio * (source.size - from), PLAUSIBLE.bytes)
   if (codec === 'gzip') return gzipPieces(pull, { limit, offset: from })
   if (codec === 'zstd') return zstdPieces(pull, { limit, offset: from })
-  return inMemory(source, { codec, from }, options)
+  return inMemory(source, { codec, from }, limit, options)
 }
 
-async function* inMemory(source: ByteSource, { codec, from }: Packed, { signal }: WorkOptions) {
+async function* inMemory(source: ByteSource, { codec, from }: Packed, limit: number, { signal }: WorkOptions) {
   const bytes = readBytes(source, from, source.size - from, codec)
-  yield (await decode(codec, bytes, { limit: MEMORY_MAX, offset: from }, defined({ signal }))).bytes
+  yield (await decode(codec, bytes, { limit, offset: from }, defined({ signal }))).bytes
 }
 
 /**

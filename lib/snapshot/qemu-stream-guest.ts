@@ -41,7 +41,7 @@ import { openGuest, openRanges } from './guest-json.js'
 import type { PageIndex } from './page-index.js'
 import { readPages } from './page-memory.js'
 import { machineRam } from './qemu-machine.js'
-import { type QemuStream, readQemuStream } from './qemu-stream-reader.js'
+import { type QemuStream, readQemuStream, withinDescription } from './qemu-stream-reader.js'
 import type { DeviceState } from './vmstate-reader.js'
 
 const wrong = (what: string, expected: string, found: string): never => {
@@ -57,10 +57,13 @@ export function openQemuStream(source: ByteSource, start = 0): Domain {
   const stream = readQemuStream(source, start)
   const { bytes, pages } = ramBlock(stream)
   const ram = ramOf(stream, bytes)
-  const guest = stream.description.at(GUEST_MEMBER)
+  const { json, offset } = stream.description
+  const guest = json.at(GUEST_MEMBER)
   if (guest.present) {
-    const memory = new GuestMemory(openRanges(guest.at('memory')))
-    return openGuest(guest, placePages(source, memory, pages, ram))
+    return withinDescription(offset, () => {
+      const memory = new GuestMemory(openRanges(guest.at('memory')))
+      return openGuest(guest, placePages(source, memory, pages, ram))
+    })
   }
   const vcpus = vcpusOf(stream)
   const frames = ram.map(({ start, end }) => ({ start: pfnOf(start), end: pfnOf(end) }))

@@ -19,7 +19,7 @@ import {
 import { PFINFO_NOTAB, PFINFO_XALLOC } from '../abi/save-stream.js'
 import { decodeLatin1, decodeUtf8 } from '../bytes.js'
 import { DomainBuilderError, type ErrorDetail } from '../errors.js'
-import { hex, narrow, PAGE_SIZE } from '../units.js'
+import { hex, narrow, PAGE_SIZE, U32_MAX } from '../units.js'
 import type { ByteSource } from './byte-source.js'
 import { JsonValue } from './json-value.js'
 import { PageIndex } from './page-index.js'
@@ -33,13 +33,19 @@ interface StreamBlock {
   readonly pages: PageIndex
 }
 
+/** The description at the end. */
+interface Description {
+  readonly json: JsonValue
+  readonly offset: number
+}
+
 /** The content of a stream. */
 export interface QemuStream {
   /** The machine, such as pc-i440fx-7.2; absent in streams of machines before 2.5. */
   readonly machine: string | undefined
   readonly blocks: ReadonlyMap<string, StreamBlock>
-  /** The description of the devices. */
-  readonly description: JsonValue
+  /** The description of the devices, and its place in the file. */
+  readonly description: Description
   /** Returns the state of a device of that name and number. @throws DomainBuilderError `bad-snapshot`. */
   device(name: string, instance?: number): DeviceState | undefined
   /** Returns the numbers of the devices of that name, sorted. */
@@ -83,6 +89,16 @@ export function readQemuStream(source: ByteSource, start: number): QemuStream {
   return new StreamReader(source, start).read()
 }
 
+/** Runs code that knows nothing of files; its errors name the description. */
+export function withinDescription<T>(offset: number, part: () => T): T {
+  try {
+    return part()
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError) || error.offset !== undefined) throw error
+    return refuse(error.message, offset, { cause: error })
+  }
+}
+
 /** A section of a device, of which the description has the length. */
 interface FoundSection {
   readonly name: string
@@ -96,7 +112,7 @@ class StreamReader {
   readonly #blocks = new Map<string, StreamBlock>()
   readonly #sections = new Map<string, FoundSection>()
   #machine: string | undefined
-  #description: { readonly json: JsonValue; readonly start: number } | undefined
+  #description: Description | undefined
   #layouts: ReadonlyMap<string, JsonValue> = new Map()
   #at: number
   /** The block of the last page, which later sections of pages go on with. */
@@ -116,12 +132,12 @@ class StreamReader {
       // One section after another.
     }
     for (const { pages } of this.#blocks.values()) pages.finish()
-    const { json } = this.#described()
+    const description = this.#described()
     const sections = this.#sections
     return {
       machine: this.#machine,
       blocks: this.#blocks,
-      description: json,
+      description,
       device: (name, instance = 0) => {
         const found = sections.get(keyOf(name, instance))
         if (found === undefined) return undefined
@@ -202,39 +218,43 @@ class StreamReader {
 
   #device(name: string, instance: number, start: number): void {
     const key = keyOf(name, instance)
-    this.#described()
+    const { offset } = this.#described()
     const entry = this.#layouts.get(key)
     if (entry === undefined) {
       refuse('the description lacks a device', start, { expected: `${name}, instance ${instance}` })
     }
-    const layout = readLayout(entry)
+    const layout = withinDescription(offset, () => readLayout(entry))
     this.#sections.set(key, { name, instance, body: this.#at, layout })
     this.#skip(stateLength(layout))
   }
 
   /** Returns the description, which is found from the end of the file. */
-  #described(): { readonly json: JsonValue; readonly start: number } {
+  #described(): Description {
     if (this.#description !== undefined) return this.#description
-    const start = descriptionStart(this.#source, this.#at)
-    if (start === undefined) {
+    const offset = descriptionStart(this.#source, this.#at)
+    if (offset === undefined) {
       unsupported(
         'no description of its devices at its end',
         'a whole stream of a machine without suppress-vmdesc=on',
         this.#at,
       )
     }
-    const length = this.#source.size - start
+    const length = this.#source.size - offset
     if (length > DESCRIPTION_MAX) {
-      refuse('the description is too long', start, { expected: `at most ${DESCRIPTION_MAX}`, found: `${length}` })
+      refuse('the description is too long', offset, { expected: `at most ${DESCRIPTION_MAX}`, found: `${length}` })
     }
-    const json = JsonValue.parse(decodeUtf8(readBytes(this.#source, start, length, 'description')), 'description')
-    const layouts = new Map<string, JsonValue>()
-    for (const device of json.at('devices').list()) {
-      const instance = device.at('instance_id').integer(0, 2 ** 32)
-      layouts.set(keyOf(device.at('name').string(), instance), device)
-    }
-    this.#layouts = layouts
-    this.#description = { json, start }
+    const text = decodeUtf8(readBytes(this.#source, offset, length, 'description'))
+    this.#description = withinDescription(offset, () => {
+      const json = JsonValue.parse(text, 'description')
+      const devices = json.at('devices').list()
+      this.#layouts = new Map(
+        devices.map((device) => [
+          keyOf(device.at('name').string(), device.at('instance_id').integer(0, U32_MAX)),
+          device,
+        ]),
+      )
+      return { json, offset }
+    })
     return this.#description
   }
 
@@ -272,7 +292,9 @@ class StreamReader {
 
   #size(start: number): number {
     const high = this.#number(4)
-    return narrow((BigInt(high) << 32n) | BigInt(this.#number(4)), 'the size of a block', { offset: start })
+    return narrow((BigInt(high) << 32n) | BigInt(this.#number(4)), "QEMU's stream: the size of a block", {
+      offset: start,
+    })
   }
 
   #page(address: number, flags: number, start: number): void {

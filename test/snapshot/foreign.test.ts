@@ -62,7 +62,7 @@ const FILES: Readonly<Record<string, readonly [Uint8Array, RegExp]>> = {
     text('libvirt-xml\n \0 \r'),
     /libvirt saved \(virsh save of its libxl driver\), .* virsh dump \(file offset 0x0\)/,
   ],
-  'qemu-save': [text('QEVM\0\0\0\x03'), /a migration stream of QEMU, or the state of a Xen guest's device model alone/],
+  'qemu-save': [text('QEVM\0\0\0\x02'), /a migration stream of QEMU whose version is unknown/],
   xend: [text('LinuxGuestRecord'), /a guest that xend saved \(xm save\)/],
   'xm.core': [Buffer.from([0xed, 0xeb, 0x0f, 0xf0, 1, 0, 0, 0]), /a core of xm dump-core before Xen 3\.1/],
   'legacy.xl': [legacy(0), LEGACY],

@@ -2,7 +2,7 @@
  * The libvirt format without libvirt: the head, the XML, each compression of the stream, and refusals.
  *
  * Source: lib/abi/libvirt-save.ts; test/qemu/libvirt.qemu.ts restores and saves with a real libvirt.
- * Gotcha: QEMU's stream of a guest that ran has no description of our guest. Such a stream is made by renaming ours.
+ * Gotcha: QEMU's stream of a guest that ran has no description of our guest, so ours is cut out for such a file.
  */
 import { spawnSync } from 'node:child_process'
 import t, { type Test } from 'tap'
@@ -20,7 +20,7 @@ import {
   writeQemuStream,
 } from '../../lib/index.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
-import { bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
+import { asSavedByQemu, bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
@@ -51,12 +51,8 @@ function changed(file: Uint8Array, fields: Readonly<Record<string, number>>): Bu
   return copy
 }
 
-/** Returns the file as QEMU would have written it of a guest that ran: without our own member in its description. */
-function ofRunning(file: Uint8Array): Buffer {
-  const copy = Buffer.from(file)
-  copy.write('"other"', copy.lastIndexOf('"guest"'), 'latin1')
-  return copy
-}
+/** Returns the file as libvirt would have written it of a guest that ran. */
+const ofRunning = (file: Uint8Array): Buffer => Buffer.from(asSavedByQemu(file))
 
 t.test('a file goes back to the same guest', async (t) => {
   const domain = await guest()

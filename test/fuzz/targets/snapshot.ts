@@ -14,13 +14,15 @@ import {
   PAGE_SIZE,
   readKernel,
   type SnapshotFormatName,
+  writeQemuStream,
   writeSnapshot,
   writeXl,
 } from '../../../lib/index.js'
+import { QEMU_MACHINE_NAMES } from '../../../lib/snapshot/qemu-machine.js'
 import { hvmSaveFile } from '../../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../../fixtures/kernels.js'
 import { qemuCore } from '../../fixtures/qemu-core.js'
-import { bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
+import { asSavedByQemu, bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
 import type { Target } from '../target.js'
 import { orRefuse, useGuest } from './use-guest.js'
 
@@ -83,6 +85,11 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
     return guests.map((guest) => joinPair(sidecarOf(guest, format), bytesOf(mainOf(guest, format))))
   }
   if (format === 'kexec') return [bytesOf(mainOf(bare, format))]
+  if (format === 'qemu-stream') return streamsOf(await pvh('vmm'))
+  if (format === 'libvirt') {
+    const ours = bytesOf(mainOf(await pvh('vmm'), format))
+    return [ours, asSavedByQemu(ours)]
+  }
   const saved = await openSnapshot(bytesSource(hvmSaveFile()))
   const built = [await pv(64), await pv(32), await pvh('restore')]
   if (format === 'xl') {
@@ -91,6 +98,12 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
   }
   const cores = [...built, format === 'elf-core' ? bare : saved].map((guest) => bytesOf(mainOf(guest, format)))
   return format === 'elf-core' ? [...cores, qemuCore({ paging: true }), qemuCore({ elfClass: 32 })] : cores
+}
+
+/** Streams of our own, and as QEMU saves them: without our member. */
+function streamsOf(guest: Domain): Uint8Array[] {
+  const streams = QEMU_MACHINE_NAMES.map((machine) => bytesOf(writeQemuStream(guest, { machine })))
+  return [...streams, ...streams.map(asSavedByQemu)]
 }
 
 function open(format: SnapshotFormatName, bytes: Uint8Array): Promise<Domain> {
