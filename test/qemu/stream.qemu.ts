@@ -86,7 +86,7 @@ function asSaved(ours: Uint8Array): Comparable {
   const state = sections.lastIndexOf('running\0')
   sections.writeUInt32BE('paused\0'.length, state - 4)
   sections.write('paused\0\0', state, 'latin1')
-  return { sections, description: `${description.slice(0, description.indexOf(', "guest": '))}}` }
+  return { sections, description: `${description.slice(0, description.indexOf(', "xen-domain-builder": '))}}` }
 }
 
 /** Returns a stream of QEMU without the clock, whose section has the time of day. */

@@ -95,7 +95,7 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
   return cores.map((guest) => bytesOf(mainOf(guest, format)))
 }
 
-/** Streams of our own, and as QEMU saves them: without our member. */
+/** Our streams, and the same as QEMU saves them: without our member. */
 function streamsOf(guest: Domain): Uint8Array[] {
   const streams = QEMU_MACHINE_NAMES.map((machine) => bytesOf(writeQemuStream(guest, { machine })))
   return [...streams, ...streams.map(asSavedByQemu)]
