@@ -82,7 +82,7 @@ export const CPU = struct(
   [CPU_POLL_CONTROL_MSR],
 )
 
-export const APIC = struct('apic', 3, [
+export const LOCAL_APIC = struct('apic', 3, [
   ...u32('apicbase'),
   ...u8('id', 'arb_id', 'tpr'),
   ...u32('spurious_vec'),
@@ -101,7 +101,7 @@ export const APIC = struct('apic', 3, [
 const APIC_SIPI = struct('apic_sipi', 1, [...i32('sipi_vector', 'wait_for_sipi')])
 
 /** The local APIC of a processor that waits until another one starts it. */
-export const APIC_WAITING = struct(APIC.name, APIC.version, APIC.fields, [APIC_SIPI])
+export const APIC_WAITING = struct(LOCAL_APIC.name, LOCAL_APIC.version, LOCAL_APIC.fields, [APIC_SIPI])
 
 /** The order of `env.regs` and `env.segs`. */
 export const QEMU_REGISTERS = [

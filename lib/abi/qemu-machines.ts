@@ -68,7 +68,7 @@ export interface QemuMachine {
   readonly roms: readonly RomBlock[]
   /** The devices of the first processor come with it: `cpus` is the place of all. A number of sections is left out. */
   readonly devices: readonly (QemuDevice | 'cpus' | number)[]
-  /** What the first processor finds in `interrupt_request`: the timer's first interrupt, on a machine with an HPET. */
+  /** `interrupt_request` of every processor: the timer's first interrupt, on a machine with an HPET. */
   readonly interruptRequest: number
   /** RAM ends here at the latest below 4 GiB, if the machine has at least `from` bytes: the last entry that applies. */
   readonly lowMemory: readonly { readonly from: number; readonly end: number }[]

@@ -54,6 +54,3 @@ export const ZERO_PAGE_BYTES = PAGE_HEADER + 1
 
 /** The run state that QEMU restores: a guest that runs unless QEMU is told to pause. */
 export const RUNNING = 'running'
-
-/** Our member of the description: the guest as in a sidecar. QEMU reads the description and ignores it. */
-export const GUEST_MEMBER = 'guest'

@@ -8,7 +8,7 @@
  */
 
 /** Bytes at their offsets in a field, in hex; the others are zero. */
-export type SparseBytes = Readonly<Record<number, string>>
+type SparseBytes = Readonly<Record<number, string>>
 
 /** The content of a field: a number, one for each element of an array, or bytes. */
 export type FieldValue = number | bigint | readonly (number | bigint)[] | SparseBytes | Uint8Array

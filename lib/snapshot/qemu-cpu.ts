@@ -70,7 +70,7 @@ function segmentFlags({ base, limit, attributes }: Descriptor): number {
 }
 
 /** Returns the copy of the processor's mode that QEMU keeps. */
-export function hflagsOf({ cr0, cr4, efer, registers: { rflags }, segments }: Vcpu): number {
+function hflagsOf({ cr0, cr4, efer, registers: { rflags }, segments }: Vcpu): number {
   const part = (name: 'cs' | 'ss' | 'ds' | 'es'): Descriptor => segments[name].descriptor ?? NULL
   const has = (name: 'cs' | 'ss', bit: number): boolean => (part(name).attributes & bit) !== 0
   const isProtected = (cr0 & BigInt(CR0_PE)) !== 0n

@@ -1,24 +1,24 @@
 /**
  * The guest in QEMU's migration stream: memory, and vcpus by the stream's own description. A guest that we wrote is
- * read back whole; any other is one that has run on firmware or a kernel of its own.
+ * read back whole; any other has run.
  *
  * Source: QEMU target/i386/machine.c and hw/i386/pc.c; ../abi/qemu-cpu.ts.
  * Gotcha: the stream does not say where RAM ends below 4 GiB. The clock's memory does, as firmware reads it there. The
  * blocks of ROM and VGA are not the guest's: only its RAM is read, all of it.
  */
 
+import { GUEST_NOTE_OWNER } from '../abi/core-files.js'
 import { CMOS_MEMORY, DEVICE_HOLE } from '../abi/pc.js'
 import {
-  APIC,
   CPU,
   CPU_COMMON,
+  LOCAL_APIC,
   MP_STATE_WAITING,
   QEMU_REGISTERS,
   QEMU_SEGMENTS,
   SEGMENT_FLAGS,
 } from '../abi/qemu-cpu.js'
 import { CLOCK, MEMORY_OBJECT, QEMU_MACHINES, type QemuMachine } from '../abi/qemu-machines.js'
-import { GUEST_MEMBER } from '../abi/qemu-stream.js'
 import { EFER_LMA } from '../abi/x86.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
@@ -58,7 +58,7 @@ export function openQemuStream(source: ByteSource, start = 0): Domain {
   const { bytes, pages } = ramBlock(stream)
   const ram = ramOf(stream, bytes)
   const { json, offset } = stream.description
-  const guest = json.at(GUEST_MEMBER)
+  const guest = json.at(GUEST_NOTE_OWNER)
   if (guest.present) {
     return withinDescription(offset, () => {
       const memory = new GuestMemory(openRanges(guest.at('memory')))
@@ -164,7 +164,8 @@ function placePages(
 /** Returns the vcpus in order of their numbers. */
 function vcpusOf(stream: QemuStream): Vcpu[] {
   const ids = stream.instances(CPU.name)
-  if (ids.length === 0 || ids.length > MAX_VCPUS) wrong('it has no vcpus', `1 to ${MAX_VCPUS}`, `${ids.length}`)
+  if (ids.length === 0 || ids.length > MAX_VCPUS)
+    wrong('the number of vcpus is invalid', `1 to ${MAX_VCPUS}`, `${ids.length}`)
   return ids.map((instance, id) => {
     const cpu = stream.device(CPU.name, instance)
     if (cpu === undefined || isWaiting(stream, instance, cpu)) return waitingVcpu(id)
@@ -179,7 +180,7 @@ function vcpusOf(stream: QemuStream): Vcpu[] {
  */
 function isWaiting(stream: QemuStream, instance: number, cpu: DeviceState): boolean {
   const state = cpu.has('env.mp_state') ? cpu.value('env.mp_state') : 0n
-  const apic = stream.device(APIC.name, instance)
+  const apic = stream.device(LOCAL_APIC.name, instance)
   if (apic === undefined) return state === BigInt(MP_STATE_WAITING)
   const waits = 'apic_sipi/wait_for_sipi'
   if (!apic.has(waits) || apic.value(waits) === 0n) return false

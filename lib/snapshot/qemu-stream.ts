@@ -6,8 +6,9 @@
  * stream is for one machine, whose command line is in ./qemu-machine.ts.
  */
 
+import { GUEST_NOTE_OWNER } from '../abi/core-files.js'
 import { APIC_EXTINT, APIC_NMI, APIC_SVR_ENABLED } from '../abi/pc.js'
-import { APIC, APIC_RESET, APIC_WAITING, APICBASE_BSP, CPU, CPU_COMMON, LVT } from '../abi/qemu-cpu.js'
+import { APIC_RESET, APIC_WAITING, APICBASE_BSP, CPU, CPU_COMMON, LOCAL_APIC, LVT } from '../abi/qemu-cpu.js'
 import {
   FIRST_CPU_DEVICE,
   I440FX_RAM_SIZE,
@@ -18,7 +19,6 @@ import {
 } from '../abi/qemu-machines.js'
 import {
   FIRST_DEVICE_ID,
-  GUEST_MEMBER,
   PAGE_HEADER,
   QEMU_STREAM_MAGIC,
   QEMU_STREAM_VERSION,
@@ -143,7 +143,7 @@ function* machineDevices(domain: Domain, machine: QemuMachine, bytes: number): G
     if (typeof device === 'number') id += device
     else if (device === 'cpus') for (const cpu of cpuDevices(domain, machine)) yield { ...cpu, id: id++ }
     else yield { ...sized(device, bytes), id: id++ }
-    // The timers have a number of their own.
+    // The timers have a separate number.
     id = Math.max(id, FIRST_DEVICE_ID)
   }
 }
@@ -175,13 +175,13 @@ function* cpuDevices({ vcpus }: Domain, { interruptRequest }: QemuMachine): Gene
 /** Returns the local APIC of a vcpu: of the first one in virtual wire mode, as firmware leaves it. */
 function apicOf({ id, online }: Vcpu): QemuDevice {
   const base = { ...APIC_RESET, id }
-  const device = { name: APIC.name, instance: id }
+  const device = { name: LOCAL_APIC.name, instance: id }
   if (!online) return { ...device, layout: APIC_WAITING, reset: { ...base, 'apic_sipi/wait_for_sipi': 1 } }
   const lvt = [...base.lvt]
   lvt[LVT.LINT0] = APIC_EXTINT
   lvt[LVT.LINT1] = APIC_NMI
   const apicbase = base.apicbase | APICBASE_BSP
-  return { ...device, layout: APIC, reset: { ...base, apicbase, spurious_vec: APIC_SVR_ENABLED, lvt } }
+  return { ...device, layout: LOCAL_APIC, reset: { ...base, apicbase, spurious_vec: APIC_SVR_ENABLED, lvt } }
 }
 
 function header(type: number, id: number, named?: { name: string; instance: number; version: number }): Uint8Array {
@@ -218,7 +218,7 @@ function description(domain: Domain, devices: readonly DeviceSection[]): Uint8Ar
     qemuJson({
       page_size: PAGE_SIZE,
       devices: devices.map(({ name, instance, layout }) => describeDevice(name, instance, layout)),
-      [GUEST_MEMBER]: { version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges }) },
+      [GUEST_NOTE_OWNER]: { version: GUEST_JSON_VERSION, ...guestJson(domain, { ranges }) },
     }),
   )
   return concat([bigEndian(SECTION.DESCRIPTION, 1), bigEndian(json.length, 4), json])

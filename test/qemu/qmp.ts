@@ -23,15 +23,15 @@ export interface Machine {
   save(file: string): Promise<void>
 }
 
-const PATIENCE_MS = 200_000
+const PATIENCE_MS = 120_000
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-async function until<T>(look: () => Promise<T | undefined> | T | undefined, what: string): Promise<T> {
+async function until<T>(look: () => Promise<T | undefined> | T | undefined, what: () => string): Promise<T> {
   for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(20)) {
     const found = await look()
     if (found !== undefined) return found
   }
-  throw new Error(`QEMU: ${what} did not happen`)
+  throw new Error(`QEMU: this did not happen: ${what()}`)
 }
 
 const connected = (path: string): Promise<Socket | undefined> =>
@@ -55,10 +55,13 @@ export function withMachine<T>(args: readonly string[], act: (machine: Machine) 
       if (qemu.exitCode !== null)
         throw new Error(`QEMU ended with status ${qemu.exitCode}: ${complaint}\n${output.slice(-2000)}`)
     }
-    const socket = await until(() => {
-      alive()
-      return connected(path)
-    }, 'a connection')
+    const socket = await until(
+      () => {
+        alive()
+        return connected(path)
+      },
+      () => 'a connection',
+    )
     const answers: ((answer: { readonly return?: unknown; readonly error?: unknown }) => void)[] = []
     let text = ''
     socket.setEncoding('utf8').on('data', (more) => {
@@ -80,28 +83,37 @@ export function withMachine<T>(args: readonly string[], act: (machine: Machine) 
     }
     try {
       await ask('qmp_capabilities')
-      await until(async () => {
-        const { status } = (await ask('query-status')) as { status: string }
-        return status === 'inmigrate' ? undefined : status
-      }, 'the end of the loading')
+      await until(
+        async () => {
+          const { status } = (await ask('query-status')) as { status: string }
+          return status === 'inmigrate' ? undefined : status
+        },
+        () => 'the end of the loading',
+      )
       if (complaint !== '') throw new Error(`QEMU complains: ${complaint}`)
       return await act({
         console: () => output,
         said: (awaited) =>
-          until(() => {
-            alive()
-            return awaited.test(output) ? performance.now() : undefined
-          }, `${awaited}`),
+          until(
+            () => {
+              alive()
+              return awaited.test(output) ? performance.now() : undefined
+            },
+            () => `${awaited}, after ${output.slice(-1000)}`,
+          ),
         ask,
         monitor: async (line) => (await ask('human-monitor-command', { 'command-line': line })) as string,
         async save(file) {
           await ask('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 })
           await ask('migrate', { uri: `exec:cat > '${file}'` })
-          await until(async () => {
-            const { status } = (await ask('query-migrate')) as { status?: string }
-            if (status === 'failed') throw new Error('QEMU cannot save the machine')
-            return status === 'completed' ? true : undefined
-          }, 'the end of the saving')
+          await until(
+            async () => {
+              const { status } = (await ask('query-migrate')) as { status?: string }
+              if (status === 'failed') throw new Error('QEMU cannot save the machine')
+              return status === 'completed' ? true : undefined
+            },
+            () => 'the end of the saving',
+          )
         },
       })
     } finally {

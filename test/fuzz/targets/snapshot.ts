@@ -100,7 +100,7 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
   return format === 'elf-core' ? [...cores, qemuCore({ paging: true }), qemuCore({ elfClass: 32 })] : cores
 }
 
-/** Streams of our own, and as QEMU saves them: without our member. */
+/** Our streams, and the same as QEMU saves them: without our member. */
 function streamsOf(guest: Domain): Uint8Array[] {
   const streams = QEMU_MACHINE_NAMES.map((machine) => bytesOf(writeQemuStream(guest, { machine })))
   return [...streams, ...streams.map(asSavedByQemu)]
