@@ -105,6 +105,11 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term(bold('elf-core'), 'A core file for gdb and crash.'),
     ...term(bold('qemu'), 'Memory and a boot ROM with which QEMU starts the guest as it was built.'),
     ...term(bold('kexec'), 'Segments for kexec_load(2), in an ELF file.'),
+    ...term(
+      bold('qemu-stream'),
+      "QEMU's migration stream, which its \\-incoming starts, and in which QEMU saves guests.",
+    ),
+    ...term(bold('libvirt'), 'The file of virsh save, which virsh restore starts.'),
     '.PP',
     ...sentences(
       'Inputs are recognised by their content, never by their name. As an input, - is standard input. As an output that is one file, it is standard output. A guest can be described by an xl.cfg(5). A SIZE without a unit is in MiB, as in that file. In place of a snapshot, domain:NAME captures a domain that runs on this Xen host.',

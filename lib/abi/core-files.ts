@@ -1,8 +1,9 @@
 /**
- * Core files: the ELF notes of `xl dump-core`, and the parts of a core that gdb and crash need.
+ * Core files: the ELF notes of `xl dump-core` and of QEMU, and the parts of a core that gdb and crash need.
  *
  * Source: Xen docs/misc/dump-core-format.txt; xen/include/public/version.h (the parts of xen_version); elf_prstatus
- * from Linux include/uapi/linux/elfcore.h and the x86 user_regs_struct that debuggers share.
+ * from Linux include/uapi/linux/elfcore.h and the x86 user_regs_struct that debuggers share; QEMU
+ * target/i386/arch_dump.c.
  * Gotcha: the ELF class does not tell the guest's width: a 32-bit guest's dump-core is ELFCLASS64, with EM_386.
  */
 import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
@@ -123,9 +124,51 @@ export const PR_REG32 = [
   'ss',
 ] as const
 
+/** Notes of QEMU's dump-guest-memory: one for each vcpu, in the order of the NT_PRSTATUS notes. */
+export const QEMU_NOTE_OWNER = 'QEMU'
+export const NT_QEMU_CPU_STATE = 0
+export const QEMU_CPU_STATE_VERSION = 1
+
+/** `flags` is the high half of the segment's descriptor, without its parts of base and limit. */
+const QemuCpuSegment = struct('QEMUCPUSegment', 24, { selector: u32, limit: u32, flags: u32, _pad: pad(4), base: u64 })
+
+/** The fields of every QEMU. Later ones add fields at the end, and `size` counts them. */
+export const QemuCpuState = struct('QEMUCPUState', 432, {
+  version: u32,
+  size: u32,
+  rax: u64,
+  rbx: u64,
+  rcx: u64,
+  rdx: u64,
+  rsi: u64,
+  rdi: u64,
+  rsp: u64,
+  rbp: u64,
+  r8: u64,
+  r9: u64,
+  r10: u64,
+  r11: u64,
+  r12: u64,
+  r13: u64,
+  r14: u64,
+  r15: u64,
+  rip: u64,
+  rflags: u64,
+  cs: QemuCpuSegment,
+  ds: QemuCpuSegment,
+  es: QemuCpuSegment,
+  fs: QemuCpuSegment,
+  gs: QemuCpuSegment,
+  ss: QemuCpuSegment,
+  ldt: QemuCpuSegment,
+  tr: QemuCpuSegment,
+  gdt: QemuCpuSegment,
+  idt: QemuCpuSegment,
+  cr: array(u64, 5),
+})
+
 /** Notes by which a core of another program is named, the most telling first; a kind without a type has any. */
 export const FOREIGN_CORES: readonly { readonly owner: string; readonly type?: number; readonly what: string }[] = [
-  { owner: 'QEMU', what: 'a memory dump of QEMU (dump-guest-memory, virsh dump --memory-only)' },
   { owner: 'VBCORE', what: 'a core of VirtualBox' },
   { owner: 'Xen', what: 'a crash dump of a Xen host' },
   { owner: VMCOREINFO_OWNER, what: 'a crash dump of a Linux kernel' },

@@ -45,16 +45,10 @@ export const GUEST_FILES: readonly (Magic & { readonly instead: string })[] = [
     instead: 'a core: virsh restore, then virsh dump',
   },
   {
-    what: 'a QEMU guest that libvirt saved (virsh save)',
-    offset: 0,
-    bytes: 'LibvirtQemud',
-    instead: 'a guest of Xen',
-  },
-  {
-    what: "a migration stream of QEMU, or the state of a Xen guest's device model alone",
+    what: 'a migration stream of QEMU whose version is unknown',
     offset: 0,
     bytes: 'QEVM',
-    instead: 'the whole file of xl save',
+    instead: 'a stream of version 3',
   },
   {
     what: "the state of a Xen guest's device model alone",

@@ -30,6 +30,12 @@ export const PIT = { counter0: 0x40, control: 0x43 } as const
 /** Counter 0, low byte then high byte, mode 2 (rate generator), binary. */
 export const PIT_COUNTER0_RATE = 0x34
 
+/**
+ * Bytes of the clock's memory that hold the size of the RAM: above 16 MiB and below 4 GiB (two bytes), and above 4 GiB
+ * (three bytes), in units of 64 KiB. Firmware reads it there.
+ */
+export const CMOS_MEMORY = { above16M: 0x34, above4G: 0x5b, unit: 1 << 16, start: 16 << 20 } as const
+
 /** CPUID leaf 1, edx: the processor has a local APIC. */
 export const CPUID_APIC = 1 << 9
 /** Physical address of the local APIC's registers, and offsets there. */

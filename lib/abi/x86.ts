@@ -52,6 +52,9 @@ export const REAL_MODE_LIMIT = 0xffff
 export const REAL_MODE_SHIFT = 4
 /** Bits of those attributes. */
 export const DESCRIPTOR_DPL_SHIFT = 5
+/** A 64-bit code segment, a 32-bit segment, a limit in pages. */
+export const DESCRIPTOR_L = 1 << 9
+export const DESCRIPTOR_DB = 1 << 10
 export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a code or data descriptor. */
 export const DESCRIPTOR_BYTES = 8

@@ -6,6 +6,7 @@
  */
 import { XEN_RELEASES } from '../abi/xen-release.js'
 import { defined } from '../defined.js'
+import type { Domain } from '../guest/domain.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
@@ -14,6 +15,7 @@ import type { DomainConfig } from '../protocol/config.js'
 import type { SnapshotFormat } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
+import { QEMU, qemuStreamArguments } from '../snapshot/qemu-machine.js'
 import { PAGE_SIZE, parseSize, showSize } from '../units.js'
 import { type Command, oneOf, type Values } from './command.js'
 import { dom0Options, readDom0 } from './dom0-options.js'
@@ -27,7 +29,7 @@ import {
 } from './guest-options.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
-import { outputOptions, readDestination, writeDestination, xenOption } from './output.js'
+import { type Destination, outputOptions, readDestination, writeDestination, xenOption } from './output.js'
 import { say } from './printer.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
@@ -77,7 +79,7 @@ export const command: Command = {
     await writeDestination(domain, destination, progress)
     progress.end()
     if (output === '-') return
-    const starts = format === 'qemu' ? ['qemu-system-x86_64', ...qemuArguments(domain, output)] : undefined
+    const starts = qemuCommand(domain, destination)
     const { xlCfg } = guest
     answer('build', {
       json: () =>
@@ -125,6 +127,14 @@ function purposes(): string {
   return Object.values<SnapshotFormat>(SNAPSHOT_FORMATS)
     .flatMap(({ name, purpose }) => (purpose === undefined ? [] : [`${name} ${purpose}`]))
     .join(', ')
+}
+
+/** Returns the command line that starts the guest in QEMU, for a format that is for QEMU. */
+function qemuCommand(domain: Domain, { format, output, machine, compress }: Destination): string[] | undefined {
+  if (format === 'qemu') return [QEMU, ...qemuArguments(domain, output)]
+  // QEMU reads no compressed stream.
+  if (format === 'qemu-stream' && !compress) return [QEMU, ...qemuStreamArguments(domain, output, machine)]
+  return undefined
 }
 
 /** Returns a command as a shell takes it. */

@@ -4,6 +4,7 @@
  * Source: ../snapshot/formats.ts; ../node/snapshot-files.ts.
  * Gotcha: a format of several files needs a name; a format of one file may go into a pipe.
  */
+import type { QemuMachineName } from '../abi/qemu-machines.js'
 import { NEWEST_XEN, XEN_RELEASES, type XenRelease } from '../abi/xen-release.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
@@ -18,6 +19,8 @@ import {
   SNAPSHOT_FORMATS,
   type SnapshotFormatName,
 } from '../snapshot/formats.js'
+import { LIBVIRT_MACHINES } from '../snapshot/libvirt-save.js'
+import { DEFAULT_MACHINE, QEMU_MACHINE_NAMES } from '../snapshot/qemu-machine.js'
 import { writeSnapshot } from '../snapshot/write.js'
 import { type Option, oneOf, text, UsageError, type Values } from './command.js'
 import { inputNames, notWritten, takeStandardOutput, writeStandardOutput } from './files.js'
@@ -25,12 +28,14 @@ import type { Progress } from './progress.js'
 import { stoppable } from './stoppable.js'
 
 /** The place of a snapshot, its format and its compression. */
-interface Destination {
+export interface Destination {
   readonly output: string
   readonly format: SnapshotFormatName
   readonly compress: boolean
   /** The release of Xen that --xen names. */
   readonly xen?: XenRelease
+  /** The machine that --machine names. */
+  readonly machine?: QemuMachineName
 }
 
 /** The options of a command that writes a snapshot. */
@@ -54,6 +59,13 @@ export const outputOptions = {
     value: 'HOW',
     choices: ['gzip'],
     help: '(or a name that ends in .gz); for a format that is one file',
+  },
+  machine: {
+    type: 'string',
+    value: 'MACHINE',
+    choices: QEMU_MACHINE_NAMES,
+    elsewhere: ['M', 'machine-type'],
+    help: `QEMU's machine that a qemu-stream (default ${DEFAULT_MACHINE}) or libvirt (default ${LIBVIRT_MACHINES[0]}) is for`,
   },
 } as const satisfies Readonly<Record<string, Option>>
 
@@ -99,9 +111,13 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   }
   const { files } = SNAPSHOT_FORMATS[format]
   if (output === '-' && files.length > 1) throw new UsageError(`${format} is ${files.length} files: -o needs a name`)
+  const machine = oneOf(values, 'machine', QEMU_MACHINE_NAMES)
+  if (machine !== undefined && format !== 'qemu-stream' && format !== 'libvirt') {
+    throw new UsageError(`--machine is for the formats qemu-stream and libvirt; this output is ${format}`)
+  }
   takeStandardOutput(output, 'a snapshot', values.json === true)
   const compress = usage(() => requireCompression(text(values, 'compress'), format, output))
-  return defined({ output, format, compress, xen: oneOf(values, 'xen', XEN_RELEASES) })
+  return defined({ output, format, compress, machine, xen: oneOf(values, 'xen', XEN_RELEASES) })
 }
 
 const formatAsked = (values: Values): SnapshotFormatName | undefined =>
@@ -119,11 +135,11 @@ function usage<T>(check: () => T): T {
 /** @throws DomainBuilderError `cannot-write`, or the format's own error; all of the files are then removed. */
 export async function writeDestination(
   domain: Domain,
-  { output, format, compress, xen }: Destination,
+  { output, format, compress, xen, machine }: Destination,
   progress: Progress,
 ): Promise<void> {
-  // Only a save file names the Xen that reads it.
-  const release = format === 'xl' ? defined({ xen }) : {}
+  // Only a save file names the Xen that reads it, and only a stream the machine of QEMU.
+  const release = format === 'xl' ? defined({ xen }) : defined({ machine })
   const onProgress = (part: { done: number; total: number }) => progress.say(`writing ${output}`, part)
   if (output === '-') {
     const [file] = writeSnapshot(domain, format, { ...release, onProgress })

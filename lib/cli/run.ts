@@ -8,11 +8,10 @@
 import { spawn } from 'node:child_process'
 import { DomainBuilderError } from '../errors.js'
 import { qemuArguments } from '../snapshot/qemu.js'
+import { QEMU } from '../snapshot/qemu-machine.js'
 import { type Command, Refused, UsageError } from './command.js'
 import { exists } from './files.js'
 import { openDomain } from './input.js'
-
-const QEMU = 'qemu-system-x86_64'
 
 export const command: Command = {
   usage: 'run SNAPSHOT [-- QEMU-OPTION...]',

@@ -15,7 +15,7 @@ import type { Vcpu } from './vcpu.js'
 
 /**
  * The boot convention, as in xl.cfg(5)'s `type`; linux is the Linux boot protocol. An hvm guest begins in its firmware,
- * so a builder has nothing to do: such guests come only from Xen's save files.
+ * so a builder has nothing to do: such guests come only from files of guests that ran.
  */
 export type DomainType = 'pv' | 'pvh' | 'hvm' | 'linux'
 /** Width of the guest: 64-bit, 32-bit with PAE, or 32-bit without PAE tables. The words are those of libxenguest. */
@@ -149,6 +149,9 @@ export interface SavedRecord {
   /** The bytes without the record's header and padding. */
   readonly body: Uint8Array
 }
+
+/** The name of the record with libvirt's description of a guest that it saved. */
+export const LIBVIRT_XML = 'libvirt XML'
 
 /**
  * The content of a save file in addition to the guest itself. A built guest has it if its configuration names `settings` or

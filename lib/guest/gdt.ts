@@ -34,6 +34,9 @@ function encodeDescriptor({ descriptor }: SegmentState): bigint {
   )
 }
 
+/** Returns the attributes in the high half of a descriptor, which has them next to parts of the base and the limit. */
+export const attributesIn = (high: number): number => ((high >>> 8) & 0xff) | ((high >>> 12) & 0xf00)
+
 /** A GDT with a descriptor for each of these selectors; the entries between are empty. */
 export function encodeGdt(segments: readonly SegmentState[]): Uint8Array {
   const last = segments.reduce((most, { selector }) => Math.max(most, selector >>> 3), 0)

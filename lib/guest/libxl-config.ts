@@ -45,7 +45,7 @@ export const XL_DEFAULTS: LibxlSettings = {
  * Returns a UUID made from the content that identifies the guest, so the same guest always has the same UUID. It is
  * version 8 of RFC 9562, the version for custom values.
  */
-function domainUuid(domain: Domain): string {
+export function domainUuid(domain: Domain): string {
   const startInfo = startInfoOf(domain.boot)
   const bytes = sha256(
     JSON.stringify([domain.name, domain.type, domain.abi, domain.memory.pageCount, domain.vcpus.length]),

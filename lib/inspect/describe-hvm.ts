@@ -7,9 +7,10 @@
  */
 import { HVM_PARAM } from '../abi/hvm-params.js'
 import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
+import { decodeUtf8 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain, HvmParam, SavedRecord } from '../guest/domain.js'
+import { type Domain, type HvmParam, LIBVIRT_XML, type SavedRecord } from '../guest/domain.js'
 import { hvmRecords } from '../guest/hvm-context.js'
 import { printable } from '../printable.js'
 import { hex } from '../units.js'
@@ -51,20 +52,25 @@ function partsOf({ name, body }: SavedRecord): Record<string, number> | undefine
   return parts
 }
 
+/** Returns the text of libvirt's description; undefined for any other record. */
+const textOf = ({ name, body }: SavedRecord): string | undefined =>
+  name === LIBVIRT_XML ? decodeUtf8(body) : undefined
+
 /** Returns the member `saved` of a guest that has been saved, and nothing for any other. */
 export function describeSaved({ saved }: Domain): { readonly [key: string]: Json } {
   if (saved === undefined) return {}
   const records = saved.records.map((record) => {
     const parts = partsOf(record)
-    return defined({ name: record.name, bytes: record.body.length, parts })
+    return defined({ name: record.name, bytes: record.body.length, parts, text: textOf(record) })
   })
   const { config } = saved
   const settings = config === undefined ? undefined : savedSettings(config).map(({ name, value }) => ({ name, value }))
   return { saved: defined({ config: settings, records }) }
 }
 
-/** The most settings of a saved configuration that people are shown. */
+/** The most settings of a saved configuration, and lines of a text, that people are shown. */
 const SETTINGS_SHOWN = 50
+const LINES_SHOWN = 200
 
 /** Returns the saved state as text for people. */
 export function savedText({ saved }: Domain): string[] {
@@ -80,5 +86,15 @@ export function savedText({ saved }: Domain): string[] {
   const shown = settings.slice(0, SETTINGS_SHOWN).map(({ name, value }) => [printable(name), printable(value)])
   const more = settings.length > SETTINGS_SHOWN ? [`  and ${settings.length - SETTINGS_SHOWN} more (--json)`] : []
   const config = settings.length === 0 ? [] : [...foldedTable(['configuration', 'value'], shown), ...more]
-  return records.length + config.length === 0 ? [] : ['', 'kept for the toolstack', ...records, ...config]
+  const kept = [...records, ...config, ...saved.records.flatMap(recordText)]
+  return kept.length === 0 ? [] : ['', 'kept for the toolstack', ...kept]
+}
+
+/** Returns the lines of a record that is a text. */
+function recordText(record: SavedRecord): string[] {
+  const text = textOf(record)
+  if (text === undefined) return []
+  const lines = text.trimEnd().split('\n')
+  const more = lines.length > LINES_SHOWN ? [`  and ${lines.length - LINES_SHOWN} more (--json)`] : []
+  return ['', record.name, ...lines.slice(0, LINES_SHOWN).map((line) => `  ${printable(line)}`), ...more]
 }

@@ -1,19 +1,39 @@
 /**
- * Snapshots under gzip and zstd, read piece by piece.
+ * Snapshots under gzip and zstd, read piece by piece; and files of libvirt, whose stream alone is compressed.
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 8878, https://www.rfc-editor.org/rfc/rfc8878.
- * Gotcha: compressed data has no random access, so its content is kept in a Scratch.
+ * Gotcha: compressed data has no random access, so its content is kept in a Scratch. Streams under bzip2, xz and lzop
+ * are in memory as a whole too.
  */
 import { gzipPieces } from '../codec/gzip.js'
-import { sniffCodec } from '../codec/magic.js'
+import { type CodecName, sniffCodec } from '../codec/magic.js'
 import type { Pull } from '../codec/source.js'
 import { zstdPieces } from '../codec/zstd.js'
+import { defined } from '../defined.js'
+import { decode } from '../kernel/payload.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
+import { isLibvirtSave, readLibvirtHead } from './libvirt-head.js'
+import { readBytes } from './records.js'
 import { type Scratch, scratchSource } from './scratch.js'
 
 /** The compression of a snapshot: only methods that are fast enough for a guest's memory. */
 type Compression = 'gzip' | 'zstd'
+
+/** The compressed part of a file: all of it from an offset on. */
+interface Packed {
+  readonly codec: CodecName
+  readonly from: number
+}
+
+/** Returns the part of a file that is compressed. @throws DomainBuilderError for a damaged file of libvirt. */
+export function packedPart(source: ByteSource): Packed | undefined {
+  const compression = sniffCompression(source)
+  if (compression !== undefined) return { codec: compression, from: 0 }
+  if (!isLibvirtSave(source)) return undefined
+  const { codec, body } = readLibvirtHead(source)
+  return codec && { codec, from: body }
+}
 
 /** The bytes that compression is detected by. */
 const SNIFFED = 4
@@ -30,8 +50,13 @@ export function sniffCompression(source: ByteSource): Compression | undefined {
 const PLAUSIBLE = { ratio: 256, bytes: 2 ** 27 }
 
 /** Returns the decompressed content of a file, in pieces. */
-function pieces(source: ByteSource, compression: Compression, pulled: (bytes: number) => void) {
-  let at = 0
+function pieces(
+  source: ByteSource,
+  { codec, from }: Packed,
+  pulled: (bytes: number) => void,
+  options: WorkOptions = {},
+): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+  let at = from
   const pull: Pull = (into) => {
     const bytes = into.subarray(0, source.size - at)
     source.readInto(at, bytes)
@@ -39,8 +64,15 @@ function pieces(source: ByteSource, compression: Compression, pulled: (bytes: nu
     pulled(bytes.length)
     return bytes.length
   }
-  const limit = Math.max(PLAUSIBLE.ratio * source.size, PLAUSIBLE.bytes)
-  return compression === 'gzip' ? gzipPieces(pull, { limit }) : zstdPieces(pull, { limit })
+  const limit = Math.max(PLAUSIBLE.ratio * (source.size - from), PLAUSIBLE.bytes)
+  if (codec === 'gzip') return gzipPieces(pull, { limit, offset: from })
+  if (codec === 'zstd') return zstdPieces(pull, { limit, offset: from })
+  return inMemory(source, { codec, from }, limit, options)
+}
+
+async function* inMemory(source: ByteSource, { codec, from }: Packed, limit: number, { signal }: WorkOptions) {
+  const bytes = readBytes(source, from, source.size - from, codec)
+  yield (await decode(codec, bytes, { limit, offset: from }, defined({ signal }))).bytes
 }
 
 /**
@@ -54,7 +86,7 @@ export async function peekCompressed(
 ): Promise<Uint8Array[]> {
   const found: Uint8Array[] = []
   let bytes = 0
-  for await (const piece of pieces(source, compression, () => {})) {
+  for await (const piece of pieces(source, { codec: compression, from: 0 }, () => {})) {
     found.push(piece)
     bytes += piece.length
     if (bytes >= length) break
@@ -63,19 +95,20 @@ export async function peekCompressed(
 }
 
 /**
- * Writes all of the decompressed content to `scratch`. Progress is counted in bytes of the compressed file.
+ * Writes all of the decompressed content to `scratch`, after the part of the file that is not compressed. Progress is counted in bytes of the compressed file.
  * @throws DomainBuilderError `payload-damaged`, or `payload-too-large` for a ratio that no guest reaches.
  */
 export async function decompressInto(
   source: ByteSource,
-  compression: Compression,
+  packed: Packed,
   scratch: Scratch,
   options: WorkOptions,
 ): Promise<ByteSource> {
   const work = new Work(source.size, options)
-  let pulled = 0
-  let size = 0
-  for await (const piece of pieces(source, compression, (bytes) => (pulled += bytes))) {
+  let pulled = packed.from
+  let size = packed.from
+  if (size > 0) scratch.writeAt(readBytes(source, 0, size, 'the head of the file'), 0)
+  for await (const piece of pieces(source, packed, (bytes) => (pulled += bytes), options)) {
     scratch.writeAt(piece, size)
     size += piece.length
     work.step(pulled)

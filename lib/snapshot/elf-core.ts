@@ -22,10 +22,10 @@ import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../ab
 import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import type { GuestMemory } from '../guest/memory.js'
+import { GuestMemory } from '../guest/memory.js'
 import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
-import { alignUp, hex, PAGE_SIZE, type Pfn, paddrOf, type Range } from '../units.js'
+import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
 import type { WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
@@ -37,6 +37,7 @@ import {
   encodeNote,
   type FileSegment,
   isCore,
+  isCore32,
   loadHeader,
   noteHeader,
   readSegments,
@@ -45,6 +46,7 @@ import {
 import { type FilePages, placeFile } from './file-memory.js'
 import { A_CORE_OF_XEN, refuseGuest } from './foreign.js'
 import { type SnapshotFormat, startOf } from './format.js'
+import { keptQemuNotes, qemuGuest, qemuNotes } from './qemu-core.js'
 import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
 import { isXenCore } from './xen-core.js'
 
@@ -67,6 +69,7 @@ export function writeElfCore(domain: Domain, options: WorkOptions = {}): Snapsho
   const is64 = domain.abi === 'x86_64'
   const notes = concat([
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
+    ...keptQemuNotes(domain).map(encodeNote),
     ...vmcoreinfo(domain, runs).map(encodeNote),
     encodeNote(guestNote(domain)),
   ])
@@ -184,38 +187,54 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
 }
 
 /**
- * Returns the guest in an ELF core that we wrote.
- * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core without our
- *   note.
+ * Returns the guest in an ELF core that we wrote, or QEMU.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core of another
+ *   program.
  */
 function openElfCore(source: ByteSource): Domain {
-  const { segments, notes } = readSegments(source)
+  const { machine, segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
-  if (!ours) {
-    const kind = FOREIGN_CORES.find((kind) =>
-      notes.some(({ owner, type }) => owner === kind.owner && (kind.type ?? type) === type),
-    )
-    if (kind !== undefined) refuseGuest(kind.what, A_CORE_OF_XEN, 0)
-    throw new DomainBuilderError('unknown-format', 'the core has no description of the guest', {
-      expected: `a note of ${GUEST_NOTE_OWNER}`,
-      found: notes.map(({ owner }) => owner).join(' ') || 'no note',
-      offset: 0,
-    })
+  const loads = segments
+    .filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
+    .sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
+  if (ours) return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
+  const ofQemu = qemuNotes(notes)
+  if (ofQemu.length > 0) {
+    if (loads.length === 0) refuseElf('the guest has no memory', 'a segment with bytes', 'none', 0)
+    const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
+    return qemuGuest(ofQemu, machine, memory)
   }
-  const loads = segments.filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
-  return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
+  const kind = FOREIGN_CORES.find((kind) =>
+    notes.some(({ owner, type }) => owner === kind.owner && (kind.type ?? type) === type),
+  )
+  if (kind !== undefined) refuseGuest(kind.what, A_CORE_OF_XEN, 0)
+  throw new DomainBuilderError('unknown-format', 'the core has no description of the guest', {
+    expected: `a note of ${GUEST_NOTE_OWNER}`,
+    found: notes.map(({ owner }) => owner).join(' ') || 'no note',
+    offset: 0,
+  })
 }
 
-/** Places segments by physical address. A segment with one header for each of its mappings is placed once. */
+/** Returns the frames of these segments, which are in order. QEMU says nowhere else which memory a guest has. */
+function rangesOf(loads: readonly FileSegment[]): Range<Pfn>[] {
+  const ranges: Range<Pfn>[] = []
+  for (const { p_paddr, length, at } of loads) {
+    const end = p_paddr + BigInt(length)
+    if (end > BigInt(PADDR_MAX)) refuseElf('a segment lies too high', `below ${hex(PADDR_MAX)}`, hex(end), at)
+    addRange(ranges, pfnOf(Number(p_paddr)), Math.ceil(Number(end) / PAGE_SIZE))
+  }
+  return ranges
+}
+
+/** Places segments, which are in order of physical address. A segment with one header for each of its mappings is placed once. */
 function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly FileSegment[]): GuestMemory {
-  const sorted = [...loads].sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
   const end = BigInt(paddrOf(memory.endPfn))
   const pieces: FilePages[] = []
   const headers: number[] = []
   const refuse = (header: number, expected: string, found: string): never =>
     refuseElf('a segment lies outside the guest', expected, found, header)
   let placed = 0
-  for (const { p_paddr, offset, length, at } of sorted) {
+  for (const { p_paddr, offset, length, at } of loads) {
     const whole = p_paddr % BigInt(PAGE_SIZE) === 0n && length % PAGE_SIZE === 0
     if (!whole || p_paddr + BigInt(length) > end) {
       refuse(at, `whole pages below ${hex(end)}`, `${hex(p_paddr)} + ${length}`)
@@ -236,7 +255,10 @@ export const elfCoreFormat: SnapshotFormat = {
   summary: 'an ELF core for gdb and crash',
   extensions: ['core'],
   files: [''],
-  sniff: ({ main }) => isCore(startOf(main, Ehdr64.size)) && !isXenCore(main),
+  sniff: ({ main }) => {
+    const start = startOf(main, Ehdr64.size)
+    return isCore32(start) || (isCore(start) && !isXenCore(main))
+  },
   open: ({ main }) => openElfCore(main),
   write: (domain, options) => [writeElfCore(domain, options)],
 }

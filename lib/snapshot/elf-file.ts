@@ -5,9 +5,11 @@
  * Gotcha: a count or an offset in a header is a claim; each is compared with the file before anything is read for it.
  */
 import {
+  Ehdr32,
   Ehdr64,
   EI_NIDENT,
   ELF_MAGIC,
+  ELFCLASS32,
   ELFCLASS64,
   ELFDATA2LSB,
   ET_CORE,
@@ -15,10 +17,12 @@ import {
   Nhdr,
   NOTE_ALIGN,
   PF_RWX,
+  Phdr32,
   Phdr64,
   PN_XNUM,
   PT_LOAD,
   PT_NOTE,
+  Shdr32,
   Shdr64,
 } from '../abi/elf.js'
 import { concat, decodeLatin1, encodeUtf8, equal } from '../bytes.js'
@@ -32,6 +36,14 @@ const NOTES_MAX = 64 << 20
 /** The most notes of one file: each vcpu has a few. */
 const NOTES_COUNT_MAX = 1 << 15
 const MAX_SECTIONS = 64
+/** The most program headers. QEMU writes one for each mapping, and Linux maps one page 65,536 times (espfix). */
+const MAX_SEGMENTS = 1 << 18
+
+const LAYOUTS = {
+  [ELFCLASS32]: { Ehdr: Ehdr32, Phdr: Phdr32, Shdr: Shdr32 },
+  [ELFCLASS64]: { Ehdr: Ehdr64, Phdr: Phdr64, Shdr: Shdr64 },
+} as const
+type ElfClass = keyof typeof LAYOUTS
 
 export interface CoreNote {
   readonly owner: string
@@ -145,8 +157,15 @@ export function sniffElf(start: Uint8Array, type: number): ReturnType<typeof Ehd
   return ours && equal(ei_magic, ELF_MAGIC) ? header : undefined
 }
 
-/** Returns whether a file begins as an ELF core that we can read. */
+/** Returns whether a file begins as a 64-bit little-endian core. */
 export const isCore = (start: Uint8Array): boolean => sniffElf(start, ET_CORE) !== undefined
+
+/** Returns whether a file begins as a 32-bit little-endian core. */
+export function isCore32(start: Uint8Array): boolean {
+  if (start.length < Ehdr64.size) return false
+  const { ei_magic, ei_class, ei_data, e_type } = Ehdr32.decode(start)
+  return equal(ei_magic, ELF_MAGIC) && ei_class === ELFCLASS32 && ei_data === ELFDATA2LSB && e_type === ET_CORE
+}
 
 /** A program header with its part of the file. */
 export interface FileSegment {
@@ -160,26 +179,44 @@ export interface FileSegment {
   readonly at: number
 }
 
-/** Returns the program headers and their notes. @throws DomainBuilderError `bad-snapshot` or `truncated`. */
-export function readSegments(source: ByteSource): { segments: FileSegment[]; notes: FoundNote[] } {
-  const { e_phoff, e_phnum, e_phentsize } = Ehdr64.decode(readBytes(source, 0, Ehdr64.size, 'ELF header'))
-  if (e_phentsize !== Phdr64.size || e_phnum === PN_XNUM) {
+/**
+ * Returns the machine, the program headers and their notes, of a file of either class. A segment without bytes has
+ * any offset.
+ * @throws DomainBuilderError `bad-snapshot` or `truncated`.
+ */
+export function readSegments(source: ByteSource): { machine: number; segments: FileSegment[]; notes: FoundNote[] } {
+  const start = readBytes(source, 0, Ehdr64.size, 'ELF header')
+  const { Ehdr, Phdr } = LAYOUTS[Ehdr64.decode(start).ei_class as ElfClass]
+  const { e_phoff, e_phentsize, e_machine, ...header } = Ehdr.decode(start)
+  const e_phnum = header.e_phnum === PN_XNUM ? countBeyond(source, start) : header.e_phnum
+  if (e_phentsize !== Phdr.size || e_phnum > MAX_SEGMENTS) {
     refuseElf(
       'the program header table is invalid',
-      `fewer than ${PN_XNUM} of ${Phdr64.size} bytes`,
+      `at most ${MAX_SEGMENTS} of ${Phdr.size} bytes`,
       `${e_phnum} of ${e_phentsize}`,
-      Ehdr64.offsetOf('e_phnum'),
+      Ehdr.offsetOf('e_phnum'),
     )
   }
-  const size = BigInt(e_phnum * Phdr64.size)
-  const table = fileRange(source, e_phoff, size, 'the program headers', Ehdr64.offsetOf('e_phoff'))
+  const size = BigInt(e_phnum * Phdr.size)
+  const table = fileRange(source, BigInt(e_phoff), size, 'the program headers', Ehdr.offsetOf('e_phoff'))
   const bytes = readBytes(source, table.offset, table.length, 'program headers')
   const segments = Array.from({ length: e_phnum }, (_, i) => {
-    const at = table.offset + i * Phdr64.size
-    const { p_type, p_paddr, p_memsz, p_offset, p_filesz } = Phdr64.decode(bytes, i * Phdr64.size)
-    return { p_type, p_paddr, p_memsz, at, ...fileRange(source, p_offset, p_filesz, `segment ${i}`, at) }
+    const at = table.offset + i * Phdr.size
+    const { p_type, p_paddr, p_memsz, p_offset, p_filesz } = Phdr.decode(bytes, i * Phdr.size)
+    const offset = p_filesz ? BigInt(p_offset) : 0n
+    const range = fileRange(source, offset, BigInt(p_filesz), `segment ${i}`, at)
+    return { p_type, p_paddr: BigInt(p_paddr), p_memsz: BigInt(p_memsz), at, ...range }
   })
-  return { segments, notes: readAllNotes(source, segments) }
+  return { machine: e_machine, segments, notes: readAllNotes(source, segments) }
+}
+
+/** Returns the number of program headers of a file with PN_XNUM or more: sh_info of its first section header. */
+function countBeyond(source: ByteSource, start: Uint8Array): number {
+  const { Ehdr, Shdr } = LAYOUTS[Ehdr64.decode(start).ei_class as ElfClass]
+  const { e_shoff } = Ehdr.decode(start)
+  const size = BigInt(Shdr.size)
+  const { offset } = fileRange(source, BigInt(e_shoff), size, 'the section header', Ehdr.offsetOf('e_shoff'))
+  return Shdr.decode(readBytes(source, offset, Shdr.size, 'section header')).sh_info
 }
 
 /** Returns the notes of all parts. Parts may show the same bytes, so the bound is on their sum. */

@@ -14,7 +14,7 @@ import { kindOf } from '../kernel/lookalike.js'
 export const FOREIGN_SNIFFED = Ehdr64.size
 
 /** The cores that are read, as an error names them. */
-export const A_CORE_OF_XEN = 'a core of xl dump-core, or one that convert writes'
+export const A_CORE_OF_XEN = 'a core of xl dump-core or of QEMU, or one that convert writes'
 
 /** Refuses a guest of another program, which is recognised by the bytes at that offset. */
 export function refuseGuest(what: string, instead: string, offset: number): never {
@@ -29,7 +29,7 @@ export function refuseForeign(start: Uint8Array): void {
   const kind = kindOf(start, GUEST_FILES)
   if (kind !== undefined) refuseGuest(kind.what, kind.instead, kind.offset)
   // The elf-core format takes every other core.
-  if (isElfCore(start)) refuseGuest('an ELF core of a 32-bit or big-endian machine', A_CORE_OF_XEN, 0)
+  if (isElfCore(start)) refuseGuest('an ELF core of a big-endian machine', A_CORE_OF_XEN, 0)
 }
 
 /** Returns whether a file begins as an ELF core of any class and byte order. */

@@ -8,7 +8,9 @@
 import { elfCoreFormat } from './elf-core.js'
 import type { SnapshotFormat } from './format.js'
 import { kexecFormat } from './kexec.js'
+import { libvirtFormat } from './libvirt-save.js'
 import { qemuFormat } from './qemu.js'
+import { qemuStreamFormat } from './qemu-stream.js'
 import { rawFormat } from './raw.js'
 import { xenCoreFormat } from './xen-core.js'
 import { xlFormat } from './xen-save.js'
@@ -21,6 +23,8 @@ export const SNAPSHOT_FORMATS = {
   'xen-core': xenCoreFormat,
   'elf-core': elfCoreFormat,
   kexec: kexecFormat,
+  'qemu-stream': qemuStreamFormat,
+  libvirt: libvirtFormat,
 } as const satisfies Readonly<Record<string, SnapshotFormat>>
 
 /** The name of a snapshot format. */

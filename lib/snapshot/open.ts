@@ -9,7 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { WorkOptions } from '../work.js'
 import { type ByteSource, bytesSource } from './byte-source.js'
-import { decompressInto, peekCompressed, sniffCompression } from './compressed.js'
+import { decompressInto, packedPart, peekCompressed, sniffCompression } from './compressed.js'
 import { FOREIGN_SNIFFED, refuseForeign } from './foreign.js'
 import { type SnapshotFormat, type SnapshotSource, startOf } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
@@ -90,7 +90,8 @@ export async function refuseForeignSource(source: ByteSource): Promise<void> {
 }
 
 /**
- * Opens a snapshot of any format, compressed by gzip, by zstd or not at all. Pages are read on demand.
+ * Opens a snapshot of any format, compressed by gzip, by zstd or not at all; in a file of libvirt, the stream is also
+ * decompressed from bzip2, xz and lzop. Pages are read on demand.
  * @throws DomainBuilderError `bad-config` for an invalid source, `unknown-format`, `payload-damaged` or
  *   `payload-too-large` where it is compressed, and the errors of the format's reader; the signal's reason.
  * @example
@@ -101,10 +102,10 @@ export async function refuseForeignSource(source: ByteSource): Promise<void> {
  */
 export async function openSnapshot(source: ByteSource, options: OpenOptions = {}): Promise<Domain> {
   const files = filesOf(source, options)
-  const compression = sniffCompression(source)
-  if (compression === undefined) return openFiles(files)
+  const packed = packedPart(source)
+  if (packed === undefined) return openFiles(files)
   const scratch = options.scratch ?? memoryScratch()
-  return openFiles({ ...files, main: await decompressInto(source, compression, scratch, options) })
+  return openFiles({ ...files, main: await decompressInto(source, packed, scratch, options) })
 }
 
 /** Returns the guest in files that are not compressed. @throws DomainBuilderError as openSnapshot() does. */

@@ -23,7 +23,7 @@ export function isKnownType(type: number): boolean {
   return type >= PFINFO_BROKEN || (level <= 4 && type !== PFINFO_PINNED)
 }
 
-/** Consecutive pages of one type whose content is contiguous in the file. */
+/** Consecutive pages of one type whose content is in the file at equal distances. */
 interface PageRun extends Run {
   readonly type: number
   /** File offset of the first page's content, or undefined. */
@@ -31,11 +31,17 @@ interface PageRun extends Run {
 }
 
 export class PageIndex {
+  /** Bytes of the file from one page of a run to the next. */
+  readonly stride: number
   #pfn = new Float64Array(INITIAL_RUNS)
   #pages = new Float64Array(INITIAL_RUNS)
   #offset = new Float64Array(INITIAL_RUNS)
   #type = new Uint8Array(INITIAL_RUNS)
   #count = 0
+
+  constructor(stride = PAGE_SIZE) {
+    this.stride = stride
+  }
 
   /** Adds pages that follow one another, in the guest and in the file; offset is ignored for a type without data. */
   add(pfn: Pfn, pages: number, type: number, offset: number): void {
@@ -44,7 +50,7 @@ export class PageIndex {
     if (last >= 0 && this.#type[last] === type) {
       const before = this.#pages[last] as number
       const follows = (this.#pfn[last] as number) + before === pfn
-      if (follows && (!data || (this.#offset[last] as number) + before * PAGE_SIZE === offset)) {
+      if (follows && (!data || (this.#offset[last] as number) + before * this.stride === offset)) {
         this.#pages[last] = before + pages
         return
       }
@@ -154,14 +160,14 @@ export class PageIndex {
         at = unpainted(at)
       }
     }
-    const sorted = new PageIndex()
+    const sorted = new PageIndex(this.stride)
     for (let i = 0; i + 1 < ends.length; i++) {
       const run = owner[i] as number
       const start = ends[i] as number
       const pages = (ends[i + 1] as number) - start
       if (run < 0 || pages === 0) continue
       const { pfn, type, offset = 0 } = this.#run(run)
-      sorted.add(start, pages, type, offset + (start - pfn) * PAGE_SIZE)
+      sorted.add(start, pages, type, offset + (start - pfn) * this.stride)
     }
     this.#pfn = sorted.#pfn
     this.#pages = sorted.#pages

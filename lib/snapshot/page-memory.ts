@@ -27,16 +27,35 @@ export function pagesToMemory(source: ByteSource, index: PageIndex): GuestMemory
   return memory
 }
 
-/** Reads whole pages from `pfn` on, run by run. */
-function readPages(source: ByteSource, index: PageIndex, pfn: Pfn, out: Uint8Array): void {
+/** Reads whole pages from `pfn` on, run by run. All of them must have content. */
+export function readPages(source: ByteSource, index: PageIndex, pfn: Pfn, out: Uint8Array): void {
   for (let done = 0; done < out.length; ) {
     const page = pfn + done / PAGE_SIZE
     const run = index.find(page)
     // Every page of a placed range has a run with content; anything else is a bug in our code.
     if (run?.offset === undefined) throw new Error(`page ${page} is not in the file`)
-    const skipped = (page - run.pfn) * PAGE_SIZE
-    const length = Math.min(out.length - done, run.pages * PAGE_SIZE - skipped)
-    source.readInto(run.offset + skipped, out.subarray(done, done + length))
+    const skipped = page - run.pfn
+    const length = Math.min(out.length - done, (run.pages - skipped) * PAGE_SIZE)
+    readRun(source, run.offset + skipped * index.stride, index.stride, out.subarray(done, done + length))
     done += length
+  }
+}
+
+/** The pages that are read together with the bytes between them. */
+const PAGES_TOGETHER = 64
+
+/** Reads pages that are `stride` bytes apart. */
+function readRun(source: ByteSource, offset: number, stride: number, out: Uint8Array): void {
+  if (stride === PAGE_SIZE) {
+    source.readInto(offset, out)
+    return
+  }
+  const together = new Uint8Array(Math.min(out.length / PAGE_SIZE, PAGES_TOGETHER) * stride)
+  for (let done = 0; done < out.length; done += PAGES_TOGETHER * PAGE_SIZE) {
+    const pages = Math.min((out.length - done) / PAGE_SIZE, PAGES_TOGETHER)
+    // Nothing follows the last page.
+    const bytes = together.subarray(0, (pages - 1) * stride + PAGE_SIZE)
+    source.readInto(offset + (done / PAGE_SIZE) * stride, bytes)
+    for (let i = 0; i < pages; i++) out.set(bytes.subarray(i * stride, i * stride + PAGE_SIZE), done + i * PAGE_SIZE)
   }
 }

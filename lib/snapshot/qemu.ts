@@ -22,6 +22,7 @@ import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { openGuest, openRanges } from './guest-json.js'
 import type { JsonValue } from './json-value.js'
+import { QEMU } from './qemu-machine.js'
 import { type LowPiece, optionRom } from './qemu-option-rom.js'
 import { bootRom } from './qemu-rom.js'
 import { DEFAULT_NAME, type RawSidecar, rawSidecar } from './raw.js'
@@ -115,7 +116,7 @@ function qemuSidecar(domain: Domain, runs: readonly FileRun[], name: string): Ra
       ranges: domain.memory.ranges.map(({ start, end }) => [start, end]),
       data: runs.map(({ pfn, pages, offset }) => [pfn, pages, offset]),
     },
-    qemu: { rom: `${name}${ROM_SUFFIX}`, command: ['qemu-system-x86_64', ...qemuArguments(domain, name)] },
+    qemu: { rom: `${name}${ROM_SUFFIX}`, command: [QEMU, ...qemuArguments(domain, name)] },
   }
 }
 

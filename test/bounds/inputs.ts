@@ -20,6 +20,7 @@ import {
 import { elfHeader, loadHeader, noteHeader } from '../../lib/snapshot/elf-file.js'
 import { buildElf, type ElfSpec, xenNotes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { qemuCore } from '../fixtures/qemu-core.js'
 import { bytesOf } from '../fixtures/snapshots.js'
 
 const MiB = 2 ** 20
@@ -276,6 +277,13 @@ export const KINDS: readonly Kind[] = [
       )
       return { files: { 'g.core': { bytes: core } }, commands: all('g.core') }
     },
+  },
+  {
+    name: "mappings in QEMU's core",
+    make: (n) => ({
+      files: { 'g.core': { bytes: qemuCore({ paging: true, aliases: 2500 * n }) } },
+      commands: all('g.core'),
+    }),
   },
   {
     name: 'unknown records',

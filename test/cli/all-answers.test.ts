@@ -95,10 +95,15 @@ const GUESTS = {
   'pv-p2m': ['pv64 --type pv --p2m offset:0x77', 'elf-core'],
   pv32: ['pv32 --type pv --ramdisk ramdisk', 'xl', 'elf-core'],
   pvh: ['pvh --type pvh --ramdisk ramdisk --cmdline quiet', 'xl', 'elf-core'],
-  'pvh-pc': ['pvh --type pvh --platform pc --acpi pc', 'qemu'],
+  'pvh-pc': ['pvh --type pvh --platform pc --acpi pc', 'qemu', 'qemu-stream', 'libvirt'],
   linux16: ['bzImage --type linux --entry 16', 'qemu'],
   linux32: ['bzImage --type linux --entry 32 --ramdisk ramdisk', 'qemu', 'kexec'],
-  linux64: ['bzImage --type linux --entry 64 --cmdline quiet --reserve 0x3000000-0x3001000', 'qemu', 'kexec'],
+  linux64: [
+    'bzImage --type linux --entry 64 --cmdline quiet --reserve 0x3000000-0x3001000',
+    'qemu',
+    'kexec',
+    'qemu-stream',
+  ],
   elf32: ['elf32 --type linux', 'elf-core'],
   hybrid: ['elf --type linux --subarch xen --paging', 'elf-core'],
 } as const

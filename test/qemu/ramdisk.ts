@@ -100,13 +100,16 @@ export async function findBusybox(arch: Architecture): Promise<Found<string>> {
 const payload = patternBytes(1 << 20, 11)
 export const payloadChecksum = createHash('sha256').update(payload).digest('hex')
 
+/** A script next to this file. */
+type Init = 'init' | 'init-kexec' | 'init-clock' | 'init-stay'
+
 /**
  * Returns the whole ramdisk, uncompressed.
- * @param init a script next to this file. @param files further programs and data, by name.
+ * @param files further programs and data, by name.
  */
 export function ramdisk(
   busybox: string,
-  init: 'init' | 'init-kexec' = 'init',
+  init: Init = 'init',
   files: Readonly<Record<string, Uint8Array>> = {},
 ): Uint8Array {
   return cpio([
@@ -121,7 +124,7 @@ export function ramdisk(
 }
 
 /** Writes the ramdisk to a file, for QEMU's -initrd. Returns the path. */
-export function ramdiskFile(busybox: string, path: string): string {
-  writeFileSync(path, ramdisk(busybox))
+export function ramdiskFile(busybox: string, path: string, init: Init = 'init'): string {
+  writeFileSync(path, ramdisk(busybox, init))
   return path
 }

@@ -18,7 +18,7 @@ import {
 import { openXl } from '../../lib/snapshot/xen-save.js'
 import { HVM_VCPUS, type HvmVcpus, hvmSaveFile } from '../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
-import { FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
+import { BARE_FORMATS, FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 
 type Format = (typeof FORMATS)[number]
 type Refusals = Partial<Record<Format, RegExp>>
@@ -37,15 +37,17 @@ const notForXl =
 const noSpecialPages = /^Xen's special pages are missing from the guest: expected platform xen, found platform pc$/
 const policies = /^a saved record is not supported by Xen before 4.14: .* found X86_CPUID_POLICY$/
 
+const bareOnly = (why: RegExp): Refusals => Object.fromEntries(BARE_FORMATS.map((format) => [format, why]))
+
 const built = (kernel: Uint8Array, config: DomainConfig) => async () => buildDomain(await readKernel(kernel), config)
 
 const pv = (bits: 32 | 64): Guest => ({
   make: built(pvKernelFile({ class: bits }), { ...common, type: 'pv', vcpus: 3, purpose: 'restore' }),
-  refusals: { qemu: needsXen, kexec: needsXen },
+  refusals: bareOnly(needsXen),
 })
 const pvh = (bits: 32 | 64): Guest => ({
   make: built(pvhKernelFile({ class: bits, paddr: 0x100000 }), { ...common, type: 'pvh', vcpus: 3 }),
-  refusals: { qemu: specialPages, kexec: specialPages },
+  refusals: bareOnly(specialPages),
 })
 const linux = (bits: 32 | 64): Guest => ({
   make: built(linuxKernelFile(bits), { ...common, type: 'linux', memory: 20 * 2 ** 20 }),
@@ -54,7 +56,7 @@ const linux = (bits: 32 | 64): Guest => ({
 /** An HVM guest saved by xl, of a later Xen and of an earlier one. */
 const hvm = (vcpus: HvmVcpus, version: 2 | 3): Guest => ({
   make: async () => openXl(bytesSource(hvmSaveFile({ vcpus, version }))),
-  refusals: { qemu: needsXen, kexec: needsXen, ...(version === 3 ? { 'xl version 2': policies } : {}) },
+  refusals: { ...bareOnly(needsXen), ...(version === 3 ? { 'xl version 2': policies } : {}) },
 })
 const GUESTS: Readonly<Record<string, Guest>> = {
   'PV, 64-bit': pv(64),

@@ -25,6 +25,7 @@ export interface HostileReport {
 const NAMES_ITS_PLACE: Readonly<Record<Kind, RegExp>> = {
   stream:
     /^(([A-Z0-9_]+|unknown \(0x[0-9a-f]+\)) record|record header|xl header|libxl [a-z ]*header|libxc |domain configuration|the snapshot format is unknown)/,
+  'qemu-stream': /^(QEMU's stream|libvirt|section |the snapshot format is unknown)/,
   core: /^(ELF[: ]|program headers|section |the core|frame list|vcpu contexts|shared_info|the snapshot format is unknown)/,
   gzip: /./,
   sidecar: /^(sidecar|the image|the file|boot_params|hvm_start_info|the snapshot format is unknown)/,

@@ -16,13 +16,13 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
-import { bytesOf, FORMATS, THROUGH } from '../fixtures/snapshots.js'
+import { BARE_FORMATS, bytesOf, FORMATS, THROUGH } from '../fixtures/snapshots.js'
 
 const HYPERCALLS = 2
 const NOTES = { HYPERCALL_PAGE: 0xffffffff80000000n + BigInt(HYPERCALLS * 4096) }
 
 /** The formats through which a PV guest can go before it becomes a save file. */
-const BEFORE = ['none', ...FORMATS.filter((format) => format !== 'qemu' && format !== 'kexec')] as const
+const BEFORE = ['none', ...FORMATS.filter((format) => !BARE_FORMATS.includes(format))] as const
 
 async function built(purpose: Purpose, notes: object = NOTES): Promise<Domain> {
   return buildDomain(await readKernel(pvKernelFile({ notes })), {

@@ -14,12 +14,15 @@ import {
   PAGE_SIZE,
   readKernel,
   type SnapshotFormatName,
+  writeQemuStream,
   writeSnapshot,
   writeXl,
 } from '../../../lib/index.js'
+import { QEMU_MACHINE_NAMES } from '../../../lib/snapshot/qemu-machine.js'
 import { hvmSaveFile } from '../../fixtures/hvm-save.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../../fixtures/kernels.js'
-import { bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
+import { qemuCore } from '../../fixtures/qemu-core.js'
+import { asSavedByQemu, bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
 import type { Target } from '../target.js'
 import { orRefuse, useGuest } from './use-guest.js'
 
@@ -82,14 +85,25 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
     return guests.map((guest) => joinPair(sidecarOf(guest, format), bytesOf(mainOf(guest, format))))
   }
   if (format === 'kexec') return [bytesOf(mainOf(bare, format))]
+  if (format === 'qemu-stream') return streamsOf(await pvh('vmm'))
+  if (format === 'libvirt') {
+    const ours = bytesOf(mainOf(await pvh('vmm'), format))
+    return [ours, asSavedByQemu(ours)]
+  }
   const saved = await openSnapshot(bytesSource(hvmSaveFile()))
   const built = [await pv(64), await pv(32), await pvh('restore')]
   if (format === 'xl') {
     const old = built.map((guest) => bytesOf(writeXl(guest, { version: 2 })))
     return [...[...built, saved].map((guest) => bytesOf(writeXl(guest))), ...old, hvmSaveFile()]
   }
-  const cores = [...built, format === 'elf-core' ? bare : saved]
-  return cores.map((guest) => bytesOf(mainOf(guest, format)))
+  const cores = [...built, format === 'elf-core' ? bare : saved].map((guest) => bytesOf(mainOf(guest, format)))
+  return format === 'elf-core' ? [...cores, qemuCore({ paging: true }), qemuCore({ elfClass: 32 })] : cores
+}
+
+/** Our streams, and the same as QEMU saves them: without our member. */
+function streamsOf(guest: Domain): Uint8Array[] {
+  const streams = QEMU_MACHINE_NAMES.map((machine) => bytesOf(writeQemuStream(guest, { machine })))
+  return [...streams, ...streams.map(asSavedByQemu)]
 }
 
 function open(format: SnapshotFormatName, bytes: Uint8Array): Promise<Domain> {
@@ -113,6 +127,7 @@ export const snapshotTarget = (format: SnapshotFormatName): Target => ({
         '.xen_pages\0',
         'LibxlFmt',
         'xen-domain-builder\0',
+        'QEMU\0',
         Uint8Array.of(0x1f, 0x8b, 8, 0),
       ],
   seeds: () => seedsOf(format),

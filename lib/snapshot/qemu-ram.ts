@@ -1,0 +1,158 @@
+/**
+ * The memory of a guest as QEMU's stream has it: a header before each page, and one byte for a page of zeros.
+ *
+ * Source: QEMU migration/ram.c, ram_save_page() and save_zero_page().
+ * Gotcha: QEMU looks into each page, and sends one that is zero as such. So all content is read once before the size of
+ * the stream is known.
+ */
+import { PAGE_HEADER, RAM_FLAG, ZERO_PAGE_BYTES } from '../abi/qemu-stream.js'
+import { concat, isZero } from '../bytes.js'
+import type { GuestMemory } from '../guest/memory.js'
+import { addRange } from '../guest/runs.js'
+import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
+import { BLOCK_BYTES, flowing, type Part, type Stretch } from './snapshot-file.js'
+import { bigEndian, counted } from './vmstate.js'
+
+/** Bytes of a page with content. */
+const DATA_PAGE_BYTES = PAGE_HEADER + PAGE_SIZE
+/** The pages that are looked at, or made, at a time. */
+const DATA_PAGES = Math.floor(BLOCK_BYTES / DATA_PAGE_BYTES)
+const ZERO_PAGES = Math.floor(BLOCK_BYTES / ZERO_PAGE_BYTES)
+
+/** A block of QEMU's memory. */
+export interface RamBlock {
+  readonly name: string
+  readonly bytes: number
+  /** The guest's addresses that it shows, in order; none for a block that stays empty. */
+  readonly ranges: readonly Range<Paddr>[]
+}
+
+/** Returns the pages of blocks as QEMU sends them. */
+export function ramPages(memory: GuestMemory, blocks: readonly RamBlock[], options: WorkOptions): Part {
+  const data = nonZeroRuns(memory, options)
+  const dataPages = data.reduce((sum, { start, end }) => sum + end - start, 0)
+  const length = blocks.reduce(
+    (sum, { name, bytes }) => sum + (bytes / PAGE_SIZE) * ZERO_PAGE_BYTES + counted(name).length,
+    dataPages * (DATA_PAGE_BYTES - ZERO_PAGE_BYTES),
+  )
+  return flowing(length, function* () {
+    for (const block of blocks) yield* blockPages(memory, block, data)
+  })
+}
+
+/** Returns the runs of pages that are not zero, in order. */
+function nonZeroRuns(memory: GuestMemory, { signal }: WorkOptions): Range<Pfn>[] {
+  const work = new Work(memory.placedBytes, signal === undefined ? {} : { signal })
+  const found: Range<Pfn>[] = []
+  const block = new Uint8Array(DATA_PAGES * PAGE_SIZE)
+  for (const { pfn, pages } of memory.pages()) {
+    for (let done = 0; done < pages; done += DATA_PAGES) {
+      const bytes = block.subarray(0, Math.min(DATA_PAGES, pages - done) * PAGE_SIZE)
+      memory.readInto(paddrOf(pfn + done), bytes)
+      for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+        const page = pfn + done + at / PAGE_SIZE
+        if (!isZero(bytes.subarray(at, at + PAGE_SIZE))) addRange(found, page, page + 1)
+      }
+      work.step(bytes.length)
+    }
+  }
+  return found
+}
+
+type Content = Omit<Stretch, 'offset'>
+
+/** Consecutive pages of a block, which are all zero or all not. */
+interface BlockRun {
+  /** The offset of the first page in the block. */
+  readonly at: number
+  readonly pages: number
+  /** The guest's address of a page with content. */
+  readonly paddr?: Paddr
+}
+
+function* blockPages(memory: GuestMemory, block: RamBlock, data: readonly Range<Pfn>[]): Generator<Content> {
+  let isFirst = true
+  for (const run of blockRuns(block, data)) {
+    const { at, pages, paddr } = run
+    const most = paddr === undefined ? ZERO_PAGES : DATA_PAGES
+    for (let done = 0; done < pages; ) {
+      // Only the first page of a block names it.
+      const count = isFirst ? 1 : Math.min(most, pages - done)
+      const piece = { at: at + done * PAGE_SIZE, pages: count }
+      if (paddr === undefined) yield zeroPages(piece, isFirst ? block.name : undefined)
+      else yield* dataPages(memory, { ...piece, paddr: paddr + done * PAGE_SIZE }, isFirst ? block.name : undefined)
+      isFirst = false
+      done += count
+    }
+  }
+}
+
+/** Yields the runs of a block, in order. */
+function* blockRuns({ bytes, ranges }: RamBlock, data: readonly Range<Pfn>[]): Generator<BlockRun> {
+  let at = 0
+  let next = 0
+  for (const { start, end } of ranges) {
+    for (; next < data.length; next++) {
+      const run = data[next] as Range<Pfn>
+      const paddr = paddrOf(run.start)
+      if (paddr >= end) break
+      const offset = rangeOffset(ranges, start) + paddr - start
+      if (offset > at) yield { at, pages: (offset - at) / PAGE_SIZE }
+      const pages = run.end - run.start
+      yield { at: offset, pages, paddr }
+      at = offset + pages * PAGE_SIZE
+    }
+  }
+  if (bytes > at) yield { at, pages: (bytes - at) / PAGE_SIZE }
+}
+
+/** Returns the offset of a range in its block: the ranges before it fill it. */
+const rangeOffset = (ranges: readonly Range<Paddr>[], start: Paddr): number =>
+  ranges.reduce((sum, range) => (range.start < start ? sum + range.end - range.start : sum), 0)
+
+function zeroPages({ at, pages }: BlockRun, name?: string): Content {
+  if (name !== undefined) {
+    const content = concat([pageHeader(at, RAM_FLAG.ZERO), counted(name), new Uint8Array(1)])
+    return { length: content.length, content }
+  }
+  return {
+    length: pages * ZERO_PAGE_BYTES,
+    content(out) {
+      out.fill(0)
+      const view = new DataView(out.buffer, out.byteOffset, out.byteLength)
+      for (let i = 0; i < pages; i++) {
+        putHeader(view, i * ZERO_PAGE_BYTES, at + i * PAGE_SIZE, RAM_FLAG.ZERO | RAM_FLAG.SAME_BLOCK)
+      }
+    },
+  }
+}
+
+function* dataPages(memory: GuestMemory, run: BlockRun & { readonly paddr: Paddr }, name?: string): Generator<Content> {
+  const { at, pages, paddr } = run
+  if (name !== undefined) {
+    const content = concat([pageHeader(at, RAM_FLAG.PAGE), counted(name), memory.read(paddr, PAGE_SIZE)])
+    return yield { length: content.length, content }
+  }
+  yield {
+    length: pages * DATA_PAGE_BYTES,
+    content(out) {
+      // The pages are read to the end of the room, and moved to their places from the first on.
+      const from = pages * PAGE_HEADER
+      memory.readInto(paddr, out.subarray(from))
+      const view = new DataView(out.buffer, out.byteOffset, out.byteLength)
+      for (let i = 0; i < pages; i++) {
+        const page = i * DATA_PAGE_BYTES + PAGE_HEADER
+        out.copyWithin(page, from + i * PAGE_SIZE, from + (i + 1) * PAGE_SIZE)
+        putHeader(view, page - PAGE_HEADER, at + i * PAGE_SIZE, RAM_FLAG.PAGE | RAM_FLAG.SAME_BLOCK)
+      }
+    },
+  }
+}
+
+const pageHeader = (at: number, flag: number): Uint8Array => bigEndian(at + flag, PAGE_HEADER)
+
+function putHeader(view: DataView, place: number, at: number, flags: number): void {
+  view.setUint32(place, Math.floor(at / 2 ** 32))
+  view.setUint32(place + 4, (at % 2 ** 32) + flags)
+}
