@@ -78,6 +78,10 @@ export function qemuStreamArguments(
     ...['-m', `${machineMemory(machine, domain) / 1024}K`, '-smp', `${domain.vcpus.length}`],
     ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
     // QEMU gives the rest of the word to a shell.
-    ...['-incoming', `exec:cat '${file.replaceAll("'", "'\\''")}'`],
+    ...['-incoming', `exec:cat ${shellWord(file)}`],
   ]
 }
+
+/** Returns a file's name as a shell takes it. */
+const shellWord = (name: string): string =>
+  /^[\w./][\w./+:=-]*$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`
