@@ -29,7 +29,14 @@ import {
 } from './guest-options.js'
 import { openKernel } from './input.js'
 import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
-import { type Destination, outputOptions, readDestination, writeDestination, xenOption } from './output.js'
+import {
+  type Destination,
+  machineOption,
+  outputOptions,
+  readDestination,
+  writeDestination,
+  xenOption,
+} from './output.js'
 import { say } from './printer.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
@@ -47,6 +54,7 @@ export const command: Command = {
       help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
     },
     xen: xenOption,
+    machine: machineOption,
     ...pvOptions,
     ...dom0Options,
     ...pvhOptions,

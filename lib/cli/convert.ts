@@ -9,7 +9,7 @@ import type { Domain } from '../guest/domain.js'
 import { savedConfigSummary } from '../inspect/saved-config.js'
 import { type Command, UsageError } from './command.js'
 import { openDomain } from './input.js'
-import { outputOptions, readDestination, writeDestination, xenOption } from './output.js'
+import { machineOption, outputOptions, readDestination, writeDestination, xenOption } from './output.js'
 import { say } from './printer.js'
 
 export const command: Command = {
@@ -17,6 +17,7 @@ export const command: Command = {
   help: 'Writes a snapshot in another format; memory and vcpus stay the same.',
   options: {
     ...outputOptions,
+    machine: machineOption,
     xen: { ...xenOption, help: `the release of Xen that is to restore an xl file (default the newest, ${NEWEST_XEN})` },
     'drop-config': {
       type: 'boolean',

@@ -60,14 +60,16 @@ export const outputOptions = {
     choices: ['gzip'],
     help: '(or a name that ends in .gz); for a format that is one file',
   },
-  machine: {
-    type: 'string',
-    value: 'MACHINE',
-    choices: QEMU_MACHINE_NAMES,
-    elsewhere: ['M', 'machine-type'],
-    help: `QEMU's machine that a qemu-stream (default ${DEFAULT_MACHINE}) or libvirt (default ${LIBVIRT_MACHINES[0]}) is for`,
-  },
 } as const satisfies Readonly<Record<string, Option>>
+
+/** The option of a command that can write for a machine of QEMU. */
+export const machineOption = {
+  type: 'string',
+  value: 'MACHINE',
+  choices: QEMU_MACHINE_NAMES,
+  elsewhere: ['M', 'machine-type'],
+  help: `QEMU's machine that a qemu-stream (default ${DEFAULT_MACHINE}) or libvirt (default ${LIBVIRT_MACHINES[0]}) is for`,
+} as const satisfies Option
 
 /** The option of a command that can write for an older Xen. */
 export const xenOption = {

@@ -9,7 +9,7 @@ import { QEMU_MACHINES, type QemuMachine, type QemuMachineName } from '../abi/qe
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { without } from '../guest/memory-map.js'
-import { alignUp, type Paddr, paddrOf, type Range, showRange, showRanges } from '../units.js'
+import { alignUp, hex, type Paddr, paddrOf, type Range, showRange, showRanges } from '../units.js'
 
 /** The program whose arguments are made here and in ./qemu.ts. */
 export const QEMU = 'qemu-system-x86_64'
@@ -19,6 +19,9 @@ export const QEMU_MACHINE_NAMES = Object.keys(QEMU_MACHINES) as readonly QemuMac
 
 /** The machine of a stream for which none is named. */
 export const DEFAULT_MACHINE = 'microvm' satisfies QemuMachineName
+
+/** The default processor, qemu64, has 40 bits of address. */
+const ADDRESSED = 2 ** 40
 
 /** QEMU rounds the size of memory up to this. */
 const MEMORY_UNIT = 8192
@@ -37,6 +40,12 @@ export function machineRam({ lowMemory }: Pick<QemuMachine, 'lowMemory'>, bytes:
 export function machineMemory(machine: QemuMachineName, { memory }: Domain): number {
   const { lowMemory } = QEMU_MACHINES[machine]
   const end = paddrOf(memory.endPfn)
+  if (end > ADDRESSED) {
+    throw new DomainBuilderError('does-not-fit', 'the guest has more memory than the machine can address', {
+      expected: `at most ${hex(ADDRESSED)}`,
+      found: hex(end),
+    })
+  }
   const sizes = lowMemory.map(({ from, end: low }) => {
     const bytes = end <= DEVICE_HOLE.end ? end : low + end - DEVICE_HOLE.end
     return alignUp(Math.max(bytes, from), MEMORY_UNIT)
@@ -69,6 +78,10 @@ export function qemuStreamArguments(
     ...['-m', `${machineMemory(machine, domain) / 1024}K`, '-smp', `${domain.vcpus.length}`],
     ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
     // QEMU gives the rest of the word to a shell.
-    ...['-incoming', `exec:cat '${file.replaceAll("'", "'\\''")}'`],
+    ...['-incoming', `exec:cat ${shellWord(file)}`],
   ]
 }
+
+/** Returns a file's name as a shell takes it. */
+const shellWord = (name: string): string =>
+  /^[\w./][\w./+:=-]*$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`

@@ -14,6 +14,7 @@ import {
   PAGE_SIZE,
   readKernel,
   writeElfCore,
+  writeQemuStream,
   writeSnapshot,
   writeXl,
 } from '../../lib/index.js'
@@ -21,7 +22,7 @@ import { elfHeader, loadHeader, noteHeader } from '../../lib/snapshot/elf-file.j
 import { buildElf, type ElfSpec, xenNotes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { qemuCore } from '../fixtures/qemu-core.js'
-import { bytesOf } from '../fixtures/snapshots.js'
+import { asSavedByQemu, bytesOf } from '../fixtures/snapshots.js'
 
 const MiB = 2 ** 20
 
@@ -108,6 +109,40 @@ async function raw(
   }
 }
 
+/** A stream as QEMU saves one: with another size of its RAM, more pages, or another description. */
+async function qemuStream(change: {
+  readonly ram?: number
+  readonly pages?: readonly number[]
+  readonly describe?: (json: Json & { devices: Json[] }) => unknown
+}): Promise<Input> {
+  const { ram, pages = [], describe = (json) => json } = change
+  const domain = buildDomain(await readKernel(pvhKernelFile({ paddr: 0x100000 })), {
+    type: 'pvh',
+    memory: 2 * MiB,
+    purpose: 'vmm',
+  })
+  const bytes = Buffer.from(asSavedByQemu(bytesOf(writeQemuStream(domain))))
+  const name = Buffer.from('\x0bmicrovm.ram', 'latin1')
+  const sizes = bytes.indexOf(name)
+  if (ram !== undefined) {
+    bytes.writeBigUInt64BE(BigInt(ram + 0x10000 + 4), sizes - 8)
+    bytes.writeBigUInt64BE(BigInt(ram), sizes + name.length)
+  }
+  const end = bytes.indexOf(Buffer.from(`${'0'.repeat(14)}107e000000020300000002`, 'hex'))
+  const more = Buffer.alloc(9 * pages.length)
+  // Zero pages of the block of the first one.
+  for (const [i, pfn] of pages.entries()) {
+    more.writeBigUInt64BE(BigInt(pfn * PAGE_SIZE + (i === 0 ? 0x02 : 0x22)), 9 * i)
+  }
+  const [head, tail] = [more.subarray(0, 8), more.subarray(8)]
+  const start = bytes.lastIndexOf('{"page_size"')
+  const json = Buffer.from(JSON.stringify(describe(JSON.parse(bytes.subarray(start).toString()))))
+  bytes.writeUInt32BE(json.length, start - 4)
+  const given = pages.length === 0 ? [] : [head, name, tail]
+  const file = concat([bytes.subarray(0, end), ...given, bytes.subarray(end, start), json])
+  return { files: { 'g.mig': { bytes: file } }, commands: all('g.mig') }
+}
+
 type Pair = [number, number]
 
 /** Memory of these ranges (first pfn, end), with data in these runs (first pfn, length). */
@@ -183,6 +218,13 @@ const config = (content: string): Input => ({
   commands: [['build', 'kernel', '--config', 'g.cfg', '-o', 'out.img', '--memory', '8']],
 })
 
+/** Arrays of structs in one another, each of that many elements. */
+const nestedArrays = (count: number, depth = 6): Json[] => [
+  depth === 0
+    ? { name: 'x', array_len: count, type: 'uint8', size: 1 }
+    : { name: 'x', array_len: count, type: 'struct', struct: { fields: nestedArrays(count, depth - 1) }, size: 1 },
+]
+
 /** For each codec, an empty stream and one of one byte. */
 const SMALL_STREAMS: Readonly<Record<string, string>> = {
   'gzip, empty': '1f8b080000000000000303000000000000000000',
@@ -193,6 +235,40 @@ const SMALL_STREAMS: Readonly<Record<string, string>> = {
 }
 
 export const KINDS: readonly Kind[] = [
+  {
+    name: 'zero pages of a QEMU stream, from the last to the first',
+    make: (n) => qemuStream({ ram: 2 ** 30, pages: times(25_000 * n, (i) => 2 * (25_000 * n - i)) }),
+  },
+  {
+    name: 'memory that a QEMU stream claims',
+    make: (n) => qemuStream({ ram: 2 ** 40 * n }),
+  },
+  {
+    name: 'arrays that the description of a QEMU stream claims',
+    refused: true,
+    make: (n) =>
+      qemuStream({
+        describe: (json) => ({
+          ...json,
+          devices: json.devices.map((device) => ({ ...device, fields: nestedArrays(1000 * n) })),
+        }),
+      }),
+  },
+  {
+    name: 'fields without bytes in a QEMU stream',
+    refused: true,
+    make: (n) =>
+      qemuStream({
+        describe: (json) => ({
+          ...json,
+          devices: json.devices.map((device) =>
+            device.name === 'cpu'
+              ? { ...device, fields: times(5000 * n, (i) => ({ name: `f${i}`, type: 'buffer', size: 0 })) }
+              : device,
+          ),
+        }),
+      }),
+  },
   {
     name: 'nested JSON',
     make: (n) => raw('linux', (json) => ({ ...json, x: 0 })).then((input) => deepen(input, 100_000 * n)),
