@@ -20,12 +20,22 @@ import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.j
 /**
  * Returns the vcpu that a machine is to start with.
  * @param who the program that would run the guest, for the message.
- * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen.
+ * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen, or the state of its devices.
  */
 export function requireBareGuest(domain: Domain, who: string): Vcpu {
   const [vcpu] = domain.vcpus
   const dom0 = isPvhDom0(domain)
-  if (domain.type === 'pv' || domain.type === 'hvm' || dom0 || vcpu === undefined) {
+  if (domain.type === 'hvm') {
+    throw new DomainBuilderError(
+      'does-not-fit',
+      `the guest needs the state of its devices, which ${who} does not get`,
+      {
+        expected: 'pvh or linux',
+        found: 'hvm',
+      },
+    )
+  }
+  if (domain.type === 'pv' || dom0 || vcpu === undefined) {
     throw new DomainBuilderError('does-not-fit', `the guest needs Xen: ${who} alone cannot run it`, {
       expected: 'pvh or linux',
       found: dom0 ? 'a dom0' : domain.type,

@@ -110,7 +110,7 @@ t.test(
       refused(
         ['convert', saved, '-o', file('no'), '--format', format],
         1,
-        /does-not-fit: the guest needs Xen: .* found hvm\n/,
+        /does-not-fit: the guest needs the state of its devices, .* found hvm\n/,
       )
     t.notOk(existsSync(file('no')))
     refused(

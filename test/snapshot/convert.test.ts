@@ -30,7 +30,7 @@ interface Guest {
 }
 
 const common = { memory: 6 * 2 ** 20, ramdisk: pattern(9000), cmdline: 'quiet' }
-const needsXen = /^the guest needs Xen: .* expected pvh or linux, found (pv|hvm)$/
+const needsXen = /^the guest needs (Xen|the state of its devices)[:,] .* expected pvh or linux, found (pv|hvm)$/
 const specialPages = /^the guest has Xen's special pages: .* platform pc, found one of platform xen$/
 const notForXl =
   /^the type of the guest is not supported by the xl format: expected a pv, pvh or hvm guest, found linux$/
