@@ -65,6 +65,7 @@ export const command: Command = {
     'build vmlinuz -o guest.img --memory 256M --cmdline console=hvc0',
     'build vmlinuz -o guest.xl --ramdisk initrd.img',
     'build vmlinuz -o guest --type linux --format qemu',
+    'build vmlinuz -o guest.mig --type linux --machine q35',
   ],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('build', values, 'raw')

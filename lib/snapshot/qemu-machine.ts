@@ -65,11 +65,11 @@ export function machineMemory(machine: QemuMachineName, { memory }: Domain): num
 /**
  * Returns the arguments after `qemu-system-x86_64` that start a stream: no firmware, no display, the guest's console on
  * standard output.
- * @param file path of the stream.
+ * @param stream the stream's path, or the number of the file that QEMU finds open.
  */
 export function qemuStreamArguments(
   domain: Domain,
-  file: string,
+  stream: string | number,
   machine: QemuMachineName = DEFAULT_MACHINE,
 ): string[] {
   const { name, options } = QEMU_MACHINES[machine]
@@ -77,8 +77,8 @@ export function qemuStreamArguments(
     ...['-machine', [name, ...options].join(','), '-accel', 'tcg', '-nodefaults', '-no-user-config', '-no-reboot'],
     ...['-m', `${machineMemory(machine, domain) / 1024}K`, '-smp', `${domain.vcpus.length}`],
     ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
-    // QEMU gives the rest of the word to a shell.
-    ...['-incoming', `exec:cat ${shellWord(file)}`],
+    // QEMU gives the rest of a word after exec: to a shell.
+    ...['-incoming', typeof stream === 'number' ? `fd:${stream}` : `exec:cat ${shellWord(stream)}`],
   ]
 }
 

@@ -54,6 +54,17 @@ t.test('build --format qemu writes it, run starts it, the console is on standard
       maxBuffer: 2 ** 26,
     })
     t.equal(shell.stdout, ran.stdout)
+    // Without a ROM, QEMU gets a stream, here of the same guest in another format.
+    t.equal(xdb('convert', 'guest', '-o', 'guest.core', '--format', 'elf-core').status, 0)
+    for (const machine of ['microvm', 'pc', 'q35']) {
+      const streamed = xdb('run', 'guest.core', '--machine', machine)
+      t.equal(streamed.status, 0, streamed.stderr)
+      t.same(parseReport(streamed.stdout, 64).bootParams, parseReport(ran.stdout, 64).bootParams, machine)
+    }
+    t.match(
+      xdb('run', 'guest', '--machine', 'pc').stderr,
+      /--machine is for a guest without a boot ROM; guest.rom exists/,
+    )
     // QEMU must not take a comma for the end of a file's name.
     for (const suffix of ['', '.json', '.rom'])
       copyFileSync(join(directory, `guest${suffix}`), join(directory, `a,cpu-num=9${suffix}`))
