@@ -107,7 +107,7 @@ export function manPage(commands: readonly NamedCommand[], version: string): str
     ...term(bold('kexec'), 'Segments for kexec_load(2), in an ELF file.'),
     ...term(
       bold('qemu-stream'),
-      "QEMU's migration stream, which its \\-incoming starts, and in which QEMU saves guests.",
+      "QEMU's migration stream, which its -incoming starts, and in which QEMU saves guests.",
     ),
     ...term(bold('libvirt'), 'The file of virsh save, which virsh restore starts.'),
     '.PP',
