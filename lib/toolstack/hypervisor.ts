@@ -31,7 +31,7 @@ export interface NewDomain {
   readonly nestedVirtualization: boolean
   /** Whether an unknown MSR reads as 0, instead of a fault. */
   readonly msrRelaxed: boolean
-  /** PVH: who may use further p2m tables. 0: nobody, 1: all, 2: programs outside the guest, 3: the guest, in part. */
+  /** PVH: who may use further p2m tables. 0: off, 1: all programs, 2: those outside the guest, 3: the guest, in part. */
   readonly altp2m: number
 }
 
