@@ -24,7 +24,7 @@ import { QEMU_MACHINE_NAMES, qemuStreamArguments } from '../../lib/snapshot/qemu
 import { writeQemuStream } from '../../lib/snapshot/qemu-stream.js'
 import { bytesOf } from '../fixtures/snapshots.js'
 import { stateElf } from '../fixtures/state-kernel.js'
-import { findCommand } from '../peer/command.js'
+import { findCommands } from '../peer/command.js'
 import { type Architecture, findKernel, type KernelName } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { stoppedAt } from './gdb.js'
@@ -265,7 +265,7 @@ for (const machine of QEMU_MACHINE_NAMES) {
   t.test(`${machine}: a guest that runs is saved by QEMU and read by us`, async (t) => {
     const boot = { ...(BOOTS[0] as Boot), config: { type: 'pvh', purpose: 'vmm', vcpus: 4 } } as const
     const domain = await linuxGuest(t, boot, 'init-clock')
-    const gdb = domain && (await requirePeer(t, () => findCommand('gdb', 'gdb')))
+    const gdb = domain && (await requirePeer(t, () => findCommands(['gdb', 'gdb'], ['as', 'binutils'])))
     if (domain === undefined || gdb === undefined) return
     await withStream(domain, machine, (file, args, directory) =>
       withMachine(args, async (qemu) => {
@@ -321,12 +321,20 @@ async function checkMemory(t: Test, { monitor }: Machine, read: Domain, director
 function checkCore(t: Test, read: Domain, banner: bigint, directory: string): void {
   const core = join(directory, 'guest.core')
   writeFileSync(core, bytesOf(writeElfCore(read)))
+  // A stripped kernel has no symbols, so the assembler makes the one that the guest's kallsyms told.
+  const symbols = join(directory, 'symbols.o')
+  const source = `.globl linux_banner\n.set linux_banner, 0x${banner.toString(16)}\n`
+  const as = spawnSync('as', ['-o', symbols], { input: source, encoding: 'latin1' })
+  t.equal(as.status, 0, as.stderr)
   const gdb = spawnSync(
     'gdb',
-    ['-batch', '-nx', '-core', core, '-ex', `x/s 0x${banner.toString(16)}`, '-ex', 'info registers rip'],
+    [
+      ...['-batch', '-nx', '-core', core],
+      ...['-ex', `symbol-file ${symbols}`, '-ex', 'x/s &linux_banner', '-ex', 'info registers rip'],
+    ],
     { encoding: 'latin1' },
   )
-  t.match(gdb.stdout, /"Linux version \d/, 'gdb reads the banner in a core')
+  t.match(gdb.stdout, /"Linux version \d/, 'gdb reads linux_banner in a core, by its symbol')
   t.match(Buffer.from(readVirtual(read, banner, 14)).toString(), /^Linux version /)
   t.match(gdb.stdout, new RegExp(`rip +0x${read.vcpus[0]?.registers.rip.toString(16)}\\b`))
 }
