@@ -111,6 +111,8 @@ const liveRounds = (): CheckedCase => ({
 
 /** Processes that get a signal, each at another call. */
 const SIGNALS = 8
+/** The last of these calls: later ones may come after the guest's start, which a killed process does not take back. */
+const LAST_CALL = { pv: 24, pvh: 36 } as const
 
 /** A failed call, and a signal, at many calls of a launch: nothing is left. */
 const liveFaults = (type: 'pv' | 'pvh'): CheckedCase => ({
@@ -120,13 +122,14 @@ const liveFaults = (type: 'pv' | 'pvh'): CheckedCase => ({
     'node_ready',
     'host=$(state_of_host)',
     `node faults.mjs kernel ${type}`,
-    `node killed.mjs kernel ${type} SIGTERM ${SIGNALS}`,
-    `node killed.mjs kernel ${type} SIGKILL ${SIGNALS}`,
+    `node killed.mjs kernel ${type} SIGTERM ${SIGNALS} ${LAST_CALL[type]}`,
+    `node killed.mjs kernel ${type} SIGKILL ${SIGNALS} ${LAST_CALL[type]}`,
     'same_state "$host"',
   ],
   seconds: 600,
   check(t, { log }) {
-    t.match(log, new RegExp(`^[3-9]\\d faults injected into ${type}$`, 'm'))
+    const injected = Number(new RegExp(`^(\\d+) faults injected into ${type}$`, 'm').exec(log)?.[1])
+    t.ok(injected > LAST_CALL[type], `${injected} faults`)
     t.match(log, new RegExp(`^${SIGNALS} processes of ${type} ended by SIGTERM, 0 domains removed afterwards$`, 'm'))
     t.match(
       log,
