@@ -73,6 +73,8 @@ export const DR7_RESET = 0x400
 export const foldedCr3 = (mfn: number): number => ((mfn << 12) | (mfn >>> 20)) >>> 0
 /** The frame such a cr3 names. */
 export const unfoldedCr3 = (cr3: number): number => ((cr3 >>> 12) | (cr3 << 20)) >>> 0
+/** The bits of cr3 that place PAE's four L3 entries in their page, outside Xen (Intel SDM vol. 3, 4.4.1). */
+export const CR3_PAE_OFFSET = 0xfe0
 
 /** A busy 32-bit TSS, and the offset of the last byte of the smallest one. */
 export const TSS32_BUSY = 0x8b

@@ -6,9 +6,9 @@
  * is yielded once for each level, with the first path that leads there.
  */
 import { levelShift, PT_ENTRIES, X86_32_VADDR_BITS, X86_64_VADDR_BITS } from '../abi/x86.js'
-import { PAGE_SIZE, type Pfn, paddrOf, type Vaddr } from '../units.js'
+import { type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
-import { entryMfn, isLarge, isPresent, pagingLevels, topTable, type WalkStep } from './translate.js'
+import { entryMfn, isLarge, isPresent, pagingLevels, topEntry, topTable, type WalkStep } from './translate.js'
 
 /** A page table of the guest. */
 export interface TablePage {
@@ -48,13 +48,14 @@ export function walkPageTables(domain: Domain): Iterable<TablePage> {
 /** Yields a table and every table that it leads to, like walkPageTables. Addresses count from its first entry. */
 export function* walkTables(domain: Domain, root: TableRoot): Iterable<TablePage> {
   const levels = pagingLevels(domain)
+  const first = topEntry(domain)
   const seen = new Set<string>()
   const stack: Omit<TablePage, 'entries'>[] = [{ ...root, vaddr: 0n, path: [] }]
   for (let table = stack.pop(); table; table = stack.pop()) {
     const key = `${table.pfn}:${table.level}`
     if (seen.has(key)) continue
     seen.add(key)
-    const entries = readTable(domain, table.pfn)
+    const entries = readTable(domain, table.pfn, table.level === levels ? first : 0)
     yield { ...table, vaddr: canonical(table.vaddr, levels), entries }
     if (table.level === 1) continue
     // Last first, so that the stack returns them in order.
@@ -88,7 +89,7 @@ export function* walkTo(domain: Domain, vaddr: Vaddr): Iterable<{ table: TablePa
   let pfn: Pfn | undefined = topTable(domain)
   for (let level: number = levels; pfn !== undefined && level >= 1; level--) {
     const index = Number((address >> BigInt(levelShift(level))) & BigInt(PT_ENTRIES - 1))
-    const entries = readTable(domain, pfn)
+    const entries = readTable(domain, pfn, level === levels ? topEntry(domain) : 0)
     const start = canonical(address - BigInt.asUintN(levelShift(level + 1), address), levels)
     yield { table: { pfn, level, vaddr: start, path: [...path], entries }, index }
     const entry = entries[index] as bigint
@@ -107,8 +108,9 @@ export function entryVaddr(domain: Domain, table: TablePage, index: number): Vad
 export const canonical = (vaddr: bigint, levels: number): Vaddr =>
   levels === 4 ? BigInt.asUintN(64, BigInt.asIntN(X86_64_VADDR_BITS, vaddr)) : vaddr
 
-function readTable(domain: Domain, pfn: Pfn): BigUint64Array {
-  const page = new Uint8Array(PAGE_SIZE)
-  domain.memory.readInto(paddrOf(pfn), page)
-  return new BigUint64Array(page.buffer)
+/** @param first the index in the page at which the table begins; what would lie after the page is zero. */
+function readTable(domain: Domain, pfn: Pfn, first: number): BigUint64Array {
+  const page = new BigUint64Array(PT_ENTRIES)
+  domain.memory.readInto(paddrOf(pfn), new Uint8Array(page.buffer))
+  return first === 0 ? page : page.copyWithin(0, first).fill(0n, PT_ENTRIES - first)
 }

@@ -7,6 +7,7 @@
  */
 import {
   CR0_PG,
+  CR3_PAE_OFFSET,
   CR4_LA57,
   CR4_PAE,
   EFER_LME,
@@ -99,6 +100,12 @@ export function topTable(domain: Walkable): Pfn {
   return pfn
 }
 
+/** The index in its page at which the top table begins: PAE's L3 has four entries anywhere, except in a PV guest. */
+export function topEntry(domain: Walkable): number {
+  if (domain.type === 'pv' || pagingLevels(domain) !== 3) return 0
+  return (Number(BigInt.asUintN(12, domain.vcpus[0]?.cr3 ?? 0n)) & CR3_PAE_OFFSET) / PTE_BYTES
+}
+
 /**
  * Returns the translation of a virtual address. Undefined if the walk ends at an entry that is not present, has the
  * reserved bit 7 in the top table, or names no frame of the guest; also for a 64-bit address that is not canonical.
@@ -117,7 +124,7 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
     if (table === undefined || !domain.memory.has(table)) return undefined
     const shift = OFFSET_BITS + INDEX_BITS * BigInt(level - 1)
     const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
-    const entry = readEntry(domain, table, index)
+    const entry = readEntry(domain, table, level === levels ? topEntry(domain) + index : index)
     path.push({ level, pfn: table, index, entry })
     if (!isPresent(domain, entry, level)) return undefined
     // PAE's L3 entries have no RW or US bit for the processor; Xen writes them set.
