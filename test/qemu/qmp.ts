@@ -17,8 +17,8 @@ export interface Machine {
   said(awaited: RegExp): Promise<number>
   /** Runs a command of QMP. */
   ask(command: string, values?: object): Promise<unknown>
-  /** Runs a command of the monitor for people. */
-  monitor(line: string): Promise<string>
+  /** Runs a command of the monitor for people, on a processor: by default the first. `cpu N` is forgotten after it. */
+  monitor(line: string, cpu?: number): Promise<string>
   /** Saves the machine as a stream. */
   save(file: string): Promise<void>
 }
@@ -102,7 +102,8 @@ export function withMachine<T>(args: readonly string[], act: (machine: Machine) 
             () => `${awaited}, after ${output.slice(-1000)}`,
           ),
         ask,
-        monitor: async (line) => (await ask('human-monitor-command', { 'command-line': line })) as string,
+        monitor: async (line, cpu = 0) =>
+          (await ask('human-monitor-command', { 'command-line': line, 'cpu-index': cpu })) as string,
         async save(file) {
           await ask('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 })
           await ask('migrate', { uri: `exec:cat > '${file}'` })
