@@ -5,6 +5,7 @@
  * Gotcha: a limit beyond 1 MiB counts pages, and then its low twelve bits are always ones.
  */
 import { DESCRIPTOR_BYTES, DESCRIPTOR_G } from '../abi/x86.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, PAGE_SHIFT } from '../units.js'
 import type { SegmentState } from './vcpu.js'
@@ -34,8 +35,15 @@ function encodeDescriptor({ descriptor }: SegmentState): bigint {
   )
 }
 
-/** Returns the attributes in the high half of a descriptor, which has them next to parts of the base and the limit. */
-export const attributesIn = (high: number): number => ((high >>> 8) & 0xff) | ((high >>> 12) & 0xf00)
+/**
+ * Returns the segment that a processor has loaded. A null segment has no descriptor.
+ * @param high the high half of its descriptor, which has the attributes next to parts of the base and the limit.
+ */
+export function loadedSegment(selector: number, base: bigint, limit: number, high: number): SegmentState {
+  const attributes = ((high >>> 8) & 0xff) | ((high >>> 12) & 0xf00)
+  const isNull = base === 0n && limit === 0 && attributes === 0
+  return { selector: selector & 0xffff, ...defined({ descriptor: isNull ? undefined : { base, limit, attributes } }) }
+}
 
 /** A GDT with a descriptor for each of these selectors; the entries between are empty. */
 export function encodeGdt(segments: readonly SegmentState[]): Uint8Array {

@@ -10,9 +10,8 @@ import { NT_QEMU_CPU_STATE, QEMU_CPU_STATE_VERSION, QEMU_NOTE_OWNER, QemuCpuStat
 import { EM_X86_64 } from '../abi/elf.js'
 import type { Infer } from '../abi/struct.js'
 import { DR6_RESET, DR7_RESET } from '../abi/x86.js'
-import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
-import { attributesIn } from '../guest/gdt.js'
+import { loadedSegment } from '../guest/gdt.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { GENERAL_REGISTERS, MAX_VCPUS, type Registers, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import { dumpedGuest } from './dumped-guest.js'
@@ -70,12 +69,5 @@ function vcpuOf({ desc, offset }: FoundNote, id: number): Vcpu {
   }
 }
 
-/** A null segment has no descriptor. */
-function segmentOf({ selector, base, limit, flags }: Infer<typeof QemuCpuState>['cs']): SegmentState {
-  const attributes = attributesIn(flags)
-  const isNull = base === 0n && limit === 0 && attributes === 0
-  return {
-    selector: selector & 0xffff,
-    ...defined({ descriptor: isNull ? undefined : { base, limit, attributes } }),
-  }
-}
+const segmentOf = ({ selector, base, limit, flags }: Infer<typeof QemuCpuState>['cs']): SegmentState =>
+  loadedSegment(selector, base, limit, flags)

@@ -9,20 +9,13 @@
 
 import { GUEST_NOTE_OWNER } from '../abi/core-files.js'
 import { CMOS_MEMORY, DEVICE_HOLE } from '../abi/pc.js'
-import {
-  CPU,
-  CPU_COMMON,
-  LOCAL_APIC,
-  MP_STATE_WAITING,
-  QEMU_REGISTERS,
-  QEMU_SEGMENTS,
-  SEGMENT_FLAGS,
-} from '../abi/qemu-cpu.js'
+import { CPU, CPU_COMMON, LOCAL_APIC, MP_STATE_WAITING, QEMU_REGISTERS, QEMU_SEGMENTS } from '../abi/qemu-cpu.js'
 import { CLOCK, MEMORY_OBJECT, QEMU_MACHINES, type QemuMachine } from '../abi/qemu-machines.js'
 import { EFER_LMA } from '../abi/x86.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, type HvmBoot, pageTypes } from '../guest/domain.js'
+import { loadedSegment } from '../guest/gdt.js'
 import { GuestMemory } from '../guest/memory.js'
 import { identityWhere } from '../guest/pfn-view.js'
 import { addRange } from '../guest/runs.js'
@@ -214,13 +207,8 @@ function vcpuOf(id: number, cpu: DeviceState): Vcpu {
 }
 
 function segmentOf(cpu: DeviceState, path: string): SegmentState {
-  const flags = Number(cpu.value(`${path}.flags`))
-  const base = cpu.value(`${path}.base`)
-  const limit = Number(cpu.value(`${path}.limit`))
-  const attributes = ((flags >>> SEGMENT_FLAGS.access) & 0xff) | (((flags >>> SEGMENT_FLAGS.granularity) & 0xf) << 8)
-  const isEmpty = base === 0n && limit === 0 && attributes === 0
-  return {
-    selector: Number(cpu.value(`${path}.selector`) & 0xffffn),
-    ...defined({ descriptor: isEmpty ? undefined : { base, limit, attributes } }),
-  }
+  const [selector = 0, limit = 0, flags = 0] = ['selector', 'limit', 'flags'].map((name) =>
+    Number(cpu.value(`${path}.${name}`)),
+  )
+  return loadedSegment(selector, cpu.value(`${path}.base`), limit, flags)
 }
