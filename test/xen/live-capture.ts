@@ -27,6 +27,24 @@ const withCapture = (spec: GuestSpec): Pick<Required<CheckedCase>, 'files' | 'co
 const GOES_ON = ['before=$(grep -c GUEST-ALIVE $CONSOLE)', 'console GUEST-ALIVE 60 $((before + 2))']
 const IS_RUNNING = ['xl create guest.cfg', 'console "GUEST-ALIVE 2" 120']
 
+/** The case of a guest that xl and our program see in the same pause: both give a file of it, and it goes on. */
+const inOnePause = (name: string, spec: GuestSpec, ...pause: readonly string[]): Omit<CheckedCase, 'check'> => ({
+  name,
+  ...withCapture(spec),
+  steps: [
+    'node_ready',
+    ...IS_RUNNING,
+    ...pause,
+    'give ours theirs',
+    'rm ours theirs',
+    'xl unpause $NAME',
+    ...GOES_ON,
+    'xl destroy $NAME',
+  ],
+  seconds: 240,
+})
+const CAPTURE = 'node capture.mjs $(domid) ours xen-core'
+
 /** Shows the figures of a run in the report. */
 const showFigures = (t: Test, { log }: XenResult): void => {
   for (const [line] of log.matchAll(/^paused .*$/gm)) t.comment(line)
@@ -55,21 +73,7 @@ function differingPages(t: Test, ours: Domain, { memory: peer }: Domain): number
 /** A PV guest is captured while it is paused, and xl dumps the same pause; both files have the same of it. */
 export function capturedAsDumped(name: string, spec: GuestSpec): CheckedCase {
   return {
-    name,
-    ...withCapture(spec),
-    steps: [
-      'node_ready',
-      ...IS_RUNNING,
-      'xl pause $NAME',
-      'node capture.mjs $(domid) ours xen-core',
-      'xl dump-core $NAME theirs',
-      'give ours theirs',
-      'rm ours theirs',
-      'xl unpause $NAME',
-      ...GOES_ON,
-      'xl destroy $NAME',
-    ],
-    seconds: 240,
+    ...inOnePause(name, spec, 'xl pause $NAME', CAPTURE, 'xl dump-core $NAME theirs'),
     async check(t, result) {
       showFigures(t, result)
       const [ours, theirs] = [result.file('ours'), result.file('theirs')]
@@ -87,20 +91,7 @@ export function capturedAsDumped(name: string, spec: GuestSpec): CheckedCase {
 /** A PVH guest is saved by xl, left paused, and captured; both files have the same of it. */
 export function capturedAsSaved(name: string, spec: GuestSpec): CheckedCase {
   return {
-    name,
-    ...withCapture(spec),
-    steps: [
-      'node_ready',
-      ...IS_RUNNING,
-      'xl save -p $NAME theirs',
-      'node capture.mjs $(domid) ours xen-core',
-      'give ours theirs',
-      'rm ours theirs',
-      'xl unpause $NAME',
-      ...GOES_ON,
-      'xl destroy $NAME',
-    ],
-    seconds: 240,
+    ...inOnePause(name, spec, 'xl save -p $NAME theirs', CAPTURE),
     async check(t, result) {
       showFigures(t, result)
       const [a, b] = [
@@ -135,7 +126,7 @@ export function capturedAsFrozen(name: string, spec: GuestSpec): CheckedCase {
     steps: [
       'node_ready',
       'xl create -p guest.cfg',
-      'node capture.mjs $(domid) ours xen-core',
+      CAPTURE,
       'pvfreeze $(domid) dump .',
       'give ours vcpu.bin shared_info.bin p2m.bin pages.bin',
       'xl destroy $NAME',
