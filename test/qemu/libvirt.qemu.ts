@@ -18,8 +18,9 @@ import { findKernel } from '../peer/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { LINUX_CMDLINE } from './harness.js'
 import { findLibvirt, type Libvirt, libvirtDirectory, withLibvirt } from './libvirt.js'
+import { until } from './qmp.js'
 import { findBusybox, ramdisk } from './ramdisk.js'
-import { registersThatDiffer, until } from './running-guest.js'
+import { registersThatDiffer } from './running-guest.js'
 
 const MiB = 2 ** 20
 /** A name that XML has to escape. */

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { findCommands, findFile } from '../peer/command.js'
 import type { Found } from '../peer/require-peer.js'
-import { until } from './running-guest.js'
+import { until } from './qmp.js'
 
 const DRIVER = '/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so'
 /** The user and group of Debian that own no files. */

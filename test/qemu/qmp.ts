@@ -2,7 +2,8 @@
  * A QEMU that a test controls: its console, its monitor, and the stream that it saves.
  *
  * Source: QEMU docs/interop/qmp-spec.rst, docs/devel/migration/main.rst.
- * Gotcha: a machine with -incoming is there only after its stream has been loaded.
+ * Gotcha: a machine with -incoming is there only after its stream has been loaded. The monitor for people ends its lines
+ * with CR LF.
  */
 import { spawn } from 'node:child_process'
 import { connect, type Socket } from 'node:net'
@@ -19,19 +20,25 @@ export interface Machine {
   ask(command: string, values?: object): Promise<unknown>
   /** Runs a command of the monitor for people, on a processor: by default the first. `cpu N` is forgotten after it. */
   monitor(line: string, cpu?: number): Promise<string>
+  /** A folder that is removed in the end. */
+  readonly directory: string
   /** Saves the machine as a stream. */
   save(file: string): Promise<void>
 }
 
-const PATIENCE_MS = 120_000
+const PATIENCE_MS = 240_000
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-async function until<T>(look: () => Promise<T | undefined> | T | undefined, what: () => string): Promise<T> {
+/** Waits until `look` returns a value. @param what the awaited thing, for the error. */
+export async function until<T>(
+  what: string | (() => string),
+  look: () => Promise<T | undefined> | T | undefined,
+): Promise<T> {
   for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(20)) {
     const found = await look()
     if (found !== undefined) return found
   }
-  throw new Error(`QEMU: this did not happen: ${what()}`)
+  throw new Error(`no ${typeof what === 'string' ? what : what()} within ${PATIENCE_MS / 1000} s`)
 }
 
 const connected = (path: string): Promise<Socket | undefined> =>
@@ -55,13 +62,10 @@ export function withMachine<T>(args: readonly string[], act: (machine: Machine) 
       if (qemu.exitCode !== null)
         throw new Error(`QEMU ended with status ${qemu.exitCode}: ${complaint}\n${output.slice(-2000)}`)
     }
-    const socket = await until(
-      () => {
-        alive()
-        return connected(path)
-      },
-      () => 'a connection',
-    )
+    const socket = await until('connection', () => {
+      alive()
+      return connected(path)
+    })
     const answers: ((answer: { readonly return?: unknown; readonly error?: unknown }) => void)[] = []
     let text = ''
     socket.setEncoding('utf8').on('data', (more) => {
@@ -83,38 +87,36 @@ export function withMachine<T>(args: readonly string[], act: (machine: Machine) 
     }
     try {
       await ask('qmp_capabilities')
-      await until(
-        async () => {
-          const { status } = (await ask('query-status')) as { status: string }
-          return status === 'inmigrate' ? undefined : status
-        },
-        () => 'the end of the loading',
-      )
+      await until('end of the loading', async () => {
+        const { status } = (await ask('query-status')) as { status: string }
+        return status === 'inmigrate' ? undefined : status
+      })
       if (complaint !== '') throw new Error(`QEMU complains: ${complaint}`)
       return await act({
+        directory,
         console: () => output,
         said: (awaited) =>
           until(
+            () => `${awaited}, after ${output.slice(-1000)}`,
             () => {
               alive()
               return awaited.test(output) ? performance.now() : undefined
             },
-            () => `${awaited}, after ${output.slice(-1000)}`,
           ),
         ask,
         monitor: async (line, cpu = 0) =>
-          (await ask('human-monitor-command', { 'command-line': line, 'cpu-index': cpu })) as string,
+          ((await ask('human-monitor-command', { 'command-line': line, 'cpu-index': cpu })) as string).replaceAll(
+            '\r',
+            '',
+          ),
         async save(file) {
           await ask('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 })
           await ask('migrate', { uri: `exec:cat > '${file}'` })
-          await until(
-            async () => {
-              const { status } = (await ask('query-migrate')) as { status?: string }
-              if (status === 'failed') throw new Error('QEMU cannot save the machine')
-              return status === 'completed' ? true : undefined
-            },
-            () => 'the end of the saving',
-          )
+          await until('end of the saving', async () => {
+            const { status } = (await ask('query-migrate')) as { status?: string }
+            if (status === 'failed') throw new Error('QEMU cannot save the machine')
+            return status === 'completed' ? true : undefined
+          })
         },
       })
     } finally {

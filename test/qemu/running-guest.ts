@@ -2,56 +2,15 @@
  * A guest that QEMU's own loader starts, stopped while it runs; QEMU's monitor tells its state.
  *
  * Source: qemu(1); docs/system/monitor.rst; `info registers` from target/i386/cpu-dump.c.
- * Gotcha: the monitor has no end of an answer. Its next prompt follows the answer.
+ * Gotcha: "Stopped" is the whole machine, with all its processors, whose states belong together.
  */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
-import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { readFileSync } from 'node:fs'
 import type { Domain, Vcpu } from '../../lib/index.js'
 import { Random } from '../fixtures/random.js'
-import { QEMU, withDirectory } from './harness.js'
+import { withMachine } from './qmp.js'
 
 /** Runs a command of QEMU's monitor, and returns what it shows. */
 export type Monitor = (command: string) => Promise<string>
-
-const PROMPT = '(qemu) '
-const PATIENCE_MS = 240_000
-
-/** Waits until `found` returns a value. */
-export async function until<T>(what: string, found: () => T | undefined | Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(100)) {
-    const value = await found()
-    if (value !== undefined) return value
-  }
-  throw new Error(`no ${what} within ${PATIENCE_MS / 1000} s`)
-}
-
-async function monitorAt(path: string): Promise<{ readonly socket: Socket; readonly monitor: Monitor }> {
-  await until('monitor', () => existsSync(path) || undefined)
-  const socket = connect(path)
-  let heard = ''
-  socket.setEncoding('latin1').on('data', (text: string) => {
-    heard += text
-  })
-  const answer = async (): Promise<string> => {
-    while (!heard.endsWith(PROMPT)) await once(socket, 'data')
-    const said = heard.slice(0, -PROMPT.length)
-    heard = ''
-    // The monitor shows the command as it was typed, in its first line.
-    return said.slice(said.indexOf('\n') + 1).replaceAll('\r', '')
-  }
-  await answer()
-  return {
-    socket,
-    monitor: (command) => {
-      socket.write(`${command}\n`)
-      return answer()
-    },
-  }
-}
 
 /** The guest's serial port and its machine, which is stopped. */
 export interface Stopped {
@@ -70,24 +29,13 @@ export function stoppedGuest<T>(
   awaited: RegExp | undefined,
   look: (stopped: Stopped) => Promise<T>,
 ): Promise<T> {
-  return withDirectory(async (directory) => {
-    const [path, serial] = [join(directory, 'monitor'), join(directory, 'serial')]
-    const ports = ['-serial', `file:${serial}`, '-monitor', `unix:${path},server=on,wait=off`]
-    const start = awaited === undefined ? ['-S'] : []
-    const common = ['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-accel', 'tcg']
-    const qemu = spawn(QEMU, [...common, ...args, ...ports, ...start], { stdio: ['ignore', 'ignore', 'inherit'] })
-    const ended = once(qemu, 'close')
-    const { socket, monitor } = await monitorAt(path)
-    try {
-      const console = (): string => readFileSync(serial, 'latin1')
-      if (awaited !== undefined) await until(`${awaited}`, () => awaited.test(console()) || undefined)
-      await monitor('stop')
-      return await look({ monitor, console: console(), directory })
-    } finally {
-      socket.destroy()
-      qemu.kill()
-      await ended
-    }
+  const bare = ['-nodefaults', '-no-user-config', '-no-reboot', '-accel', 'tcg']
+  const ports = ['-display', 'none', '-serial', 'stdio']
+  const start = awaited === undefined ? ['-S'] : []
+  return withMachine([...bare, ...ports, ...args, ...start], async ({ monitor, console, said, ask, directory }) => {
+    if (awaited !== undefined) await said(awaited)
+    await ask('stop')
+    return look({ monitor, console: console(), directory })
   })
 }
 
