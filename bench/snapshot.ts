@@ -1,5 +1,6 @@
 /**
- * npm run bench:snapshot [-- KERNEL]: converts a large guest to an xl file and back to raw, next to cp of that file.
+ * npm run bench:snapshot [-- KERNEL]: converts a large guest to a file of each format below and
+ * back to raw, next to cp of that file.
  *
  * Source: cp(1) of the same machine in the same run; getrusage(2) through process.resourceUsage().
  * Gotcha: a cold page cache would favour one side. The finished file was just written, and the kernel was read once.
@@ -12,7 +13,7 @@ import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { readKernel } from '../lib/index.js'
 import { kernel as fetched } from '../test/peer/kernels.js'
-import type { MeasuredSnapshot } from './measure-snapshot.js'
+import { MEASURED_GUESTS, type MeasuredFormat, type MeasuredSnapshot } from './measure-snapshot.js'
 import { touchMemory } from './touch-memory.js'
 
 const MiB = 2 ** 20
@@ -20,6 +21,8 @@ const ROUNDS = 9
 const MEMORY = 64 * 1024 * MiB
 /** Limits, as multiples of the time of cp and of the sizes of the kernel and the pages with data. */
 const ALLOWED = { ratio: 1.5, peakMiB: 128, size: 1.01 }
+/** Bytes of a page without content: xl's list of frames, and QEMU's record of a zero page. */
+const PAGE_COST: Readonly<Record<MeasuredFormat, number>> = { xl: 8, 'qemu-stream': 9 }
 const MEASURE = fileURLToPath(new URL('./measure-snapshot.js', import.meta.url))
 
 const median = (values: readonly number[]): number =>
@@ -28,8 +31,10 @@ const median = (values: readonly number[]): number =>
 const least = (values: readonly number[]): number => Math.min(...values)
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
-function measured(what: 'write' | 'read', input: string, output: string): MeasuredSnapshot {
-  const out = execFileSync(process.execPath, [MEASURE, what, input, output, String(MEMORY)], { encoding: 'utf8' })
+function measured(what: 'write' | 'read', format: MeasuredFormat, input: string, output: string): MeasuredSnapshot {
+  const out = execFileSync(process.execPath, [MEASURE, what, format, input, output, String(MEMORY)], {
+    encoding: 'utf8',
+  })
   return JSON.parse(out) as MeasuredSnapshot
 }
 
@@ -42,6 +47,43 @@ function copy(from: string, to: string): number {
   return performance.now() - start
 }
 
+/** Writes and reads a guest of 64 GiB, and prints the times next to those of cp. */
+function compare(format: MeasuredFormat, kernelMiB: number): void {
+  const [saved, copied, raw] = [file(`guest.${format}`), file('copy'), file('guest.img')]
+  const rounds = Array.from({ length: ROUNDS }, () => {
+    // Replacing an existing file takes longer: it is truncated first, and ext4 flushes the new one when it is closed.
+    rmSync(saved, { force: true })
+    const write = measured('write', format, file('vmlinux'), saved)
+    const cp = copy(saved, copied)
+    rmSync(copied)
+    const read = measured('read', format, saved, raw)
+    rmSync(raw)
+    return { write, cp, read }
+  })
+  const cp = rounds.map((r) => r.cp)
+  const bytes = statSync(saved).size
+  const { dataPages = 0, pages = 0 } = rounds[0]?.write ?? {}
+  const bound = (dataPages * 4096 + PAGE_COST[format] * pages) * ALLOWED.size
+  print(
+    `${format}: kernel of ${kernelMiB.toFixed(1)} MiB, guest of ${MEMORY / MiB} MiB, ${ROUNDS} rounds; ` +
+      `cp of the file ${median(cp).toFixed(0)} ms, least ${least(cp).toFixed(0)}`,
+  )
+  for (const what of ['write', 'read'] as const) {
+    const ms = rounds.map((r) => r[what].ms)
+    const whole = median(rounds.map((r) => r[what].wholeMs))
+    const peak = Math.max(...rounds.map((r) => r[what].peak)) / MiB
+    print(
+      `${what === 'write' ? 'written' : 'to raw'}  ${median(ms).toFixed(0)} ms (${whole.toFixed(0)} with Node's start and the kernel's reading), ` +
+        `ratio of medians ${(median(ms) / median(cp)).toFixed(2)} of ${ALLOWED.ratio}; ` +
+        `least ${least(ms).toFixed(0)} ms, ratio ${(least(ms) / least(cp)).toFixed(2)}; ` +
+        `peak ${peak.toFixed(0)} MiB of ${(kernelMiB + ALLOWED.peakMiB).toFixed(0)}`,
+    )
+  }
+  print(
+    `file ${(bytes / MiB).toFixed(1)} MiB, bound ${(bound / MiB).toFixed(1)} (${dataPages} pages of data among ${pages})`,
+  )
+}
+
 const given = process.argv[2] ?? fetched('debian-amd64')
 if (given === undefined) throw new Error('no kernel: name one, or fetch them with npm run kernels')
 const folder = mkdtempSync(path.join(process.env.TMPDIR ?? tmpdir(), 'xdb-bench-'))
@@ -51,38 +93,7 @@ try {
   if (!elf) throw new Error('the kernel holds no ELF')
   writeFileSync(file('vmlinux'), elf.bytes)
   const kernelMiB = elf.bytes.length / MiB
-  const rounds = Array.from({ length: ROUNDS }, () => {
-    // Replacing an existing file takes longer: it is truncated first, and ext4 flushes the new one when it is closed.
-    rmSync(file('guest.xl'), { force: true })
-    const write = measured('write', file('vmlinux'), file('guest.xl'))
-    const cp = copy(file('guest.xl'), file('copy.xl'))
-    rmSync(file('copy.xl'))
-    const read = measured('read', file('guest.xl'), file('guest.img'))
-    rmSync(file('guest.img'))
-    return { write, cp, read }
-  })
-  const cp = rounds.map((r) => r.cp)
-  const bytes = statSync(file('guest.xl')).size
-  const { dataPages = 0, pages = 0 } = rounds[0]?.write ?? {}
-  const bound = (dataPages * 4096 + 8 * pages) * ALLOWED.size
-  print(
-    `kernel of ${kernelMiB.toFixed(1)} MiB, guest of ${MEMORY / MiB} MiB, ${ROUNDS} rounds; ` +
-      `cp of the file ${median(cp).toFixed(0)} ms, least ${least(cp).toFixed(0)}`,
-  )
-  for (const what of ['write', 'read'] as const) {
-    const ms = rounds.map((r) => r[what].ms)
-    const whole = median(rounds.map((r) => r[what].wholeMs))
-    const peak = Math.max(...rounds.map((r) => r[what].peak)) / MiB
-    print(
-      `${what === 'write' ? 'to xl ' : 'to raw'}  ${median(ms).toFixed(0)} ms (${whole.toFixed(0)} with Node's start and the kernel's reading), ` +
-        `ratio of medians ${(median(ms) / median(cp)).toFixed(2)} of ${ALLOWED.ratio}; ` +
-        `least ${least(ms).toFixed(0)} ms, ratio ${(least(ms) / least(cp)).toFixed(2)}; ` +
-        `peak ${peak.toFixed(0)} MiB of ${(kernelMiB + ALLOWED.peakMiB).toFixed(0)}`,
-    )
-  }
-  print(
-    `file ${(bytes / MiB).toFixed(1)} MiB, bound ${(bound / MiB).toFixed(1)} (${dataPages} pages of data among ${pages})`,
-  )
+  for (const format of Object.keys(MEASURED_GUESTS) as MeasuredFormat[]) compare(format, kernelMiB)
 } finally {
   rmSync(folder, { recursive: true })
 }

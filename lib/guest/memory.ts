@@ -35,7 +35,7 @@ export type Content = Uint8Array | ((out: Uint8Array) => void)
 export interface Placed {
   /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
-  /** Bytes: at most 1 MiB if a function makes them. */
+  /** Bytes: at most 256 KiB if a function makes them. */
   readonly length: number
   readonly content: Content
 }
@@ -55,14 +55,17 @@ export interface Chunk {
   /** Guest-physical address of the first byte. */
   readonly paddr: Paddr
   /**
-   * A view of placed bytes, of any length, or at most 1 MiB of generated ones.
+   * A view of placed bytes, of any length, or at most 256 KiB of generated ones.
    * The guest owns a view: a reader must neither write to it nor transfer its buffer.
    */
   readonly bytes: Uint8Array
 }
 
-/** The most bytes that are generated at a time. */
-const CHUNK_BYTES = 1 << 20
+/**
+ * The most bytes that are generated at a time: small enough for a cache of level 2, where a file's writer reads them
+ * again.
+ */
+export const BLOCK_BYTES = 1 << 18
 /** Placed bytes shorter than this are cheaper to copy than to return one by one. */
 const VIEW_LEAST = 1 << 16
 /** The most bytes of a view from contents(): work can be cancelled between two views. */
@@ -207,8 +210,8 @@ export class GuestMemory {
         yield { paddr: start, length: end - start, content: extent.source.subarray(at, at + end - start) }
         continue
       }
-      for (let paddr = start; paddr < end; paddr += CHUNK_BYTES) {
-        const length = Math.min(CHUNK_BYTES, end - paddr)
+      for (let paddr = start; paddr < end; paddr += BLOCK_BYTES) {
+        const length = Math.min(BLOCK_BYTES, end - paddr)
         yield { paddr, length, content: (out) => copyPart(extent, at + paddr - start, out) }
       }
     }
@@ -216,7 +219,7 @@ export class GuestMemory {
 
   /**
    * Yields all bytes of a range, holes as zeros, in pieces that stay valid as long as their reader keeps them: views of
-   * long placed bytes, otherwise copies of at most 1 MiB.
+   * long placed bytes, otherwise copies of at most 256 KiB.
    * @throws DomainBuilderError `not-mapped` outside the guest.
    */
   *contents(paddr: Paddr, length: number): Generator<Uint8Array> {
@@ -230,7 +233,7 @@ export class GuestMemory {
     for (let at = paddr; at < end; ) {
       const start = at
       const view = this.#viewAt(start, end)
-      const bytes = view?.length ?? Math.min(this.#nextView(start, end), start + CHUNK_BYTES) - start
+      const bytes = view?.length ?? Math.min(this.#nextView(start, end), start + BLOCK_BYTES) - start
       yield { paddr: start, length: bytes, content: view ?? ((out) => this.#fill(start, out)) }
       at += bytes
     }
@@ -248,7 +251,7 @@ export class GuestMemory {
 
   /** The first address after `paddr` at which viewAt() finds something, or `end`. */
   #nextView(paddr: Paddr, end: Paddr): Paddr {
-    const most = Math.min(end, paddr + CHUNK_BYTES)
+    const most = Math.min(end, paddr + BLOCK_BYTES)
     for (let i = rangeEndingAfter(this.#extents, paddr); i < this.#extents.length; i++) {
       const extent = this.#extents[i] as Extent
       if (extent.start >= most) break

@@ -6,12 +6,13 @@
  */
 import { writev } from 'node:fs'
 import { concat } from '../bytes.js'
-import { BLOCK_BYTES, type Piece } from '../snapshot/snapshot-file.js'
+import { BLOCK_BYTES } from '../guest/memory.js'
+import type { Piece } from '../snapshot/snapshot-file.js'
 import { breathe } from '../work.js'
 import { writeAt } from './fd.js'
 
 /** The bytes that are worth a separate call. */
-const BATCH_BYTES = 2 << 20
+const BATCH_BYTES = 1 << 20
 /** A batch up to this size is written synchronously: handing it to another thread would take longer. */
 const SHORT_BYTES = 128 << 10
 /** The most buffers of one call: IOV_MAX of POSIX systems is at least this. */

@@ -22,7 +22,7 @@ import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../ab
 import { concat, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
-import { GuestMemory } from '../guest/memory.js'
+import { BLOCK_BYTES, GuestMemory } from '../guest/memory.js'
 import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
@@ -47,7 +47,7 @@ import { type FilePages, placeFile } from './file-memory.js'
 import { A_CORE_OF_XEN, refuseGuest } from './foreign.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { keptQemuNotes, qemuGuest, qemuNotes } from './qemu-core.js'
-import { BLOCK_BYTES, SnapshotFile, solid, zeros } from './snapshot-file.js'
+import { SnapshotFile, solid, zeros } from './snapshot-file.js'
 import { isXenCore } from './xen-core.js'
 
 /** The most program headers for pages; a running guest's memory is in more pieces than that. */

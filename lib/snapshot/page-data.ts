@@ -17,10 +17,11 @@ import {
 import { concat } from '../bytes.js'
 import { ENTRY_BYTES, fillCounting } from '../guest/counting.js'
 import type { Domain } from '../guest/domain.js'
+import { BLOCK_BYTES } from '../guest/memory.js'
 import type { Run } from '../guest/runs.js'
 import { PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
 import { bytesOf } from './data-pages.js'
-import { BLOCK_BYTES, flowing, type Part } from './snapshot-file.js'
+import { flowing, type Part } from './snapshot-file.js'
 
 /** Bytes of a record before its page entries. */
 const HEADERS = RecordHeader.size + PageData.size

@@ -7,11 +7,12 @@
  */
 import { PAGE_HEADER, RAM_FLAG, ZERO_PAGE_BYTES } from '../abi/qemu-stream.js'
 import { concat, isZero } from '../bytes.js'
-import type { GuestMemory } from '../guest/memory.js'
+import { BLOCK_BYTES, type GuestMemory } from '../guest/memory.js'
 import { addRange } from '../guest/runs.js'
 import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
-import { BLOCK_BYTES, flowing, type Part, type Stretch } from './snapshot-file.js'
+import { zeroPages } from './qemu-zero-pages.js'
+import { flowing, type Part, type Stretch } from './snapshot-file.js'
 import { bigEndian, counted } from './vmstate.js'
 
 /** Bytes of a page with content. */
@@ -37,7 +38,8 @@ export function ramPages(memory: GuestMemory, blocks: readonly RamBlock[], optio
     dataPages * (DATA_PAGE_BYTES - ZERO_PAGE_BYTES),
   )
   return flowing(length, function* () {
-    for (const block of blocks) yield* blockPages(memory, block, data)
+    const putZeroPages = zeroPages()
+    for (const block of blocks) yield* blockPages(memory, block, data, putZeroPages)
   })
 }
 
@@ -71,7 +73,12 @@ interface BlockRun {
   readonly paddr?: Paddr
 }
 
-function* blockPages(memory: GuestMemory, block: RamBlock, data: readonly Range<Pfn>[]): Generator<Content> {
+function* blockPages(
+  memory: GuestMemory,
+  block: RamBlock,
+  data: readonly Range<Pfn>[],
+  putZeroPages: (out: Uint8Array, at: number) => void,
+): Generator<Content> {
   let isFirst = true
   for (const run of blockRuns(block, data)) {
     const { at, pages, paddr } = run
@@ -79,9 +86,10 @@ function* blockPages(memory: GuestMemory, block: RamBlock, data: readonly Range<
     for (let done = 0; done < pages; ) {
       // Only the first page of a block names it.
       const count = isFirst ? 1 : Math.min(most, pages - done)
-      const piece = { at: at + done * PAGE_SIZE, pages: count }
-      if (paddr === undefined) yield zeroPages(piece, isFirst ? block.name : undefined)
-      else yield* dataPages(memory, { ...piece, paddr: paddr + done * PAGE_SIZE }, isFirst ? block.name : undefined)
+      const from = at + done * PAGE_SIZE
+      if (isFirst) yield firstPage(memory, block.name, from, paddr)
+      else if (paddr === undefined) yield { length: count * ZERO_PAGE_BYTES, content: (out) => putZeroPages(out, from) }
+      else yield dataPages(memory, from, count, paddr + done * PAGE_SIZE)
       isFirst = false
       done += count
     }
@@ -111,30 +119,16 @@ function* blockRuns({ bytes, ranges }: RamBlock, data: readonly Range<Pfn>[]): G
 const rangeOffset = (ranges: readonly Range<Paddr>[], start: Paddr): number =>
   ranges.reduce((sum, range) => (range.start < start ? sum + range.end - range.start : sum), 0)
 
-function zeroPages({ at, pages }: BlockRun, name?: string): Content {
-  if (name !== undefined) {
-    const content = concat([pageHeader(at, RAM_FLAG.ZERO), counted(name), new Uint8Array(1)])
-    return { length: content.length, content }
-  }
-  return {
-    length: pages * ZERO_PAGE_BYTES,
-    content(out) {
-      out.fill(0)
-      const view = new DataView(out.buffer, out.byteOffset, out.byteLength)
-      for (let i = 0; i < pages; i++) {
-        putHeader(view, i * ZERO_PAGE_BYTES, at + i * PAGE_SIZE, RAM_FLAG.ZERO | RAM_FLAG.SAME_BLOCK)
-      }
-    },
-  }
+/** Returns the record of a block's first page, which names the block. */
+function firstPage(memory: GuestMemory, name: string, at: number, paddr?: Paddr): Content {
+  const flag = paddr === undefined ? RAM_FLAG.ZERO : RAM_FLAG.PAGE
+  const page = paddr === undefined ? new Uint8Array(1) : memory.read(paddr, PAGE_SIZE)
+  const content = concat([bigEndian(at + flag, PAGE_HEADER), counted(name), page])
+  return { length: content.length, content }
 }
 
-function* dataPages(memory: GuestMemory, run: BlockRun & { readonly paddr: Paddr }, name?: string): Generator<Content> {
-  const { at, pages, paddr } = run
-  if (name !== undefined) {
-    const content = concat([pageHeader(at, RAM_FLAG.PAGE), counted(name), memory.read(paddr, PAGE_SIZE)])
-    return yield { length: content.length, content }
-  }
-  yield {
+function dataPages(memory: GuestMemory, at: number, pages: number, paddr: Paddr): Content {
+  return {
     length: pages * DATA_PAGE_BYTES,
     content(out) {
       // The pages are read to the end of the room, and moved to their places from the first on.
@@ -144,15 +138,10 @@ function* dataPages(memory: GuestMemory, run: BlockRun & { readonly paddr: Paddr
       for (let i = 0; i < pages; i++) {
         const page = i * DATA_PAGE_BYTES + PAGE_HEADER
         out.copyWithin(page, from + i * PAGE_SIZE, from + (i + 1) * PAGE_SIZE)
-        putHeader(view, page - PAGE_HEADER, at + i * PAGE_SIZE, RAM_FLAG.PAGE | RAM_FLAG.SAME_BLOCK)
+        const header = at + i * PAGE_SIZE
+        view.setUint32(page - PAGE_HEADER, Math.floor(header / 2 ** 32))
+        view.setUint32(page - PAGE_HEADER + 4, (header % 2 ** 32) + (RAM_FLAG.PAGE | RAM_FLAG.SAME_BLOCK))
       }
     },
   }
-}
-
-const pageHeader = (at: number, flag: number): Uint8Array => bigEndian(at + flag, PAGE_HEADER)
-
-function putHeader(view: DataView, place: number, at: number, flags: number): void {
-  view.setUint32(place, Math.floor(at / 2 ** 32))
-  view.setUint32(place + 4, (at % 2 ** 32) + flags)
 }

@@ -15,14 +15,16 @@ import {
   RAM_FLAGS,
   RAM_SECTION,
   SECTION,
+  ZERO_PAGE_BYTES,
 } from '../abi/qemu-stream.js'
 import { PFINFO_NOTAB, PFINFO_XALLOC } from '../abi/save-stream.js'
-import { decodeLatin1, decodeUtf8 } from '../bytes.js'
+import { decodeLatin1, decodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError, type ErrorDetail } from '../errors.js'
 import { hex, narrow, PAGE_SIZE, U32_MAX } from '../units.js'
 import type { ByteSource } from './byte-source.js'
 import { JsonValue } from './json-value.js'
 import { PageIndex } from './page-index.js'
+import { zeroPages } from './qemu-zero-pages.js'
 import { readBytes } from './records.js'
 import { DeviceState, readLayout, stateLength } from './vmstate-reader.js'
 
@@ -60,6 +62,8 @@ const DESCRIPTION_MAX = 64 << 20
 const STATE_MAX = 1 << 16
 /** Bytes read at a time: of a run of zero pages, and of a header between two pages with content. */
 const AHEAD = { zeros: 1 << 16, data: 64 } as const
+/** The records of zero pages that are read one at a time before many are compared at once. */
+const SINGLE_ZEROS = 64
 
 function refuse(what: string, offset: number, detail: ErrorDetail = {}): never {
   throw new DomainBuilderError('bad-snapshot', `QEMU's stream: ${what}`, { offset, ...detail })
@@ -121,6 +125,10 @@ class StreamReader {
   #window: Uint8Array = new Uint8Array(0)
   #start = 0
   #ahead: number = AHEAD.zeros
+  /** The records of zero pages that were read one at a time since many were compared. */
+  #singleZeros = 0
+  readonly #putZeroPages = zeroPages()
+  readonly #expected = new Uint8Array(AHEAD.zeros)
 
   constructor(source: ByteSource, start: number) {
     this.#source = source
@@ -315,6 +323,26 @@ class StreamReader {
     const byte = this.#number(1)
     if (byte !== 0) unsupported('pages of one byte repeated', 'a stream of QEMU 1.6 or later', start)
     block.pages.add(pfn, 1, PFINFO_XALLOC, 0)
+    if (++this.#singleZeros === SINGLE_ZEROS) {
+      this.#singleZeros = 0
+      this.#followingZeros(block, pfn + 1)
+    }
+  }
+
+  /** Reads records of zero pages from a page on, as long as the bytes read at a time hold nothing else. */
+  #followingZeros(block: StreamBlock, from: number): void {
+    for (let pfn = from; ; ) {
+      if (this.#start + this.#window.length - this.#at < SINGLE_ZEROS * ZERO_PAGE_BYTES) this.#fetch(0)
+      const window = this.#window.subarray(this.#at - this.#start)
+      const pages = Math.min(Math.floor(window.length / ZERO_PAGE_BYTES), block.bytes / PAGE_SIZE - pfn)
+      const length = pages * ZERO_PAGE_BYTES
+      const expected = this.#expected.subarray(0, length)
+      this.#putZeroPages(expected, pfn * PAGE_SIZE)
+      if (pages === 0 || !equal(expected, window.subarray(0, length))) return
+      block.pages.add(pfn, pages, PFINFO_XALLOC, 0)
+      this.#at += length
+      pfn += pages
+    }
   }
 
   #footer(id: number): void {

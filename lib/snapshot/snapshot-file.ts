@@ -5,7 +5,7 @@
  * Gotcha: the bytes may be views of the guest's memory. A consumer may keep them, but must neither change nor transfer
  * them.
  */
-import type { Content } from '../guest/memory.js'
+import { BLOCK_BYTES, type Content } from '../guest/memory.js'
 import { alignUp } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
 
@@ -59,8 +59,6 @@ export const flowing = (length: number, contents: () => Iterable<Omit<Stretch, '
   },
 })
 
-/** The size of a block in bytes: content is made in blocks, and short content is gathered in them. */
-export const BLOCK_BYTES = 1 << 20
 /** The alignment of content that is made, in bytes, so that it can be an array of words. */
 const MADE_ALIGN = 8
 /** Bytes that exist are handed out without a copy from this length on. */
@@ -126,6 +124,7 @@ export class SnapshotFile implements Iterable<Uint8Array> {
       } else {
         if (!fits) {
           block = nextBlock()
+          if (length > block.length) throw new RangeError(`a stretch of ${length} bytes is too large for a block`)
           end = 0
           start = 0
         }

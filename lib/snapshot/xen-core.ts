@@ -24,7 +24,7 @@ import { NEWEST_XEN, releaseNumbers } from '../abi/xen-release.js'
 import { HYPERVISOR_VIRT_START } from '../abi/xen-x86-64.js'
 import { concat, encodeUtf8 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
-import { GuestMemory } from '../guest/memory.js'
+import { BLOCK_BYTES, GuestMemory } from '../guest/memory.js'
 import type { P2m } from '../guest/p2m.js'
 import { decodePvContext, encodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, findStartInfo } from '../guest/pv-discover.js'
@@ -56,8 +56,8 @@ import { hvmGuest } from './xen-core-hvm.js'
 
 /** The section that holds all section names. */
 const SECTION_NAMES = '.shstrtab'
-/** The entries of the frame list that are made or read at a time. */
-const ENTRIES_AT_ONCE = 1 << 16
+/** The entries of the frame list that are made or read at a time; an entry has at most 16 bytes. */
+const ENTRIES_AT_ONCE = BLOCK_BYTES / 16
 
 const isPv = (domain: Domain): boolean => domain.type === 'pv'
 const contextAbi = (domain: Domain): 'x86_64' | 'x86_32p' =>
