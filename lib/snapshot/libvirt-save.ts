@@ -46,7 +46,7 @@ export function writeLibvirt(domain: Domain, options: LibvirtOptions = {}): Snap
       found: shown(machine),
     })
   }
-  const stream = streamParts(domain, { ...options, machine })
+  const stream = streamParts(withXml(domain), { ...options, machine })
   const bytes = machineMemory(machine, domain)
   if (bytes % MEMORY_UNIT !== 0) {
     throw new DomainBuilderError('does-not-fit', 'libvirt gives a guest whole MiB of memory', {
@@ -76,10 +76,15 @@ function openLibvirt(source: ByteSource): Domain {
     throw new DomainBuilderError('bad-snapshot', "libvirt: QEMU's stream is missing", { offset: body })
   }
   const guest = openQemuStream(source, body)
-  // A guest that we wrote says more than the XML, which was made from it.
-  if (guest.type !== 'hvm') return guest
-  const kept = { name: LIBVIRT_XML, body: encodeUtf8(xml) }
-  return { ...guest, name: nameInXml(xml), saved: { records: [...(guest.saved?.records ?? []), kept] } }
+  // The XML has no room for every name that a guest of this library may have.
+  return { ...withXml(guest, xml), name: guest.type === 'hvm' ? nameInXml(xml) : guest.name }
+}
+
+/** Returns the guest with that description by libvirt among what was saved with it, in place of any other. */
+function withXml({ saved, ...guest }: Domain, xml?: string): Domain {
+  const others = (saved?.records ?? []).filter(({ name }) => name !== LIBVIRT_XML)
+  const records = xml === undefined ? others : [...others, { name: LIBVIRT_XML, body: encodeUtf8(xml) }]
+  return records.length === 0 && saved?.config === undefined ? guest : { ...guest, saved: { ...saved, records } }
 }
 
 /** The format that libvirt saves guests of QEMU in. */

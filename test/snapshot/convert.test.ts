@@ -89,10 +89,12 @@ for (const [name, { make, refusals }] of Object.entries(GUESTS)) {
     const guest = await make()
     // An xl file has a configuration of every guest, which stays with it from there on.
     const fromXl = refusals.xl === undefined ? THROUGH.xl(guest).saved : undefined
+    // So has a file of libvirt.
+    const fromLibvirt = refusals.libvirt === undefined ? THROUGH.libvirt(guest).saved : undefined
     const same = (found: Domain, what: string): void => {
       sameGuest(t, found, guest, what)
       t.same([found.type, found.abi], [guest.type, guest.abi], `${what}: kind`)
-      const saved = guest.saved ?? (what.includes('xl') ? fromXl : undefined)
+      const saved = guest.saved ?? (what.includes('xl') ? fromXl : what.includes('libvirt') ? fromLibvirt : undefined)
       t.same(found.saved, saved, `${what}: what is kept as it was saved`)
     }
     const carried = FORMATS.filter((format) => refusals[format] === undefined)

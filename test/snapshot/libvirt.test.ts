@@ -62,7 +62,11 @@ t.test('a file goes back to the same guest', async (t) => {
     const found = openMain(bytesSource(file))
     sameGuest(t, found, domain, `${machine}`)
     t.equal(found.name, NAME)
-    t.equal(found.saved, undefined, 'the XML is made again, not kept')
+    const [kept, ...others] = found.saved?.records ?? []
+    t.same([kept?.name, others], ['libvirt XML', []])
+    t.equal(Buffer.from(kept?.body ?? []).toString(), xmlOf(file))
+    t.match(domainText(found).join('\n'), /<name>.*winter/, 'inspect shows it')
+    t.same(bytesOf(writeLibvirt(found, machine && { machine })), file, 'and it is made again in the next file')
     t.same(file.subarray(bodyAt(file)), bytesOf(writeQemuStream(domain, { machine: machine ?? 'pc' })))
     t.match(LibvirtHeader.decode(file), { version: 2, was_running: 1, compressed: 0, cookieOffset: 0 })
     t.match(xmlOf(file), new RegExp(`machine='pc-${machine === 'q35' ? 'q35' : 'i440fx'}-7\\.2'`))
