@@ -124,8 +124,6 @@ const EQUAL_BY_COINCIDENCE: Readonly<Record<string, string>> = {
   'BLOCK BLOCK': 'bytes compared at a time, and bytes of a scratch file in one piece',
   'BLOCK_AT ROM_BYTES': "zstd's place of a block in its memory, and a boot ROM",
   'BLOCK_AT WASM_PAGE': "zstd's place of a block in its memory, which need not begin a page",
-  'BLOCK_BYTES LOAD_HIGH_ADDRESS': 'a piece of an output file, and an address',
-  'BLOCK_BYTES PAE_L3_MFN_END': 'a piece of an output file, and a frame number',
   'BOOT_FLAG OPTION_ROM_MAGIC': "a boot sector's last bytes, and an option ROM's first",
   'CR0_PG RECORD_OPTIONAL': 'bit 31 of a register, and of a record type',
   'CR4_LA57 MAX_VCPUS': 'bit 12 of a register, and a count',
