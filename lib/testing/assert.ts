@@ -1,87 +1,27 @@
 /**
  * Assertions on a guest's first instant, for any test runner: tap, node:test, vitest.
  *
- * Source: https://nodejs.org/api/assert.html#class-assertassertionerror; all three show its `actual` and `expected`.
+ * Source: each names the structure that it reads; ./compare.ts makes the errors.
  * Gotcha: only named fields are compared: a difference in another field does not fail the test.
  */
 
 import type { BootParamsFields } from '../abi/boot-params.js'
 import type { HvmStartInfoFields } from '../abi/hvm-start-info.js'
-import { equal, toHex } from '../bytes.js'
+import { encodeUtf8 } from '../bytes.js'
+import { DomainBuilderError } from '../errors.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { Domain } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { readStartInfo, type StartInfo } from '../guest/start-info.js'
-import { type Translation, translate } from '../guest/translate.js'
-import { hex, type Vaddr } from '../units.js'
-
-/** An AssertionError like node:assert's, in every runtime; test runners show it as a failed comparison. */
-class AssertionError extends Error {
-  override readonly name = 'AssertionError'
-  readonly code = 'ERR_ASSERTION'
-  readonly generatedMessage = false
-  readonly operator = 'deepStrictEqual'
-  readonly actual: unknown
-  readonly expected: unknown
-
-  constructor(message: string, actual: unknown, expected: unknown) {
-    super(message)
-    this.actual = actual
-    this.expected = expected
-  }
-}
-
-const show = (value: unknown): string => {
-  if (typeof value === 'number' || typeof value === 'bigint') return hex(value)
-  if (typeof value === 'string') return `'${value}'`
-  if (value instanceof Uint8Array) return toHex(value)
-  if (Array.isArray(value)) return `[${value.map(show).join(', ')}]`
-  if (typeof value !== 'object' || value === null) return String(value)
-  return `{ ${Object.entries(value)
-    .map(([name, field]) => `${name}: ${show(field)}`)
-    .join(', ')} }`
-}
-
-/** Whether a value has fields to compare one by one. */
-const hasFields = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
-
-/** The parts of `found` that `expected` names, at all levels; a list is kept whole. */
-function narrowed(found: unknown, expected: unknown): unknown {
-  if (!hasFields(found) || !hasFields(expected)) return found
-  return Object.fromEntries(Object.entries(expected).map(([name, value]) => [name, narrowed(found[name], value)]))
-}
-
-/** Whether two values are the same at all levels: the fields of structs, and the elements of lists in order. */
-function same(a: unknown, b: unknown): boolean {
-  if (a instanceof Uint8Array || b instanceof Uint8Array) {
-    return a instanceof Uint8Array && b instanceof Uint8Array && equal(a, b)
-  }
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((one, i) => same(one, b[i]))
-  if (!hasFields(a) || !hasFields(b)) return Object.is(a, b)
-  const names = Object.keys(a)
-  return names.length === Object.keys(b).length && names.every((name) => name in b && same(a[name], b[name]))
-}
-
-/** One line for each different value. */
-function differences(path: string, actual: unknown, expected: unknown): string[] {
-  if (same(actual, expected)) return []
-  if (!hasFields(actual) || !hasFields(expected))
-    return [`  ${path}: expected ${show(expected)}, found ${show(actual)}`]
-  return Object.keys(expected).flatMap((name) => differences(`${path}.${name}`, actual[name], expected[name]))
-}
-
-/** @throws AssertionError with `actual` and `expected` and a message of one line for each difference. */
-function compare(what: string, found: unknown, expected: unknown, caller: (...given: never[]) => void): void {
-  const actual = narrowed(found, expected)
-  const lines = differences(what, actual, expected)
-  if (lines.length === 0) return
-  const message = `${what} is not what the test expects:\n${lines.join('\n')}`
-  const error = new AssertionError(message, actual, expected)
-  // Makes the test the first line of the stack. Not every engine can do that.
-  Error.captureStackTrace?.(error, caller)
-  throw error
-}
+import { walkPageTables } from '../guest/table-reader.js'
+import { readVirtual, type Translation, translate } from '../guest/translate.js'
+import type { Registers, Vcpu } from '../guest/vcpu.js'
+import { physicalRanges } from '../inspect/frames.js'
+import { type MappedRun, RunCollector } from '../inspect/mapped-runs.js'
+import { showPath, validate } from '../inspect/validate.js'
+import { walkText } from '../inspect/walk.js'
+import { hex, PAGE_SIZE, type Paddr, shown, showSize, type Vaddr } from '../units.js'
+import { compare, requireGuest, requireVaddr } from './compare.js'
 
 /** Some of the fields of a struct, and of the structs within it. */
 export type Some<T> = T extends Uint8Array | readonly unknown[]
@@ -95,6 +35,7 @@ export type Some<T> = T extends Uint8Array | readonly unknown[]
  * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without start_info.
  */
 export function assertStartInfo(domain: Domain, expected: Some<StartInfo>): void {
+  requireGuest(domain)
   compare('start_info', readStartInfo(domain), expected, assertStartInfo)
 }
 
@@ -103,6 +44,7 @@ export function assertStartInfo(domain: Domain, expected: Some<StartInfo>): void
  * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without one.
  */
 export function assertHvmStartInfo(domain: Domain, expected: Some<HvmStartInfoFields>): void {
+  requireGuest(domain)
   compare('hvm_start_info', readHvmStartInfo(domain).fields, expected, assertHvmStartInfo)
 }
 
@@ -111,6 +53,7 @@ export function assertHvmStartInfo(domain: Domain, expected: Some<HvmStartInfoFi
  * @throws AssertionError for different fields; DomainBuilderError `bad-config` for a guest without boot_params.
  */
 export function assertBootParams(domain: Domain, expected: Some<BootParamsFields>): void {
+  requireGuest(domain)
   compare('boot_params', readBootParams(domain), expected, assertBootParams)
 }
 
@@ -120,14 +63,100 @@ export function assertBootParams(domain: Domain, expected: Some<BootParamsFields
  * @throws AssertionError if they do not.
  */
 export function assertMapped(domain: Domain, vaddr: Vaddr, expected: Some<Translation> = {}): void {
+  requireGuest(domain)
+  requireVaddr(vaddr)
   const found = translate(domain, vaddr)
   const where = `the page at ${hex(vaddr)}`
-  if (found === undefined) compare(where, 'not mapped', 'mapped', assertMapped)
-  compare(where, found, expected, assertMapped)
+  const walk = () => walkText(domain, vaddr)
+  if (found === undefined) compare(where, 'not mapped', 'mapped', assertMapped, walk)
+  compare(where, found, expected, assertMapped, walk)
 }
 
-/** Asserts that the page tables do not map an address. @throws AssertionError, with the translation, if they do. */
+/** Asserts that the page tables do not map an address. @throws AssertionError, with the walk, if they do. */
 export function assertNotMapped(domain: Domain, vaddr: Vaddr): void {
-  const found = translate(domain, vaddr)
-  compare(`the page at ${hex(vaddr)}`, found ?? 'not mapped', 'not mapped', assertNotMapped)
+  requireGuest(domain)
+  requireVaddr(vaddr)
+  const found = translate(domain, vaddr) === undefined ? 'not mapped' : 'mapped'
+  compare(`the page at ${hex(vaddr)}`, found, 'not mapped', assertNotMapped, () => walkText(domain, vaddr))
+}
+
+/** The general and the control registers of a vcpu. */
+type AllRegisters = Registers & Pick<Vcpu, 'cr0' | 'cr3' | 'cr4' | 'efer'>
+
+/**
+ * Asserts that a vcpu starts with these registers: `rip`, `rsi`, `rflags`, `cr3` and others, all bigint. A 32-bit guest
+ * has them by their 64-bit names.
+ * @param index of the vcpu, default 0.
+ * @throws AssertionError for different values; DomainBuilderError `bad-config` for a vcpu that the guest lacks.
+ */
+export function assertRegisters(domain: Domain, expected: Some<AllRegisters>, index = 0): void {
+  requireGuest(domain)
+  const vcpu = domain.vcpus[index]
+  if (vcpu === undefined) {
+    throw new DomainBuilderError('bad-config', 'the guest lacks that vcpu', {
+      expected: `0 to ${domain.vcpus.length - 1}`,
+      found: `${index}`,
+    })
+  }
+  const { cr0, cr3, cr4, efer } = vcpu
+  compare(`vcpu ${index}`, { ...vcpu.registers, cr0, cr3, cr4, efer }, expected, assertRegisters)
+}
+
+/** Bytes of a row in the message of assertMemory(). */
+const ROW_BYTES = 16
+
+/**
+ * Asserts that memory has these bytes.
+ * @param address guest-physical, in bytes; a bigint is virtual, and is translated by the guest's page tables.
+ * @param expected bytes, or text in UTF-8.
+ * @throws AssertionError with the first row that differs; DomainBuilderError `not-mapped` for memory that the guest
+ *   lacks.
+ */
+export function assertMemory(domain: Domain, address: Paddr | Vaddr, expected: Uint8Array | string): void {
+  requireGuest(domain)
+  const wanted = typeof expected === 'string' ? encodeUtf8(expected) : expected
+  if (!(wanted instanceof Uint8Array)) {
+    throw new DomainBuilderError('bad-config', 'the expected memory is neither bytes nor a text', {
+      expected: 'a Uint8Array or a string',
+      found: shown(wanted),
+    })
+  }
+  const isVirtual = typeof address === 'bigint'
+  const found = isVirtual ? readVirtual(domain, address, wanted.length) : domain.memory.read(address, wanted.length)
+  const first = wanted.findIndex((byte, i) => found[i] !== byte)
+  if (first < 0) return
+  const row = first - (first % ROW_BYTES)
+  const at = isVirtual ? address + BigInt(row) : address + row
+  const part = (bytes: Uint8Array) => bytes.subarray(row, row + ROW_BYTES)
+  const walk = () => (isVirtual ? walkText(domain, address + BigInt(row)) : [])
+  compare(`${isVirtual ? 'virtual' : 'physical'} memory at ${hex(at)}`, part(found), part(wanted), assertMemory, walk)
+}
+
+/**
+ * Asserts that Xen's PV MMU accepts the guest's page tables.
+ * @throws AssertionError with each violation and its path from cr3; DomainBuilderError `bad-config` for a guest that is
+ *   not PV.
+ */
+export function assertValid(domain: Domain): void {
+  requireGuest(domain)
+  const found = validate(domain).map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)
+  compare('the mapping', found.length === 0 ? 'valid' : found, 'valid', assertValid)
+}
+
+/**
+ * Asserts that the page tables map these runs and nothing else, in order of address.
+ * @param expected parts of each run: `vaddr`, `pages` of 4 KiB, `pfn`, `writable`, `executable`, `pageSize`, `region`.
+ * @throws AssertionError for other mappings; DomainBuilderError `not-mapped` if cr3 names no frame of the guest.
+ */
+export function assertTables(domain: Domain, expected: readonly Some<MappedRun>[]): void {
+  requireGuest(domain)
+  const collector = new RunCollector(domain, physicalRanges(domain))
+  for (const table of walkPageTables(domain)) collector.add(table)
+  const { runs } = collector
+  compare('the number of mapped runs', runs.length, expected.length, assertTables, () =>
+    runs.map(({ vaddr, pages, region }) => `${hex(vaddr)}, ${showSize(pages * PAGE_SIZE)}: ${region}`),
+  )
+  runs.forEach((run, i) => {
+    compare(`run ${i} at ${hex(run.vaddr)}`, run, expected[i] ?? {}, assertTables)
+  })
 }

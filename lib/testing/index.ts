@@ -44,8 +44,12 @@ export {
   assertBootParams,
   assertHvmStartInfo,
   assertMapped,
+  assertMemory,
   assertNotMapped,
+  assertRegisters,
   assertStartInfo,
+  assertTables,
+  assertValid,
   type Some,
 } from './assert.js'
 export { type BzImageSpec, buildBzImage } from './bzimage.js'

@@ -9,8 +9,12 @@ import {
   assertBootParams,
   assertHvmStartInfo,
   assertMapped,
+  assertMemory,
   assertNotMapped,
+  assertRegisters,
   assertStartInfo,
+  assertTables,
+  assertValid,
 } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile } from '../fixtures/kernels.js'
 import { projectRoot } from '../peer/paths.js'
@@ -47,9 +51,86 @@ test('each difference is a line, and only the named fields are in actual and exp
   t.match(caught(() => assertMapped(guest, 0x1000n)).message, /0x1000: expected 'mapped', found 'not mapped'/)
   t.match(
     caught(() => assertNotMapped(guest, 0xffff880000100000n)).message,
-    /expected 'not mapped', found \{ vaddr: 0x/,
+    /expected 'not mapped', found 'mapped'\n {2}cr3 0x[0-9a-f]+\n( {2}.*\n)+ {2}physical 0x100000, /,
   )
   t.throws(() => assertBootParams(guest, {}), DomainBuilderError)
+})
+
+test('registers of any vcpu', async (t) => {
+  const guest = buildDomain(await readKernel(helloKernel()), { memory: 32 << 20, vcpus: 2 })
+  const rip = guest.vcpus[0]?.registers.rip ?? 0n
+  assertRegisters(guest, { rip, rbx: 0n })
+  assertRegisters(guest, { rip: 0n }, 1)
+  t.match(
+    caught(() => assertRegisters(guest, { rip: 1n, rbx: 0n })).message,
+    `vcpu 0.rip: expected 0x1, found 0x${rip.toString(16)}`,
+  )
+  t.throws(() => assertRegisters(guest, {}, 2), {
+    code: 'bad-config',
+    message: /lacks that vcpu: expected 0 to 1, found 2/,
+  })
+})
+
+test('memory, physical and virtual, as bytes and as text', async (t) => {
+  const guest = await build()
+  const info = guest.vcpus[0]?.registers.rsi ?? 0n
+  assertMemory(guest, info, 'xen-3.0-x86_64')
+  const code = guest.memory.read(0x100000, 100)
+  assertMemory(guest, 0x100000, code)
+  assertMemory(guest, 0xffff880000100000n, code)
+  const other = code.map((byte, i) => (i === 37 ? byte ^ 1 : byte))
+  const { message } = caught(() => assertMemory(guest, 0xffff880000100000n, other))
+  t.match(
+    message,
+    /^virtual memory at 0xffff880000100020 is not what the test expects:\n.*expected [0-9a-f]{32}, found [0-9a-f]{32}\n {2}cr3 /,
+  )
+  t.match(caught(() => assertMemory(guest, 0x100000, other)).message, /^physical memory at 0x100020 /)
+  t.throws(() => assertMemory(guest, 0x1000n, 'x'), { code: 'not-mapped' })
+  t.throws(() => assertMemory(guest, 64 << 20, 'x'), { code: 'not-mapped' })
+})
+
+test('page tables: valid, and mapping what is listed', async (t) => {
+  const guest = await build()
+  assertValid(guest)
+  const top = guest.vcpus[0]?.cr3 ?? 0n
+  const damaged = { ...guest, memory: guest.memory.copy() }
+  damaged.memory.write(Number(top), Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f))
+  t.match(caught(() => assertValid(damaged)).message, /expected 'valid', found \['bad-flags: .*cr3 -> L4\[0\]/)
+  const pvh = buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 32 << 20 })
+  t.throws(() => assertValid(pvh), { code: 'bad-config' })
+  assertTables(pvh, [])
+  const { message } = caught(() => assertTables(guest, []))
+  t.match(message, /the number of mapped runs: expected 0x0, found 0x[0-9a-f]+\n/)
+  t.match(message, /\n {2}0xffff880000000000, 1 MiB: pad\n {2}0xffff880000100000, 4 KiB: kernel/)
+  const count = Number(/found (0x[0-9a-f]+)/.exec(message)?.[1])
+  assertTables(guest, [
+    { vaddr: 0xffff880000000000n, pfn: 0, region: 'pad' },
+    ...Array.from({ length: count - 1 }, () => ({})),
+  ])
+  t.match(
+    caught(() =>
+      assertTables(
+        guest,
+        Array.from({ length: count }, () => ({ region: 'kernel' })),
+      ),
+    ).message,
+    /run \d at 0xffff8800[0-9a-f]+.region: expected 'kernel', found/,
+  )
+})
+
+test('an argument of another kind is refused in words', async (t) => {
+  const guest = await build()
+  // @ts-expect-error A guest that was not awaited.
+  t.throws(() => assertValid(build()), {
+    code: 'bad-config',
+    message: /not a guest: expected a Domain.*an await is missing/,
+  })
+  // @ts-expect-error No guest at all.
+  t.throws(() => assertStartInfo(undefined, {}), { code: 'bad-config', message: /not a guest/ })
+  // @ts-expect-error A virtual address is a bigint.
+  t.throws(() => assertMapped(guest, 0x100000), { code: 'bad-config', message: /not a bigint: expected such as 0xff/ })
+  // @ts-expect-error Neither bytes nor a text.
+  t.throws(() => assertMemory(guest, 0x100000, [1, 2]), { code: 'bad-config', message: /neither bytes nor a text/ })
 })
 
 test('boot_params: the fields that are named, the nested ones too', async (t) => {
