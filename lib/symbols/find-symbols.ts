@@ -5,16 +5,14 @@
  * Gotcha: with page-table isolation, cr3 names a table without the kernel while a process runs. The kernel's is the page
  * before it (Linux arch/x86/entry/calling.h).
  */
-import { KERNEL_HALF_32, KERNEL_IMAGE_64, PTI_USER_CR3 } from '../abi/kallsyms.js'
-import { levelShift } from '../abi/x86.js'
+import { PTI_USER_CR3 } from '../abi/kallsyms.js'
 import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
-import { type Run, runEndingAfter } from '../guest/runs.js'
-import { entryPfn, entryVaddr, type TablePage, walkPageTables, walkTables, walkTo } from '../guest/table-reader.js'
-import { hasPageTables, isLarge, isPresent, pagingLevels } from '../guest/translate.js'
-import { type Pfn, paddrOf, type Vaddr } from '../units.js'
+import { hasPageTables, pagingLevels } from '../guest/translate.js'
+import { paddrOf, type Vaddr } from '../units.js'
 import { doSlices, type Slices, type WorkOptions } from '../work.js'
 import { kallsymsIn } from './kallsyms.js'
+import { kernelPages, type Mapped } from './kernel-pages.js'
 import { type KernelSymbol, type SymbolTable, symbolTable } from './symbol-table.js'
 
 /**
@@ -37,17 +35,11 @@ export async function findSymbols(domain: Domain, options: WorkOptions = {}): Pr
   return symbols && symbolTable(symbols)
 }
 
-/** Consecutive virtual pages with content, mapped to consecutive frames. */
-interface Mapped {
-  readonly vaddr: Vaddr
-  readonly pfn: Pfn
-  readonly pages: number
-}
-
 /** The most tables that are searched. A guest has hundreds of vcpus, and most of them run the same kernel. */
 const MAX_TABLES = 8
-/** Bytes that are searched together: no table is larger than half of them. */
+/** Bytes that are searched together, and those that two such windows share: no table is larger. */
 const WINDOW = 64 << 20
+const OVERLAP = 16 << 20
 
 function* symbolsInMemory(domain: Domain): Slices<KernelSymbol[] | undefined> {
   for (const cr3 of kernelTables(domain)) {
@@ -73,45 +65,6 @@ function kernelTables({ type, vcpus }: Domain): Set<bigint> {
   return new Set([...online, ...isolated].slice(0, MAX_TABLES))
 }
 
-/** Yields the pages with content that the kernel's part of the tables maps, in order of address. */
-function* kernelPages(domain: Domain): Iterable<Mapped> {
-  const content = [...domain.memory.pages()]
-  // Pages may be mapped any number of times. As many as there are in all are enough.
-  let room = content.reduce((sum, { pages }) => sum + pages, 0)
-  for (const { table, start } of kernelTablePages(domain)) {
-    for (const [index, entry] of table.entries.entries()) {
-      if (!isPresent(domain, entry, table.level)) continue
-      if (table.level !== 1 && !isLarge(domain, entry, table.level)) continue
-      const first = entryPfn(domain, entry, table.level)
-      if (first === undefined) continue
-      const vaddr = start + entryVaddr(domain, table, index)
-      const end = first + 2 ** (levelShift(table.level) - levelShift(1))
-      for (let i = runEndingAfter(content, first); i < content.length; i++) {
-        const run = content[i] as Run
-        const [from, to] = [Math.max(run.pfn, first), Math.min(run.pfn + run.pages, end)]
-        if (from >= to) break
-        if (room < to - from) return
-        room -= to - from
-        yield { vaddr: vaddr + BigInt(paddrOf(from - first)), pfn: from, pages: to - from }
-      }
-    }
-  }
-}
-
-/** Yields the tables of the kernel's part, and the address that each counts from. */
-function* kernelTablePages(domain: Domain): Iterable<{ table: TablePage; start: Vaddr }> {
-  if (pagingLevels(domain) !== 4) {
-    for (const table of walkPageTables(domain)) if (table.vaddr >= KERNEL_HALF_32) yield { table, start: 0n }
-    return
-  }
-  for (const { table } of walkTo(domain, KERNEL_IMAGE_64.start)) {
-    if (table.level !== 2) continue
-    for (const below of walkTables(domain, { pfn: table.pfn, level: 2 })) {
-      yield { table: below, start: KERNEL_IMAGE_64.start }
-    }
-  }
-}
-
 /** Joins pages whose addresses follow each other. */
 function* areas(pages: Iterable<Mapped>): Iterable<readonly Mapped[]> {
   let area: Mapped[] = []
@@ -127,11 +80,11 @@ function* areas(pages: Iterable<Mapped>): Iterable<readonly Mapped[]> {
   if (area.length > 0) yield area
 }
 
-/** Yields the bytes of an area in windows, each of which begins in the middle of the one before. */
+/** Yields the bytes of an area in windows that overlap. */
 function* windows({ memory }: Domain, area: readonly Mapped[]): Iterable<{ vaddr: Vaddr; bytes: Uint8Array }> {
   const start = (area[0] as Mapped).vaddr
   const length = area.reduce((sum, { pages }) => sum + paddrOf(pages), 0)
-  for (let from = 0; from === 0 || from + WINDOW / 2 < length; from += WINDOW / 2) {
+  for (let from = 0; from === 0 || from + OVERLAP < length; from += WINDOW - OVERLAP) {
     const bytes = new Uint8Array(Math.min(WINDOW, length - from))
     for (const { vaddr, pfn, pages } of area) {
       const at = Number(vaddr - start) - from

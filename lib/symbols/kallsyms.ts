@@ -70,7 +70,7 @@ function* symbolsAt(image: Image, digits: number): Slices<KernelSymbol[] | undef
 const DIGITS = Array.from('0123456789', (digit) => digit.charCodeAt(0))
   .flatMap((code) => [0, code])
   .slice(1)
-const FIRST_DIGIT = DIGITS[0] as number
+const [FIRST_DIGIT, LAST_DIGIT] = [DIGITS[0] as number, DIGITS.at(-1) as number]
 /** For each byte, the distance from its last place in DIGITS to the end: so far may a search go on (Horspool). */
 const STRIDES = Uint8Array.from({ length: 256 }, (_, byte) => {
   const last = DIGITS.lastIndexOf(byte, DIGITS.length - 2)
@@ -81,14 +81,21 @@ const STRIDES = Uint8Array.from({ length: 256 }, (_, byte) => {
 function* digitTokens(bytes: Uint8Array, from: number): Slices<number | undefined> {
   const length = DIGITS.length
   let pause = from + SEARCHED_IN_SLICE
-  for (let at = from; at + length <= bytes.length; at += STRIDES[bytes[at + length - 1] as number] as number) {
+  for (let at = from; at + length <= bytes.length; ) {
     if (at >= pause) {
       pause = at + SEARCHED_IN_SLICE
       yield
     }
+    const [before, last] = [bytes[at + length - 2] as number, bytes[at + length - 1] as number]
+    // A NUL follows a digit. Any other NUL, as in an empty page, is in no place of the tokens.
+    if (last === 0 && (before < FIRST_DIGIT || before > LAST_DIGIT)) {
+      at += length
+      continue
+    }
     let i = length - 1
     while (i >= 0 && bytes[at + i] === DIGITS[i]) i--
     if (i < 0) return at
+    at += STRIDES[last] as number
   }
   return undefined
 }
