@@ -111,7 +111,7 @@ export {
   type XlCfgXen,
 } from './protocol/xl-cfg-guest.js'
 export { type ByteSource, bytesSource } from './snapshot/byte-source.js'
-export { writeElfCore } from './snapshot/elf-core.js'
+export { type ElfCoreOptions, writeElfCore } from './snapshot/elf-core.js'
 export type { SnapshotFormat, SnapshotSource, WriteOptions } from './snapshot/format.js'
 export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js'
 export { writeKexec } from './snapshot/kexec.js'

@@ -44,6 +44,7 @@ export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
 /** sh_flags: the section can be written, or has machine instructions. */
 export const SHF_WRITE = 1
+export const SHF_ALLOC = 2
 export const SHF_EXECINSTR = 4
 /** Indexes that name no section. */
 export const SHN_UNDEF = 0
@@ -124,10 +125,13 @@ export const ST_INFO_GLOBAL = 0x10
 
 /** st_info has a binding and a type. */
 export const STB_LOCAL = 0
+export const STB_GLOBAL = 1
 export const STB_WEAK = 2
 export const STT_OBJECT = 1
+export const STT_FUNC = 2
 export const STT_SECTION = 3
 export const STT_FILE = 4
+export const symbolInfo = (binding: number, type: number): number => (binding << 4) | type
 export const symbolBinding = (info: number): number => info >>> 4
 export const symbolType = (info: number): number => info & 0xf
 
