@@ -96,14 +96,16 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
   const is64 = domain.abi === 'x86_64'
   const machine = is64 ? EM_X86_64 : EM_386
   const { symbols } = options
+  // A 32-bit guest has no address to spare for the image.
+  const hasImage = symbols !== undefined && is64
   const notes = concat([
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
     ...keptQemuNotes(domain).map(encodeNote),
     ...vmcoreinfo(domain, runs).map(encodeNote),
-    ...(symbols ? [encodeNote(auxv())] : []),
+    ...(hasImage ? [encodeNote(auxv())] : []),
     encodeNote(guestNote(domain)),
   ])
-  const phnum = 1 + segments.length + (symbols ? 1 : 0)
+  const phnum = 1 + segments.length + (hasImage ? 1 : 0)
   const notesAt = Ehdr64.size + phnum * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
   const contents = pageContents(domain, runs)
@@ -119,7 +121,7 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
     const memsz = filesz + zeroPages * PAGE_SIZE
     return loadHeader({ offset: contentsAt + at, filesz, paddr: paddrOf(pfn), memsz }, vaddr)
   })
-  if (named && symbols) {
+  if (named && hasImage) {
     const image = { offset: contentsAt + contents.length, filesz: named.imageBytes, memsz: named.imageBytes }
     loads.push(loadHeader({ ...image, paddr: PADDR_MAX }, SYMBOLS_VADDR))
   }
