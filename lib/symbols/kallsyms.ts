@@ -110,9 +110,12 @@ interface TokenTable {
 
 /** Returns the table whose tokens of digits these are, if kallsyms_token_index follows it and agrees with it. */
 function tokenTable({ bytes, align }: Image, digits: number): TokenTable | undefined {
+  // Tokens are short: a call of indexOf() would take longer than this loop.
   const afterToken = (at: number): number => {
-    const length = bytes.subarray(at, at + KSYM_NAME_LEN).indexOf(0)
-    return length < 0 ? Number.POSITIVE_INFINITY : at + length + 1
+    const most = Math.min(bytes.length, at + KSYM_NAME_LEN)
+    let end = at
+    while (end < most && bytes[end] !== 0) end++
+    return end < most ? end + 1 : Number.POSITIVE_INFINITY
   }
   let tableEnd = digits
   for (let token = FIRST_DIGIT; token < KALLSYMS_TOKENS; token++) tableEnd = afterToken(tableEnd)

@@ -11,8 +11,8 @@ import type { KernelSymbol } from './symbol-table.js'
 
 /** A line: address, size if there is one, type, name, and in /proc/kallsyms the module after a tab. */
 const LINE = /^([0-9a-f]{8}|[0-9a-f]{16})(?: ([0-9a-f]{8}|[0-9a-f]{16}))? ([A-Za-z?-]) ([^\t]+)/
-/** A line of nm for a symbol of another file. */
-const UNDEFINED = /^ {8,16} [Uvw] /
+/** A line of nm for a symbol of another file, or for one without a name. */
+const NO_SYMBOL = /^ {8,16} [Uvw] |^[0-9a-f]{8,16}(?: [0-9a-f]{8,16})? [A-Za-z?-]$/
 /** The most characters of a line: a longer name is cut. */
 const MAX_LINE = 1024
 const NEWLINE = 10
@@ -21,7 +21,7 @@ const IN_SLICE = 1 << 12
 /** Whether the bytes begin like a text of symbols. */
 export function isSymbolText(bytes: Uint8Array): boolean {
   const start = decodeLatin1(bytes.subarray(0, MAX_LINE))
-  return LINE.test(start) || UNDEFINED.test(start)
+  return LINE.test(start) || NO_SYMBOL.test(start)
 }
 
 /** Returns the symbols of a text. @throws DomainBuilderError `no-symbols` for a line of another kind. */
@@ -39,7 +39,7 @@ export function* readSymbolText(bytes: Uint8Array): Slices<KernelSymbol[]> {
       isHidden &&= /^0+$/.test(address)
       const size = bytesText === undefined ? {} : { bytes: Number(`0x${bytesText}`) }
       symbols.push({ name, address: BigInt(`0x${address}`), type, ...size })
-    } else if (text !== '' && !UNDEFINED.test(text)) {
+    } else if (text !== '' && !NO_SYMBOL.test(text)) {
       throw new DomainBuilderError('no-symbols', `line ${line} is not one of a symbol table`, {
         expected: 'an address, a type and a name',
         found: `'${text.slice(0, 80)}'`,
