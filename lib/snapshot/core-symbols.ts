@@ -37,11 +37,11 @@ import { alignUp, PADDR_MAX, PAGE_SIZE, type Vaddr } from '../units.js'
 import { elfHeader, loadHeader } from './elf-file.js'
 
 /** The end of a file with symbols, or with more program headers than its ELF header can count. */
-export interface SymbolsPart {
+interface SymbolsPart {
   readonly bytes: Uint8Array
   /** The bytes of the image, from the start of the part. */
   readonly imageBytes: number
-  /** What the ELF header says of the sections. */
+  /** The fields of the ELF header for the sections. */
   readonly header: Pick<ReturnType<typeof Ehdr64.decode>, 'e_shoff' | 'e_shnum' | 'e_shentsize' | 'e_shstrndx'>
 }
 
@@ -49,7 +49,7 @@ type SectionFields = ReturnType<typeof Shdr64.decode>
 type Section = Partial<SectionFields> & { readonly name: string }
 
 /** The alignment of tables in an ELF64. */
-const WORD = 8
+const TABLE_ALIGN = 8
 /** The most sections of code and data; with more, one section spans all. */
 const MAX_SPANS = 40
 /** Symbols below this address are offsets, as of per-CPU variables, and belong to no section. */
@@ -89,7 +89,7 @@ function symbolImage(machine: number, symbols: SymbolTable): { bytes: Uint8Array
   const parts: Uint8Array[] = []
   let end = start
   const put = (bytes: Uint8Array): { sh_offset: bigint; sh_size: bigint } => {
-    const from = alignUp(end, WORD)
+    const from = alignUp(end, TABLE_ALIGN)
     parts.push(new Uint8Array(from - end), bytes)
     end = from + bytes.length
     return { sh_offset: BigInt(from), sh_size: BigInt(bytes.length) }
@@ -130,7 +130,7 @@ function symbolImage(machine: number, symbols: SymbolTable): { bytes: Uint8Array
     e_shstrndx: sections.length - 1,
   })
   // Whole pages, as a mapping has.
-  put(new Uint8Array(alignUp(end, PAGE_SIZE) - alignUp(end, WORD)))
+  put(new Uint8Array(alignUp(end, PAGE_SIZE) - alignUp(end, TABLE_ALIGN)))
   const segment = loadHeader({ offset: 0, filesz: end, paddr: PADDR_MAX, memsz: end }, SYMBOLS_VADDR)
   return { bytes: concat([header, segment, ...parts]), sections }
 }

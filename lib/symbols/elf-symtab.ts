@@ -31,7 +31,7 @@ import type { KernelSymbol } from './symbol-table.js'
 
 /** The most bytes of a name; those of the kernel have at most 512. */
 const MAX_NAME = 1024
-const IN_SLICE = 1 << 12
+const SYMBOLS_IN_SLICE = 1 << 12
 
 /** Returns the symbols of an ELF's SHT_SYMTAB; none without one. Files, sections and undefined symbols are omitted. */
 export function* elfSymbols(elf: ElfImage): Slices<KernelSymbol[]> {
@@ -44,7 +44,7 @@ export function* elfSymbols(elf: ElfImage): Slices<KernelSymbol[]> {
   const Sym = elf.class === 64 ? Sym64 : Sym32
   const count = Math.floor(table.size / Sym.size)
   for (let i = 0; i < count; i++) {
-    if (i % IN_SLICE === 0) yield
+    if (i % SYMBOLS_IN_SLICE === 0) yield
     const { st_name, st_info, st_shndx, st_value, st_size } = Sym.decode(elf.bytes, table.offset + i * Sym.size)
     const type = symbolType(st_info)
     if (st_shndx === SHN_UNDEF || type === STT_SECTION || type === STT_FILE) continue

@@ -16,7 +16,7 @@ const NO_SYMBOL = /^ {8,16} [Uvw] |^[0-9a-f]{8,16}(?: [0-9a-f]{8,16})? [A-Za-z?-
 /** The most characters of a line: a longer name is cut. */
 const MAX_LINE = 1024
 const NEWLINE = 10
-const IN_SLICE = 1 << 12
+const LINES_IN_SLICE = 1 << 12
 
 /** Whether the bytes begin like a text of symbols. */
 export function isSymbolText(bytes: Uint8Array): boolean {
@@ -29,7 +29,7 @@ export function* readSymbolText(bytes: Uint8Array): Slices<KernelSymbol[]> {
   const symbols: KernelSymbol[] = []
   let isHidden = true
   for (let at = 0, line = 1; at < bytes.length; line++) {
-    if (line % IN_SLICE === 0) yield
+    if (line % LINES_IN_SLICE === 0) yield
     const newline = bytes.indexOf(NEWLINE, at)
     const end = newline < 0 ? bytes.length : newline
     const text = decodeLatin1(bytes.subarray(at, Math.min(end, at + MAX_LINE))).trimEnd()
