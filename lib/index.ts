@@ -80,6 +80,7 @@ export { type Bound, describeMap, type GuestMap, type VirtualRun } from './inspe
 export { mapPicture, type PictureOptions, pictureOptions } from './inspect/map-picture.js'
 export { mapSvg } from './inspect/map-svg.js'
 export { type MappedRun, mappedRuns } from './inspect/mapped-runs.js'
+export { type NamedGuest, nameDifferences } from './inspect/name-differences.js'
 export type { EntryRun, TableMap } from './inspect/table-entries.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export { describeWalk, type WalkMap, type WalkStepMap, walkText } from './inspect/walk.js'
@@ -110,7 +111,7 @@ export {
   type XlCfgXen,
 } from './protocol/xl-cfg-guest.js'
 export { type ByteSource, bytesSource } from './snapshot/byte-source.js'
-export { writeElfCore } from './snapshot/elf-core.js'
+export { type ElfCoreOptions, writeElfCore } from './snapshot/elf-core.js'
 export type { SnapshotFormat, SnapshotSource, WriteOptions } from './snapshot/format.js'
 export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js'
 export { writeKexec } from './snapshot/kexec.js'
@@ -124,6 +125,16 @@ export { type Part as FilePart, type Piece, SnapshotFile, type Stretch } from '.
 export { type WriteOptionsOf, writeSnapshot } from './snapshot/write.js'
 export { writeXenCore } from './snapshot/xen-core.js'
 export { writeXl, type XlOptions } from './snapshot/xen-save.js'
+export { findSymbols } from './symbols/find-symbols.js'
+export { moveSymbols } from './symbols/move-symbols.js'
+export { readSymbols } from './symbols/read-symbols.js'
+export {
+  type KernelSymbol,
+  type NearSymbol,
+  type SymbolTable,
+  showSymbol,
+  symbolTable,
+} from './symbols/symbol-table.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
 export type { Part, WorkOptions } from './work.js'

@@ -49,6 +49,14 @@ export const CORE_NOTE_OWNER = 'CORE'
 export const NT_PRSTATUS = 1
 /** Only a process has it. */
 const NT_PRPSINFO = 3
+/** The auxiliary vector of a process: pairs of words. Source: Linux include/uapi/linux/auxvec.h. */
+export const NT_AUXV = 6
+export const AT_NULL = 0n
+/** The address of the vDSO's ELF header, whose symbols gdb loads by itself. */
+export const AT_SYSINFO_EHDR = 33n
+export const Auxv64 = struct('Elf64_auxv_t', 16, { a_type: u64, a_val: u64 })
+/** Our choice for the image of symbols: an address that is not canonical, so no guest has memory there. */
+export const SYMBOLS_VADDR = 1n << 56n
 /** A Linux kernel's description of itself for crash tools: text, key=value. */
 export const VMCOREINFO_OWNER = 'VMCOREINFO'
 

@@ -26,6 +26,7 @@ import { type Option, oneOf, text, UsageError, type Values } from './command.js'
 import { inputNames, notWritten, takeStandardOutput, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
 import { stoppable } from './stoppable.js'
+import { symbolsOf, symbolsOption } from './symbols-option.js'
 
 /** The place of a snapshot, its format and its compression. */
 export interface Destination {
@@ -36,6 +37,8 @@ export interface Destination {
   readonly xen?: XenRelease
   /** The machine that --machine names. */
   readonly machine?: QemuMachineName
+  /** The option --symbols. */
+  readonly symbols?: string
 }
 
 /** The options of a command that writes a snapshot. */
@@ -60,6 +63,7 @@ export const outputOptions = {
     choices: ['gzip'],
     help: '(or a name that ends in .gz); for a format that is one file',
   },
+  symbols: { ...symbolsOption.symbols, help: `for elf-core, ${symbolsOption.symbols.help}` },
 } as const satisfies Readonly<Record<string, Option>>
 
 /** The option of a command that can write for a machine of QEMU. */
@@ -117,9 +121,13 @@ export function readDestination(command: string, values: Values, otherwise?: Sna
   if (machine !== undefined && format !== 'qemu-stream' && format !== 'libvirt') {
     throw new UsageError(`--machine is for the formats qemu-stream and libvirt; this output is ${format}`)
   }
+  const symbols = text(values, 'symbols')
+  if (symbols !== undefined && format !== 'elf-core') {
+    throw new UsageError(`--symbols is for the format elf-core; this output is ${format}`)
+  }
   takeStandardOutput(output, 'a snapshot', values.json === true)
   const compress = usage(() => requireCompression(text(values, 'compress'), format, output))
-  return defined({ output, format, compress, machine, xen: oneOf(values, 'xen', XEN_RELEASES) })
+  return defined({ output, format, compress, machine, symbols, xen: oneOf(values, 'xen', XEN_RELEASES) })
 }
 
 const formatAsked = (values: Values): SnapshotFormatName | undefined =>
@@ -137,19 +145,21 @@ function usage<T>(check: () => T): T {
 /** @throws DomainBuilderError `cannot-write`, or the format's own error; all of the files are then removed. */
 export async function writeDestination(
   domain: Domain,
-  { output, format, compress, xen, machine }: Destination,
+  { output, format, compress, xen, machine, symbols: symbolsFile }: Destination,
   progress: Progress,
 ): Promise<void> {
   // Only a save file names the Xen that reads it, and only a stream the machine of QEMU.
   const release = format === 'xl' ? defined({ xen }) : defined({ machine })
+  const symbols = format === 'elf-core' ? await symbolsOf({ symbols: symbolsFile }, domain, progress) : undefined
+  const given = { ...release, ...defined({ symbols }) }
   const onProgress = (part: { done: number; total: number }) => progress.say(`writing ${output}`, part)
   if (output === '-') {
-    const [file] = writeSnapshot(domain, format, { ...release, onProgress })
+    const [file] = writeSnapshot(domain, format, { ...given, onProgress })
     if (file) await writeStandardOutput(compress ? gzipped(file) : file)
     return
   }
   const how = compress ? ({ compress: 'gzip' } as const) : {}
   await stoppable(notWritten([output]), (signal) =>
-    writeSnapshotFile(domain, output, { format, ...how, ...release, keep: inputNames(), signal, onProgress }),
+    writeSnapshotFile(domain, output, { format, ...how, ...given, keep: inputNames(), signal, onProgress }),
   )
 }

@@ -7,18 +7,20 @@
 import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
 import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
-import { describeViolation, showPath, validate } from '../inspect/validate.js'
+import { describeViolation, showPath, type Violation, validate, violationSymbol } from '../inspect/validate.js'
+import { printableLines } from '../printable.js'
 import { type Command, type Invocation, Refused } from './command.js'
 import { openDomain } from './input.js'
+import { symbolsOf, symbolsOption } from './symbols-option.js'
 
 export const command: Command = {
-  usage: 'validate SNAPSHOT',
+  usage: 'validate SNAPSHOT [--symbols FILE]',
   help: "Says whether Xen's PV MMU would accept a guest's page tables: each violation with its path from cr3.",
-  options: {},
+  options: symbolsOption,
   operands: [{ name: 'SNAPSHOT', file: true }],
   examples: ['validate guest.img', 'validate guest.img --json'],
   async run(invocation) {
-    reportViolations(await openDomain(invocation.positionals[0] as string, invocation.progress), invocation)
+    await reportViolations(await openDomain(invocation.positionals[0] as string, invocation.progress), invocation)
   },
 }
 
@@ -26,16 +28,24 @@ export const command: Command = {
  * Prints every violation of a PV guest, or that it has none, and any warning.
  * @throws Refused if there are violations.
  */
-export function reportViolations(domain: Domain, { progress, answer }: Invocation): void {
+export async function reportViolations(domain: Domain, { values, progress, answer }: Invocation): Promise<void> {
   const violations = validate(domain)
+  const symbols = violations.length === 0 ? undefined : await symbolsOf(values, domain, progress)
+  const nameOf = (violation: Violation) => violationSymbol(domain, violation, symbols)
   const hypercallPage = findHypercallPage(domain)
   progress.end()
   answer('violations', {
-    json: () => defined({ violations: violations.map(describeViolation), hypercallPage }),
+    json: () => defined({ violations: violations.map((one) => describeViolation(one, nameOf(one))), hypercallPage }),
     text: () => [
       ...(violations.length === 0
         ? ['Xen would accept these page tables']
-        : violations.map(({ rule, message, path }) => `${rule}: ${message} (${showPath(path)})`)),
+        : printableLines(
+            violations.map((violation) => {
+              const { rule, message, path } = violation
+              const name = nameOf(violation)
+              return `${rule}: ${message} (${showPath(path)})${name === undefined ? '' : ` at ${name}`}`
+            }),
+          )),
       ...hypercallText(hypercallPage),
     ],
   })

@@ -33,6 +33,7 @@ import { type ElfNote, noteNumber, noteString, noteU32s } from '../kernel/notes.
 import type { UkiSection } from '../kernel/uki.js'
 import type { XenParams } from '../kernel/xen-params.js'
 import { printable, printableLines } from '../printable.js'
+import { type SymbolTable, symbolAt } from '../symbols/symbol-table.js'
 import { hex, PAGE_SIZE, showSize } from '../units.js'
 import { bootText, describeBoot } from './describe-boot.js'
 import { describeSaved, savedText } from './describe-hvm.js'
@@ -208,8 +209,8 @@ export function kernelText(kernel: Kernel): string[] {
   return printableLines(lines)
 }
 
-/** Returns the content of a guest as JSON. */
-export function describeDomain(domain: Domain): { readonly [key: string]: Json } {
+/** Returns the content of a guest as JSON. @param symbols the names of its addresses. */
+export function describeDomain(domain: Domain, symbols?: SymbolTable): { readonly [key: string]: Json } {
   return {
     type: domain.type,
     abi: domain.abi,
@@ -223,6 +224,7 @@ export function describeDomain(domain: Domain): { readonly [key: string]: Json }
     regions: domain.regions.map((r) => defined({ ...r, vaddr: r.vaddr === undefined ? undefined : hex(r.vaddr) })),
     vcpus: domain.vcpus.map((vcpu) => ({
       online: vcpu.online,
+      ...defined({ symbol: symbolAt(symbols, vcpu.registers.rip) }),
       registers: Object.fromEntries([
         ...Object.entries(vcpu.registers).map(([name, value]) => [name, hex(value)]),
         ...SEGMENT_REGISTERS.map((name) => [name, hex(vcpu.segments[name].selector)]),
@@ -244,8 +246,8 @@ function kernelLine(domain: Domain): string {
   return `kernel   ${kernel.container}${kernel.codec ? `, ${kernel.codec}` : ''}, sha256 ${kernel.sha256.slice(0, 16)}...`
 }
 
-/** Returns the content of a guest as text for people. */
-export function domainText(domain: Domain): string[] {
+/** Returns the content of a guest as text for people. @param symbols the names of its addresses. */
+export function domainText(domain: Domain, symbols?: SymbolTable): string[] {
   const digits = domain.abi === 'x86_64' ? 16 : 8
   const { memory, target } = domain
   const atFirst = target === undefined ? '' : `, ${showSize(target)} of it at first`
@@ -275,7 +277,9 @@ export function domainText(domain: Domain): string[] {
       .filter((name) => vcpu[name] !== 0n || name === 'cr3')
       .map((name) => [name, vcpu[name]] as const)
     const selectors = SEGMENT_REGISTERS.map((name) => `${name} ${hex(s[name].selector)}`).join('  ')
-    lines.push('', `vcpu ${vcpu.id}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
+    const symbol = symbolAt(symbols, r.rip)
+    const place = symbol === undefined ? '' : ` in ${printable(symbol)}`
+    lines.push('', `vcpu ${vcpu.id}${place}`, ...pairs([...set, ...controls].map(([n, v]) => [n, hex(v, digits)])))
     // A guest that has run has more registers, in the records that are kept.
     const hasMore = domain.saved?.records.some((record) => !isPolicy(record))
     lines.push(hasMore ? `  ${selectors}` : `  ${selectors}; every other register 0`)

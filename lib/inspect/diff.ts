@@ -41,6 +41,8 @@ export interface PageDifference {
   readonly region: string
   /** Bytes from the start of the first page to the first byte that differs. */
   readonly firstByte: number
+  /** The symbol that this byte lies in, where the kernel maps it; nameDifferences() adds it. Untrusted text. */
+  readonly symbol?: string
 }
 
 /** An entry of a page table that both guests have in the same frame and at the same level. */
@@ -53,6 +55,8 @@ export interface EntryDifference {
   readonly index: number
   /** The virtual address that the entry translates. */
   readonly vaddr: string
+  /** The symbol at that address; nameDifferences() adds it. Untrusted text. */
+  readonly symbol?: string
   /** The entry of the first: all 64 bits, hex. */
   readonly a: string
   /** The entry of the second. */
@@ -93,15 +97,15 @@ export function diffText(diff: DomainDiff): string[] {
   return printableLines([
     ...differencesText(diff.fields),
     ...diff.entries.map(
-      ({ level, pfn, index, vaddr, a, b }) =>
-        `L${level} at pfn ${hex(pfn)}, entry ${index} (${vaddr}): ${a} ${showFlags(BigInt(a))} | ${b} ${showFlags(BigInt(b))}`,
+      ({ level, pfn, index, vaddr, symbol, a, b }) =>
+        `L${level} at pfn ${hex(pfn)}, entry ${index} (${vaddr}${symbol === undefined ? '' : ` ${symbol}`}): ${a} ${showFlags(BigInt(a))} | ${b} ${showFlags(BigInt(b))}`,
     ),
     ...(diff.entriesFound > diff.entries.length
       ? [`and ${diff.entriesFound - diff.entries.length} more page-table entries`]
       : []),
     ...diff.pages.map(
-      ({ pfn, pages, region, firstByte }) =>
-        `pfn ${hex(pfn)}${pages > 1 ? ` to ${hex(pfn + pages - 1)}` : ''} (${region}): from byte ${hex(firstByte)} on`,
+      ({ pfn, pages, region, firstByte, symbol }) =>
+        `pfn ${hex(pfn)}${pages > 1 ? ` to ${hex(pfn + pages - 1)}` : ''} (${region}): from byte ${hex(firstByte)} on${symbol === undefined ? '' : `, ${symbol}`}`,
     ),
   ])
 }

@@ -8,7 +8,7 @@
  */
 
 import { VMASST_PAE_EXTENDED_CR3 } from '../abi/vcpu-context.js'
-import { PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE, PTE_RW } from '../abi/x86.js'
+import { levelShift, PTE_ADDR_MASK, PTE_PRESENT, PTE_PSE, PTE_RW } from '../abi/x86.js'
 import {
   ALLOWED_PTE_FLAGS,
   HYPERVISOR_VIRT_START_PAE,
@@ -17,10 +17,12 @@ import {
   PAE_XEN_L3_SLOT,
 } from '../abi/xen-mmu.js'
 import { HYPERVISOR_L4_SLOTS } from '../abi/xen-x86-64.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, requirePv } from '../guest/domain.js'
-import { entryPfn, entryVaddr, type TablePage, type TableRoot, walkTables } from '../guest/table-reader.js'
+import { canonical, entryPfn, entryVaddr, type TablePage, type TableRoot, walkTables } from '../guest/table-reader.js'
 import { pagingLevels, topTable, translate, type WalkStep } from '../guest/translate.js'
+import { type SymbolTable, symbolAt } from '../symbols/symbol-table.js'
 import { hex, type Pfn } from '../units.js'
 import type { Json } from './json.js'
 
@@ -64,10 +66,21 @@ export function showPath(path: readonly WalkStep[]): string {
   return ['cr3', ...path.map(({ level, index }) => `L${level}[${index}]`)].join(' -> ')
 }
 
-/** Returns a violation as JSON. */
-export const describeViolation = ({ rule, message, path }: Violation): { readonly [key: string]: Json } => ({
+/** Returns the symbol at the address that the entry at fault translates; undefined without an entry or a symbol. */
+export function violationSymbol(domain: Domain, { path }: Violation, symbols?: SymbolTable): string | undefined {
+  if (path.length === 0) return undefined
+  const address = path.reduce((sum, { level, index }) => sum + (BigInt(index) << BigInt(levelShift(level))), 0n)
+  return symbolAt(symbols, canonical(address, pagingLevels(domain)))
+}
+
+/** Returns a violation as JSON. @param symbol the name of the address at fault. */
+export const describeViolation = (
+  { rule, message, path }: Violation,
+  symbol?: string,
+): { readonly [key: string]: Json } => ({
   rule,
   message,
+  ...defined({ symbol }),
   path: path.map(({ level, pfn, index, entry }) => ({ level, pfn, index, entry: hex(entry, 16) })),
 })
 

@@ -7,15 +7,20 @@
  * 0, and comes last, so that a debugger looks into the real page 0 first.
  */
 import {
+  AT_NULL,
+  AT_SYSINFO_EHDR,
+  Auxv64,
   CORE_NOTE_OWNER,
   FOREIGN_CORES,
   GUEST_NOTE_OWNER,
+  NT_AUXV,
   NT_GUEST_JSON,
   NT_PRSTATUS,
   PR_REG32,
   PR_REG64,
   Prstatus32,
   Prstatus64,
+  SYMBOLS_VADDR,
   VMCOREINFO_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
@@ -25,11 +30,12 @@ import type { Domain } from '../guest/domain.js'
 import { BLOCK_BYTES, GuestMemory } from '../guest/memory.js'
 import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
+import type { SymbolTable } from '../symbols/symbol-table.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
-import type { WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { coreRuns } from './core-runs.js'
+import { symbolsPart } from './core-symbols.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
@@ -45,51 +51,87 @@ import {
 } from './elf-file.js'
 import { type FilePages, placeFile } from './file-memory.js'
 import { A_CORE_OF_XEN, refuseGuest } from './foreign.js'
-import { type SnapshotFormat, startOf } from './format.js'
+import { type SnapshotFormat, startOf, type WriteOptions } from './format.js'
 import { keptQemuNotes, qemuGuest, qemuNotes } from './qemu-core.js'
 import { SnapshotFile, solid, zeros } from './snapshot-file.js'
 import { isXenCore } from './xen-core.js'
 
-/** The most program headers for pages; a running guest's memory is in more pieces than that. */
+/** The most runs of pages, and of mappings; a running guest's memory is in more pieces than that. */
 const MAX_RUNS = 1 << 14
-const MAX_MAPPED = 1 << 15
+const MAX_MAPPED = 1 << 16
+/** The most program headers with a virtual address. */
+const MAX_SEGMENTS = 1 << 17
 
 interface Segment {
   readonly vaddr: bigint
   readonly pfn: number
+  /** Pages with bytes in the file, and pages of zeros after them. */
   readonly pages: number
+  readonly zeroPages: number
   /** Bytes from the start of the contents. */
   readonly at: number
 }
 
-/** Returns a guest as an ELF core. */
-export function writeElfCore(domain: Domain, options: WorkOptions = {}): SnapshotFile {
+/** The options of the elf-core format. */
+export interface ElfCoreOptions extends WriteOptions {
+  /** The names of the guest's addresses, which become the symbol table of the file. */
+  readonly symbols?: SymbolTable
+}
+
+/**
+ * Returns a guest as an ELF core.
+ *
+ * @example
+ * ```ts
+ * import { writeFile } from 'node:fs/promises'
+ * import { findSymbols, writeElfCore } from 'xen-domain-builder'
+ *
+ * const symbols = await findSymbols(guest)
+ * await writeFile('guest.core', writeElfCore(guest, symbols && { symbols }))
+ * ```
+ */
+export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): SnapshotFile {
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
   const is64 = domain.abi === 'x86_64'
+  const machine = is64 ? EM_X86_64 : EM_386
+  const { symbols } = options
+  // A 32-bit guest has no address to spare for the image.
+  const hasImage = symbols !== undefined && is64
   const notes = concat([
     ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
     ...keptQemuNotes(domain).map(encodeNote),
     ...vmcoreinfo(domain, runs).map(encodeNote),
+    ...(hasImage ? [encodeNote(auxv())] : []),
     encodeNote(guestNote(domain)),
   ])
-  const notesAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
+  const phnum = 1 + segments.length + (hasImage ? 1 : 0)
+  const notesAt = Ehdr64.size + phnum * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
-  const header = elfHeader(is64 ? EM_X86_64 : EM_386, {
+  const contents = pageContents(domain, runs)
+  const named = symbolsPart(contentsAt + contents.length, machine, phnum, symbols)
+  const header = elfHeader(machine, {
     e_phoff: BigInt(Ehdr64.size),
     e_phentsize: Phdr64.size,
-    e_phnum: segments.length + 1,
+    e_phnum: Math.min(phnum, PN_XNUM),
+    ...named?.header,
   })
-  const loads = segments.map(({ vaddr, pfn, pages, at }) => {
-    const bytes = pages * PAGE_SIZE
-    return loadHeader({ offset: contentsAt + at, filesz: bytes, paddr: paddrOf(pfn), memsz: bytes }, vaddr)
+  const loads = segments.map(({ vaddr, pfn, pages, zeroPages, at }) => {
+    const filesz = pages * PAGE_SIZE
+    const memsz = filesz + zeroPages * PAGE_SIZE
+    return loadHeader({ offset: contentsAt + at, filesz, paddr: paddrOf(pfn), memsz }, vaddr)
   })
+  if (named && hasImage) {
+    const image = { offset: contentsAt + contents.length, filesz: named.imageBytes, memsz: named.imageBytes }
+    loads.push(loadHeader({ ...image, paddr: PADDR_MAX }, SYMBOLS_VADDR))
+  }
   return new SnapshotFile(
     '',
     [
       solid(concat([header, noteHeader(notesAt, notes.length), ...loads, notes])),
       zeros(contentsAt - notesAt - notes.length),
-      pageContents(domain, runs),
+      contents,
+      ...(named ? [solid(named.bytes)] : []),
     ],
     options,
   )
@@ -115,24 +157,31 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
     bytes += run.pages * PAGE_SIZE
   }
   const segments: Segment[] = []
+  const isFull = (): boolean => segments.length >= MAX_SEGMENTS
+  /** Adds frames: those with content, and where they are mapped the others, which are zero. */
   const parts = (vaddr: bigint | undefined, pfn: number, pages: number): void => {
-    for (let i = runEndingAfter(runs, pfn); i < runs.length && segments.length < PN_XNUM - MAX_RUNS; i++) {
-      const run = runs[i] as Run
-      if (run.pfn >= pfn + pages) return
-      const from = Math.max(run.pfn, pfn)
-      const to = Math.min(run.pfn + run.pages, pfn + pages)
-      const at = (starts[i] ?? 0) + (from - run.pfn) * PAGE_SIZE
-      segments.push({
-        vaddr: vaddr === undefined ? 0n : vaddr + BigInt((from - pfn) * PAGE_SIZE),
-        pfn: from,
-        pages: to - from,
-        at,
-      })
+    const end = pfn + pages
+    const add = (from: number, to: number, zeroPages: number, at: number): void => {
+      const address = vaddr === undefined ? 0n : vaddr + BigInt((from - pfn) * PAGE_SIZE)
+      segments.push({ vaddr: address, pfn: from, pages: to - from, zeroPages, at })
     }
+    let done = pfn
+    for (let i = runEndingAfter(runs, pfn); i < runs.length && done < end && !isFull(); i++) {
+      const run = runs[i] as Run
+      if (run.pfn >= end) break
+      const from = Math.max(run.pfn, pfn)
+      const to = Math.min(run.pfn + run.pages, end)
+      if (vaddr !== undefined && from > done) add(done, done, from - done, bytes)
+      done = Math.min(end, runs[i + 1]?.pfn ?? end)
+      add(from, to, vaddr === undefined ? 0 : done - to, (starts[i] ?? 0) + (from - run.pfn) * PAGE_SIZE)
+    }
+    if (vaddr !== undefined && done < end) add(done, done, end - done, bytes)
   }
-  for (const { vaddr, pfn, pages } of coreRuns(domain, MAX_MAPPED)) parts(vaddr, pfn, pages)
+  for (const { vaddr, pfn, pages } of coreRuns(domain, MAX_MAPPED)) {
+    if (!isFull()) parts(vaddr, pfn, pages)
+  }
   let covered = 0
-  const mapped = [...segments].sort((a, b) => a.pfn - b.pfn)
+  const mapped = segments.filter(({ pages }) => pages > 0).sort((a, b) => a.pfn - b.pfn)
   const unmapped: Run[] = []
   for (const { pfn, pages } of mapped) {
     if (pfn > covered) unmapped.push({ pfn: covered, pages: pfn - covered })
@@ -140,9 +189,9 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
   }
   unmapped.push({ pfn: covered, pages: Math.max(0, domain.memory.endPfn - covered) })
   for (const { pfn, pages } of unmapped) parts(undefined, pfn, pages)
-  if (segments.length >= PN_XNUM - MAX_RUNS) {
+  if (isFull()) {
     // Too many pieces for virtual addresses: only the physical ones remain, which are few enough.
-    return runs.map(({ pfn, pages }, i) => ({ vaddr: 0n, pfn, pages, at: starts[i] ?? 0 }))
+    return runs.map(({ pfn, pages }, i) => ({ vaddr: 0n, pfn, pages, zeroPages: 0, at: starts[i] ?? 0 }))
   }
   return segments
 }
@@ -162,6 +211,15 @@ function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
     ? Prstatus64.encode({ ...common, pr_reg: PR_REG64.map((name) => values[name] ?? 0n) })
     : Prstatus32.encode({ ...common, pr_reg: PR_REG32.map((name) => Number(BigInt.asUintN(32, values[name] ?? 0n))) })
   return { owner: CORE_NOTE_OWNER, type: NT_PRSTATUS, desc }
+}
+
+/** Returns the auxiliary vector, which names the image of symbols as gdb expects it. */
+function auxv(): CoreNote {
+  const entries = [
+    { a_type: AT_SYSINFO_EHDR, a_val: SYMBOLS_VADDR },
+    { a_type: AT_NULL, a_val: 0n },
+  ]
+  return { owner: CORE_NOTE_OWNER, type: NT_AUXV, desc: concat(entries.map((entry) => Auxv64.encode(entry))) }
 }
 
 /** Returns the kernel's own vmcoreinfo: a note at the start of a page. A kernel that never ran has no such note yet. */
@@ -195,7 +253,7 @@ function openElfCore(source: ByteSource): Domain {
   const { machine, segments, notes } = readSegments(source)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
   const loads = segments
-    .filter(({ p_type, length }) => p_type === PT_LOAD && length > 0)
+    .filter(({ p_type, p_paddr, length }) => p_type === PT_LOAD && length > 0 && p_paddr !== BigInt(PADDR_MAX))
     .sort((a, b) => (a.p_paddr < b.p_paddr ? -1 : a.p_paddr > b.p_paddr ? 1 : 0))
   if (ours) return coreGuest(ours, (memory) => placeSegments(source, memory, loads))
   const ofQemu = qemuNotes(notes)
@@ -250,7 +308,7 @@ function placeSegments(source: ByteSource, memory: GuestMemory, loads: readonly 
 }
 
 /** The format that gdb and crash open. */
-export const elfCoreFormat: SnapshotFormat = {
+export const elfCoreFormat: SnapshotFormat<ElfCoreOptions> = {
   name: 'elf-core',
   summary: 'an ELF core for gdb and crash',
   extensions: ['core'],

@@ -35,7 +35,8 @@ export interface SymbolTable {
   near(vaddr: Vaddr): NearSymbol | undefined
 }
 
-/** Bytes that the last symbol covers if it has no size: one page. */
+/** The most bytes that a symbol without a size covers, up to the next one; the last symbol covers one page. */
+const SYMBOL_BYTES = 2n << 20n
 const LAST_SYMBOL_BYTES = 4096n
 
 /** Returns the table of those symbols, given in any order. */
@@ -69,8 +70,8 @@ export function symbolTable(given: Iterable<KernelSymbol>): SymbolTable {
       while (symbols[first - 1]?.address === last.address) first--
       const symbol = symbols[first] as KernelSymbol
       const offset = vaddr - symbol.address
-      const bytes = symbol.bytes ?? (symbols[low] === undefined ? LAST_SYMBOL_BYTES : undefined)
-      return bytes !== undefined && offset >= BigInt(bytes) && offset > 0n ? undefined : { symbol, offset }
+      const bytes = symbol.bytes ?? (symbols[low] === undefined ? LAST_SYMBOL_BYTES : SYMBOL_BYTES)
+      return offset >= BigInt(bytes) && offset > 0n ? undefined : { symbol, offset }
     },
   }
 }
@@ -78,4 +79,10 @@ export function symbolTable(given: Iterable<KernelSymbol>): SymbolTable {
 /** Returns `start_kernel` or `start_kernel+0x10`, as Linux prints it; the name is untrusted. */
 export function showSymbol({ symbol, offset }: NearSymbol): string {
   return offset === 0n ? symbol.name : `${symbol.name}+${hex(offset)}`
+}
+
+/** Returns the symbol of an address as showSymbol() shows it; undefined without one. */
+export function symbolAt(table: SymbolTable | undefined, vaddr: Vaddr): string | undefined {
+  const found = table?.near(vaddr)
+  return found && showSymbol(found)
 }

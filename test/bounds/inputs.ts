@@ -23,6 +23,7 @@ import { buildElf, type ElfSpec, xenNotes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { qemuCore } from '../fixtures/qemu-core.js'
 import { asSavedByQemu, bytesOf } from '../fixtures/snapshots.js'
+import { KALLSYMS_LAYOUTS, type KallsymsLayout, madeKallsyms } from '../symbols/made-kallsyms.js'
 
 const MiB = 2 ** 20
 
@@ -225,6 +226,25 @@ const nestedArrays = (count: number, depth = 6): Json[] => [
     : { name: 'x', array_len: count, type: 'struct', struct: { fields: nestedArrays(count, depth - 1) }, size: 1 },
 ]
 
+/** A guest, and a file of symbols for it. */
+async function withSymbols(bytes: Uint8Array): Promise<Input> {
+  const { files } = await raw('linux', (json) => json)
+  return {
+    files: { ...files, symbols: { bytes } },
+    commands: [['map', 'g.img', '--at', '0x100000', '--symbols', 'symbols']],
+  }
+}
+
+const DIGITS = new Uint8Array(Buffer.from(Array.from('0123456789', (digit) => `${digit}\0`).join('')))
+
+/** A kernel whose names are as long as they may be, each of a few bytes. */
+function expandingKernel(count: number): Uint8Array {
+  const layout = KALLSYMS_LAYOUTS['6.15'] as KallsymsLayout
+  const start = 0xffffffff81000000n
+  const symbols = times(count, (i) => ({ name: '_'.repeat(256), type: 'T', address: start + BigInt(i) }))
+  return built({ segments: [{ paddr: 0x1000000, vaddr: start, data: madeKallsyms(symbols, start, layout) }] })
+}
+
 /** For each codec, an empty stream and one of one byte. */
 const SMALL_STREAMS: Readonly<Record<string, string>> = {
   'gzip, empty': '1f8b080000000000000303000000000000000000',
@@ -403,6 +423,20 @@ export const KINDS: readonly Kind[] = [
       })
       return { files: { 'g.xl.gz': { bytes: gzipSync(bytesOf(writeXl(domain))) } }, commands: all('g.xl.gz') }
     },
+  },
+  {
+    name: 'symbols in a text',
+    make: async (n) => withSymbols(new Uint8Array(Buffer.from('ffffffff81000000 T a\n'.repeat(11_000 * n)))),
+  },
+  {
+    name: 'symbols that expand',
+    refused: true,
+    make: async (n) => withSymbols(expandingKernel(16_000 * n)),
+  },
+  {
+    name: 'tokens of digits without a table',
+    make: async (n) => withSymbols(built({ segments: [{ paddr: 0x100000, data: repeated(DIGITS, 12_000 * n) }] })),
+    refused: true,
   },
   { name: '+= of lists', make: (n) => config('a+=[1]\n'.repeat(35_000 * n)) },
   { name: '+= of texts', make: (n) => config("name+='x'\n".repeat(25_000 * n)) },

@@ -36,6 +36,7 @@ export const PAGES: Readonly<Record<string, Page>> = {
   'docs/dom0.md': guides,
   'docs/linux-entry.md': guides,
   'docs/formats.md': guides,
+  'docs/symbols.md': guides,
   'docs/errors.md': { ...guides, needs: [['xz', 'xz-utils']] },
   'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
 }

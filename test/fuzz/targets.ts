@@ -12,6 +12,7 @@ import { configTarget } from './targets/config.js'
 import { kernelTarget } from './targets/kernel.js'
 import { pageWalkTarget } from './targets/page-walk.js'
 import { snapshotTarget } from './targets/snapshot.js'
+import { symbolsTarget } from './targets/symbols.js'
 import { xlCfgTarget } from './targets/xl-cfg.js'
 
 const TARGETS: Readonly<Record<string, () => Target>> = {
@@ -20,6 +21,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   config: configTarget,
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
   'page-walk': pageWalkTarget,
+  symbols: symbolsTarget,
   'xl-cfg': xlCfgTarget,
 }
 

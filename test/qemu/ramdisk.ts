@@ -101,7 +101,7 @@ const payload = patternBytes(1 << 20, 11)
 export const payloadChecksum = createHash('sha256').update(payload).digest('hex')
 
 /** A script next to this file. */
-type Init = 'init' | 'init-kexec' | 'init-clock' | 'init-stay'
+type Init = 'init' | 'init-kallsyms' | 'init-kexec' | 'init-clock' | 'init-stay'
 
 /**
  * Returns the whole ramdisk, uncompressed.
