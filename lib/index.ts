@@ -110,6 +110,8 @@ export {
   type XlCfgXen,
 } from './protocol/xl-cfg-guest.js'
 export { type ByteSource, bytesSource } from './snapshot/byte-source.js'
+export { type ApplyOptions, applyDeltas, type Delta, writeDelta } from './snapshot/delta.js'
+export type { PageCounts } from './snapshot/delta-pages.js'
 export { writeElfCore } from './snapshot/elf-core.js'
 export type { SnapshotFormat, SnapshotSource, WriteOptions } from './snapshot/format.js'
 export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js'
