@@ -80,6 +80,7 @@ export { type Bound, describeMap, type GuestMap, type VirtualRun } from './inspe
 export { mapPicture, type PictureOptions, pictureOptions } from './inspect/map-picture.js'
 export { mapSvg } from './inspect/map-svg.js'
 export { type MappedRun, mappedRuns } from './inspect/mapped-runs.js'
+export { type GuestStats, guestStats, type PageKinds, type RegionStats, statsText } from './inspect/stats.js'
 export type { EntryRun, TableMap } from './inspect/table-entries.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export { describeWalk, type WalkMap, type WalkStepMap, walkText } from './inspect/walk.js'

@@ -10,6 +10,7 @@ import { equal, isZero } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
 import { type GuestMemory, pagesOfEither } from '../guest/memory.js'
 import { type Run, runEndingAfter } from '../guest/runs.js'
+import { sha256Key } from '../sha256.js'
 import { PAGE_SIZE, type Pfn, U32_MAX } from '../units.js'
 import { breathe, Work, type WorkOptions } from '../work.js'
 import { Identifier, type Identity, PAGES_AT_ONCE, stateOf } from './identity.js'
@@ -75,7 +76,7 @@ class Changed {
 
   add(pfn: Pfn, page: Uint8Array): void {
     this.#pfns.push(pfn)
-    this.#keys.push(keyOf(page))
+    this.#keys.push(sha256Key(page))
   }
 
   /** The frame of the base that has the page of a frame; undefined for none. */
@@ -101,7 +102,7 @@ class Changed {
         base.readFrames(pfn + done, bytes)
         for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
           const page = bytes.subarray(at, at + PAGE_SIZE)
-          const wanted = this.#pfns[first.get(keyOf(page)) ?? -1]
+          const wanted = this.#pfns[first.get(sha256Key(page)) ?? -1]
           if (wanted === undefined || this.#found.has(wanted) || !isAt(wanted, page)) continue
           this.#found.set(wanted, pfn + done + at / PAGE_SIZE)
         }
@@ -119,25 +120,6 @@ class Changed {
       await breathe()
     }
   }
-}
-
-const FNV_PRIME = 0x01000193
-const FNV_BASIS = 0x811c9dc5
-const OTHER_PRIME = 0x85ebca6b
-
-/** Returns a hash of 53 bits. */
-function keyOf(page: Uint8Array): number {
-  const words = new Int32Array(page.buffer, page.byteOffset, PAGE_SIZE / 4)
-  let a = FNV_BASIS
-  let b = 0
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i] as number
-    a = Math.imul(a ^ word, FNV_PRIME)
-    a = (a << 13) | (a >>> 19)
-    b = Math.imul(b + word, OTHER_PRIME)
-    b ^= b >>> 15
-  }
-  return (a >>> 0) * 2 ** 21 + (b & (2 ** 21 - 1))
 }
 
 /**
