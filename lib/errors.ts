@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   'bad-range': 'a number is outside the range its field can hold',
   'bad-snapshot': 'a snapshot contradicts itself or its format',
   'unknown-format': 'the file is not a snapshot of a known format',
+  'no-symbols': 'a file has no symbols of a kernel',
   'cannot-read': 'a file cannot be read',
   'cannot-write': 'a file cannot be written',
   'no-hypervisor': 'a program or a right that is needed to drive a hypervisor is missing',

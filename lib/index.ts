@@ -127,6 +127,16 @@ export { type Part as FilePart, type Piece, SnapshotFile, type Stretch } from '.
 export { type WriteOptionsOf, writeSnapshot } from './snapshot/write.js'
 export { writeXenCore } from './snapshot/xen-core.js'
 export { writeXl, type XlOptions } from './snapshot/xen-save.js'
+export { findSymbols } from './symbols/find-symbols.js'
+export { moveSymbols } from './symbols/move-symbols.js'
+export { readSymbols } from './symbols/read-symbols.js'
+export {
+  type KernelSymbol,
+  type NearSymbol,
+  type SymbolTable,
+  showSymbol,
+  symbolTable,
+} from './symbols/symbol-table.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
 export type { Part, WorkOptions } from './work.js'

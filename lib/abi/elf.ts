@@ -42,6 +42,13 @@ export const SHT_SYMTAB = 2
 export const SHT_STRTAB = 3
 export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
+/** sh_flags: the section can be written, or has machine instructions. */
+export const SHF_WRITE = 1
+export const SHF_EXECINSTR = 4
+/** Indexes that name no section. */
+export const SHN_UNDEF = 0
+export const SHN_ABS = 0xfff1
+export const SHN_COMMON = 0xfff2
 
 const ident = {
   ei_magic: bytes(4),
@@ -114,6 +121,15 @@ export const Shdr64 = shdr('Elf64_Shdr', 64, u64)
 
 /** STB_GLOBAL << 4 | STT_NOTYPE: the st_info of a plain global symbol. */
 export const ST_INFO_GLOBAL = 0x10
+
+/** st_info has a binding and a type. */
+export const STB_LOCAL = 0
+export const STB_WEAK = 2
+export const STT_OBJECT = 1
+export const STT_SECTION = 3
+export const STT_FILE = 4
+export const symbolBinding = (info: number): number => info >>> 4
+export const symbolType = (info: number): number => info & 0xf
 
 export const Sym32 = struct('Elf32_Sym', 16, {
   st_name: u32,

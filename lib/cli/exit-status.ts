@@ -40,6 +40,7 @@ export const EXIT_STATUS: Readonly<Record<ErrorCode, typeof NO | typeof TROUBLE>
   'bad-config': TROUBLE,
   'bad-range': TROUBLE,
   'unknown-format': TROUBLE,
+  'no-symbols': TROUBLE,
   'cannot-read': TROUBLE,
   'cannot-write': TROUBLE,
   // A hypervisor that is missing, that refuses, or that does not have the domain.

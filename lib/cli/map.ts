@@ -16,6 +16,7 @@ import { type Command, invalidValue, Refused, text, UsageError } from './command
 import { writeBytes } from './files.js'
 import { openDomain } from './input.js'
 import { printPicture } from './printer.js'
+import { symbolsOf, symbolsOption } from './symbols-option.js'
 
 /** The drawing for each extension of an output's name. */
 const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: mapSvg, html: mapHtml }
@@ -28,7 +29,7 @@ function drawingOf(output: string): (domain: Domain) => string {
 }
 
 export const command: Command = {
-  usage: 'map SNAPSHOT [-o FILE.svg|FILE.html] [--at VADDR]',
+  usage: 'map SNAPSHOT [-o FILE.svg|FILE.html] [--at VADDR] [--symbols FILE]',
   help: 'Shows the layout of a guest: physical memory, virtual memory as its page tables map it, boot structures.',
   options: {
     output: {
@@ -42,6 +43,7 @@ export const command: Command = {
       value: 'VADDR',
       help: 'the walk of one virtual address, each entry explained; exit status 1 if it is not mapped',
     },
+    ...symbolsOption,
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
   examples: ['map guest.img', 'map guest.img -o map.html', 'map guest.img --at 0xffffffff81000000'],
@@ -59,7 +61,9 @@ export const command: Command = {
       answer('drawing', { json: () => ({ output, bytes: bytes.length }) })
     } else if (at !== undefined) {
       const vaddr = BigInt(at)
-      answer('walk', { json: () => describeWalk(domain, vaddr), text: () => walkText(domain, vaddr) })
+      const symbols = await symbolsOf(values, domain, progress)
+      progress.end()
+      answer('walk', { json: () => describeWalk(domain, vaddr, symbols), text: () => walkText(domain, vaddr, symbols) })
       if (translate(domain, vaddr) === undefined) throw new Refused()
     } else {
       const map = describeMap(domain)

@@ -21,6 +21,7 @@ import {
   X86_64_VADDR_BITS,
 } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
+import { logTables } from '../log.js'
 import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
 
@@ -98,6 +99,17 @@ export function topTable(domain: Walkable): Pfn {
     throw new DomainBuilderError('not-mapped', 'cr3 names a frame the guest does not have', { found: hex(cr3) })
   }
   return pfn
+}
+
+/** Whether vcpu 0's tables can be walked: a running guest may use another kind, or a cr3 outside its frames. */
+export function hasPageTables(domain: Walkable): boolean {
+  try {
+    return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    logTables('no virtual addresses: %s', error.message)
+    return false
+  }
 }
 
 /** The index in its page at which the top table begins: PAE's L3 has four entries anywhere, except in a PV guest. */

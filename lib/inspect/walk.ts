@@ -4,10 +4,12 @@
  * Source: Intel SDM vol. 3, 4.4 (PAE) and 4.5 (4-level); schemas/walk-1.json describes the shape.
  * Gotcha: a walk that ends early must keep the steps up to the entry at fault: they answer the question.
  */
+import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
 import { type TablePage, walkTo } from '../guest/table-reader.js'
 import { pagingLevels, translate } from '../guest/translate.js'
 import { printableLines } from '../printable.js'
+import { type SymbolTable, symbolAt } from '../symbols/symbol-table.js'
 import { hex, type Vaddr } from '../units.js'
 import { type EntryOrigin, entryOrigin, explainEntry } from './explain.js'
 
@@ -31,6 +33,8 @@ export type WalkStepMap = {
 export type WalkMap = {
   /** The address asked for, hex. */
   readonly vaddr: string
+  /** The symbol that the address lies in, `start_kernel+0x10`; absent without one. Untrusted text. */
+  readonly symbol?: string
   /** Levels of the page tables: 4, 3 (PAE), or 0 where paging is off. */
   readonly levels: 0 | 3 | 4
   /** The cr3 of vcpu 0, hex. */
@@ -56,12 +60,14 @@ export type WalkMap = {
 
 /**
  * Returns the walk of one virtual address through the page tables of a guest.
+ * @param symbols the names of the guest's addresses.
  * @throws DomainBuilderError `not-mapped` when cr3 names no frame of the guest, or its tables have two levels or five.
  */
-export function describeWalk(domain: Domain, vaddr: Vaddr): WalkMap {
+export function describeWalk(domain: Domain, vaddr: Vaddr, symbols?: SymbolTable): WalkMap {
   const found = translate(domain, vaddr)
   return {
     vaddr: hex(vaddr),
+    ...defined({ symbol: symbolAt(symbols, vaddr) }),
     levels: pagingLevels(domain),
     cr3: hex(domain.vcpus[0]?.cr3 ?? 0n),
     steps: Array.from(walkTo(domain, vaddr), ({ table, index }) => stepMap(domain, table, index)),
@@ -91,9 +97,10 @@ function stepMap(domain: Domain, table: TablePage, index: number): WalkStepMap {
 }
 
 /** Returns the walk as text for people: a line for each step, the last one with its end. */
-export function walkText(domain: Domain, vaddr: Vaddr): string[] {
-  const { levels, cr3, steps, found } = describeWalk(domain, vaddr)
+export function walkText(domain: Domain, vaddr: Vaddr, symbols?: SymbolTable): string[] {
+  const { symbol, levels, cr3, steps, found } = describeWalk(domain, vaddr, symbols)
   if (levels === 0) return ['paging is off', found ? `physical ${found.paddr}` : "outside the guest's memory"]
+  const name = symbol === undefined ? [] : [`${hex(vaddr)} is ${symbol}`]
   const end = found ? `physical ${found.paddr}, machine frame ${hex(found.mfn)}` : 'not mapped'
-  return printableLines([`cr3 ${cr3}`, ...steps.map(({ text }) => text), end])
+  return printableLines([...name, `cr3 ${cr3}`, ...steps.map(({ text }) => text), end])
 }

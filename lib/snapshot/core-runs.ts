@@ -5,27 +5,14 @@
  * Gotcha: a running kernel maps most frames twice, linearly and as its own image; both are given.
  */
 import { PT_ENTRIES, PTE_PRESENT } from '../abi/x86.js'
-import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Growing, type Run, runBefore } from '../guest/runs.js'
 import { entryVaddr, walkPageTables } from '../guest/table-reader.js'
-import { entryMfn, isLarge, pagingLevels, topTable } from '../guest/translate.js'
-import { logSnapshot } from '../log.js'
+import { entryMfn, hasPageTables, isLarge } from '../guest/translate.js'
 import { PAGE_SIZE, type Vaddr } from '../units.js'
 
 interface CoreRun extends Run {
   readonly vaddr: Vaddr
-}
-
-/** Returns whether vcpu 0's tables can be walked: a running guest may use another kind, or a cr3 outside its frames. */
-function hasTables(domain: Domain): boolean {
-  try {
-    return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
-  } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    logSnapshot('no virtual addresses: %s', error.message)
-    return false
-  }
 }
 
 /**
@@ -34,7 +21,7 @@ function hasTables(domain: Domain): boolean {
  */
 export function coreRuns(domain: Domain, limit: number): CoreRun[] {
   const runs: Growing<CoreRun>[] = []
-  if (!hasTables(domain)) return runs
+  if (!hasPageTables(domain)) return runs
   for (const table of walkPageTables(domain)) {
     for (let index = 0; index < table.entries.length; index++) {
       const entry = table.entries[index] as bigint

@@ -79,3 +79,9 @@ export function symbolTable(given: Iterable<KernelSymbol>): SymbolTable {
 export function showSymbol({ symbol, offset }: NearSymbol): string {
   return offset === 0n ? symbol.name : `${symbol.name}+${hex(offset)}`
 }
+
+/** Returns the symbol of an address as showSymbol() shows it; undefined without one. */
+export function symbolAt(table: SymbolTable | undefined, vaddr: Vaddr): string | undefined {
+  const found = table?.near(vaddr)
+  return found && showSymbol(found)
+}
