@@ -18,7 +18,7 @@ import { describeMap, type GuestMap } from './map-model.js'
 import { MAP_SCRIPT } from './map-script.js'
 import { FIGURE_STYLE, PAGE_STYLE, PALETTE } from './map-style.js'
 import { figureSvg } from './map-svg.js'
-import { type PageSymbols, pageSymbols } from './map-symbols.js'
+import { type PageSymbols, pageSymbols, readPageSymbols, symbolNear } from './map-symbols.js'
 import { shownName } from './table.js'
 
 /** The bits of a page-table entry (Intel SDM vol. 3, table 4-19 and its neighbours). */
@@ -64,9 +64,9 @@ export function mapHtml(domain: Domain, { symbols: given }: MapPageOptions = {})
 <body>
 <header>
 <h1>${title}</h1>
-${facts(map, given)}
+${facts(map, readPageSymbols(symbols))}
 <form id="search" role="search">
-<label for="address">Address, or name of a region, register or symbol
+<label for="address">Address, region, register or symbol
 <input id="address" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="0x1000000"></label>
 <button type="submit">Look up</button>
 </form>
@@ -94,7 +94,7 @@ ${runsSection(map)}
 
 const pagingName = (levels: number): string => ({ 4: 'four levels', 3: 'PAE, three levels' })[levels] ?? 'off'
 
-function facts(map: GuestMap, symbols: SymbolTable | undefined): string {
+function facts(map: GuestMap, symbols: SymbolTable): string {
   const { guest, registers, paging } = map
   const digits = addressDigits(map)
   const said = [
@@ -104,7 +104,7 @@ function facts(map: GuestMap, symbols: SymbolTable | undefined): string {
     ['paging', pagingName(paging.levels)],
   ].map(([name, value]) => `<li><b>${name}</b><span class="mono">${escapeText(value ?? '')}</span></li>`)
   const leads = Object.entries(registers).map(([name, value]) => {
-    const near = name === 'cr3' ? undefined : symbols?.near(BigInt(value))
+    const near = name === 'cr3' ? undefined : symbolNear(symbols, BigInt(value))
     const shown = hex(BigInt(value), name === 'cr3' ? digits.physical : digits.virtual)
     const symbol =
       near === undefined ? '' : ` <span class="soft mono">${escapeText(printable(showSymbol(near)))}</span>`
@@ -157,6 +157,8 @@ function structsSection({ structs }: GuestMap): string {
 
 /** The most rows of the lists; longer lists say less than the drawing and the search. */
 const MAX_ROWS = 256
+/** A list with more rows scrolls in its own box. */
+const LONG_ROWS = 40
 
 function runsSection(map: GuestMap): string {
   const { physical, virtual, bounds } = map
@@ -190,7 +192,7 @@ function list(caption: string, heads: readonly string[], rows: readonly (readonl
   const classes = ['w', 'n', '']
   const cell = (tag: string, text: string, i: number) => `<${tag} class="${classes[i]}">${text}</${tag}>`
   const more = found > rows.length ? `<p class="soft">and ${found - rows.length} more</p>` : ''
-  return `<div class="wrap"><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
+  return `<div class="wrap${rows.length > LONG_ROWS ? ' list' : ''}"${rows.length > LONG_ROWS ? ` tabindex="0" role="region" aria-label="${caption}"` : ''}><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
     .map((row) => `<tr>${row.map((text, i) => cell('td', text, i)).join('')}</tr>`)
     .join('')}</tbody></table>${more}</div>`
 }

@@ -5,7 +5,7 @@
  * Gotcha: a kernel has a hundred thousand symbols. The page has room for some: those of other files' use come first.
  */
 import { printable } from '../printable.js'
-import { type KernelSymbol, type SymbolTable, symbolTable } from '../symbols/symbol-table.js'
+import { type KernelSymbol, type NearSymbol, type SymbolTable, symbolTable } from '../symbols/symbol-table.js'
 import { PAGE_SIZE } from '../units.js'
 import type { VirtualRun } from './map-model.js'
 
@@ -74,3 +74,12 @@ export function readPageSymbols({ text }: PageSymbols): SymbolTable {
 
 const fromBase36 = (digits: string): bigint =>
   [...digits].reduce((value, digit) => value * BigInt(RADIX) + BigInt(Number.parseInt(digit, RADIX)), 0n)
+
+/** An address that is further from a symbol belongs to something without a name, such as a module of Linux. */
+const FAR = 1n << 20n
+
+/** Returns the symbol that an address of a page lies in. */
+export function symbolNear(symbols: SymbolTable, vaddr: bigint): NearSymbol | undefined {
+  const near = symbols.near(vaddr)
+  return near === undefined || near.offset >= FAR ? undefined : near
+}

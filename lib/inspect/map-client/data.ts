@@ -9,7 +9,7 @@ import { showSymbol } from '../../symbols/symbol-table.js'
 import { hex, PAGE_SIZE } from '../../units.js'
 import { addressDigits } from '../map-addresses.js'
 import type { GuestMap } from '../map-model.js'
-import { type PageSymbols, readPageSymbols } from '../map-symbols.js'
+import { type PageSymbols, readPageSymbols, symbolNear } from '../map-symbols.js'
 import { find } from './dom.js'
 
 /** The map, its symbols, and the names of an entry's bits, highest first: `[low bit, how many, name, meaning]`. */
@@ -37,7 +37,7 @@ export const showPaddr = (paddr: bigint): string => hex(paddr, digits.physical)
 
 /** Returns the symbol of a virtual address in brackets, after a space; nothing where the page has none. */
 export function symbolAt(vaddr: bigint): string {
-  const near = symbols().near(vaddr)
+  const near = symbolNear(symbols(), vaddr)
   return near === undefined ? '' : ` (${showSymbol(near)})`
 }
 

@@ -53,7 +53,9 @@ function virtualAnswer(vaddr: bigint): HTMLElement {
 function translation(vaddr: bigint): HTMLElement[] {
   const { levels, fault } = map.paging
   if (levels === 0) {
-    return [line(fault ?? `Paging is off: ${hex(vaddr)} means itself${vaddr >> 32n ? ', but lies above 4 GiB' : ''}.`)]
+    return [
+      line(fault ?? `Paging is off: ${showVaddr(vaddr)} means itself${vaddr >> 32n ? ', but lies above 4 GiB' : ''}.`),
+    ]
   }
   if (!isVaddr(vaddr)) {
     return [line(levels === 4 ? 'The address is not canonical.' : 'The address is above 4 GiB.')]
@@ -107,7 +109,8 @@ function addressNamed(name: string): Wanted | undefined {
     return map.paging.top === null ? undefined : { address: BigInt(map.paging.top) * PAGE, space: 'physical' }
   const register = map.registers[name] ?? map.registers[name.replace(/^[re]/, (letter) => (letter === 'r' ? 'e' : 'r'))]
   const value = register ?? symbols().named(name)[0]?.address
-  return value === undefined ? undefined : { address: BigInt(value), space: 'virtual' }
+  if (value === undefined) return undefined
+  return { address: BigInt(value), space: map.paging.levels === 0 ? 'both' : 'virtual' }
 }
 
 /** Returns the address that a text names. A region may have the name of an address, such as `ace`. */
