@@ -13,7 +13,7 @@ import { machineOption, outputOptions, readDestination, writeDestination, xenOpt
 import { say } from './printer.js'
 
 export const command: Command = {
-  usage: 'convert SNAPSHOT -o OUT [--format FORMAT] [--apply DELTA]',
+  usage: 'convert SNAPSHOT -o OUT [--apply DELTA] [options]',
   help: `Writes a snapshot in another format; memory and vcpus stay the same. With --apply, OUT is the second guest of a delta, and SNAPSHOT the first.`,
   options: {
     ...outputOptions,
@@ -34,7 +34,7 @@ export const command: Command = {
   examples: [
     'convert guest.img -o guest.xl',
     'convert guest.img -o guest.core',
-    'convert base.img --apply guest.delta -o guest.xl',
+    'convert guest.img --apply other.delta -o other.core',
   ],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)

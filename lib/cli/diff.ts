@@ -61,7 +61,7 @@ With --save, writes the difference between two snapshots instead. Every command 
     'diff guest.img other.img',
     'diff guest.img other.img --json',
     'diff vmlinuz vmlinuz',
-    'diff base.img guest.xl --save guest.delta',
+    'diff guest.img other.img --save other.delta',
   ],
   errorStatus: TROUBLE,
   async run({ values, positionals, progress, json, answer }) {

@@ -304,7 +304,7 @@ t.test('addresses are of one width, and one column shows a guest whose addresses
     const isEqual = name === 'linux, paging off' || name === 'pvh'
     t.equal((await page.locator('.wide .box[data-side=v]').count()) === 0, isEqual, name)
     const [heading] = await page.locator('.wide .heading').allTextContents()
-    t.equal(heading === 'physical and virtual: paging off', isEqual, heading)
+    t.equal(heading === 'physical and virtual: paging off', isEqual, `${name}: ${heading}`)
     t.equal(await page.locator('#lists ~ .split table').count(), isEqual ? 0 : 2)
     await page.close()
   }
