@@ -11,7 +11,7 @@ import type { GuestMap } from './map-model.js'
 const PHYSICAL_LEAST = 9
 
 /** The hexadecimal digits of a guest's addresses. */
-export interface AddressDigits {
+interface AddressDigits {
   readonly physical: number
   readonly virtual: number
 }

@@ -13,7 +13,7 @@ import type { VirtualRun } from './map-model.js'
 const TEXT_MAX = 1 << 20
 const NAME_MAX = 80
 const RADIX = 36
-/** The characters of a line besides the name, about. */
+/** The characters of a line in addition to the name, about. */
 const DISTANCE = 8
 
 /** The symbols of a page. */

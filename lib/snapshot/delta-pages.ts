@@ -16,7 +16,7 @@ import { breathe, Work, type WorkOptions } from '../work.js'
 import { Identifier, type Identity, PAGES_AT_ONCE, stateOf } from './identity.js'
 
 /** The most pages of zeros that a delta may add, for each page of the base with content. */
-export const ZEROS_PER_PAGE = 256
+const ZEROS_PER_PAGE = 256
 
 /** The number of pages of each kind. */
 export interface PageCounts {
@@ -31,7 +31,7 @@ export interface PageCounts {
 }
 
 /** The pages of a delta. */
-export interface DeltaPages {
+interface DeltaPages {
   readonly base: Identity
   readonly guest: Identity
   readonly counts: PageCounts

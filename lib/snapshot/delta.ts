@@ -128,7 +128,7 @@ function stateDifference(base: State, guest: State): State {
 }
 
 /** Returns whether a file begins as a delta. */
-export const isDelta = (start: Uint8Array): boolean => startsWith(start, encodeLatin1(DELTA_MAGIC))
+const isDelta = (start: Uint8Array): boolean => startsWith(start, encodeLatin1(DELTA_MAGIC))
 
 /**
  * Returns the guest that deltas make of a base, one after another. Pages are read on demand, from the base and from the

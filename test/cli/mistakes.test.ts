@@ -133,7 +133,6 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
     2,
     'bad-config: zstd output is not supported: expected .gz, or a pipe through zstd(1), found x.zst',
   ],
-  ['diff guest.img guest.xl --save - --json', 2, 'standard output cannot take both a delta and JSON: give -o a name'],
   [
     'convert guest.img --apply text -o x.xl',
     2,
