@@ -3,7 +3,7 @@
  *
  * Source: our own design.
  * Gotcha: a hash only proposes a page of the base: the bytes are compared. Each page of the base is compared once, so
- * pages that were made to have one hash cost no time. The table has the changed pages alone, whatever the base's size.
+ * pages that were made to have one hash cost no time. The table has the changed pages alone, for a base of any size.
  */
 import { DELTA_KIND, DELTA_ZERO, DeltaRun } from '../abi/delta.js'
 import { equal, isZero } from '../bytes.js'
