@@ -293,7 +293,7 @@ async function placePages(
       case DELTA_KIND.OWN: {
         const start = ownAt + used.own * PAGE_SIZE
         used.own += run.pages
-        if (used.own > own) bad(`at most ${own} pages of its own`)
+        if (used.own > own) bad(`at most ${own} own pages`)
         memory.generate(paddr, length, (at, out) => source.readInto(start + at, out))
         break
       }

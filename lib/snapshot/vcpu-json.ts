@@ -21,7 +21,7 @@ import {
 import { hex } from '../units.js'
 import type { JsonValue } from './json-value.js'
 
-/** In the one order of every sidecar, whatever the order in a Vcpu. */
+/** In the one order of every sidecar: a Vcpu may have any order. */
 const REGISTERS = [...GENERAL_REGISTERS, 'rip', 'rflags'] as const
 const CONTROL = ['cr0', 'cr3', 'cr4', 'efer', 'dr6', 'dr7'] as const
 /** The 64-bit name of each register that a 32-bit guest's sidecar names. */

@@ -159,7 +159,7 @@ export function search(text: string): void {
   link(given)
 }
 
-/** Returns a virtual address that leads to the wanted one; undefined where there is none. */
+/** Returns a virtual address that leads to the wanted one; undefined for no such address. */
 function vaddrOf({ address, space }: Wanted): bigint | undefined {
   if (space !== 'physical' && isVaddr(address) && walk(address).end !== 'absent') return address
   if (space === 'virtual') return undefined
