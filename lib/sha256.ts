@@ -25,3 +25,10 @@ export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {
   for (const part of parts) hash.update(typeof part === 'string' ? encodeUtf8(part) : part)
   return hash.digest()
 }
+
+/** The first 48 bits of the hash of bytes, as a number: a key for bytes that may be equal. */
+export function sha256Key(bytes: Uint8Array): number {
+  const { buffer, byteOffset } = sha256(bytes)
+  const view = new DataView(buffer, byteOffset)
+  return view.getUint32(0) * 2 ** 16 + view.getUint16(4)
+}

@@ -28,6 +28,8 @@ export const ANSWERS = {
   watch: 1,
   'guest-diff': 1,
   'kernel-diff': 1,
+  delta: 1,
+  stats: 1,
   completion: 1,
 } as const
 /** One of the keys of ANSWERS. */

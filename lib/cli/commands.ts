@@ -22,6 +22,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'prints bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
   diff: { summary: 'says what differs between two snapshots or two kernels', load: () => import('./diff.js') },
+  stats: { summary: "counts a guest's pages, and says how well they compress", load: () => import('./stats.js') },
   create: { summary: 'creates a domain on this Xen host', load: () => import('./create.js') },
   list: { summary: 'lists the domains of this Xen host', load: () => import('./list.js') },
   capture: { summary: 'writes a snapshot of a domain that runs', load: () => import('./capture.js') },

@@ -7,16 +7,22 @@
 import { NEWEST_XEN } from '../abi/xen-release.js'
 import type { Domain } from '../guest/domain.js'
 import { savedConfigSummary } from '../inspect/saved-config.js'
-import { type Command, UsageError } from './command.js'
+import { type Command, texts, UsageError } from './command.js'
 import { openDomain } from './input.js'
 import { machineOption, outputOptions, readDestination, writeDestination, xenOption } from './output.js'
 import { say } from './printer.js'
 
 export const command: Command = {
-  usage: 'convert SNAPSHOT -o OUT [--format FORMAT]',
-  help: 'Writes a snapshot in another format; memory and vcpus stay the same.',
+  usage: 'convert SNAPSHOT -o OUT [--apply DELTA] [options]',
+  help: `Writes a snapshot in another format; memory and vcpus stay the same. With --apply, OUT is the second guest of a delta, and SNAPSHOT the first.`,
   options: {
     ...outputOptions,
+    apply: {
+      type: 'string',
+      value: 'DELTA',
+      multiple: true,
+      help: 'a delta that diff --save wrote; may be given more than once, for deltas that follow one another',
+    },
     machine: machineOption,
     xen: { ...xenOption, help: `the release of Xen that is to restore an xl file (default the newest, ${NEWEST_XEN})` },
     'drop-config': {
@@ -25,14 +31,18 @@ export const command: Command = {
     },
   },
   operands: [{ name: 'SNAPSHOT', file: true }],
-  examples: ['convert guest.img -o guest.xl', 'convert guest.img -o guest.core'],
+  examples: [
+    'convert guest.img -o guest.xl',
+    'convert guest.img -o guest.core',
+    'convert guest.img --apply other.delta -o other.core',
+  ],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)
     if (destination.xen !== undefined && destination.format !== 'xl') {
       throw new UsageError(`--xen is for format xl; this output is ${destination.format}`)
     }
     const name = positionals[0] as string
-    const opened = await openDomain(name, progress)
+    const opened = await openDomain(name, progress, texts(values, 'apply'))
     const domain = values['drop-config'] === true ? withoutConfig(opened) : opened
     await writeDestination(domain, destination, progress)
     progress.end()

@@ -9,11 +9,14 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { readKernelSource } from '../node/kernel-file.js'
+import { scratchFile } from '../node/scratch-file.js'
 import { openInputFiles as openSnapshotInput } from '../node/snapshot-files.js'
 import type { ByteSource } from '../snapshot/byte-source.js'
+import { applyDeltas } from '../snapshot/delta.js'
 import { SNAPSHOT_FORMATS } from '../snapshot/formats.js'
 import { refuseForeignSource, sniffSnapshot } from '../snapshot/open.js'
-import { openInputFiles, openInputSource } from './files.js'
+import type { Part } from '../work.js'
+import { exists, openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
 
 /** Reads a kernel, with progress on a terminal: decompression takes a moment. */
@@ -29,9 +32,13 @@ export async function openKernel(name: string, progress: Progress): Promise<Kern
   return decoded(name, source, progress)
 }
 
-/** Opens a snapshot. @throws DomainBuilderError `unknown-format` for a kernel, and for any other file. */
-export async function openDomain(name: string, progress: Progress): Promise<Domain> {
-  const found = await openAny(name, progress).catch((error: unknown) => {
+/**
+ * Opens a snapshot.
+ * @param deltas names of deltas to apply to it.
+ * @throws DomainBuilderError `unknown-format` for a kernel, and for any other file.
+ */
+export async function openDomain(name: string, progress: Progress, deltas: readonly string[] = []): Promise<Domain> {
+  const found = await openAny(name, progress, deltas).catch((error: unknown) => {
     if (!(error instanceof DomainBuilderError) || error.code !== 'not-a-kernel') throw error
     throw new DomainBuilderError('unknown-format', `${name} is not a snapshot`, {
       expected: `a snapshot that build writes (a raw or qemu one needs ${name}.json next to it)`,
@@ -46,17 +53,39 @@ export async function openDomain(name: string, progress: Progress): Promise<Doma
 /** Before the name or the number of a domain, where a snapshot is taken. A file of that name is `./domain:web`. */
 const RUNNING = 'domain:'
 
-/** Opens a kernel or a snapshot, detected by its content. It stays open until the process ends. Captures `domain:NAME`. */
-export async function openAny(name: string, progress: Progress): Promise<{ kernel: Kernel } | { domain: Domain }> {
+/** Between a snapshot and a delta to apply to it. A file whose own name has it is taken first. */
+const APPLIED = '+'
+
+/** Returns the name of a snapshot and those of its deltas. */
+function chainOf(name: string): readonly string[] {
+  const at = name.lastIndexOf(APPLIED)
+  return at <= 0 || exists(name) ? [name] : [...chainOf(name.slice(0, at)), name.slice(at + 1)]
+}
+
+/**
+ * Opens a kernel or a snapshot, detected by its content. It stays open until the process ends. Captures `domain:NAME`,
+ * and applies the deltas of `BASE+DELTA`.
+ */
+export async function openAny(
+  given: string,
+  progress: Progress,
+  applied: readonly string[] = [],
+): Promise<{ kernel: Kernel } | { domain: Domain }> {
+  const [name = '', ...chain] = chainOf(given)
+  const deltas = [...chain, ...applied]
+  const onProgress = (part: Part) => progress.say(`reading ${given}`, part)
   if (name.startsWith(RUNNING)) {
     const { captureDomain } = await import('./captured.js')
-    return captureDomain(name.slice(RUNNING.length), progress)
+    const { domain } = await captureDomain(name.slice(RUNNING.length), progress)
+    return { domain: await applyDeltas(domain, deltas.map(openInputSource), { onProgress, scratch: scratchFile }) }
   }
   const files = await openInputFiles(name)
-  if (files.format === undefined) return { kernel: await decoded(name, files.main, progress) }
-  const { domain } = await openSnapshotInput(files, {
-    onProgress: (part) => progress.say(`decompressing ${name}`, part),
-  })
+  if (files.format === undefined) {
+    const kernel = await decoded(name, files.main, progress)
+    if (deltas.length === 0) return { kernel }
+    throw new DomainBuilderError('unknown-format', `${name} is a kernel`, { expected: 'a snapshot to apply deltas to' })
+  }
+  const { domain } = await openSnapshotInput(files, { onProgress }, deltas.map(openInputSource))
   return { domain }
 }
 

@@ -4,10 +4,11 @@
  * Source: ../inspect/map.ts, map-picture.ts, map-svg.ts, map-html.ts.
  * Gotcha: --at explains one virtual address: every entry on its path through the page tables.
  */
+import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
 import { translate } from '../guest/translate.js'
 import { tellMap } from '../inspect/map.js'
-import { mapHtml } from '../inspect/map-html.js'
+import { type MapPageOptions, mapHtml } from '../inspect/map-html.js'
 import { describeMap } from '../inspect/map-model.js'
 import { drawMap, pictureOptions } from '../inspect/map-picture.js'
 import { mapSvg } from '../inspect/map-svg.js'
@@ -18,10 +19,12 @@ import { openDomain } from './input.js'
 import { printPicture } from './printer.js'
 import { symbolsOf, symbolsOption } from './symbols-option.js'
 
-/** The drawing for each extension of an output's name. */
-const DRAWINGS: Readonly<Record<string, (domain: Domain) => string>> = { svg: mapSvg, html: mapHtml }
+type Draw = (domain: Domain, options: MapPageOptions) => string
 
-function drawingOf(output: string): (domain: Domain) => string {
+/** The drawing for each extension of an output's name. */
+const DRAWINGS: Readonly<Record<string, Draw>> = { svg: mapSvg, html: mapHtml }
+
+function drawingOf(output: string): Draw {
   const extension = /\.([a-z]+)$/i.exec(output)?.[1]?.toLowerCase() ?? ''
   const draw = Object.hasOwn(DRAWINGS, extension) ? DRAWINGS[extension] : undefined
   if (!draw) throw invalidValue('-o', output, 'a name that ends in .svg or .html')
@@ -53,10 +56,15 @@ export const command: Command = {
     if (at !== undefined && !/^0x[0-9a-f]{1,16}$/i.test(at)) throw invalidValue('--at', at, 'a hex address')
     if (at !== undefined && output !== undefined) throw new UsageError('--at prints text, and takes no -o')
     const draw = output === undefined ? undefined : drawingOf(output)
+    if (text(values, 'symbols') !== undefined && at === undefined && draw !== mapHtml) {
+      throw new UsageError('--symbols is for --at and for a page: give -o a name that ends in .html')
+    }
     const domain = await openDomain(positionals[0] as string, progress)
     progress.end()
     if (output !== undefined && draw) {
-      const bytes = Buffer.from(draw(domain))
+      const symbols = draw === mapHtml ? await symbolsOf(values, domain, progress) : undefined
+      progress.end()
+      const bytes = Buffer.from(draw(domain, defined({ symbols })))
       await writeBytes([{ name: output, bytes }])
       answer('drawing', { json: () => ({ output, bytes: bytes.length }) })
     } else if (at !== undefined) {

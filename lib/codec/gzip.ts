@@ -1,11 +1,11 @@
 /**
- * gzip, by pako's zlib: all members, as one output.
+ * gzip, by pako's zlib: all members, as one output; and one member, written.
  *
  * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://github.com/nodeca/pako, a port of https://zlib.net.
  * Gotcha: a limit on the output alone does not bound the time of a call: a block of codes may decode to nothing. So one
  * call takes little input too. zlib decompresses directly into memory that grows in place.
  */
-import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
+import { ZStream, zlibDeflate, zlibDeflateInit2, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
 import { concat } from '../bytes.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
@@ -18,7 +18,9 @@ const OUTPUT_MAX = 2 ** 19
 /** zlib's window of 32 KiB, plus 16 for a gzip stream. */
 const WINDOW_BITS = 15 + 16
 /** zlib's own codes. */
-const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
+const Z = { NO_FLUSH: 0, FINISH: 4, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
+/** The parameters of zlib's deflateInit2(): the best compression, by the only method, with the usual memory. */
+const DEFLATE = { LEVEL: 9, METHOD: 8, MEMORY: 8, STRATEGY: 0 } as const
 
 /** The members of a stream, one after another. */
 class Members {
@@ -115,5 +117,30 @@ export function* gzipPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
     left -= length
     if (left < 0) source.tooLarge()
     yield output.slice(0, length)
+  }
+}
+
+/** Compresses bytes as one member. The same bytes always give the same member. */
+export function* encodeGzip(bytes: Uint8Array): Slices<Uint8Array> {
+  const zlib = new ZStream()
+  zlibDeflateInit2(zlib, DEFLATE.LEVEL, DEFLATE.METHOD, WINDOW_BITS, DEFLATE.MEMORY, DEFLATE.STRATEGY)
+  zlib.input = bytes
+  zlib.next_in = 0
+  const pieces: Uint8Array[] = []
+  for (let end = 0; ; ) {
+    end = Math.min(bytes.length, end + INPUT_MAX)
+    zlib.avail_in = end - zlib.next_in
+    const flush = end === bytes.length ? Z.FINISH : Z.NO_FLUSH
+    let status: number
+    do {
+      const piece = new Uint8Array(INPUT_MAX)
+      zlib.output = piece
+      zlib.next_out = 0
+      zlib.avail_out = piece.length
+      status = zlibDeflate(zlib, flush)
+      pieces.push(piece.subarray(0, zlib.next_out))
+    } while (zlib.avail_out === 0)
+    if (status === Z.STREAM_END) return concat(pieces)
+    yield
   }
 }

@@ -177,6 +177,18 @@ export class GuestMemory {
     this.#fill(paddr, out)
   }
 
+  /** Reads whole pages into all of a caller's buffer. Frames that the guest does not have read as zero. */
+  readFrames(pfn: Pfn, out: Uint8Array): void {
+    const paddr = paddrOf(pfn)
+    if (this.covers(paddr, out.length)) {
+      this.#fill(paddr, out)
+      return
+    }
+    out.fill(0)
+    for (const { start, end } of this.within(pfn, out.length / PAGE_SIZE))
+      this.#fill(paddrOf(start), out.subarray(paddrOf(start - pfn), paddrOf(end - pfn)))
+  }
+
   /** Returns the runs of pages with content, in order. Untouched pages are in none. */
   pages(): Iterable<Run> {
     const ranges: Range<Pfn>[] = []
@@ -309,6 +321,17 @@ export class GuestMemory {
       expected: `within ${showRanges(this.ranges.map(({ start, end }) => ({ start: paddrOf(start), end: paddrOf(end) })))}`,
       found: showRange({ start: paddr, end: paddr + length }),
     })
+  }
+}
+
+/** Yields the pages with content in either memory, in runs of at most `most` pages, in order. */
+export function* pagesOfEither(a: GuestMemory, b: GuestMemory, most: number): Generator<Run> {
+  const runs = [...a.pages(), ...b.pages()].sort((x, y) => x.pfn - y.pfn)
+  let end = 0
+  for (const run of runs) {
+    const pfn = Math.max(run.pfn, end)
+    end = Math.max(end, run.pfn + run.pages)
+    for (let at = pfn; at < end; at += most) yield { pfn: at, pages: Math.min(most, end - at) }
   }
 }
 

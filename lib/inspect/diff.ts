@@ -9,12 +9,13 @@
 import { equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { pagesOfEither } from '../guest/memory.js'
 import type { Region } from '../guest/region.js'
-import { type Run, runBefore, runEndingAfter } from '../guest/runs.js'
+import { runBefore, runEndingAfter } from '../guest/runs.js'
 import { readStartInfo } from '../guest/start-info.js'
 import { entryVaddr, type TablePage, walkPageTables } from '../guest/table-reader.js'
 import { printable, printableLines } from '../printable.js'
-import { hex, PAGE_SIZE, type Pfn, paddrOf } from '../units.js'
+import { hex, PAGE_SIZE, type Pfn } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
 import { showFlags } from './explain.js'
 import { structMaps } from './fields.js'
@@ -261,34 +262,15 @@ function entryDifferences(
 
 const hasStartInfo = ({ boot }: Domain): boolean => 'startInfo' in boot && boot.startInfo !== undefined
 
-/** Yields the frames with content in either guest. */
-function* touched(a: Domain, b: Domain): Iterable<Run> {
-  const runs = [...a.memory.pages(), ...b.memory.pages()].sort((x, y) => x.pfn - y.pfn)
-  let end = 0
-  for (const run of runs) {
-    const pfn = Math.max(run.pfn, end)
-    end = Math.max(end, run.pfn + run.pages)
-    for (let at = pfn; at < end; at += CHUNK_PAGES) yield { pfn: at, pages: Math.min(CHUNK_PAGES, end - at) }
-  }
-}
-
 function pageDifferences(a: Domain, b: Domain, options: WorkOptions): PageDifference[] {
   const out: { pfn: Pfn; pages: number; region: string; firstByte: number }[] = []
   const buffers = [new Uint8Array(CHUNK_PAGES * PAGE_SIZE), new Uint8Array(CHUNK_PAGES * PAGE_SIZE)] as const
   const load = (domain: Domain, pfn: Pfn, pages: number, buffer: Uint8Array): Uint8Array => {
     const bytes = buffer.subarray(0, pages * PAGE_SIZE)
-    if (domain.memory.covers(paddrOf(pfn), bytes.length)) {
-      domain.memory.readInto(paddrOf(pfn), bytes)
-      return bytes
-    }
-    bytes.fill(0)
-    for (let i = 0; i < pages; i++) {
-      if (!domain.memory.has(pfn + i)) continue
-      domain.memory.readInto(paddrOf(pfn + i), bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
-    }
+    domain.memory.readFrames(pfn, bytes)
     return bytes
   }
-  const runs = [...touched(a, b)]
+  const runs = [...pagesOfEither(a.memory, b.memory, CHUNK_PAGES)]
   const work = new Work(
     runs.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0),
     options,

@@ -8,6 +8,7 @@
 import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
 import type { GuestMap, VirtualRun } from './map-model.js'
+import { tintOf } from './region-kinds.js'
 
 /** A stretch of addresses. */
 export interface MemoryBox {
@@ -53,9 +54,6 @@ export interface MapBoxes {
   /** In the order of the virtual boxes. */
   readonly links: readonly MapLink[]
 }
-
-/** The number of colours that tell regions apart. */
-export const TINTS = 10
 
 /** Returns the size of `pages` pages, in words. */
 export const sizeOf = (pages: number): string => showSize(pages * PAGE_SIZE)
@@ -103,16 +101,9 @@ function groupRuns(runs: readonly VirtualRun[], max: number): Group[] {
   })
 }
 
-/** Returns a tint for each name, in order of the names; memory without a name and padding have none. */
-function tintsOf(map: GuestMap): ReadonlyMap<string, number> {
-  const names = map.physical.filter(({ kind, name }) => kind === 'region' && name !== 'pad').map(({ name }) => name)
-  return new Map([...new Set(names)].map((name, i) => [name, i % TINTS]))
-}
-
 /** Returns the boxes of both sides, at most `max` of memory on each, and the links between them. */
 export function mapBoxes(map: GuestMap, max: number): MapBoxes {
-  const tints = tintsOf(map)
-  const physical = physicalBoxes(map, max, tints)
+  const physical = physicalBoxes(map, max)
   const virtual: MapBox[] = []
   const links: MapLink[] = []
   let last: bigint | undefined
@@ -121,7 +112,7 @@ export function mapBoxes(map: GuestMap, max: number): MapBoxes {
       virtual.push(breakBox('not mapped', (group.start - (last ?? 0n)) / BigInt(PAGE_SIZE)))
     }
     last = group.end
-    const box = virtualBox(group, tints)
+    const box = virtualBox(group)
     virtual.push(box)
     links.push(...linksOf(group, virtual.length - 1, physical, box.tint))
   }
@@ -130,24 +121,25 @@ export function mapBoxes(map: GuestMap, max: number): MapBoxes {
   return { physical, virtual, links }
 }
 
-function virtualBox({ runs, start, end }: Group, tints: ReadonlyMap<string, number>): MemoryBox {
+function virtualBox({ runs, start, end }: Group): MemoryBox {
   const pages = runs.reduce((sum, run) => sum + run.pages, 0)
   const [first] = runs as readonly [VirtualRun]
   if (runs.length > 1) return { kind: 'group', name: `${runs.length} runs`, start, end, pages, access: '', note: '' }
   const { region, access, pfn } = first
+  const kind = (['free', 'unnamed'] as const).find((word) => word === region) ?? 'region'
   return {
-    kind: (['free', 'unnamed'] as const).find((word) => word === region) ?? 'region',
+    kind,
     name: region,
     start,
     end,
     pages,
     access,
     note: `, ${access}, at physical 0x${paddrOf(pfn).toString(16)}`,
-    ...defined({ tint: tints.get(region) }),
+    ...defined({ tint: kind === 'region' ? tintOf(region) : undefined }),
   }
 }
 
-function physicalBoxes(map: GuestMap, max: number, tints: ReadonlyMap<string, number>): MapBox[] {
+function physicalBoxes(map: GuestMap, max: number): MapBox[] {
   const boxes: MapBox[] = []
   let end = 0
   const shown = map.physical.slice(0, max)
@@ -162,7 +154,7 @@ function physicalBoxes(map: GuestMap, max: number, tints: ReadonlyMap<string, nu
       pages,
       access: '',
       note: kind === 'unnamed' ? `, ${sizeOf(data)} of it in use` : '',
-      ...defined({ tint: kind === 'region' ? tints.get(name) : undefined }),
+      ...defined({ tint: kind === 'region' ? tintOf(name) : undefined }),
     })
   }
   const more = map.bounds.physical.found - shown.length

@@ -8,8 +8,10 @@
  */
 import { defined } from '../defined.js'
 import { hex, pfnOf } from '../units.js'
+import { addressDigits, isIdentity } from './map-addresses.js'
 import { type MapBox, type MapBoxes, type MapLink, type MemoryBox, mapBoxes, shorten, sizeOf } from './map-boxes.js'
 import type { GuestMap } from './map-model.js'
+import { kindName } from './region-kinds.js'
 
 /** The room on a line and its height: two forms, for a desktop and for a phone. */
 interface FigureForm {
@@ -52,9 +54,20 @@ export interface Band {
   readonly virtual: number
 }
 
+/** A word of the legend, and the colour that it explains. */
+export interface LegendEntry {
+  readonly x: number
+  readonly y: number
+  readonly tint: number
+  readonly name: string
+}
+
 export interface Figure {
   readonly form: FigureForm
   readonly height: number
+  /** Whether the one column shows physical and virtual addresses, which are equal. */
+  readonly isIdentity: boolean
+  readonly legend: readonly LegendEntry[]
   readonly physical: readonly Box[]
   readonly virtual: readonly Box[]
   readonly bands: readonly Band[]
@@ -135,20 +148,47 @@ class Side {
   }
 }
 
-/** Returns the layout of the drawing. */
-export function layoutFigure(map: GuestMap, form: FigureForm): Figure {
+/** Returns the layout of the drawing. Where every virtual address is the physical one, one column shows both. */
+export function layoutFigure(map: GuestMap, given: FigureForm): Figure {
   const boxes = mapBoxes(map, MAX_BOXES)
+  const digits = addressDigits(map)
+  const single = isIdentity(map)
+  const form = single ? { ...given, boxWidth: given.width } : given
   const physical = new Side(form, 0)
-  for (const box of boxes.physical) physical.add(box, 9)
+  for (const box of boxes.physical) physical.add(box, digits.physical)
   const virtual = new Side(form, form.width - form.boxWidth)
-  for (const box of boxes.virtual) virtual.add(box, map.paging.levels === 4 ? 16 : 8)
+  if (!single) for (const box of boxes.virtual) virtual.add(box, digits.virtual)
+  const end = Math.max(physical.end, virtual.end)
+  const legend = legendOf(form, [...physical.boxes, ...virtual.boxes], end)
   return {
     form,
-    height: Math.ceil(Math.max(physical.end, virtual.end)) + 2,
+    isIdentity: single,
+    height: Math.ceil(legend.at(-1)?.y ?? end) + lineHeight(form),
     physical: physical.boxes,
     virtual: virtual.boxes,
-    bands: boxes.links.map((link) => bandOf(link, boxes, physical.boxes, virtual.boxes)),
+    bands: single ? [] : boxes.links.map((link) => bandOf(link, boxes, physical.boxes, virtual.boxes)),
+    legend,
   }
+}
+
+/** The width of a colour in the legend, with the room after it; and the room after a word. */
+export const SWATCH = 12
+const SWATCH_ROOM = SWATCH + 6
+const WORD_ROOM = 22
+
+/** Returns the legend below the boxes, in as many lines as it needs: the kinds that the drawing has. */
+function legendOf(form: FigureForm, boxes: readonly Box[], end: number): LegendEntry[] {
+  const tints = [...new Set(boxes.flatMap(({ tint }) => (tint === undefined ? [] : [tint])))].sort((a, b) => a - b)
+  const line = lineHeight(form) + 4
+  let [x, y] = [0, end + line + 6]
+  return tints.map((tint) => {
+    const name = kindName(tint)
+    const width = SWATCH_ROOM + name.length * form.fontSize * ADVANCE
+    if (x + width > form.width) [x, y] = [0, y + line]
+    const entry = { x: round(x), y: round(y), tint, name }
+    x += width + WORD_ROOM
+    return entry
+  })
 }
 
 /** The least height of a band's end. */

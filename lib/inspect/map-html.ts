@@ -6,15 +6,19 @@
  */
 import { toBase64 } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
+import { printable } from '../printable.js'
 import { sha256 } from '../sha256.js'
+import { type SymbolTable, showSymbol } from '../symbols/symbol-table.js'
 import { hex, PAGE_SIZE, paddrOf, showSize } from '../units.js'
 import { escapeText, scriptJson } from './escape.js'
+import { addressDigits, isIdentity } from './map-addresses.js'
 import type { PageData } from './map-client/data.js'
 import { layoutFigure, NARROW, WIDE } from './map-figure.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { MAP_SCRIPT } from './map-script.js'
 import { FIGURE_STYLE, PAGE_STYLE, PALETTE } from './map-style.js'
 import { figureSvg } from './map-svg.js'
+import { type PageSymbols, pageSymbols, readPageSymbols, symbolNear } from './map-symbols.js'
 import { shownName } from './table.js'
 
 /** The bits of a page-table entry (Intel SDM vol. 3, table 4-19 and its neighbours). */
@@ -35,9 +39,16 @@ const BITS: PageData['bits'] = [
   [0, 1, 'P', 'present'],
 ]
 
-/** Returns the layout of a guest as one page. The same guest always gives the same bytes. */
-export function mapHtml(domain: Domain): string {
+/** The options of a page. */
+export interface MapPageOptions {
+  /** The names of addresses, which the page then shows and finds. It has room for some: those in mapped memory. */
+  readonly symbols?: SymbolTable
+}
+
+/** Returns the layout of a guest as one page. The same guest and symbols always give the same bytes. */
+export function mapHtml(domain: Domain, { symbols: given }: MapPageOptions = {}): string {
   const map = describeMap(domain)
+  const symbols = pageSymbols(given, map.virtual)
   const { guest } = map
   const hash = toBase64(sha256(MAP_SCRIPT))
   const title = escapeText(shownName(guest.name))
@@ -53,9 +64,9 @@ export function mapHtml(domain: Domain): string {
 <body>
 <header>
 <h1>${title}</h1>
-${facts(map)}
+${facts(map, readPageSymbols(symbols))}
 <form id="search" role="search">
-<label for="address">Address, physical or virtual, or a region’s name
+<label for="address">Address, region, register or symbol
 <input id="address" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="0x1000000"></label>
 <button type="submit">Look up</button>
 </form>
@@ -73,8 +84,8 @@ ${tablesSection(map)}
 ${structsSection(map)}
 ${runsSection(map)}
 </main>
-<footer>${boundsNote(map)}</footer>
-<script type="application/json" id="data">${scriptJson({ map, bits: BITS } satisfies PageData)}</script>
+<footer>${boundsNote(map, symbols)}</footer>
+<script type="application/json" id="data">${scriptJson({ map, symbols, bits: BITS } satisfies PageData)}</script>
 <script>${MAP_SCRIPT}</script>
 </body>
 </html>
@@ -83,27 +94,33 @@ ${runsSection(map)}
 
 const pagingName = (levels: number): string => ({ 4: 'four levels', 3: 'PAE, three levels' })[levels] ?? 'off'
 
-function facts({ guest, registers, paging }: GuestMap): string {
+function facts(map: GuestMap, symbols: SymbolTable): string {
+  const { guest, registers, paging } = map
+  const digits = addressDigits(map)
   const said = [
     ['type', `${guest.type}, ${guest.abi}`],
     ['memory', `${showSize(guest.bytes)}, ${guest.pages} pages`],
     ['p2m', guest.p2m],
     ['paging', pagingName(paging.levels)],
   ].map(([name, value]) => `<li><b>${name}</b><span class="mono">${escapeText(value ?? '')}</span></li>`)
-  const leads = Object.entries(registers).map(([name, value]) =>
-    name === 'cr3'
-      ? `<li><b>cr3</b><span class="mono">${value}</span></li>`
-      : `<li><b>${name}</b><button type="button" data-search="${value}">${value}</button></li>`,
-  )
+  const leads = Object.entries(registers).map(([name, value]) => {
+    const near = name === 'cr3' ? undefined : symbolNear(symbols, BigInt(value))
+    const shown = hex(BigInt(value), name === 'cr3' ? digits.physical : digits.virtual)
+    const symbol =
+      near === undefined ? '' : ` <span class="soft mono">${escapeText(printable(showSymbol(near)))}</span>`
+    return `<li><b>${name}</b><button type="button" data-search="${name}">${shown}</button>${symbol}</li>`
+  })
   return `<ul class="facts">${[...said, ...leads].join('')}</ul>`
 }
 
-function layoutNote({ paging }: GuestMap): string {
+function layoutNote(map: GuestMap): string {
   const scale = 'Heights follow the logarithm of the size; a torn edge marks a gap without memory or mapping.'
   const bands =
-    paging.levels === 0
+    map.paging.levels === 0
       ? 'Paging is off: virtual addresses equal physical ones.'
-      : 'Bands connect virtual ranges to their frames.'
+      : isIdentity(map)
+        ? 'The page tables map every address to itself.'
+        : 'Bands connect virtual ranges to their frames.'
   return `${bands} ${scale} Choose a box to look up its address.`
 }
 
@@ -140,26 +157,34 @@ function structsSection({ structs }: GuestMap): string {
 
 /** The most rows of the lists; longer lists say less than the drawing and the search. */
 const MAX_ROWS = 256
+/** A list with more rows scrolls in its own box. */
+const LONG_ROWS = 40
 
-function runsSection({ physical, virtual, paging, bounds }: GuestMap): string {
-  const digits = paging.levels === 4 ? 16 : 8
+function runsSection(map: GuestMap): string {
+  const { physical, virtual, bounds } = map
+  const digits = addressDigits(map)
   const button = (address: string): string => `<button type="button" data-search="${address}">${address}</button>`
   const left = physical
     .slice(0, MAX_ROWS)
-    .map(({ name, pfn, pages }) => [button(hex(paddrOf(pfn), 9)), showSize(pages * PAGE_SIZE), escapeText(name)])
-  const right = virtual
-    .slice(0, MAX_ROWS)
-    .map(({ vaddr, pfn, pages, access, region }) => [
-      `${button(hex(BigInt(vaddr), digits))}<br><span class="soft">${hex(paddrOf(pfn), 9)} ${access}</span>`,
+    .map(({ name, pfn, pages }) => [
+      button(hex(paddrOf(pfn), digits.physical)),
+      showSize(pages * PAGE_SIZE),
+      escapeText(name),
+    ])
+  const right = virtual.slice(0, MAX_ROWS).map(({ vaddr, pfn, pages, access, region }) => {
+    const paddr = BigInt(paddrOf(pfn))
+    const place = paddr === BigInt(vaddr) ? '' : `${hex(paddr, digits.physical)} `
+    return [
+      `${button(hex(BigInt(vaddr), digits.virtual))}<br><span class="soft">${place}${access}</span>`,
       showSize(pages * PAGE_SIZE),
       escapeText(region),
-    ])
+    ]
+  })
+  const both = list('Physical', ['start', 'size', 'region'], left, bounds.physical.found)
+  const mapped = list('Virtual', ['address,<br>physical, access', 'size', 'region'], right, bounds.virtual.found)
   return `<section aria-labelledby="lists">
 <h2 id="lists">Lists</h2>
-<div class="split">
-${list('Physical', ['start', 'size', 'region'], left, bounds.physical.found)}
-${list('Virtual', ['address,<br>physical, access', 'size', 'region'], right, bounds.virtual.found)}
-</div>
+${map.paging.levels === 0 ? both.replace('>Physical<', '>Physical and virtual<') : `<div class="split">\n${both}\n${mapped}\n</div>`}
 </section>`
 }
 
@@ -167,17 +192,19 @@ function list(caption: string, heads: readonly string[], rows: readonly (readonl
   const classes = ['w', 'n', '']
   const cell = (tag: string, text: string, i: number) => `<${tag} class="${classes[i]}">${text}</${tag}>`
   const more = found > rows.length ? `<p class="soft">and ${found - rows.length} more</p>` : ''
-  return `<div class="wrap"><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
+  return `<div class="wrap${rows.length > LONG_ROWS ? ' list' : ''}"${rows.length > LONG_ROWS ? ` tabindex="0" role="region" aria-label="${caption}"` : ''}><table><caption class="soft">${caption}</caption><thead><tr>${heads.map((head, i) => cell('th', head, i)).join('')}</tr></thead><tbody>${rows
     .map((row) => `<tr>${row.map((text, i) => cell('td', text, i)).join('')}</tr>`)
     .join('')}</tbody></table>${more}</div>`
 }
 
-function boundsNote({ bounds }: GuestMap): string {
+function boundsNote({ bounds }: GuestMap, symbols: PageSymbols): string {
   const said = (['physical', 'virtual', 'tables'] as const).map((name) => {
     const { found, listed } = bounds[name]
     const what = { physical: 'physical ranges', virtual: 'virtual runs', tables: 'page tables' }[name]
     return found > listed ? `${listed} of ${found} ${what}` : `all ${found} ${what}`
   })
   const rest = bounds.complete ? '' : ' Some tables were not read, so the counts are incomplete.'
-  return `This page holds ${said.join(', ')}.${rest} Read back from the guest’s own memory by xen-domain-builder.`
+  const names =
+    symbols.found === 0 ? '' : ` It has ${symbols.listed} of ${symbols.found} symbols that lie in mapped memory.`
+  return `This page holds ${said.join(', ')}.${rest}${names} Read back from the guest’s own memory by xen-domain-builder.`
 }

@@ -4,12 +4,12 @@
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
  * Gotcha: the fonts are those of the reader's machine: nothing is fetched, and widths are computed for monospaced ones.
  */
-import { TINTS } from './map-boxes.js'
+import { TINTS } from './region-kinds.js'
 
-const LIGHT = `--paper:#fbfaf6;--sheet:#ffffff;--ink:#1b2530;--soft:#55606c;--line:#c9c8c0;--hair:#e4e2da;--accent:#0b5cad;--wash:#e8f0f8;--mark:#ffe39a;
---t0:#2f6690;--t1:#a4572a;--t2:#3d7a4f;--t3:#8a5a9e;--t4:#8c6d13;--t5:#b0413e;--t6:#2b7f83;--t7:#5b6472;--t8:#5558b0;--t9:#a8447b;`
-const DARK = `--paper:#13171c;--sheet:#191e25;--ink:#e4e8ec;--soft:#a2acb8;--line:#3d4651;--hair:#2a313a;--accent:#7db7f2;--wash:#1d2b3a;--mark:#6b5413;
---t0:#7fb2dc;--t1:#e09f73;--t2:#86c698;--t3:#c79bd9;--t4:#d8b95c;--t5:#e68d89;--t6:#78c6ca;--t7:#a8b2bf;--t8:#a3a6f0;--t9:#e391c0;`
+const LIGHT = `--paper:#fbfaf6;--sheet:#ffffff;--ink:#1b2530;--soft:#55606c;--line:#c9c8c0;--hair:#e4e2da;--accent:#0b5cad;--wash:#e8f0f8;--mark:#ffe39a;--no:#a3352e;
+--t0:#2f6690;--t1:#a4572a;--t2:#3d7a4f;--t3:#8a5a9e;--t4:#8c6d13;--t5:#b0413e;--t6:#5b6472;--t7:#2b7f83;--t8:#a8447b;`
+const DARK = `--paper:#13171c;--sheet:#191e25;--ink:#e4e8ec;--soft:#a2acb8;--line:#3d4651;--hair:#2a313a;--accent:#7db7f2;--wash:#1d2b3a;--mark:#6b5413;--no:#f0918a;
+--t0:#7fb2dc;--t1:#e09f73;--t2:#86c698;--t3:#c79bd9;--t4:#d8b95c;--t5:#e68d89;--t6:#a8b2bf;--t7:#78c6ca;--t8:#e391c0;`
 
 /** The colours by name. */
 export const PALETTE = `:root{color-scheme:light dark;${LIGHT}--mono:ui-monospace,'DejaVu Sans Mono','SF Mono',Menlo,Consolas,monospace}
@@ -53,11 +53,14 @@ button{font:inherit;font-family:var(--mono);font-size:12.5px;color:var(--accent)
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 form{display:flex;flex-wrap:wrap;gap:8px;align-items:end;margin:20px 0 0}
 label{display:block;font-size:13px;color:var(--soft);flex:1 1 260px;max-width:460px;min-width:0}
+input[aria-invalid=true]{border-color:var(--no)}
 input{display:block;width:100%;margin-top:4px;padding:8px 10px;color:var(--ink);background:var(--sheet);border:1px solid var(--line);border-radius:2px}
 form button{border:1px solid var(--accent);border-radius:2px;padding:8px 14px;min-height:37px}
 #found{margin-top:12px;overflow-wrap:anywhere}
 #found:empty{display:none}
 #found>div{border-left:2px solid var(--accent);background:var(--wash);padding:8px 12px;margin:0 0 8px}
+#found>.none{border-left-color:var(--no);background:none;border-style:solid;border-width:1px 1px 1px 2px;border-color:var(--line) var(--line) var(--line) var(--no)}
+#found>.none::before{content:'Not found';display:block;font-size:13px;font-weight:600;color:var(--no)}
 #found h3{font-size:13px;font-weight:600;margin:0 0 4px}
 #found ol{margin:4px 0 0;padding:0 0 0 22px}
 #found li{font-family:var(--mono);font-size:12.5px}

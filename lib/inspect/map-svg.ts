@@ -7,7 +7,17 @@
 import type { Domain } from '../guest/domain.js'
 import { showSize } from '../units.js'
 import { escapeText } from './escape.js'
-import { type Band, type Box, type Figure, HEADING, layoutFigure, PADDING, WIDE } from './map-figure.js'
+import {
+  type Band,
+  type Box,
+  type Figure,
+  HEADING,
+  type LegendEntry,
+  layoutFigure,
+  PADDING,
+  SWATCH,
+  WIDE,
+} from './map-figure.js'
 import { describeMap, type GuestMap } from './map-model.js'
 import { FIGURE_STYLE, PALETTE } from './map-style.js'
 import { shownName } from './table.js'
@@ -39,7 +49,7 @@ export function mapSvg(domain: Domain): string {
 export function figureSvg(map: GuestMap, figure: Figure, id: string, classes: string): string {
   const { width, fontSize } = figure.form
   return [
-    `<svg class="figure ${classes}" viewBox="0 0 ${width} ${figure.height}" style="font-size:${fontSize}px" role="group" aria-label="Physical memory to the left, virtual memory to the right">`,
+    `<svg class="figure ${classes}" viewBox="0 0 ${width} ${figure.height}" style="font-size:${fontSize}px" role="group" aria-label="${figure.isIdentity ? 'Memory: physical and virtual addresses are equal' : 'Physical memory to the left, virtual memory to the right'}">`,
     ...drawing(figure, id, map),
     '</svg>',
   ].join('\n')
@@ -48,19 +58,23 @@ export function figureSvg(map: GuestMap, figure: Figure, id: string, classes: st
 function drawing(figure: Figure, id: string, map: GuestMap): string[] {
   const { form } = figure
   const right = form.width - form.boxWidth
-  const view = map.paging.levels === 0 ? 'virtual: paging off' : 'virtual'
+  const left = figure.isIdentity ? `physical and virtual${map.paging.levels === 0 ? ': paging off' : ''}` : 'physical'
   return [
     `<defs><pattern id="${id}-hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="hatch" d="M0 0V6"/></pattern></defs>`,
-    `<text class="heading" x="0" y="${HEADING - 16}">physical</text>`,
-    `<text class="heading" x="${right}" y="${HEADING - 16}">${view}</text>`,
+    `<text class="heading" x="0" y="${HEADING - 16}">${left}</text>`,
+    ...(figure.isIdentity ? [] : [`<text class="heading" x="${right}" y="${HEADING - 16}">virtual</text>`]),
     ...figure.bands.map((band) => bandPath(figure, band)),
     ...figure.physical.map((box, i) => boxGroup(figure, box, id, 'p', i)),
     ...figure.virtual.map((box, i) => boxGroup(figure, box, id, 'v', i)),
+    ...figure.legend.map(legendGroup),
     ...(map.paging.fault === null
       ? []
       : [`<text class="name" x="${right}" y="${HEADING + 14}">no page tables can be read</text>`]),
   ]
 }
+
+const legendGroup = ({ x, y, tint, name }: LegendEntry): string =>
+  `<g class="legend t${tint}"><rect class="body" x="${x + 0.5}" y="${y - SWATCH + 2}" width="${SWATCH}" height="${SWATCH}"/><text class="note" x="${x + SWATCH + 6}" y="${y}">${escapeText(name)}</text></g>`
 
 function bandPath({ form }: Figure, { from, to, tint, scattered, physical, virtual }: Band): string {
   const [x0, x1] = [form.boxWidth, form.width - form.boxWidth]

@@ -22,8 +22,10 @@ export { readKernelFile } from './kernel-file.js'
 export type { OutputOptions } from './output.js'
 export {
   type OpenedSnapshot,
+  type OpenFileOptions,
   openSnapshotFile,
   type WriteFileOptions,
   type WrittenSnapshot,
+  writeDeltaFile,
   writeSnapshotFile,
 } from './snapshot-files.js'

@@ -9,6 +9,7 @@ import * as path from 'node:path'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { applyDeltas, type Delta, writeDelta } from '../snapshot/delta.js'
 import { formatByExtension, KNOWN_EXTENSIONS, SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import type { SnapshotFile } from '../snapshot/snapshot-file.js'
@@ -17,7 +18,7 @@ import type { WorkOptions } from '../work.js'
 import { gzipped } from './gzip.js'
 import { type Input, openInput } from './input.js'
 import { type OutputOptions, writeFiles } from './output.js'
-import { scratchFile } from './scratch-file.js'
+import { type FileScratch, scratchFile } from './scratch-file.js'
 import { writePieces } from './writer.js'
 
 /** The suffixes of a snapshot's further files. */
@@ -68,6 +69,12 @@ async function openAs(name: string): Promise<InputFiles> {
   }
 }
 
+/** The options for opening a snapshot. */
+export interface OpenFileOptions extends WorkOptions {
+  /** Names of deltas to apply to it, in this order. */
+  readonly apply?: readonly string[]
+}
+
 /** An open snapshot. */
 export interface OpenedSnapshot {
   /** The guest. Its pages are read from the files on demand. */
@@ -80,8 +87,9 @@ export interface OpenedSnapshot {
 
 /**
  * Opens a snapshot by the name of its file, or of any of its files.
- * @param options `signal` and `onProgress` are about decompressing it.
- * @throws DomainBuilderError `cannot-read`, `unknown-format`, and the errors of openSnapshot(); the signal's reason.
+ * @param options `signal` and `onProgress` are about decompressing it and about applying deltas.
+ * @throws DomainBuilderError `cannot-read`, `unknown-format`, and the errors of openSnapshot() and applyDeltas(); the
+ *   signal's reason.
  * @example
  * ```ts
  * const snapshot = await openSnapshotFile('guest.xl')
@@ -89,21 +97,41 @@ export interface OpenedSnapshot {
  * snapshot.close()
  * ```
  */
-export async function openSnapshotFile(name: string, options: WorkOptions = {}): Promise<OpenedSnapshot> {
+export async function openSnapshotFile(name: string, options: OpenFileOptions = {}): Promise<OpenedSnapshot> {
+  const { apply = [], ...work } = options
   const files = await openFiles(name)
-  return openInputFiles(files, options)
+  const deltas: Input[] = []
+  try {
+    for (const delta of apply) deltas.push(openInput(delta))
+  } catch (error) {
+    for (const open of [files, ...deltas]) open.close()
+    throw error
+  }
+  return openInputFiles(files, work, deltas)
 }
 
-/** Opens the guest in open files. The files are closed on failure. */
-export async function openInputFiles(files: InputFiles, options: WorkOptions): Promise<OpenedSnapshot> {
+/**
+ * Opens the guest in open files, with deltas applied to it. The files are closed on failure.
+ * @param deltas closed with the snapshot.
+ */
+export async function openInputFiles(
+  files: InputFiles,
+  options: WorkOptions,
+  deltas: readonly Input[] = [],
+): Promise<OpenedSnapshot> {
   const { main, beside, format } = files
-  const scratch = scratchFile()
+  const scratches: FileScratch[] = []
+  const newScratch = () => {
+    const scratch = scratchFile()
+    scratches.push(scratch)
+    return scratch
+  }
   const close = () => {
-    files.close()
-    scratch.close()
+    for (const open of [files, ...deltas, ...scratches]) open.close()
   }
   try {
-    const domain = await openSnapshot(main, { ...options, beside, scratch })
+    const opened = await openSnapshot(main, { ...options, beside, scratch: newScratch() })
+    const domain = await applyDeltas(opened, deltas, { ...options, scratch: newScratch })
     return { domain, format: format as SnapshotFormatName, close }
   } catch (error) {
     close()
@@ -146,17 +174,52 @@ export async function writeSnapshotFile<F extends SnapshotFormatName>(
   const format = asked ?? requireExtension(name)
   const isCompressed = requireCompression(compress, format, name)
   const snapshot = writeSnapshot(domain, format, { ...rest, name: path.basename(name) })
+  return { format, files: await writeAll(snapshot, name, isCompressed, defined({ keep, signal: rest.signal })) }
+}
+
+/** Writes the files of a snapshot. Returns their names. */
+async function writeAll(
+  snapshot: readonly SnapshotFile[],
+  name: string,
+  isCompressed: boolean,
+  options: OutputOptions,
+): Promise<readonly string[]> {
   const files = snapshot.map(({ suffix }) => name + suffix)
-  const { signal } = rest
   const write = isCompressed ? writeCompressed : writeSparse
   await writeFiles(
     files,
     async (outputs) => {
       for (const [i, { fd, truncate }] of outputs.entries()) await write(fd, truncate, snapshot[i] as SnapshotFile)
     },
-    defined({ keep, signal }),
+    options,
   )
-  return { format, files }
+  return files
+}
+
+/**
+ * Writes the difference between two guests to a file that appears whole or not at all. A name that ends in `.gz`
+ * compresses it.
+ * @param base the guest that the delta will be applied to.
+ * @returns what writeDelta() returns.
+ * @throws DomainBuilderError `cannot-write`, and the errors of writeDelta(); the signal's reason.
+ * @example
+ * ```ts
+ * const [base, guest] = [await openSnapshotFile('base.img'), await openSnapshotFile('guest.xl')]
+ * await writeDeltaFile(base.domain, guest.domain, 'guest.delta')
+ * const again = await openSnapshotFile('base.img', { apply: ['guest.delta'] })
+ * ```
+ */
+export async function writeDeltaFile(
+  base: Domain,
+  guest: Domain,
+  name: string,
+  options: WorkOptions & Pick<OutputOptions, 'keep'> = {},
+): Promise<Delta> {
+  const { keep = [], ...work } = options
+  requireWritten(name)
+  const delta = await writeDelta(base, guest, work)
+  await writeAll([delta.file], name, name.endsWith('.gz'), defined({ keep, signal: work.signal }))
+  return delta
 }
 
 async function writeSparse(fd: number, truncate: (size: number) => void, file: SnapshotFile): Promise<void> {

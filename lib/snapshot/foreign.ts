@@ -4,9 +4,10 @@
  * Source: ../abi/magics.ts; the ELF cores by ../abi/core-files.ts.
  * Gotcha: a legacy file of xl begins as any other, so ./xen-save.ts recognises it.
  */
+import { DELTA_MAGIC } from '../abi/delta.js'
 import { Ehdr64, ELF_MAGIC, ELFDATA2LSB, ET_CORE } from '../abi/elf.js'
 import { GUEST_FILES } from '../abi/magics.js'
-import { equal } from '../bytes.js'
+import { encodeLatin1, equal, startsWith } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { kindOf } from '../kernel/lookalike.js'
 
@@ -26,6 +27,12 @@ export function refuseGuest(what: string, instead: string, offset: number): neve
 
 /** @throws DomainBuilderError `unknown-format` for a file that begins as a guest of another program. */
 export function refuseForeign(start: Uint8Array): void {
+  if (startsWith(start, encodeLatin1(DELTA_MAGIC))) {
+    throw new DomainBuilderError('unknown-format', 'the file is a delta, which needs its base', {
+      expected: 'BASE+DELTA, or convert BASE --apply DELTA',
+      offset: 0,
+    })
+  }
   const kind = kindOf(start, GUEST_FILES)
   if (kind !== undefined) refuseGuest(kind.what, kind.instead, kind.offset)
   // The elf-core format takes every other core.

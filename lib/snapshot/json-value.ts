@@ -46,6 +46,14 @@ export class JsonValue {
     return json.present ? read(json) : undefined
   }
 
+  /** Returns an object whose absent members are those of another one. */
+  over(other: Readonly<Record<string, unknown>>): JsonValue {
+    return new JsonValue(
+      { ...other, ...Object.fromEntries(this.keys().map((key) => [key, this.at(key).#value])) },
+      this.#path,
+    )
+  }
+
   keys(): string[] {
     if (typeof this.#value !== 'object' || this.#value === null || Array.isArray(this.#value)) this.refuse('an object')
     return Object.keys(this.#value as object)

@@ -21,6 +21,8 @@ import {
 import { hex } from '../units.js'
 import type { JsonValue } from './json-value.js'
 
+/** In the one order of every sidecar: a Vcpu may have any order. */
+const REGISTERS = [...GENERAL_REGISTERS, 'rip', 'rflags'] as const
 const CONTROL = ['cr0', 'cr3', 'cr4', 'efer', 'dr6', 'dr7'] as const
 /** The 64-bit name of each register that a 32-bit guest's sidecar names. */
 const NAMES_32: Readonly<Record<string, GeneralRegister | 'rip' | 'rflags'>> = {
@@ -42,9 +44,12 @@ const fits32 = (registers: Registers): boolean =>
 
 /** @param is32 whether the registers have their 32-bit names. */
 export function vcpuJson(vcpu: Vcpu, is32: boolean): Record<string, unknown> {
-  const general = is32 && fits32(vcpu.registers) ? registers32(vcpu.registers) : vcpu.registers
-  const all: [string, number | bigint][] = [
-    ...Object.entries(general),
+  const narrow = is32 && fits32(vcpu.registers)
+  const general = narrow
+    ? Object.entries(registers32(vcpu.registers))
+    : REGISTERS.map((n) => [n, vcpu.registers[n]] as const)
+  const all: (readonly [string, number | bigint])[] = [
+    ...general,
     ...SEGMENT_REGISTERS.map((name): [string, number] => [name, vcpu.segments[name].selector]),
     ...CONTROL.map((name): [string, bigint] => [name, vcpu[name]]),
   ]
@@ -82,7 +87,7 @@ export function openVcpu(json: JsonValue, id: number, is32: boolean): Vcpu {
   const from = json.at('registers')
   const narrow = is32 && !from.at('rip').present
   const bits = narrow ? 32 : 64
-  const names = narrow ? Object.entries(NAMES_32) : [...GENERAL_REGISTERS, 'rip', 'rflags'].map((n) => [n, n])
+  const names = narrow ? Object.entries(NAMES_32) : REGISTERS.map((n) => [n, n])
   const zero = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n]))
   const values = Object.fromEntries(names.map(([file = '', ours = '']) => [ours, from.at(file).hex(bits)]))
   const descriptors = json.at('descriptors')

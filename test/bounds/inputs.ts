@@ -5,6 +5,7 @@
  * Gotcha: an image is sparse, so its length says little. The size of an input is the data that the file holds.
  */
 import { gzipSync } from 'node:zlib'
+import { DELTA_KIND, DeltaHeader, DeltaRun } from '../../lib/abi/delta.js'
 import { Ehdr64, EM_X86_64, ET_CORE, ET_EXEC, Phdr64 } from '../../lib/abi/elf.js'
 import { concat } from '../../lib/bytes.js'
 import {
@@ -13,11 +14,13 @@ import {
   type DomainConfig,
   PAGE_SIZE,
   readKernel,
+  writeDelta,
   writeElfCore,
   writeQemuStream,
   writeSnapshot,
   writeXl,
 } from '../../lib/index.js'
+import { sha256 } from '../../lib/sha256.js'
 import { elfHeader, loadHeader, noteHeader } from '../../lib/snapshot/elf-file.js'
 import { buildElf, type ElfSpec, xenNotes } from '../../lib/testing/index.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
@@ -254,6 +257,28 @@ const SMALL_STREAMS: Readonly<Record<string, string>> = {
   'lz4, empty': '02214c18',
 }
 
+/** A base, and a delta whose runs are these, from the end of the base's content on. */
+async function deltaOf(runsFrom: (pfn: number) => { pfn: number; pages: number; kind: number }[]): Promise<Input> {
+  const base = await guest('linux', 256 * MiB)
+  const bytes = bytesOf((await writeDelta(base, base)).file)
+  const header = DeltaHeader.decode(bytes)
+  const last = [...base.memory.pages()].at(-1)
+  const runs = runsFrom((last?.pfn ?? 0) + (last?.pages ?? 0)).map((run) =>
+    DeltaRun.encode({ ...run, pfn: BigInt(run.pfn) }),
+  )
+  const end = DeltaHeader.size + header.state_bytes + Number(header.runs) * DeltaRun.size
+  const body = concat([bytes.subarray(DeltaHeader.size, end), ...runs])
+  const start = DeltaHeader.encode({ ...header, runs: header.runs + BigInt(runs.length) }).subarray(0, -32)
+  const delta = concat([start, sha256(start, body), body])
+  const [image, sidecar] = writeSnapshot(base, 'raw', { name: 'g.img' })
+  const files = {
+    'g.img': { bytes: trimmed(bytesOf(image ?? []).subarray(0, MEMORY)), size: 256 * MiB },
+    'g.img.json': { bytes: bytesOf(sidecar ?? []) },
+    'd.delta': { bytes: delta },
+  }
+  return { files, commands: [...all('g.img+d.delta'), ['stats', 'g.img+d.delta']] }
+}
+
 export const KINDS: readonly Kind[] = [
   {
     name: 'zero pages of a QEMU stream, from the last to the first',
@@ -319,6 +344,11 @@ export const KINDS: readonly Kind[] = [
         const ranges = times(8000 * n, (i): Pair => [2 * i, 2 * i + 1])
         return { ...json, memory: memoryOf(memory, ranges, []) }
       }),
+  },
+  {
+    name: 'pages of zeros that a delta claims',
+    make: (n) => deltaOf((pfn) => [{ pfn, pages: 2 ** 12 * n, kind: DELTA_KIND.ZERO }]),
+    refused: true,
   },
   {
     name: 'vcpus',

@@ -115,6 +115,7 @@ function askAll(t: Test, name: string, type: string): void {
   if (type === 'pv') ask(t, `validate ${name}`, 'violations')
   else t.match(ask(t, `validate ${name}`, 'error', 2), { error: { code: 'bad-config' } })
   ask(t, `map ${name}`, 'map')
+  ask(t, `stats ${name}`, 'stats')
 }
 
 t.test('guests of every kind, in every format', async (t) => {
@@ -132,6 +133,10 @@ t.test('guests of every kind, in every format', async (t) => {
     }
   }
   ask(t, 'diff pv64.img pv32.img', 'guest-diff', 1)
+  ask(t, 'diff pv64.img pv32.img --save pv.delta', 'delta')
+  ask(t, 'inspect pv64.img+pv.delta', 'guest')
+  ask(t, 'diff pv64.img+pv.delta pv32.img', 'guest-diff')
+  ask(t, 'convert pv64.xl --apply pv.delta -o pv.core', 'convert')
   ask(t, 'diff pvh.img linux64.img', 'guest-diff', 1)
   ask(t, 'build bzImage -o q --type linux --format qemu --memory 64', 'build')
   put(
@@ -207,6 +212,9 @@ t.test('no, and questions that cannot be asked', async (t) => {
     ['extract old -o x', 'not-a-kernel', 1],
     ['convert hvm.xl -o x --format qemu', 'does-not-fit', 1],
     ['diff missing pv64', 'cannot-read', 2],
+    ['inspect pv.delta', 'unknown-format', 2],
+    ['inspect pv32.img+pv.delta', 'bad-snapshot', 1],
+    ['inspect pv64+pv.delta', 'unknown-format', 2],
     ['diff text pv64', 'not-a-kernel', 2],
     ['diff pv64 pv64.img', 'usage', 2],
     ['inspect missing', 'cannot-read', 2],

@@ -9,6 +9,7 @@ import { SNAPSHOT_FORMAT_NAMES } from '../../lib/snapshot/formats.js'
 import type { Target } from './target.js'
 import { codecTarget } from './targets/codec.js'
 import { configTarget } from './targets/config.js'
+import { deltaTarget } from './targets/delta.js'
 import { kernelTarget } from './targets/kernel.js'
 import { pageWalkTarget } from './targets/page-walk.js'
 import { snapshotTarget } from './targets/snapshot.js'
@@ -18,6 +19,7 @@ import { xlCfgTarget } from './targets/xl-cfg.js'
 const TARGETS: Readonly<Record<string, () => Target>> = {
   kernel: kernelTarget,
   ...Object.fromEntries(SNAPSHOT_FORMAT_NAMES.map((format) => [format, () => snapshotTarget(format)])),
+  delta: deltaTarget,
   config: configTarget,
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
   'page-walk': pageWalkTarget,

@@ -5,7 +5,8 @@
  * Gotcha: a screen reader skips the grid of bits: the table below it says the same.
  */
 import { hex } from '../../units.js'
-import { bits, frameName, PAGE, showVaddr } from './data.js'
+import type { TableMap } from '../table-entries.js'
+import { bits, frameName, map, PAGE, showPaddr, showVaddr } from './data.js'
 import { element, find, tableParts } from './dom.js'
 import { bytesAt, type Entry } from './entries.js'
 
@@ -26,9 +27,23 @@ export function showEntry(entry: Entry): void {
   )
 }
 
+/** Shows the top table in the panel. */
+export function showTop({ level, pfn, present }: TableMap): void {
+  const value = map.registers.cr3 ?? '0x0'
+  find('entry').replaceChildren(
+    element('h3', { class: 'mono' }, `cr3 = ${hex(BigInt(value), 16)}`),
+    element(
+      'p',
+      {},
+      `Names the L${level} table: pfn ${hex(pfn)} (${frameName(pfn)}), physical ${showPaddr(BigInt(pfn) * PAGE)}.`,
+    ),
+    element('p', {}, `${present} of its entries are present.`),
+  )
+}
+
 function leadsTo({ table, run, pfn }: Entry): string {
   if (pfn === null) return run.why
-  const place = run.leads === 'table' ? `L${table.level - 1} table` : `physical ${hex(BigInt(pfn) * PAGE)}`
+  const place = run.leads === 'table' ? `L${table.level - 1} table` : `physical ${showPaddr(BigInt(pfn) * PAGE)}`
   return `${run.why}: pfn ${hex(pfn)} (${frameName(pfn)}), ${place}`
 }
 

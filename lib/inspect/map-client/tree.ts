@@ -6,15 +6,18 @@
  */
 import { PT_ENTRIES } from '../../abi/x86.js'
 import type { EntryRun, TableMap } from '../table-entries.js'
-import { frameName, map, showVaddr } from './data.js'
+import { frameName, map, PAGE, showPaddr, showVaddr } from './data.js'
 import { element, find, makeTabStop, onKey } from './dom.js'
 import { type Entry, entryAt, root, tableAt } from './entries.js'
-import { showEntry } from './entry-panel.js'
+import { showEntry, showTop } from './entry-panel.js'
+import { link } from './link.js'
 
 /** An item of the tree: it stands for entries, shows one of them when chosen, and makes its content when opened. */
 interface Item {
   readonly first?: number
   readonly last?: number
+  /** The first address that its entries translate. */
+  readonly vaddr?: bigint
   readonly show: () => void
   readonly make?: (() => HTMLElement[]) | undefined
 }
@@ -42,6 +45,7 @@ function entryItem(entry: Entry): HTMLElement {
   return itemElement([`L${table.level}[${index}]`, showVaddr(vaddr), target, ...missing], {
     first: index,
     last: index,
+    vaddr,
     show: () => showEntry(entry),
     make: child && (() => tableItems(child, vaddr)),
   })
@@ -56,6 +60,7 @@ function runItem(table: TableMap, run: EntryRun, base: bigint): HTMLElement {
   return itemElement([`L${table.level}[${run.index}–${last}]`, showVaddr(first.vaddr), where], {
     first: run.index,
     last,
+    vaddr: first.vaddr,
     show: () => showEntry(first),
     make: () => Array.from({ length: run.count }, (_, i) => entryItem(entryAt(table, run, run.index + i, base))),
   })
@@ -104,6 +109,8 @@ function select(at: HTMLElement): void {
 function choose(at: HTMLElement): void {
   select(at)
   at.focus()
+  const { vaddr } = items.get(at) ?? {}
+  if (vaddr !== undefined) link(showVaddr(vaddr))
 }
 
 function toggle(at: HTMLElement): void {
@@ -112,11 +119,26 @@ function toggle(at: HTMLElement): void {
   choose(at)
 }
 
-/** Opens the tree along the indices of entries, the top table's first, and chooses the last entry. */
-export function choosePath(indices: readonly number[]): void {
+/** Opens the tree along the indices of entries, the top table's first. Returns the last entry's item. */
+function openPath(indices: readonly number[]): HTMLElement | undefined {
   let at = tree.firstElementChild as HTMLElement | undefined
   for (const index of indices) at = at && descend(at, index)
+  return at
+}
+
+/** Opens the tree along the indices of entries, and chooses the last entry. */
+export function choosePath(indices: readonly number[]): void {
+  const at = openPath(indices)
   if (at) choose(at)
+}
+
+/** Opens the tree along the indices of entries, and selects the last entry. The focus and the page stay in place. */
+export function selectPath(indices: readonly number[]): void {
+  const at = openPath(indices)
+  if (!at) return
+  select(at)
+  const list = tree.parentElement
+  if (list) list.scrollTop += at.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3
 }
 
 /** Returns the item below `at` that stands for one entry; opens what is closed. */
@@ -160,12 +182,13 @@ export function startTree(): void {
   if (!root) return
   const top = root
   const base = BigInt(top.vaddr)
-  const words = ['cr3', map.registers.cr3 ?? '', `L${top.level} table in ${frameName(top.pfn)}, ${top.present} present`]
+  const words = [
+    'cr3',
+    showPaddr(BigInt(top.pfn) * PAGE),
+    `L${top.level} table in ${frameName(top.pfn)}, ${top.present} present`,
+  ]
   const first = itemElement(words, {
-    show: () => {
-      const [run] = top.runs
-      if (run) showEntry(entryAt(top, run, run.index, base))
-    },
+    show: () => showTop(top),
     make: () => tableItems(top, base),
   })
   tree.append(first)
