@@ -13,7 +13,7 @@ import { type Options, text, UsageError, type Values } from './command.js'
 import type { Progress } from './progress.js'
 import { symbolsOf, symbolsOption } from './symbols-option.js'
 
-/** What an address may be, for the help of a command. */
+/** The forms of an address, for the help of a command. */
 export const ADDRESS_HELP =
   'An address is a number (0x1000, 16M), a register (rsi, vcpu1:rip), a region (start_info) or a symbol (start_kernel), with + or - a number after it.'
 
@@ -24,7 +24,7 @@ export const virtualOption = {
 } as const satisfies Options[string]
 
 /** Resolves addresses of one guest, for the options of a command. */
-export interface Resolver {
+interface Resolver {
   /** The symbols that were needed so far. */
   readonly symbols: () => Promise<SymbolTable | undefined>
   readonly resolve: (given: string, numbers: Place['space']) => Promise<Place>
@@ -57,7 +57,7 @@ export const extentOptions = {
 } as const satisfies Options
 
 /** The memory that a command goes through. */
-export interface Extent {
+interface Extent {
   /** The guest as the vcpu sees it whose addresses were given. */
   readonly domain: Domain
   readonly virtual: boolean

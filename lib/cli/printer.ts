@@ -43,7 +43,7 @@ export interface ListForms<T> {
   readonly text: (item: T) => readonly string[]
 }
 
-/** Characters that are printed at a time where nobody waits for each line. */
+/** Characters that are printed at a time where no person waits for each line. */
 const BATCH = 2 ** 16
 
 /** Prints each item as lines of text. Stops early if standard output has no reader any more. */

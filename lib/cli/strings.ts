@@ -4,14 +4,14 @@
  * Source: ../inspect/strings.ts; strings(1) of GNU binutils, whose -n and -e these are.
  * Gotcha: the text is untrusted, and the printer escapes its tabs.
  */
-import { findStrings, type MemoryString, STRING_ENCODINGS } from '../inspect/strings.js'
+import { findStrings, type MemoryString, STRING_ENCODINGS, type StringEncoding } from '../inspect/strings.js'
 import { hex } from '../units.js'
 import { ADDRESS_HELP, extentOf, extentOptions, resolver } from './addresses.js'
 import { type Command, invalidValue, oneOf, text } from './command.js'
 import { openDomain } from './input.js'
 import { first, limitOf, limitOption } from './limit.js'
 
-const ENCODINGS = Object.keys(STRING_ENCODINGS) as (keyof typeof STRING_ENCODINGS)[]
+const ENCODINGS = Object.keys(STRING_ENCODINGS) as StringEncoding[]
 
 export const command: Command = {
   usage: 'strings SNAPSHOT [-n N] [-e ENCODING] [--virtual] [--from FROM] [--to TO] [options]',

@@ -16,14 +16,14 @@ import { type MappedRun, mappedRuns } from './mapped-runs.js'
 export interface Location {
   /** The region that it lies in, if any, and the distance from the region's first byte. */
   readonly region?: { readonly name: string; readonly offset: number }
-  /** Virtual addresses that lead to it by the guest's page tables, in order; at most MAPPINGS_MAX. */
+  /** Virtual addresses that lead to it by the guest's page tables, in order; at most 8. */
   readonly vaddrs: readonly Vaddr[]
   /** The symbol at one of them. */
   readonly symbol?: NearSymbol & { readonly vaddr: Vaddr }
 }
 
 /** The most virtual addresses of a location. */
-export const MAPPINGS_MAX = 8
+const MAPPINGS_MAX = 8
 
 /** The most bytes after the start of a symbol without a size: a name that is further away says nothing. */
 const SYMBOL_REACH = 2n ** 20n

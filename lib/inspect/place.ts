@@ -48,9 +48,11 @@ const PREFIXED = /^(vcpu\d{1,4}|region|symbol):(.+)$/s
 const numberOf = (text: string): bigint =>
   /^(?:0x[0-9a-f]+|\d+)$/i.test(text) ? BigInt(text) : BigInt(parseBytes(text))
 
-/** Splits off the offset; a name is everything before it. */
-function parse(text: string): Parsed {
-  const [, before = text, sign, distance = '0'] = WITH_OFFSET.exec(text.trim()) ?? []
+/** Splits off the offset; a name is everything before it. A region may have a name such as `module-1`. */
+function parse(domain: Domain, text: string): Parsed {
+  const whole = text.trim()
+  if (meaningsOf(domain, whole, {}).length > 0) return { base: whole, offset: 0n }
+  const [, before = whole, sign, distance = '0'] = WITH_OFFSET.exec(whole) ?? []
   const base = before.trim()
   const offset = numberOf(distance)
   return { base: IS_NUMBER.test(base) ? numberOf(base) : base, offset: sign === '-' ? -offset : offset }
@@ -61,7 +63,7 @@ function parse(text: string): Parsed {
  * A caller can then look for them, which takes a moment.
  */
 export function needsSymbols(domain: Domain, text: string): boolean {
-  const { base } = parse(text)
+  const { base } = parse(domain, text)
   if (typeof base !== 'string') return false
   return meaningsOf(domain, base, {}).length === 0 && !/^(vcpu\d+|region):/.test(base)
 }
@@ -86,7 +88,7 @@ export function needsSymbols(domain: Domain, text: string): boolean {
  * ```
  */
 export function resolvePlace(domain: Domain, text: string, options: PlaceOptions = {}): Place {
-  const { base, offset } = parse(text)
+  const { base, offset } = parse(domain, text)
   if (typeof base === 'bigint') return moved(numbered(base, options.numbers ?? 'physical'), offset, text)
   const meanings = meaningsOf(domain, base, options)
   const [meaning, other] = meanings

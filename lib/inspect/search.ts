@@ -230,7 +230,7 @@ class Blocks {
 
   #remember(block: number): void {
     this.#recent.push(block)
-    // The search is at most one window behind.
+    // The search comes at most one window later.
     if (this.#recent.length * BLOCK <= 2 * BLOCK + WINDOW_BYTES) return
     this.#searched.add(this.#recent.shift() as number)
   }

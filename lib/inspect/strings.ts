@@ -5,16 +5,18 @@
  * Gotcha: a string is cut at STRING_MAX bytes, and goes on as the next one.
  */
 import { decodeLatin1 } from '../bytes.js'
+import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { byteRange } from '../search/byte-tree.js'
 import { runPattern } from '../search/pattern.js'
-import { checkedInteger } from '../units.js'
+import { checkedInteger, shown } from '../units.js'
 import { type MemoryMatch, type SearchOptions, searchMemory } from './search.js'
 
-/** The encodings of a string by their letters in strings(1): `s` is ASCII, `l` is UTF-16 with the low byte first. */
-export const STRING_ENCODINGS = { s: [], l: [0] } as const satisfies Readonly<Record<string, readonly number[]>>
-/** One of the keys of STRING_ENCODINGS. */
-export type StringEncoding = keyof typeof STRING_ENCODINGS
+/** The letter of an encoding in strings(1): `s` is ASCII, `l` is UTF-16 with the low byte first. */
+export type StringEncoding = 's' | 'l'
+
+/** The bytes after the first one of each character. */
+export const STRING_ENCODINGS: Readonly<Record<StringEncoding, readonly number[]>> = { s: [], l: [0] }
 
 /** The most bytes of a string. */
 const STRING_MAX = 2 ** 14
@@ -49,6 +51,12 @@ export interface MemoryString extends Omit<MemoryMatch, 'bytes'> {
 export async function* findStrings(domain: Domain, options: StringsOptions = {}): AsyncGenerator<MemoryString> {
   const { encoding = 's', least: given = 4, ...search } = options
   const least = checkedInteger(given, 'least (characters)', 1, LEAST_MAX)
+  if (!Object.hasOwn(STRING_ENCODINGS, encoding)) {
+    throw new DomainBuilderError('bad-config', 'the encoding is unknown', {
+      expected: 's or l',
+      found: shown(encoding),
+    })
+  }
   const after = STRING_ENCODINGS[encoding]
   const set = byteRange(0x20, 0x7e)
   set[TAB] = 1

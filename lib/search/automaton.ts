@@ -6,13 +6,13 @@
  * Why not RegExp: it backtracks, so `(a+)+b` needs exponential time. Here each byte is one step, for any pattern.
  * Gotcha: a pattern can have more sets of states than fit into memory. Those made are forgotten when they are too many.
  */
-import { type ByteSet, copiesOf, type Node } from './byte-tree.js'
+import { type ByteSet, copiesOf, type PatternNode } from './byte-tree.js'
 
 /** States that read a byte, and states that lead to two others. */
 interface Nfa {
   /** The bytes that a state reads; undefined for one that reads nothing. */
   readonly reads: readonly (ByteSet | undefined)[]
-  /** The states after it; -1 is none. */
+  /** The states after it; -1 leads nowhere. */
   readonly next: Int32Array
   readonly other: Int32Array
   readonly start: number
@@ -33,7 +33,7 @@ class NfaMaker {
   }
 
   /** Adds the states of a node that go on to `after`. Returns the first one. */
-  add(node: Node, after: number): number {
+  add(node: PatternNode, after: number): number {
     switch (node.kind) {
       case 'set':
         return this.state(node.set, after)
@@ -48,7 +48,7 @@ class NfaMaker {
     }
   }
 
-  #repeat(node: Node & { readonly kind: 'repeat' }, after: number): number {
+  #repeat(node: PatternNode & { readonly kind: 'repeat' }, after: number): number {
     const { part, least, most } = node
     if (most === 0) return after
     let first = after
@@ -69,7 +69,7 @@ class NfaMaker {
   }
 }
 
-function nfaOf(root: Node): Nfa {
+function nfaOf(root: PatternNode): Nfa {
   const maker = new NfaMaker()
   const end = maker.state(undefined, -1)
   const start = maker.add(root, end)
@@ -215,7 +215,7 @@ export class Automaton {
   /** The number of bytes that longest() has read in all. */
   steps = 0
 
-  constructor(root: Node) {
+  constructor(root: PatternNode) {
     this.#nfa = nfaOf(root)
     this.#fromHere = new Dfa(this.#nfa, false)
   }
@@ -279,7 +279,7 @@ export class Automaton {
       for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
         if (at < 0 || seen.has(at)) continue
         seen.add(at)
-        // An empty match is none, so the first byte is always there.
+        // A match has at least one byte.
         if (at === end && sets.length > 0) return sets
         const read = reads[at]
         if (read === undefined) stack.push(other[at] as number, next[at] as number)

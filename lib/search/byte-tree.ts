@@ -9,11 +9,11 @@
 export type ByteSet = Uint8Array
 
 /** A part of a pattern. */
-export type Node =
+export type PatternNode =
   | { readonly kind: 'set'; readonly set: ByteSet }
-  | { readonly kind: 'sequence'; readonly parts: readonly Node[] }
-  | { readonly kind: 'choice'; readonly options: readonly Node[] }
-  | { readonly kind: 'repeat'; readonly part: Node; readonly least: number; readonly most: number }
+  | { readonly kind: 'sequence'; readonly parts: readonly PatternNode[] }
+  | { readonly kind: 'choice'; readonly options: readonly PatternNode[] }
+  | { readonly kind: 'repeat'; readonly part: PatternNode; readonly least: number; readonly most: number }
 
 /** Returns the set of those byte values. */
 export function byteSet(values: Iterable<number>): ByteSet {
@@ -26,7 +26,7 @@ export function byteSet(values: Iterable<number>): ByteSet {
 export const byteRange = (first: number, last: number): ByteSet => new Uint8Array(256).fill(1, first, last + 1)
 
 /** Returns the bytes one after another. */
-export const literal = (bytes: Iterable<number>): Node => ({
+export const literal = (bytes: Iterable<number>): PatternNode => ({
   kind: 'sequence',
   parts: Array.from(bytes, (byte) => ({ kind: 'set', set: byteSet([byte]) })),
 })
@@ -36,7 +36,7 @@ export const copiesOf = ({ least, most }: { readonly least: number; readonly mos
   Math.max(1, most === Number.POSITIVE_INFINITY ? least : most)
 
 /** Whether a match can have that byte anywhere. */
-export function canRead(node: Node, byte: number): boolean {
+export function canRead(node: PatternNode, byte: number): boolean {
   switch (node.kind) {
     case 'set':
       return node.set[byte] === 1

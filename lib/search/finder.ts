@@ -4,7 +4,7 @@
  * Source: our own. A run of single bytes that every match has at one distance is found by the runtime's own search, which
  * is as fast as grep's; otherwise two neighbouring bytes of each place are looked up in a table.
  * Gotcha: a filter that lets nearly everything pass makes each byte the start of a long try. When tries read more than
- * their share, one pass from anywhere says where the first match ends, or that there is none.
+ * their share, one pass from anywhere finds where the first match ends.
  */
 import { indexOf } from '../bytes.js'
 import { Automaton } from './automaton.js'
@@ -12,7 +12,7 @@ import type { ByteSet } from './byte-tree.js'
 import type { BytePattern } from './pattern.js'
 
 /** A match in some bytes: from `start`, and up to `end`, which is not part of it. */
-export interface Match {
+interface Match {
   readonly start: number
   readonly end: number
 }
@@ -98,7 +98,7 @@ function rarestPart(bytes: readonly (number | undefined)[], from: number, to: nu
   return { bytes: Uint8Array.from(bytes.slice(distance, to) as number[]), distance }
 }
 
-/** The fewest bytes of a run that is worth a search of its own. */
+/** The fewest bytes of a run that is worth a separate search. */
 const RUN_LEAST = 2
 
 /** Returns the longest run of known bytes; undefined if all are short. */

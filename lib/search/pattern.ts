@@ -7,11 +7,11 @@
 import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { shown } from '../units.js'
-import { type ByteSet, byteSet, copiesOf, literal, type Node } from './byte-tree.js'
+import { type ByteSet, byteSet, copiesOf, literal, type PatternNode } from './byte-tree.js'
 import { parseRegex } from './regex.js'
 
 /** The most bytes of a match; a longer one is cut there. */
-export const MATCH_MAX = 4096
+const MATCH_MAX = 4096
 /** The most characters of a pattern. */
 const PATTERN_MAX = 4096
 /** The most parts of a pattern, with every copy of a repeat. */
@@ -26,7 +26,7 @@ export interface BytePattern {
   /** The most bytes of a match. A longer run of matching bytes gives several matches. */
   readonly longest: number
   /** The tree of byte sets. */
-  readonly root: Node
+  readonly root: PatternNode
 }
 
 /**
@@ -50,7 +50,7 @@ export function textPattern(text: string): BytePattern {
  */
 export function hexPattern(text: string): BytePattern {
   checkLength(text)
-  const parts: Node[] = []
+  const parts: PatternNode[] = []
   for (const word of text.trim().split(/\s+/)) {
     const digits = word.replace(/^0x/i, '')
     if (!/^(?:[0-9a-f?]{2})+$/i.test(digits)) {
@@ -89,8 +89,11 @@ export function runPattern(
   source: string,
   { set, after, least, longest }: { set: ByteSet; after: readonly number[]; least: number; longest: number },
 ): BytePattern {
-  const character: Node = { kind: 'sequence', parts: [{ kind: 'set', set }, ...after.map((byte) => literal([byte]))] }
-  const root: Node = { kind: 'repeat', part: character, least, most: Number.POSITIVE_INFINITY }
+  const character: PatternNode = {
+    kind: 'sequence',
+    parts: [{ kind: 'set', set }, ...after.map((byte) => literal([byte]))],
+  }
+  const root: PatternNode = { kind: 'repeat', part: character, least, most: Number.POSITIVE_INFINITY }
   return checked(source, root, longest)
 }
 
@@ -103,7 +106,7 @@ function checkLength(text: string): void {
   })
 }
 
-function checked(source: string, root: Node, cut = MATCH_MAX): BytePattern {
+function checked(source: string, root: PatternNode, cut = MATCH_MAX): BytePattern {
   const parts = partsOf(root)
   if (parts > PARTS_MAX) {
     throw new DomainBuilderError('bad-config', 'the pattern is too large', {
@@ -117,7 +120,7 @@ function checked(source: string, root: Node, cut = MATCH_MAX): BytePattern {
 }
 
 /** The number of nodes of the expanded tree. */
-function partsOf(node: Node): number {
+function partsOf(node: PatternNode): number {
   switch (node.kind) {
     case 'set':
       return 1
@@ -131,7 +134,7 @@ function partsOf(node: Node): number {
 }
 
 /** The fewest and the most bytes of a match. */
-function lengthsOf(node: Node): { readonly least: number; readonly most: number } {
+function lengthsOf(node: PatternNode): { readonly least: number; readonly most: number } {
   switch (node.kind) {
     case 'set':
       return { least: 1, most: 1 }

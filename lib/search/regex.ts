@@ -8,7 +8,7 @@
 import { encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { clip } from '../units.js'
-import { type ByteSet, byteRange, byteSet, literal, type Node } from './byte-tree.js'
+import { type ByteSet, byteRange, byteSet, literal, type PatternNode } from './byte-tree.js'
 
 /** The most groups within one another: each is a call within a call. */
 const DEPTH_MAX = 100
@@ -33,7 +33,7 @@ const CLASSES: Readonly<Record<string, ByteSet>> = {
 const CONTROLS: Readonly<Record<string, number>> = { n: 0x0a, r: 0x0d, t: 0x09, f: 0x0c, v: 0x0b, 0: 0 }
 
 /** Returns the tree of an expression. @throws DomainBuilderError `bad-config` */
-export function parseRegex(text: string): Node {
+export function parseRegex(text: string): PatternNode {
   const parser = new Parser(text)
   const root = parser.choice(0)
   parser.end()
@@ -48,11 +48,11 @@ class Parser {
     this.#text = text
   }
 
-  choice(depth: number): Node {
+  choice(depth: number): PatternNode {
     if (depth > DEPTH_MAX) this.#refuse('has groups that are nested too deeply', `at most ${DEPTH_MAX}`)
     const options = [this.#sequence(depth)]
     while (this.#take('|')) options.push(this.#sequence(depth))
-    return options.length === 1 ? (options[0] as Node) : { kind: 'choice', options }
+    return options.length === 1 ? (options[0] as PatternNode) : { kind: 'choice', options }
   }
 
   /** @throws DomainBuilderError if anything is left. */
@@ -60,13 +60,13 @@ class Parser {
     if (this.#at < this.#text.length) this.#refuse('has a ) without a (')
   }
 
-  #sequence(depth: number): Node {
-    const parts: Node[] = []
+  #sequence(depth: number): PatternNode {
+    const parts: PatternNode[] = []
     while (this.#at < this.#text.length && !/^[|)]/.test(this.#rest(1))) parts.push(this.#repeated(this.#atom(depth)))
-    return parts.length === 1 ? (parts[0] as Node) : { kind: 'sequence', parts }
+    return parts.length === 1 ? (parts[0] as PatternNode) : { kind: 'sequence', parts }
   }
 
-  #repeated(part: Node): Node {
+  #repeated(part: PatternNode): PatternNode {
     const counts = this.#counts()
     if (counts === undefined) return part
     if (/^[?+]/.test(this.#rest(1))) {
@@ -95,7 +95,7 @@ class Parser {
     return { least, most }
   }
 
-  #atom(depth: number): Node {
+  #atom(depth: number): PatternNode {
     if (this.#take('(')) {
       if (this.#rest(1) === '?' && !this.#take('?:')) {
         this.#refuse('has an assertion, a flag or a named group, which is not supported', 'a group (...) or (?:...)')
@@ -119,7 +119,7 @@ class Parser {
     return literal(encodeUtf8(character))
   }
 
-  /** What follows a backslash: a set, or one byte. */
+  /** Reads the rest of an escape: a set, or one byte. */
   #escape(): ByteSet | number {
     const letter = this.#text.charAt(this.#at)
     if (letter === '') this.#refuse('ends with a backslash')

@@ -26,7 +26,7 @@ export interface Piece {
 }
 
 /** A match, and its bytes in separate memory. */
-export interface Found {
+interface Found {
   readonly address: bigint
   readonly bytes: Uint8Array
 }
