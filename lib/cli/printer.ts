@@ -56,19 +56,18 @@ export async function printItems<T>({ items, text }: Pick<ListForms<T>, 'items' 
 
 /**
  * Prints an answer as one JSON object whose list is made while it is printed.
- * Gotcha: an error leaves the object unfinished, which no parser accepts.
+ * Gotcha: an error after the first batch leaves the object unfinished, which no parser accepts.
  */
 export async function printListAnswer<T>(name: AnswerName, { list, items, json, rest }: ListForms<T>): Promise<void> {
-  const head = jsonText({ schema: schemaOf(name) }, 2).slice(0, -2)
-  await printed(`${head},\n  ${jsonText(list)}: [`)
-  let separator = ''
+  const head = `${jsonText({ schema: schemaOf(name) }, 2).slice(0, -2)},\n  ${jsonText(list)}: [`
+  let isEmpty = true
   await printBatches(items, (item) => {
-    const before = separator
-    separator = ','
+    const before = isEmpty ? head : ','
+    isEmpty = false
     return `${before}\n    ${jsonText(json(item))}`
   })
   const members = jsonText(rest?.() ?? {}, 2).slice(1)
-  await printed(`${separator === '' ? '' : '\n  '}]${members === '}' ? '\n}' : `,${members}`}\n`)
+  await printed(`${isEmpty ? head : '\n  '}]${members === '}' ? '\n}' : `,${members}`}\n`)
 }
 
 /** Prints texts, several at a time, or at once on a terminal. */
