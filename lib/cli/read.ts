@@ -31,7 +31,7 @@ function lengthOf(given: string): number {
 }
 
 export const command: Command = {
-  usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual] [--hexdump] [--symbols FILE]',
+  usage: 'read SNAPSHOT ADDRESS LENGTH [options]',
   help: `Shows bytes of a guest's memory as a hexdump on a terminal; writes the bytes themselves to a pipe or a file. At most ${showSize(MAX_LENGTH)}.
 ${ADDRESS_HELP}`,
   options: {

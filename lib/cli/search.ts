@@ -31,7 +31,7 @@ interface Placed extends MemoryMatch {
 }
 
 export const command: Command = {
-  usage: 'search SNAPSHOT PATTERN [--hex|--regex] [--virtual] [--from FROM] [--to TO] [options]',
+  usage: 'search SNAPSHOT PATTERN [--hex|--regex] [options]',
   help: `Finds a text in a guest's memory, or bytes, or a regular expression. Each line has the address of a match, its region, its other addresses with the symbol there, and its bytes. Holes, which are zeros, cost nothing: a match that lies in a hole from end to end is omitted.
 ${ADDRESS_HELP}
 Exit status 0: found; 1: not found; 2: an error.`,
@@ -39,8 +39,8 @@ Exit status 0: found; 1: not found; 2: an error.`,
     hex: { type: 'boolean', short: 'x', help: 'PATTERN is bytes, such as "48 8b ?? 05"; ?? is any byte, ? any digit' },
     regex: {
       type: 'boolean',
-      short: 'e',
-      elsewhere: ['E', 'P', 'regexp', 'perl-regexp', 'extended-regexp'],
+      short: 'E',
+      elsewhere: ['e', 'P', 'regexp', 'perl-regexp', 'extended-regexp'],
       help: 'PATTERN is a regular expression over bytes, such as "Linux version [0-9.]+\\x20"; a match is the longest one',
     },
     count: { type: 'boolean', short: 'c', help: 'only the number of matches' },
@@ -52,7 +52,7 @@ Exit status 0: found; 1: not found; 2: an error.`,
     "search guest.img 'Linux version'",
     "search guest.img --hex '0f 05 ?? 8b'",
     "search guest.img --regex 'root=[!-~]+' --limit 5",
-    'search guest.img --virtual --from start_kernel --to start_kernel+64K --hex e8',
+    'search guest.img --from rip --to rip+64K --hex e8',
   ],
   errorStatus: TROUBLE,
   async run({ values, positionals, progress, answer, answerList }) {

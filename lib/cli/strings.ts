@@ -14,7 +14,7 @@ import { first, limitOf, limitOption } from './limit.js'
 const ENCODINGS = Object.keys(STRING_ENCODINGS) as StringEncoding[]
 
 export const command: Command = {
-  usage: 'strings SNAPSHOT [-n N] [-e ENCODING] [--virtual] [--from FROM] [--to TO] [options]',
+  usage: 'strings SNAPSHOT [-n N] [-e ENCODING] [options]',
   help: `Prints the readable text in a guest's memory, each string after its address in hex, as strings -t x does.
 ${ADDRESS_HELP}`,
   options: {
@@ -30,7 +30,7 @@ ${ADDRESS_HELP}`,
       short: 'e',
       value: 'ENCODING',
       choices: ENCODINGS,
-      help: 's is ASCII (the default), l UTF-16 with the low byte first',
+      help: 'ASCII, the default, or UTF-16 with the low byte first',
     },
     limit: limitOption,
     ...extentOptions,
