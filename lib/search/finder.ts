@@ -130,37 +130,61 @@ function byPart({ bytes: part, distance }: Part, whole?: readonly (number | unde
 const size = (set: ByteSet): number => set.reduce((sum, is) => sum + is, 0)
 const ANY = new Uint8Array(256).fill(1)
 
-/** Returns a filter by the two neighbouring places with the fewest bytes. */
+/** Sets of bytes that are so large that a byte outside of them is rare. */
+const LARGE = 192
+
+/**
+ * Returns a filter by two neighbouring places, those with the fewest bytes. A byte that none of the first places can have
+ * excludes every start before it.
+ */
 function byPair(prefix: readonly ByteSet[]): Filter {
+  const length = prefix.length
   const at = (i: number): ByteSet => prefix[i] ?? ANY
   let distance = 0
-  for (let i = 1; i < prefix.length; i++) {
+  for (let i = 1; i + 1 < length; i++) {
     if (size(at(i)) * size(at(i + 1)) < size(at(distance)) * size(at(distance + 1))) distance = i
   }
   const [one, two] = [at(distance), at(distance + 1)]
+  const any = prefix.reduce((all, set) => all.map((is, i) => is | (set[i] as number)))
+  const isLarge = size(any) > LARGE || length < 2
   return (bytes, from, limit) => {
-    const end = Math.min(limit + distance, bytes.length - 1)
-    let i = from + distance
-    for (; i + 4 <= end; i += 4) {
-      // One by one: an array of them would be made each time.
-      const a = bytes[i] as number
-      const b = bytes[i + 1] as number
-      const c = bytes[i + 2] as number
-      const d = bytes[i + 3] as number
-      const e = bytes[i + 4] as number
-      const found =
-        ((one[a] as number) & (two[b] as number)) |
-        ((one[b] as number) & (two[c] as number)) |
-        ((one[c] as number) & (two[d] as number)) |
-        ((one[d] as number) & (two[e] as number))
-      if (found !== 0) break
+    const end = Math.min(limit, bytes.length - length + 1)
+    for (let start = from; start < end; ) {
+      let to = end
+      if (!isLarge) {
+        let last = start + length - 1
+        while (last < bytes.length && any[bytes[last] as number] === 0) last += length
+        start = last - length + 1
+        to = Math.min(end, last + 1)
+      }
+      const found = firstPair(bytes, start + distance, to + distance, one, two)
+      if (found >= 0) return found - distance
+      start = Math.max(start, to)
     }
-    for (; i < end; i++) {
-      if (((one[bytes[i] as number] as number) & (two[bytes[i + 1] as number] as number)) !== 0) return i - distance
-    }
-    // The last byte has no neighbour.
-    const last = bytes.length - 1
-    if (i === last && i < limit + distance && one[bytes[last] as number] === 1) return i - distance
     return -1
   }
+}
+
+/** Returns the first place from `at` on, and below `end`, with a byte of one set and then one of the other; -1 for none. */
+function firstPair(bytes: Uint8Array, at: number, end: number, one: ByteSet, two: ByteSet): number {
+  let i = at
+  for (; i + 4 < Math.min(end, bytes.length); i += 4) {
+    // One by one: an array of them would be made each time.
+    const a = bytes[i] as number
+    const b = bytes[i + 1] as number
+    const c = bytes[i + 2] as number
+    const d = bytes[i + 3] as number
+    const e = bytes[i + 4] as number
+    const found =
+      ((one[a] as number) & (two[b] as number)) |
+      ((one[b] as number) & (two[c] as number)) |
+      ((one[c] as number) & (two[d] as number)) |
+      ((one[d] as number) & (two[e] as number))
+    if (found !== 0) break
+  }
+  for (; i < end; i++) {
+    // The second set has every byte where a match may end after the first.
+    if ((one[bytes[i] as number] as number) & (two[bytes[i + 1] ?? 0] as number)) return i
+  }
+  return -1
 }

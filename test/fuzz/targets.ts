@@ -11,6 +11,7 @@ import { codecTarget } from './targets/codec.js'
 import { configTarget } from './targets/config.js'
 import { kernelTarget } from './targets/kernel.js'
 import { pageWalkTarget } from './targets/page-walk.js'
+import { searchTarget } from './targets/search.js'
 import { snapshotTarget } from './targets/snapshot.js'
 import { symbolsTarget } from './targets/symbols.js'
 import { xlCfgTarget } from './targets/xl-cfg.js'
@@ -22,6 +23,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
   'page-walk': pageWalkTarget,
   symbols: symbolsTarget,
+  search: searchTarget,
   'xl-cfg': xlCfgTarget,
 }
 
