@@ -9,7 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { type Run, runEndingAfter } from '../guest/runs.js'
 import type { BytePattern } from '../search/pattern.js'
-import { type Piece, scan, WINDOW_BYTES } from '../search/scan.js'
+import { type Piece, SEARCHED_BYTES, scan } from '../search/scan.js'
 import {
   alignUp,
   PADDR_MAX,
@@ -231,7 +231,7 @@ class Blocks {
   #remember(block: number): void {
     this.#recent.push(block)
     // The search comes at most one window later.
-    if (this.#recent.length * BLOCK <= 2 * BLOCK + WINDOW_BYTES) return
+    if (this.#recent.length * BLOCK <= 2 * BLOCK + SEARCHED_BYTES) return
     this.#searched.add(this.#recent.shift() as number)
   }
 }

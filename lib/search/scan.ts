@@ -32,7 +32,7 @@ interface Found {
 }
 
 /** Bytes that are searched at a time: few enough for a processor's cache, and for the event loop. */
-export const WINDOW_BYTES = 1 << 17
+export const SEARCHED_BYTES = 32 * PAGE_SIZE
 
 /**
  * Yields the matches that do not lie in a hole, in order, none of which overlap; undefined after each window, so that the
@@ -84,7 +84,7 @@ class Window {
 
   constructor(longest: number) {
     this.#reach = longest - 1
-    this.#bytes = new Uint8Array(WINDOW_BYTES + 2 * longest)
+    this.#bytes = new Uint8Array(SEARCHED_BYTES + 2 * longest)
   }
 
   /** The address after the last byte. */

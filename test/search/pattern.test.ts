@@ -7,7 +7,7 @@
 import t from 'tap'
 import type { PatternNode } from '../../lib/search/byte-tree.js'
 import { type BytePattern, hexPattern, regexPattern, textPattern } from '../../lib/search/pattern.js'
-import { type Piece, scan, WINDOW_BYTES } from '../../lib/search/scan.js'
+import { type Piece, SEARCHED_BYTES, scan } from '../../lib/search/scan.js'
 import { Random } from '../fixtures/random.js'
 
 /** Returns the ends of the matches of a node that begin at one of the places. */
@@ -219,22 +219,22 @@ t.test('matches at every place of the windows', async (t) => {
     regexPattern('[m-o][e]{2}d[k-m]e'),
   ]) {
     for (let shift = 0; shift < 7; shift++) {
-      const bytes = new Uint8Array(3 * WINDOW_BYTES).fill(0x2e)
+      const bytes = new Uint8Array(3 * SEARCHED_BYTES).fill(0x2e)
       const wanted: Place[] = []
       for (let at = shift; at + 6 <= bytes.length; at += 7) {
         bytes.set(ascii('needle'), at)
         wanted.push([at, at + 6])
       }
-      const found = quickly(pattern, cut(bytes, random, WINDOW_BYTES))
+      const found = quickly(pattern, cut(bytes, random, SEARCHED_BYTES))
       t.equal(found.length, wanted.length, `${pattern.source} at ${shift}`)
       t.ok(found.every(([start, end], i) => start === wanted[i]?.[0] && end === wanted[i]?.[1]))
     }
   }
 })
 
-t.test('a long run is cut at the longest match, wherever the windows end', async (t) => {
+t.test('a long run is cut at the longest match, at any end of a window', async (t) => {
   const pattern = regexPattern('[a-z]+')
-  for (const before of [0, 1, WINDOW_BYTES - 4096, WINDOW_BYTES - 1, WINDOW_BYTES + 77]) {
+  for (const before of [0, 1, SEARCHED_BYTES - 4096, SEARCHED_BYTES - 1, SEARCHED_BYTES + 77]) {
     const bytes = new Uint8Array(before + 10_000 + 5).fill(0x61, before, before + 10_000)
     const found = quickly(pattern, cut(bytes, new Random(before), 70_000))
     t.same(found, [

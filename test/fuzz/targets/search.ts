@@ -49,7 +49,7 @@ export const searchTarget = (): Target => {
   const symbols = symbolTable([{ name: 'start_kernel', address: 0xffffffff81000010n, type: 'T' }])
   return {
     name: 'search',
-    executions: 40_000,
+    executions: 10_000,
     maxBytes: 256,
     tokens: [
       ...['(', ')', '(?:', '|', '*', '+', '?', '{2}', '{2,}', '{2,5}', '[', ']', '[^', '-', '.', '\\d', '\\x00'],
