@@ -5,7 +5,7 @@
  * Gotcha: Buffer would break the runtimes that have none, so only standard parts are used. latin1 is one byte for each
  * character: the Encoding Standard's `latin1` is windows-1252, another set of characters.
  */
-import { nodeCompare } from './host.js'
+import { nodeCompare, nodeIndexOf } from './host.js'
 import { lazy } from './lazy.js'
 
 /** Bytes compared in one go: whole words, and small enough that a copy is cheap. */
@@ -17,6 +17,7 @@ const CHARACTERS = 2 ** 13
 
 const encoder = lazy(() => new TextEncoder())
 const compare = lazy(nodeCompare)
+const search = lazy(nodeIndexOf)
 const zeros = lazy(() => new Uint8Array(BLOCK))
 const decoder = lazy(() => new TextDecoder('utf-8', { ignoreBOM: true }))
 
@@ -93,6 +94,8 @@ export function startsWith(bytes: Uint8Array, part: ArrayLike<number>, at = 0): 
 export function indexOf(bytes: Uint8Array, part: Uint8Array, from = 0): number {
   const [first] = part
   if (first === undefined) return from
+  const natively = search()
+  if (natively !== undefined) return natively(bytes, part, from)
   for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {
     if (startsWith(bytes, part, at)) return at
   }
@@ -126,7 +129,7 @@ export const encodeLatin1 = (text: string): Uint8Array<ArrayBuffer> => {
 export function decodeLatin1(bytes: Uint8Array): string {
   let text = ''
   for (let from = 0; from < bytes.length; from += CHARACTERS) {
-    text += String.fromCharCode(...bytes.subarray(from, from + CHARACTERS))
+    text += Reflect.apply(String.fromCharCode, undefined, bytes.subarray(from, from + CHARACTERS))
   }
   return text
 }

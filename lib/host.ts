@@ -22,6 +22,13 @@ export const nodeCrypto = (): typeof import('node:crypto') | undefined => host()
 export const nodeCompare = (): ((a: Uint8Array, b: Uint8Array) => number) | undefined =>
   host().getBuiltinModule?.('node:buffer').Buffer.compare
 
+/** Returns Node's search for bytes in bytes, which is many times as fast as a loop; undefined in a runtime without it. */
+export function nodeIndexOf(): ((bytes: Uint8Array, part: Uint8Array, from: number) => number) | undefined {
+  const node = host().getBuiltinModule?.('node:buffer').Buffer
+  if (node === undefined) return undefined
+  return (bytes, part, from) => node.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf(part, from)
+}
+
 /** The DEBUG variable; empty if the environment may not be read, as under Deno. */
 export function debugVariable(): string {
   try {

@@ -74,6 +74,7 @@ export { type EntryOrigin, explainEntry, explainStartInfo, type FieldOrigin } fr
 export type { FieldMap, StructMap } from './inspect/fields.js'
 export type { PhysicalRange } from './inspect/frames.js'
 export type { Json } from './inspect/json.js'
+export { type Location, locator } from './inspect/location.js'
 export { mapText } from './inspect/map.js'
 export { type MapPageOptions, mapHtml } from './inspect/map-html.js'
 export { type Bound, describeMap, type GuestMap, type VirtualRun } from './inspect/map-model.js'
@@ -81,7 +82,10 @@ export { mapPicture, type PictureOptions, pictureOptions } from './inspect/map-p
 export { mapSvg } from './inspect/map-svg.js'
 export { type MappedRun, mappedRuns } from './inspect/mapped-runs.js'
 export { type NamedGuest, nameDifferences } from './inspect/name-differences.js'
+export { needsSymbols, type Place, type PlaceOptions, resolvePlace, seenBy } from './inspect/place.js'
+export { type MemoryMatch, type SearchOptions, searchMemory } from './inspect/search.js'
 export { type GuestStats, guestStats, type PageKinds, type RegionStats, statsText } from './inspect/stats.js'
+export { findStrings, type MemoryString, type StringEncoding, type StringsOptions } from './inspect/strings.js'
 export type { EntryRun, TableMap } from './inspect/table-entries.js'
 export { PV_MMU_RULES, type PvMmuRule, showPath, type Violation, validate } from './inspect/validate.js'
 export { describeWalk, type WalkMap, type WalkStepMap, walkText } from './inspect/walk.js'
@@ -111,6 +115,8 @@ export {
   type XlCfgType,
   type XlCfgXen,
 } from './protocol/xl-cfg-guest.js'
+export type { ByteSet, PatternNode } from './search/byte-tree.js'
+export { type BytePattern, hexPattern, regexPattern, textPattern } from './search/pattern.js'
 export { type ByteSource, bytesSource } from './snapshot/byte-source.js'
 export { type ApplyOptions, applyDeltas, type Delta, writeDelta } from './snapshot/delta.js'
 export type { PageCounts } from './snapshot/delta-pages.js'

@@ -135,6 +135,21 @@ export function parseSize(text: string): number {
   return bytes
 }
 
+/**
+ * The bytes in a number such as "64", "0x40" or "4K"; unlike a memory size, a bare number is bytes.
+ * @throws DomainBuilderError `bad-config` for other text, or above 2^52 bytes.
+ */
+export function parseBytes(text: string): number {
+  const plain = /^(?:0x[0-9a-f]{1,14}|\d{1,16})$/i.test(text)
+  const isSize = /^\d{1,16}(?:\.\d{1,6})?[BKMGT](?:i?B)?$/i.test(text)
+  const bytes = plain ? Number(text) : isSize ? parseSize(text) : Number.NaN
+  if (bytes <= PADDR_MAX) return bytes
+  throw new DomainBuilderError('bad-config', 'the number of bytes is invalid', {
+    expected: `such as 64, 0x40 or 4K, at most ${hex(PADDR_MAX)}`,
+    found: shown(text),
+  })
+}
+
 /** Bytes as people read them: the largest unit that divides well. */
 export function showSize(bytes: number): string {
   for (const unit of ['T', 'G', 'M', 'K']) {

@@ -15,6 +15,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   abi: 1,
   asm: 1,
   codec: 1,
+  search: 1,
   kernel: 2,
   guest: 2,
   symbols: 3,

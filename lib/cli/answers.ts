@@ -21,6 +21,8 @@ export const ANSWERS = {
   build: 1,
   convert: 1,
   read: 1,
+  search: 1,
+  strings: 1,
   create: 1,
   list: 1,
   capture: 1,

@@ -8,6 +8,7 @@ import type { VerdictType } from '../kernel/verdict.js'
 import { messagePart } from '../printable.js'
 import type { AnswerName } from './answers.js'
 import type { TROUBLE } from './exit-status.js'
+import type { ListForms } from './printer.js'
 import type { Progress } from './progress.js'
 
 export type Values = Readonly<Record<string, string | boolean | string[] | undefined>>
@@ -22,6 +23,8 @@ export interface Invocation {
   readonly commands: () => Promise<readonly NamedCommand[]>
   /** Prints the command's answer, once. */
   answer(name: AnswerName, forms: AnswerForms): void
+  /** Prints an answer that is a list of any length, once. */
+  answerList<T>(name: AnswerName, forms: ListForms<T>): Promise<void>
 }
 
 /** An answer: one JSON object where --json was given, else lines of text, if there are any. */

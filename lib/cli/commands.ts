@@ -21,6 +21,11 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'prints bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
+  search: {
+    summary: "finds text, bytes or a regular expression in a guest's memory",
+    load: () => import('./search.js'),
+  },
+  strings: { summary: "prints the readable text in a guest's memory", load: () => import('./strings.js') },
   diff: { summary: 'says what differs between two snapshots or two kernels', load: () => import('./diff.js') },
   stats: { summary: "counts a guest's pages, and says how well they compress", load: () => import('./stats.js') },
   create: { summary: 'creates a domain on this Xen host', load: () => import('./create.js') },

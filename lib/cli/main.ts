@@ -14,7 +14,16 @@ import { type Command, type Invocation, Refused, UsageError } from './command.js
 import { COMMANDS, loadCommands } from './commands.js'
 import { EXIT_STATUS, NO, TROUBLE } from './exit-status.js'
 import { generalHelp, helpText } from './help.js'
-import { onOutputError, printAnswer, printLines, STANDARD_OUTPUT, say, sayStack } from './printer.js'
+import {
+  onOutputError,
+  printAnswer,
+  printItems,
+  printLines,
+  printListAnswer,
+  STANDARD_OUTPUT,
+  say,
+  sayStack,
+} from './printer.js'
 import { PROGRAM } from './program.js'
 import { Progress } from './progress.js'
 
@@ -35,6 +44,7 @@ const answer: Invocation['answer'] = (name, forms) => {
   const lines = forms.text?.() ?? []
   if (lines.length > 0) printLines(lines)
 }
+const answerList: Invocation['answerList'] = (name, forms) => (json ? printListAnswer(name, forms) : printItems(forms))
 const help = (lines: readonly string[]): void => answer('help', { json: () => ({ lines }), text: () => lines })
 const sayVersion = (): void => answer('version', { json: () => ({ version: version() }), text: () => [version()] })
 
@@ -65,7 +75,7 @@ async function main(): Promise<void> {
   }
   const progress = new Progress(values.quiet === true)
   try {
-    await command.run({ values, positionals, json, progress, commands: loadCommands, answer })
+    await command.run({ values, positionals, json, progress, commands: loadCommands, answer, answerList })
   } finally {
     progress.end()
   }

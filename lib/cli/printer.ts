@@ -32,6 +32,63 @@ export function printAnswer(name: AnswerName, value: object): void {
   process.stdout.write(`${jsonText({ schema: schemaOf(name), ...value }, 2)}\n`)
 }
 
+/** An answer that is a list, item by item, so that a list of any length needs little memory. */
+export interface ListForms<T> {
+  /** The name of the list in the JSON object. */
+  readonly list: string
+  readonly items: AsyncIterable<T>
+  readonly json: (item: T) => object
+  /** The other members of the JSON object, which come after the list. */
+  readonly rest?: () => object
+  readonly text: (item: T) => readonly string[]
+}
+
+/** Characters that are printed at a time where no person waits for each line. */
+const BATCH = 2 ** 16
+
+/** Prints each item as lines of text. Stops early if standard output has no reader any more. */
+export async function printItems<T>({ items, text }: Pick<ListForms<T>, 'items' | 'text'>): Promise<void> {
+  await printBatches(items, (item) => {
+    const lines = printableLines(text(item))
+    return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+  })
+}
+
+/**
+ * Prints an answer as one JSON object whose list is made while it is printed.
+ * Gotcha: an error after the first batch leaves the object unfinished, which no parser accepts.
+ */
+export async function printListAnswer<T>(name: AnswerName, { list, items, json, rest }: ListForms<T>): Promise<void> {
+  const head = `${jsonText({ schema: schemaOf(name) }, 2).slice(0, -2)},\n  ${jsonText(list)}: [`
+  let isEmpty = true
+  await printBatches(items, (item) => {
+    const before = isEmpty ? head : ','
+    isEmpty = false
+    return `${before}\n    ${jsonText(json(item))}`
+  })
+  const members = jsonText(rest?.() ?? {}, 2).slice(1)
+  await printed(`${isEmpty ? head : '\n  '}]${members === '}' ? '\n}' : `,${members}`}\n`)
+}
+
+/** Prints texts, several at a time, or at once on a terminal. */
+async function printBatches<T>(items: AsyncIterable<T>, show: (item: T) => string): Promise<void> {
+  const most = isTerminal() ? 1 : BATCH
+  let batch = ''
+  for await (const item of items) {
+    batch += show(item)
+    if (batch.length < most) continue
+    if (!(await printed(batch))) return
+    batch = ''
+  }
+  if (batch !== '') await printed(batch)
+}
+
+/** Writes, and waits until it is written. Returns whether it was: onOutputError() hears of an error. */
+const printed = (text: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    process.stdout.write(text, (error) => resolve(!error))
+  })
+
 /** Prints a message: one line on standard error. */
 export function say(message: string): void {
   process.stderr.write(`${messagePart(message, MESSAGE_MAX)}\n`)

@@ -1,44 +1,70 @@
 /**
  * read SNAPSHOT ADDRESS LENGTH: bytes of a guest on standard output.
  *
- * Source: ../guest/memory.ts, ../guest/translate.ts.
- * Gotcha: the bytes are raw, for a pipe into od or strings; --json gives them as hex text.
+ * Source: ../inspect/place.ts, ../inspect/hexdump.ts.
+ * Gotcha: a terminal gets a hexdump and a pipe the bytes themselves. Only a hexdump can show that a part is missing.
  */
+import { DomainBuilderError } from '../errors.js'
 import { readVirtual } from '../guest/translate.js'
-import { hex, narrow, showSize } from '../units.js'
+import { hexdump } from '../inspect/hexdump.js'
+import { seenBy } from '../inspect/place.js'
+import { hex, parseBytes, showSize } from '../units.js'
+import { ADDRESS_HELP, resolver, virtualOption } from './addresses.js'
 import { type Command, invalidValue, UsageError } from './command.js'
-import { takeStandardOutput, writeStandardOutput } from './files.js'
+import { writeStandardOutput } from './files.js'
 import { openDomain } from './input.js'
+import { isTerminal, printItems } from './printer.js'
+import { symbolsOption } from './symbols-option.js'
 
 /** The most bytes: a larger read is a conversion. */
 const MAX_LENGTH = 1 << 30
 
-function integer(given: string, what: string): bigint {
-  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(given)) throw invalidValue(what, given, 'a number, decimal or 0x...')
-  return BigInt(given)
+function lengthOf(given: string): number {
+  try {
+    const length = parseBytes(given)
+    if (length <= MAX_LENGTH) return length
+  } catch (error) {
+    if (!(error instanceof DomainBuilderError)) throw error
+    throw invalidValue('LENGTH', given, 'a number of bytes, such as 64, 0x40 or 4K')
+  }
+  throw new UsageError(`LENGTH is too large: expected at most ${MAX_LENGTH}`)
 }
 
 export const command: Command = {
-  usage: 'read SNAPSHOT ADDRESS LENGTH [--virtual]',
-  help: `Writes bytes of a guest's memory to standard output, at most ${showSize(MAX_LENGTH)} of them.`,
+  usage: 'read SNAPSHOT ADDRESS LENGTH [options]',
+  help: `Shows bytes of a guest's memory as a hexdump on a terminal; writes the bytes themselves to a pipe or a file. At most ${showSize(MAX_LENGTH)}.
+${ADDRESS_HELP}`,
   options: {
-    virtual: { type: 'boolean', help: "ADDRESS is virtual: it is translated by the guest's page tables" },
+    virtual: virtualOption,
+    hexdump: { type: 'boolean', short: 'C', help: 'a hexdump in a pipe as well' },
+    ...symbolsOption,
   },
   operands: [{ name: 'SNAPSHOT', file: true }, { name: 'ADDRESS' }, { name: 'LENGTH' }],
-  examples: ['read guest.img 0x1000000 64 | od -A x -t x1z', 'read guest.img 0x1000000 64 --json'],
+  examples: ['read guest.img start_info 1K', 'read guest.img rip 64 -C', 'read guest.img 16M 4K > page'],
   async run({ values, positionals, json, progress, answer }) {
     const [file = '', at = '', count = ''] = positionals
-    const address = integer(at, 'ADDRESS')
-    const length = integer(count, 'LENGTH')
-    if (length > BigInt(MAX_LENGTH)) throw new UsageError(`LENGTH is too large: expected at most ${MAX_LENGTH}`)
-    if (!json) takeStandardOutput('-', "a guest's bytes (--json shows them as hex)", json)
+    const length = lengthOf(count)
     const domain = await openDomain(file, progress)
+    const place = await resolver(values, domain, progress).resolve(at, values.virtual === true ? 'virtual' : 'physical')
     progress.end()
-    const bytes =
-      values.virtual === true
-        ? readVirtual(domain, address, Number(length))
-        : domain.memory.read(narrow(address, 'ADDRESS'), Number(length))
-    if (!json) return writeStandardOutput([bytes])
-    answer('read', { json: () => ({ address: hex(address), bytes: Buffer.from(bytes).toString('hex') }) })
+    const view = place.space === 'virtual' ? seenBy(domain, place.vcpu) : domain
+    const whole = (): Uint8Array =>
+      place.space === 'virtual' ? readVirtual(view, place.vaddr, length) : view.memory.read(place.paddr, length)
+    if (json) {
+      const address = hex(place.space === 'virtual' ? place.vaddr : place.paddr)
+      const bytes = Buffer.from(whole()).toString('hex')
+      return answer('read', { json: () => ({ address, space: place.space, bytes }) })
+    }
+    if (values.hexdump !== true && !isTerminal()) return writeStandardOutput([whole()])
+    let found = 0
+    const items = (async function* () {
+      for (const part of hexdump(view, place, length)) {
+        found += part.bytes
+        yield part
+      }
+    })()
+    await printItems({ items, text: ({ lines }) => lines })
+    // Nothing but missing memory has the error that tells why.
+    if (found === 0 && length > 0) whole()
   },
 }

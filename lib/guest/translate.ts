@@ -60,7 +60,8 @@ export interface Translation {
   readonly path: readonly WalkStep[]
 }
 
-const PTE_BYTES = 8
+/** Bytes of an entry. */
+export const PTE_BYTES = 8
 const INDEX_BITS = 9n
 const OFFSET_BITS = 12n
 

@@ -81,6 +81,7 @@ const all = (name: string): string[][] => [
   ['convert', name, '-o', 'out.xl'],
   ['convert', name, '--format', 'qemu', '-o', 'out'],
   ['read', name, '0x100000', '16', '--json'],
+  ['search', name, '(a+)+[0-9]', '--regex', '--virtual', '--count'],
   ['diff', name, name],
 ]
 const ofKernel = (name: string): string[][] => [

@@ -126,6 +126,12 @@ t.test('guests of every kind, in every format', async (t) => {
     ask(t, `map ${name}.img --at ${vcpus[0]?.registers.rip}`, 'walk')
     ask(t, `map ${name}.img --at 0x7fffffffffff`, 'walk', 1)
     ask(t, `read ${name}.img 0x1000000 16`, 'read')
+    ask(t, `read ${name}.img rip 16`, 'read')
+    ask(t, `map ${name}.img --at rip`, 'walk')
+    t.ok(Number(ask(t, `search ${name}.img --hex ??16 --limit 3`, 'search').count) > 0)
+    ask(t, `search ${name}.img --virtual --regex [a-z]+ --limit 3`, 'search')
+    ask(t, `search ${name}.img no-such-text --count`, 'search', 1)
+    ask(t, `strings ${name}.img -n 6 --limit 3`, 'strings')
     for (const format of formats) {
       ask(t, `convert ${name}.img -o ${name}.${format} --format ${format}`, 'convert')
       ask(t, `inspect ${name}.${format}`, 'guest')
@@ -209,6 +215,16 @@ t.test('no, and questions that cannot be asked', async (t) => {
     ['build pv64 -o x.img --memory 1', 'memory-too-small', 1],
     ['read pv64.img 0x10000000000 1', 'not-mapped', 1],
     ['read pv64.img 0x10 1 --virtual', 'not-mapped', 1],
+    ['read pv64.img nothing 1', 'bad-config', 2],
+    ['read pv64.img vcpu9:rip 1', 'bad-range', 2],
+    ['map pv64.img --at 0xffffffffffffff000', 'bad-config', 2],
+    ['search missing x', 'cannot-read', 2],
+    ['search pv64 x', 'unknown-format', 2],
+    ['search pv64.img [a-z --regex', 'bad-config', 2],
+    ['search pv64.img 4x --hex', 'bad-config', 2],
+    ['search pv64.img x --virtual --from start_info', 'usage', 2],
+    ['search pv64.img x --from 2 --to 1', 'bad-config', 2],
+    ['strings pv64.img -n 0', 'bad-config', 2],
     ['extract old -o x', 'not-a-kernel', 1],
     ['convert hvm.xl -o x --format qemu', 'does-not-fit', 1],
     ['diff missing pv64', 'cannot-read', 2],

@@ -58,6 +58,7 @@ const INSERTED: readonly (readonly [typed: string, words: readonly string[]])[] 
   ['xdb build --memory 64 --type=pv vml', ['build', '--memory', '64', '--type=pv', 'vmlinuz']],
   ['xdb diff vmlinuz gu', ['diff', 'vmlinuz', 'guest.cfg']],
   ['xdb completion z', ['completion', 'zsh']],
+  ['xdb strings vml', ['strings', 'vmlinuz']],
   ['xdb help con', ['help', 'convert']],
   ['xdb run vmlinuz -- gu', ['run', 'vmlinuz', '--', 'guest.cfg']],
   // No candidate exists for these, so nothing is added.
@@ -79,7 +80,7 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
   return [
     ['xdb ', commands.map(({ name }) => name), files],
     ['xdb build --', [...options('build'), '--json', '--quiet', '--help'], ['--virtual', 'vmlinuz']],
-    ['xdb read --', ['--virtual', '--json'], ['--memory']],
+    ['xdb read --', ['--virtual', '--hexdump', '--json'], ['--memory']],
     ['xdb build --format ', ['raw', 'qemu', 'xl', 'xen-core', 'elf-core', 'kexec', 'qemu-stream', 'libvirt'], files],
     ['xdb build --ring ', ['0', '1', '3'], files],
     ['xdb build --type linux --entry ', ['16', '32', '64'], files],

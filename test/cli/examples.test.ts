@@ -26,6 +26,11 @@ const quoted = [process.execPath, ...IN_MEMORY, MAIN].map((word) => `'${word}'`)
 put('xdb', `#!/bin/sh\nexec ${quoted} "$@"\n`, 0o755)
 put('qemu-system-x86_64', '#!/bin/sh\nexit 0\n', 0o755)
 put('initrd.img', patternBytes(5000))
+/** A kernel's code with what the examples of search look for. */
+const code = Buffer.concat([
+  patternBytes(5000),
+  Buffer.from('\x0f\x05\x48\x8b Linux version 6.1 root=/dev/xvda1\0', 'latin1'),
+])
 put(
   'vmlinuz',
   buildBzImage({
@@ -33,7 +38,7 @@ put(
       buildElf({
         class: 64,
         entry: 0x1000000n,
-        segments: [{ paddr: 0x1000000, vaddr: 0xffffffff81000000n, data: patternBytes(5000) }],
+        segments: [{ paddr: 0x1000000, vaddr: 0xffffffff81000000n, data: code }],
         notes: xenNotes({
           XEN_VERSION: 'xen-3.0',
           LOADER: 'generic',

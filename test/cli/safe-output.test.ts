@@ -191,8 +191,12 @@ t.test('progress, and bytes, at a terminal', async (t) => {
   for (const part of [before, ...progress]) t.notMatch(part.replace(/\r?\n/g, ''), UNSAFE)
   t.ok((progress[0] ?? '').length < 80, 'one line of the terminal')
   const bytes = atTerminal('read', 'pv.img', '0x100000', '64')
-  t.equal(bytes.status, 2)
-  t.match(bytes.stdout, /standard output is a terminal.*--json shows them as hex/)
+  t.equal(bytes.status, 0)
+  t.match(bytes.stdout, /^00100000( {1,2}[0-9a-f]{2}){16} {2}\|.{16}\|\r\n(.*\r\n){3}00100040\r\n$/, 'a hexdump')
+  t.notMatch(bytes.stdout.replace(/\r?\n/g, ''), UNSAFE)
+  const text = atTerminal('strings', 'pv.img', '--limit', '20')
+  t.equal(text.status, 0)
+  t.notMatch(text.stdout.replace(/\r?\n/g, ''), UNSAFE)
   t.equal(atTerminal('read', 'pv.img', '0x100000', '64', '--json').status, 0)
   for (const args of [
     ['build', 'kernel', '-o', '-', '--format', 'xl'],

@@ -12,6 +12,7 @@ import { configTarget } from './targets/config.js'
 import { deltaTarget } from './targets/delta.js'
 import { kernelTarget } from './targets/kernel.js'
 import { pageWalkTarget } from './targets/page-walk.js'
+import { searchTarget } from './targets/search.js'
 import { snapshotTarget } from './targets/snapshot.js'
 import { symbolsTarget } from './targets/symbols.js'
 import { xlCfgTarget } from './targets/xl-cfg.js'
@@ -24,6 +25,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
   'page-walk': pageWalkTarget,
   symbols: symbolsTarget,
+  search: searchTarget,
   'xl-cfg': xlCfgTarget,
 }
 
