@@ -1,11 +1,21 @@
 /**
- * gzip, by pako's zlib: all members, as one output.
+ * gzip, by pako's zlib: all members, as one output; and zlib's own streams, of one block each.
  *
- * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://github.com/nodeca/pako, a port of https://zlib.net.
+ * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 1950, https://www.rfc-editor.org/rfc/rfc1950;
+ * https://github.com/nodeca/pako, a port of https://zlib.net.
  * Gotcha: a limit on the output alone does not bound the time of a call: a block of codes may decode to nothing. So one
  * call takes little input too. zlib decompresses directly into memory that grows in place.
  */
-import { ZStream, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
+import {
+  ZStream,
+  zlibDeflate,
+  zlibDeflateInit,
+  zlibDeflateReset,
+  zlibInflate,
+  zlibInflateInit,
+  zlibInflateInit2,
+  zlibInflateReset,
+} from 'pako'
 import { concat } from '../bytes.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
@@ -18,7 +28,7 @@ const OUTPUT_MAX = 2 ** 19
 /** zlib's window of 32 KiB, plus 16 for a gzip stream. */
 const WINDOW_BITS = 15 + 16
 /** zlib's own codes. */
-const Z = { NO_FLUSH: 0, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
+const Z = { NO_FLUSH: 0, FINISH: 4, OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
 
 /** The members of a stream, one after another. */
 class Members {
@@ -115,5 +125,62 @@ export function* gzipPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
     left -= length
     if (left < 0) source.tooLarge()
     yield output.slice(0, length)
+  }
+}
+
+/** Decodes one zlib stream after another with the same state: making it takes longer than a page. */
+export class InflateBlocks {
+  readonly #zlib = new ZStream()
+  readonly #out: Uint8Array<ArrayBuffer>
+
+  /** @param bytes the most of a decoded stream. */
+  constructor(bytes: number) {
+    this.#out = new Uint8Array(bytes)
+    zlibInflateInit(this.#zlib)
+  }
+
+  /** Returns the decoded bytes, which are valid until the next call. */
+  decode(source: Source): Uint8Array {
+    const zlib = this.#zlib
+    const out = this.#out
+    zlibInflateReset(zlib)
+    zlib.input = source.bytes
+    zlib.next_in = 0
+    zlib.avail_in = source.bytes.length
+    zlib.output = out
+    zlib.next_out = 0
+    zlib.avail_out = out.length
+    const status = zlibInflate(zlib, Z.FINISH)
+    if (status !== Z.STREAM_END) source.damaged('the stream does not decompress', { found: zlib.msg || 'no end' })
+    return out.subarray(0, zlib.next_out)
+  }
+}
+
+/** The fastest level: guests' memory gains a tenth at most by another. */
+const LEVEL = 1
+
+/** Encodes one block after another as a zlib stream. The same bytes always give the same stream. */
+export class DeflateBlocks {
+  readonly #zlib = new ZStream()
+  readonly #out: Uint8Array<ArrayBuffer>
+
+  /** @param bytes the most of a stream. */
+  constructor(bytes: number) {
+    this.#out = new Uint8Array(bytes)
+    zlibDeflateInit(this.#zlib, LEVEL)
+  }
+
+  /** Returns the stream, which is valid until the next call; undefined for one with more bytes. */
+  encode(bytes: Uint8Array): Uint8Array | undefined {
+    const zlib = this.#zlib
+    const out = this.#out
+    zlibDeflateReset(zlib)
+    zlib.input = bytes
+    zlib.next_in = 0
+    zlib.avail_in = bytes.length
+    zlib.output = out
+    zlib.next_out = 0
+    zlib.avail_out = out.length
+    return zlibDeflate(zlib, Z.FINISH) === Z.STREAM_END ? out.subarray(0, zlib.next_out) : undefined
   }
 }

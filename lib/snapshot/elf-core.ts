@@ -67,12 +67,7 @@ export function writeElfCore(domain: Domain, options: WorkOptions = {}): Snapsho
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
   const is64 = domain.abi === 'x86_64'
-  const notes = concat([
-    ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
-    ...keptQemuNotes(domain).map(encodeNote),
-    ...vmcoreinfo(domain, runs).map(encodeNote),
-    encodeNote(guestNote(domain)),
-  ])
+  const notes = concat(coreNotes(domain, runs).map(encodeNote))
   const notesAt = Ehdr64.size + (segments.length + 1) * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
   const header = elfHeader(is64 ? EM_X86_64 : EM_386, {
@@ -93,6 +88,17 @@ export function writeElfCore(domain: Domain, options: WorkOptions = {}): Snapsho
     ],
     options,
   )
+}
+
+/** Returns the notes of a core: those that debuggers read, and our own. @param runs the pages with content. */
+export function coreNotes(domain: Domain, runs: readonly Run[]): CoreNote[] {
+  const running = domain.vcpus.filter(({ online }) => online)
+  return [
+    ...running.map((vcpu) => prstatus(vcpu, domain.abi === 'x86_64')),
+    ...keptQemuNotes(domain),
+    ...vmcoreinfo(domain, runs),
+    guestNote(domain),
+  ]
 }
 
 /** Returns the runs with the smallest gaps closed, until there are few enough. */

@@ -1,0 +1,272 @@
+/**
+ * A guest as a kdump file: pages under zlib, and one page for all that are zero.
+ *
+ * Source: ../abi/kdump.ts.
+ * Gotcha: descriptors come before the pages, so every page is compressed twice: first for its size alone. A page that
+ * does not shrink is stored as it is.
+ */
+import { VMCOREINFO_OWNER } from '../abi/core-files.js'
+import { Nhdr, NOTE_ALIGN } from '../abi/elf.js'
+import {
+  DiskDumpHeader32,
+  DiskDumpHeader64,
+  DUMP_DH,
+  DUMP_LEVEL_ZERO,
+  KDUMP_BLOCK,
+  KDUMP_MAGIC,
+  KDUMP_VERSION,
+  KdumpSubHeader32,
+  KdumpSubHeader64,
+  PageDesc,
+} from '../abi/kdump.js'
+import { concat, decodeUtf8, encodeLatin1, isZero } from '../bytes.js'
+import { DeflateBlocks } from '../codec/gzip.js'
+import { defined } from '../defined.js'
+import { DomainBuilderError } from '../errors.js'
+import type { Domain } from '../guest/domain.js'
+import { addRange, type Run } from '../guest/runs.js'
+import { alignUp, PAGE_SIZE, type Pfn, paddrOf, type Range, U32_MAX } from '../units.js'
+import { Work, type WorkOptions } from '../work.js'
+import { crashPhysBase } from './crashed-guest.js'
+import { dataRuns } from './data-pages.js'
+import { coreNotes } from './elf-core.js'
+import { encodeNote } from './elf-file.js'
+import { flowing, type Part, SnapshotFile, solid, zeros } from './snapshot-file.js'
+
+/** The pages that are made together: at most 256 KiB. */
+const PAGES_TOGETHER = 64
+/** The descriptors that are made together. */
+const DESCS_TOGETHER = 8192
+const PAGES_PER_BLOCK = 8 * KDUMP_BLOCK
+/** The size of a page of zeros here; in the file it is that of a page. */
+const ZERO = 0
+
+/** Returns a guest as a kdump file. All of its content is read once before the size of the file is known. */
+export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotFile {
+  const runs = dataRuns(domain)
+  const sizes = compressedSizes(domain, runs, options)
+  const notes = coreNotes(domain, runs)
+  const encoded = notes.map(encodeNote)
+  const is64 = domain.abi === 'x86_64'
+  const headerBytes = is64 ? KdumpSubHeader64.size : KdumpSubHeader32.size
+  const notesAt = KDUMP_BLOCK + headerBytes
+  const noteBytes = encoded.reduce((sum, { length }) => sum + length, 0)
+  const info = notes.findIndex(({ owner }) => owner === VMCOREINFO_OWNER)
+  const infoAt =
+    notesAt +
+    encoded.slice(0, Math.max(0, info)).reduce((sum, { length }) => sum + length, 0) +
+    Nhdr.size +
+    alignUp(VMCOREINFO_OWNER.length + 1, NOTE_ALIGN)
+  const infoBytes = notes[info]?.desc.length ?? 0
+  const bitmapBlocks = Math.ceil(domain.memory.endPfn / PAGES_PER_BLOCK)
+  const subBlocks = Math.ceil((headerBytes + noteBytes) / KDUMP_BLOCK)
+  const bitmaps = (1 + subBlocks) * KDUMP_BLOCK
+  const descs = bitmaps + 2 * bitmapBlocks * KDUMP_BLOCK
+  const header = {
+    signature: encodeLatin1(KDUMP_MAGIC),
+    header_version: KDUMP_VERSION,
+    utsname: { ...DiskDumpHeader64.zero.utsname, machine: is64 ? 'x86_64' : 'i686' },
+    status: DUMP_DH.COMPRESSED_ZLIB,
+    block_size: KDUMP_BLOCK,
+    sub_hdr_size: subBlocks,
+    bitmap_blocks: 2 * bitmapBlocks,
+    max_mapnr: Math.min(domain.memory.endPfn, U32_MAX),
+    total_ram_blocks: 0,
+    device_blocks: 0,
+    written_blocks: 0,
+    current_cpu: 0,
+    nr_cpus: domain.vcpus.filter(({ online }) => online).length,
+  }
+  const sub = {
+    dump_level: DUMP_LEVEL_ZERO,
+    split: 0,
+    offset_vmcoreinfo: infoBytes > 0 ? BigInt(infoAt) : 0n,
+    offset_note: BigInt(notesAt),
+    offset_eraseinfo: 0n,
+    start_pfn_64: 0n,
+    end_pfn_64: 0n,
+    max_mapnr_64: BigInt(domain.memory.endPfn),
+  }
+  const physBase = crashPhysBase(domain, info < 0 ? '' : decodeUtf8(notes[info]?.desc ?? new Uint8Array(0)))
+  const wide = { start_pfn: 0n, end_pfn: 0n, size_eraseinfo: 0n }
+  const narrow = { start_pfn: 0, end_pfn: 0, size_eraseinfo: 0 }
+  const heads = is64
+    ? [
+        DiskDumpHeader64.encode({ ...header, timestamp: [0n, 0n] }),
+        KdumpSubHeader64.encode({
+          ...sub,
+          ...wide,
+          phys_base: physBase,
+          size_vmcoreinfo: BigInt(infoBytes),
+          size_note: BigInt(noteBytes),
+        }),
+      ]
+    : [
+        DiskDumpHeader32.encode({ ...header, timestamp: [0, 0] }),
+        KdumpSubHeader32.encode({ ...sub, ...narrow, phys_base: 0, size_vmcoreinfo: infoBytes, size_note: noteBytes }),
+      ]
+  const [main = new Uint8Array(0), second = new Uint8Array(0)] = heads
+  const rangesOfRuns = runs.map(({ pfn, pages }) => ({ start: pfn, end: pfn + pages }))
+  return new SnapshotFile(
+    '',
+    [
+      solid(main),
+      zeros(KDUMP_BLOCK - main.length),
+      solid(concat([second, ...encoded])),
+      zeros(subBlocks * KDUMP_BLOCK - headerBytes - noteBytes),
+      bitmap(domain.memory.ranges, bitmapBlocks),
+      bitmap(rangesOfRuns, bitmapBlocks),
+      descriptors(sizes, descs + sizes.length * PageDesc.size),
+      solid(hasZero(sizes) ? new Uint8Array(PAGE_SIZE) : new Uint8Array(0)),
+      contents(domain, runs, sizes),
+    ],
+    options,
+  )
+}
+
+const hasZero = (sizes: Uint16Array): boolean => sizes.includes(ZERO)
+
+/** Returns the stream of a page; undefined for a page that does not shrink. */
+class Deflater {
+  readonly #blocks = new DeflateBlocks(PAGE_SIZE - 1)
+
+  encode(page: Uint8Array): Uint8Array {
+    return this.#blocks.encode(page) ?? page
+  }
+}
+
+/** Yields parts of the runs, in order. */
+function* together(runs: readonly Run[]): Generator<Run> {
+  for (const { pfn, pages } of runs) {
+    for (let done = 0; done < pages; done += PAGES_TOGETHER) {
+      yield { pfn: pfn + done, pages: Math.min(PAGES_TOGETHER, pages - done) }
+    }
+  }
+}
+
+/** Returns the size of each page in the file, or ZERO. */
+function compressedSizes({ memory }: Domain, runs: readonly Run[], { signal }: WorkOptions): Uint16Array {
+  const count = runs.reduce((sum, { pages }) => sum + pages, 0)
+  const work = new Work(count * PAGE_SIZE, defined({ signal }))
+  const sizes = new Uint16Array(count)
+  const deflater = new Deflater()
+  const block = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+  let next = 0
+  for (const { pfn, pages } of together(runs)) {
+    const bytes = block.subarray(0, pages * PAGE_SIZE)
+    memory.readInto(paddrOf(pfn), bytes)
+    for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+      const page = bytes.subarray(at, at + PAGE_SIZE)
+      sizes[next++] = isZero(page) ? ZERO : deflater.encode(page).length
+    }
+    work.step(bytes.length)
+  }
+  return sizes
+}
+
+/** Returns a bitmap of frames. Only blocks with a bit that is set are made. */
+function bitmap(frames: readonly Range<Pfn>[], blocks: number): Part {
+  const touched: Range<number>[] = []
+  for (const { start, end } of frames) {
+    addRange(touched, Math.floor(start / PAGES_PER_BLOCK), Math.ceil(end / PAGES_PER_BLOCK))
+  }
+  return {
+    length: blocks * KDUMP_BLOCK,
+    content: touched.reduce((sum, { start, end }) => sum + end - start, 0) * KDUMP_BLOCK,
+    *stretches() {
+      let next = 0
+      for (const { start, end } of touched) {
+        for (let block = start; block < end; block++) {
+          const from = block * PAGES_PER_BLOCK
+          const bytes = new Uint8Array(KDUMP_BLOCK)
+          while ((frames[next]?.end ?? Number.POSITIVE_INFINITY) <= from) next++
+          for (let i = next; i < frames.length; i++) {
+            const range = frames[i] as Range<Pfn>
+            if (range.start >= from + PAGES_PER_BLOCK) break
+            setBits(bytes, Math.max(0, range.start - from), Math.min(PAGES_PER_BLOCK, range.end - from))
+          }
+          yield { offset: block * KDUMP_BLOCK, length: KDUMP_BLOCK, content: bytes }
+        }
+      }
+    },
+  }
+}
+
+function setBits(bytes: Uint8Array, start: number, end: number): void {
+  for (let bit = start; bit < end; ) {
+    const at = bit >>> 3
+    if ((bit & 7) === 0 && end - bit >= 8) {
+      const whole = end >>> 3
+      bytes.fill(0xff, at, whole)
+      bit = whole * 8
+    } else bytes[at] = (bytes[at] as number) | (1 << (bit++ & 7))
+  }
+}
+
+/** Returns the descriptors. @param start file offset of the pages. */
+function descriptors(sizes: Uint16Array, start: number): Part {
+  const zeroAt = start
+  return flowing(sizes.length * PageDesc.size, function* () {
+    let offset = start + (hasZero(sizes) ? PAGE_SIZE : 0)
+    for (let done = 0; done < sizes.length; done += DESCS_TOGETHER) {
+      const part = sizes.subarray(done, done + DESCS_TOGETHER)
+      const first = offset
+      yield { length: part.length * PageDesc.size, content: (out) => writeDescs(out, part, zeroAt, first) }
+      for (const size of part) offset += size
+    }
+  })
+}
+
+const DESC = {
+  offset: PageDesc.offsetOf('offset'),
+  size: PageDesc.offsetOf('size'),
+  flags: PageDesc.offsetOf('flags'),
+  pageFlags: PageDesc.offsetOf('page_flags'),
+}
+
+function writeDescs(out: Uint8Array, sizes: Uint16Array, zeroAt: number, first: number): void {
+  const view = new DataView(out.buffer, out.byteOffset, out.length)
+  let offset = first
+  for (let i = 0; i < sizes.length; i++) {
+    const at = i * PageDesc.size
+    const size = sizes[i] as number
+    const isRaw = size === ZERO || size === PAGE_SIZE
+    view.setBigUint64(at + DESC.offset, BigInt(size === ZERO ? zeroAt : offset), true)
+    view.setUint32(at + DESC.size, size || PAGE_SIZE, true)
+    view.setUint32(at + DESC.flags, isRaw ? 0 : DUMP_DH.COMPRESSED_ZLIB, true)
+    view.setBigUint64(at + DESC.pageFlags, 0n, true)
+    offset += size
+  }
+}
+
+/** Returns all pages that are not zero. */
+function contents({ memory }: Domain, runs: readonly Run[], sizes: Uint16Array): Part {
+  const length = sizes.reduce((sum, size) => sum + size, 0)
+  return flowing(length, function* () {
+    const deflater = new Deflater()
+    const block = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+    let next = 0
+    for (const { pfn, pages } of together(runs)) {
+      const part = sizes.subarray(next, next + pages)
+      next += pages
+      const bytes = part.reduce((sum, size) => sum + size, 0)
+      if (bytes === 0) continue
+      const content = (out: Uint8Array): void => {
+        memory.readInto(paddrOf(pfn), block.subarray(0, pages * PAGE_SIZE))
+        let at = 0
+        for (let i = 0; i < pages; i++) {
+          if (part[i] === ZERO) continue
+          const page = deflater.encode(block.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
+          if (page.length !== part[i]) changed(pfn + i)
+          out.set(page, at)
+          at += page.length
+        }
+      }
+      yield { length: bytes, content }
+    }
+  })
+}
+
+function changed(pfn: Pfn): never {
+  throw new DomainBuilderError('bad-snapshot', `page ${pfn} changed while the guest was written`)
+}
