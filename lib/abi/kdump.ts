@@ -14,7 +14,8 @@ export const KDUMP_VERSION = 6
 /** x86 has blocks of a page. */
 export const KDUMP_BLOCK = 4096
 
-const NewUtsname = struct('new_utsname', 390, {
+/** The names that uname(2) returns. */
+export const NewUtsname = struct('new_utsname', 390, {
   sysname: cstring(65),
   nodename: cstring(65),
   release: cstring(65),

@@ -20,4 +20,7 @@ export const VMCOREINFO = {
   physBase: 'NUMBER(phys_base)',
   fiveLevels: 'NUMBER(pgtable_l5_enabled)',
   pae: 'CONFIG_X86_PAE',
+  /** The names of the kernel: its first uts_namespace, and the place of new_utsname in it. */
+  uts: 'SYMBOL(init_uts_ns)',
+  utsName: 'OFFSET(uts_namespace.name)',
 } as const

@@ -9,7 +9,7 @@
 import {
   ZStream,
   zlibDeflate,
-  zlibDeflateInit,
+  zlibDeflateInit2,
   zlibDeflateReset,
   zlibInflate,
   zlibInflateInit,
@@ -156,8 +156,8 @@ export class InflateBlocks {
   }
 }
 
-/** The fastest level: guests' memory gains a tenth at most by another. */
-const LEVEL = 1
+/** The fastest level, and a window of a page. `method` and `memLevel` are zlib's defaults. */
+const DEFLATE = { level: 1, method: 8, windowBits: 12, memLevel: 8, strategy: 0 } as const
 
 /** Encodes one block after another as a zlib stream. The same bytes always give the same stream. */
 export class DeflateBlocks {
@@ -167,7 +167,8 @@ export class DeflateBlocks {
   /** @param bytes the most of a stream. */
   constructor(bytes: number) {
     this.#out = new Uint8Array(bytes)
-    zlibDeflateInit(this.#zlib, LEVEL)
+    const { level, method, windowBits, memLevel, strategy } = DEFLATE
+    zlibDeflateInit2(this.#zlib, level, method, windowBits, memLevel, strategy)
   }
 
   /** Returns the stream, which is valid until the next call; undefined for one with more bytes. */

@@ -25,8 +25,7 @@ export function* decodeSnappy(block: Block): Slices<void> {
       continue
     }
     const length = kind === TAG.copy1 ? 4 + (upper & 7) : 1 + upper
-    const offset =
-      kind === TAG.copy1 ? (upper >> 3) * 256 + block.u8() : readNumber(block, kind === TAG.copy2 ? 2 : 4)
+    const offset = kind === TAG.copy1 ? (upper >> 3) * 256 + block.u8() : readNumber(block, kind === TAG.copy2 ? 2 : 4)
     for (let left = length; left > 0; left = block.match(offset, left)) if (block.isSlice()) yield
   }
   if (block.room !== wanted) block.damaged('the length in the preamble is wrong')

@@ -122,11 +122,7 @@ export class ZstdBlocks {
 }
 
 /** Yields the frames in order; undefined for a frame with other data. */
-function* framesOf(
-  source: Source,
-  output: GrowingBytes,
-  exports = instantiate(output),
-): Generator<Frame | undefined> {
+function* framesOf(source: Source, output: GrowingBytes, exports = instantiate(output)): Generator<Frame | undefined> {
   do {
     source.ensure(FRAME_HEADER_MAX)
     const magic = source.u32le()

@@ -6,14 +6,8 @@
  * Gotcha: no control register is in such a dump. Every vcpu gets the tables of the kernel itself, which lack those of
  * the process that it ran.
  */
-import {
-  CORE_NOTE_OWNER,
-  NT_PRSTATUS,
-  PR_REG32,
-  PR_REG64,
-  Prstatus32,
-  Prstatus64,
-} from '../abi/core-files.js'
+import { CORE_NOTE_OWNER, NT_PRSTATUS, PR_REG32, PR_REG64, Prstatus32, Prstatus64 } from '../abi/core-files.js'
+import { NewUtsname } from '../abi/kdump.js'
 import { PAGE_OFFSET_32, START_KERNEL_MAP, VMCOREINFO } from '../abi/linux-memory.js'
 import { CR0_ET, CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, DR6_RESET, DR7_RESET } from '../abi/x86.js'
 import { DomainBuilderError } from '../errors.js'
@@ -21,7 +15,7 @@ import type { Domain } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { translate } from '../guest/translate.js'
 import { MAX_VCPUS, type Registers, registers, SEGMENT_REGISTERS, type Vcpu } from '../guest/vcpu.js'
-import { u64 } from '../units.js'
+import { PADDR_MAX, u64 } from '../units.js'
 import { dumpedGuest } from './dumped-guest.js'
 import { type FoundNote, refuseElf } from './elf-file.js'
 
@@ -80,6 +74,17 @@ function tablesOf(vmcoreinfo: string, is64: boolean): Tables | undefined {
 function physBaseOf(lines: ReadonlyMap<string, string>): bigint {
   const text = lines.get(VMCOREINFO.physBase) ?? ''
   return /^-?\d{1,19}$/.test(text) ? BigInt(text) : 0n
+}
+
+/** Returns the names of a Linux guest, where its vmcoreinfo leads to them: new_utsname. */
+export function crashUtsname({ memory, abi }: Domain, vmcoreinfo: string): Uint8Array | undefined {
+  const lines = linesOf(vmcoreinfo)
+  const [symbol = '', offset = ''] = [lines.get(VMCOREINFO.uts), lines.get(VMCOREINFO.utsName)]
+  if (!/^[0-9a-f]{1,16}$/i.test(symbol) || !/^\d{1,6}$/.test(offset)) return undefined
+  const base = abi === 'x86_64' ? START_KERNEL_MAP - physBaseOf(lines) : PAGE_OFFSET_32
+  const paddr = BigInt(`0x${symbol}`) - base + BigInt(offset)
+  const isInside = paddr >= 0n && paddr < BigInt(PADDR_MAX) && memory.covers(Number(paddr), NewUtsname.size)
+  return isInside ? memory.read(Number(paddr), NewUtsname.size) : undefined
 }
 
 /**

@@ -6,7 +6,14 @@
  * Gotcha: a later piece replaces an earlier one: the headers are written again at the end. The end of a piece is only a
  * claim, so the file may not be much larger than its pieces.
  */
-import { FLAT_END, FLAT_HEADER_BYTES, FLAT_MAGIC, FLAT_PIECE_HEADER_BYTES, FLAT_TYPE, FLAT_VERSION } from '../abi/kdump.js'
+import {
+  FLAT_END,
+  FLAT_HEADER_BYTES,
+  FLAT_MAGIC,
+  FLAT_PIECE_HEADER_BYTES,
+  FLAT_TYPE,
+  FLAT_VERSION,
+} from '../abi/kdump.js'
 import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type ByteSource, readAhead, requireBytes } from './byte-source.js'

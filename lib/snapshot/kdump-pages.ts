@@ -7,7 +7,7 @@
  */
 import { DUMP_DH, KDUMP_BLOCK, PageDesc } from '../abi/kdump.js'
 import { isZero } from '../bytes.js'
-import { BlockDecoder, type BlockCodec } from '../codec/blocks.js'
+import { type BlockCodec, BlockDecoder } from '../codec/blocks.js'
 import { DomainBuilderError } from '../errors.js'
 import { addRange } from '../guest/runs.js'
 import { hex, PAGE_SIZE, type Pfn, type Range } from '../units.js'
@@ -42,7 +42,9 @@ export function bitmapRanges(source: ByteSource, offset: number, count: number):
       if (byte === 0) continue
       const pfn = (done + i) * 8
       if (byte === 0xff && pfn + 8 <= count) addRange(ranges, pfn, pfn + 8)
-      else for (let bit = 0; bit < 8; bit++) if (byte & (1 << bit) && pfn + bit < count) addRange(ranges, pfn + bit, pfn + bit + 1)
+      else
+        for (let bit = 0; bit < 8; bit++)
+          if (byte & (1 << bit) && pfn + bit < count) addRange(ranges, pfn + bit, pfn + bit + 1)
     }
   }
   return ranges
@@ -152,7 +154,12 @@ function readRun(source: ByteSource, decoder: BlockDecoder, at: number, out: Uin
     for (; i < next; i++) {
       const desc = descs[i] as Desc
       const from = desc.offset - offset
-      decodePage(decoder, desc, bytes.subarray(from, from + desc.size), out.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
+      decodePage(
+        decoder,
+        desc,
+        bytes.subarray(from, from + desc.size),
+        out.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE),
+      )
     }
   }
 }

@@ -2,8 +2,8 @@
  * A guest as a kdump file: pages under zlib, and one page for all that are zero.
  *
  * Source: ../abi/kdump.ts.
- * Gotcha: descriptors come before the pages, so every page is compressed twice: first for its size alone. A page that
- * does not shrink is stored as it is.
+ * Gotcha: descriptors come before the pages, so pages are compressed before the first byte is written. Those of a large
+ * guest do not stay in memory, and are compressed again. A page that does not shrink is stored as it is.
  */
 import { VMCOREINFO_OWNER } from '../abi/core-files.js'
 import { Nhdr, NOTE_ALIGN } from '../abi/elf.js'
@@ -17,6 +17,7 @@ import {
   KDUMP_VERSION,
   KdumpSubHeader32,
   KdumpSubHeader64,
+  NewUtsname,
   PageDesc,
 } from '../abi/kdump.js'
 import { concat, decodeUtf8, encodeLatin1, isZero } from '../bytes.js'
@@ -24,10 +25,11 @@ import { DeflateBlocks } from '../codec/gzip.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import type { GuestMemory } from '../guest/memory.js'
 import { addRange, type Run } from '../guest/runs.js'
-import { alignUp, PAGE_SIZE, type Pfn, paddrOf, type Range, U32_MAX } from '../units.js'
+import { alignUp, PAGE_SIZE, paddrOf, type Range, U32_MAX } from '../units.js'
 import { Work, type WorkOptions } from '../work.js'
-import { crashPhysBase } from './crashed-guest.js'
+import { crashPhysBase, crashUtsname } from './crashed-guest.js'
 import { dataRuns } from './data-pages.js'
 import { coreNotes } from './elf-core.js'
 import { encodeNote } from './elf-file.js'
@@ -40,11 +42,13 @@ const DESCS_TOGETHER = 8192
 const PAGES_PER_BLOCK = 8 * KDUMP_BLOCK
 /** The size of a page of zeros here; in the file it is that of a page. */
 const ZERO = 0
+/** The most bytes of compressed pages that stay in memory until they are written. */
+const KEPT_MAX = 256 << 20
 
 /** Returns a guest as a kdump file. All of its content is read once before the size of the file is known. */
 export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotFile {
   const runs = dataRuns(domain)
-  const sizes = compressedSizes(domain, runs, options)
+  const { sizes, kept } = compress(domain, runs, options)
   const notes = coreNotes(domain, runs)
   const encoded = notes.map(encodeNote)
   const is64 = domain.abi === 'x86_64'
@@ -58,6 +62,8 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
     Nhdr.size +
     alignUp(VMCOREINFO_OWNER.length + 1, NOTE_ALIGN)
   const infoBytes = notes[info]?.desc.length ?? 0
+  const vmcoreinfo = decodeUtf8(notes[info]?.desc ?? new Uint8Array(0))
+  const names = crashUtsname(domain, vmcoreinfo)
   const bitmapBlocks = Math.ceil(domain.memory.endPfn / PAGES_PER_BLOCK)
   const subBlocks = Math.ceil((headerBytes + noteBytes) / KDUMP_BLOCK)
   const bitmaps = (1 + subBlocks) * KDUMP_BLOCK
@@ -65,7 +71,7 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
   const header = {
     signature: encodeLatin1(KDUMP_MAGIC),
     header_version: KDUMP_VERSION,
-    utsname: { ...DiskDumpHeader64.zero.utsname, machine: is64 ? 'x86_64' : 'i686' },
+    utsname: names === undefined ? { ...NewUtsname.zero, machine: is64 ? 'x86_64' : 'i686' } : NewUtsname.decode(names),
     status: DUMP_DH.COMPRESSED_ZLIB,
     block_size: KDUMP_BLOCK,
     sub_hdr_size: subBlocks,
@@ -87,7 +93,6 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
     end_pfn_64: 0n,
     max_mapnr_64: BigInt(domain.memory.endPfn),
   }
-  const physBase = crashPhysBase(domain, info < 0 ? '' : decodeUtf8(notes[info]?.desc ?? new Uint8Array(0)))
   const wide = { start_pfn: 0n, end_pfn: 0n, size_eraseinfo: 0n }
   const narrow = { start_pfn: 0, end_pfn: 0, size_eraseinfo: 0 }
   const heads = is64
@@ -96,7 +101,7 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
         KdumpSubHeader64.encode({
           ...sub,
           ...wide,
-          phys_base: physBase,
+          phys_base: crashPhysBase(domain, vmcoreinfo),
           size_vmcoreinfo: BigInt(infoBytes),
           size_note: BigInt(noteBytes),
         }),
@@ -118,7 +123,7 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
       bitmap(rangesOfRuns, bitmapBlocks),
       descriptors(sizes, descs + sizes.length * PageDesc.size),
       solid(hasZero(sizes) ? new Uint8Array(PAGE_SIZE) : new Uint8Array(0)),
-      contents(domain, runs, sizes),
+      contents(domain, runs, sizes, kept),
     ],
     options,
   )
@@ -126,12 +131,27 @@ export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotF
 
 const hasZero = (sizes: Uint16Array): boolean => sizes.includes(ZERO)
 
-/** Returns the stream of a page; undefined for a page that does not shrink. */
+/** Compresses runs of pages. */
 class Deflater {
   readonly #blocks = new DeflateBlocks(PAGE_SIZE - 1)
+  readonly #pages = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+  readonly #out = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
 
-  encode(page: Uint8Array): Uint8Array {
-    return this.#blocks.encode(page) ?? page
+  /** Fills `sizes`, and returns the bytes of all pages that are not zero, valid until the next call. */
+  encode(memory: GuestMemory, { pfn, pages }: Run, sizes: Uint16Array): Uint8Array {
+    const bytes = this.#pages.subarray(0, pages * PAGE_SIZE)
+    memory.readInto(paddrOf(pfn), bytes)
+    let at = 0
+    for (let i = 0; i < pages; i++) {
+      const page = bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE)
+      sizes[i] = ZERO
+      if (isZero(page)) continue
+      const stream = this.#blocks.encode(page) ?? page
+      this.#out.set(stream, at)
+      sizes[i] = stream.length
+      at += stream.length
+    }
+    return this.#out.subarray(0, at)
   }
 }
 
@@ -144,28 +164,34 @@ function* together(runs: readonly Run[]): Generator<Run> {
   }
 }
 
-/** Returns the size of each page in the file, or ZERO. */
-function compressedSizes({ memory }: Domain, runs: readonly Run[], { signal }: WorkOptions): Uint16Array {
+/** Pages in order of frame. */
+interface Compressed {
+  /** Bytes of each page in the file, or ZERO. */
+  readonly sizes: Uint16Array
+  /** Bytes of the first parts of the runs. */
+  readonly kept: readonly Uint8Array[]
+}
+
+function compress({ memory }: Domain, runs: readonly Run[], { signal }: WorkOptions): Compressed {
   const count = runs.reduce((sum, { pages }) => sum + pages, 0)
   const work = new Work(count * PAGE_SIZE, defined({ signal }))
   const sizes = new Uint16Array(count)
   const deflater = new Deflater()
-  const block = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+  const kept: Uint8Array[] = []
+  let room = KEPT_MAX
   let next = 0
-  for (const { pfn, pages } of together(runs)) {
-    const bytes = block.subarray(0, pages * PAGE_SIZE)
-    memory.readInto(paddrOf(pfn), bytes)
-    for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-      const page = bytes.subarray(at, at + PAGE_SIZE)
-      sizes[next++] = isZero(page) ? ZERO : deflater.encode(page).length
-    }
-    work.step(bytes.length)
+  for (const part of together(runs)) {
+    const bytes = deflater.encode(memory, part, sizes.subarray(next, next + part.pages))
+    next += part.pages
+    room -= bytes.length
+    if (room >= 0) kept.push(bytes.slice())
+    work.step(part.pages * PAGE_SIZE)
   }
-  return sizes
+  return { sizes, kept }
 }
 
 /** Returns a bitmap of frames. Only blocks with a bit that is set are made. */
-function bitmap(frames: readonly Range<Pfn>[], blocks: number): Part {
+function bitmap(frames: readonly Range<number>[], blocks: number): Part {
   const touched: Range<number>[] = []
   for (const { start, end } of frames) {
     addRange(touched, Math.floor(start / PAGES_PER_BLOCK), Math.ceil(end / PAGES_PER_BLOCK))
@@ -181,7 +207,7 @@ function bitmap(frames: readonly Range<Pfn>[], blocks: number): Part {
           const bytes = new Uint8Array(KDUMP_BLOCK)
           while ((frames[next]?.end ?? Number.POSITIVE_INFINITY) <= from) next++
           for (let i = next; i < frames.length; i++) {
-            const range = frames[i] as Range<Pfn>
+            const range = frames[i] as Range<number>
             if (range.start >= from + PAGES_PER_BLOCK) break
             setBits(bytes, Math.max(0, range.start - from), Math.min(PAGES_PER_BLOCK, range.end - from))
           }
@@ -240,33 +266,27 @@ function writeDescs(out: Uint8Array, sizes: Uint16Array, zeroAt: number, first: 
 }
 
 /** Returns all pages that are not zero. */
-function contents({ memory }: Domain, runs: readonly Run[], sizes: Uint16Array): Part {
+function contents({ memory }: Domain, runs: readonly Run[], sizes: Uint16Array, kept: readonly Uint8Array[]): Part {
   const length = sizes.reduce((sum, size) => sum + size, 0)
   return flowing(length, function* () {
     const deflater = new Deflater()
-    const block = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+    const found = new Uint16Array(PAGES_TOGETHER)
     let next = 0
-    for (const { pfn, pages } of together(runs)) {
-      const part = sizes.subarray(next, next + pages)
-      next += pages
-      const bytes = part.reduce((sum, size) => sum + size, 0)
-      if (bytes === 0) continue
-      const content = (out: Uint8Array): void => {
-        memory.readInto(paddrOf(pfn), block.subarray(0, pages * PAGE_SIZE))
-        let at = 0
-        for (let i = 0; i < pages; i++) {
-          if (part[i] === ZERO) continue
-          const page = deflater.encode(block.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE))
-          if (page.length !== part[i]) changed(pfn + i)
-          out.set(page, at)
-          at += page.length
-        }
-      }
-      yield { length: bytes, content }
+    let at = 0
+    for (const part of together(runs)) {
+      const bytes = sizes.subarray(next, next + part.pages).reduce((sum, size) => sum + size, 0)
+      next += part.pages
+      const content =
+        kept[at++] ?? ((out: Uint8Array) => out.set(sameLength(deflater.encode(memory, part, found), bytes)))
+      if (bytes > 0) yield { length: bytes, content }
     }
   })
 }
 
-function changed(pfn: Pfn): never {
-  throw new DomainBuilderError('bad-snapshot', `page ${pfn} changed while the guest was written`)
+function sameLength(bytes: Uint8Array, length: number): Uint8Array {
+  if (bytes.length === length) return bytes
+  throw new DomainBuilderError('bad-snapshot', "the guest's memory changed while it was written", {
+    expected: `${length} bytes`,
+    found: `${bytes.length}`,
+  })
 }

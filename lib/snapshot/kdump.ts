@@ -80,11 +80,15 @@ function openKdump(file: ByteSource): Domain {
   const dumped = bitmapRanges(source, bitmaps + bitmapBytes, frames)
   const pages = kdumpPages(source, dumped, bitmaps + 2 * bitmapBytes, headers.isIncomplete)
   const ours = notes.find(({ owner, type }) => owner === GUEST_NOTE_OWNER && type === NT_GUEST_JSON)
-  if (ours) return coreGuest(ours, (memory) => placePages(source, placeZeros(memory, pages), pages))
-  // Whether a page in neither bitmap is zero or was left out, only this level tells.
+  // Whether a page without a descriptor is zero or was left out, only this level tells.
   const isWhole = headers.level <= DUMP_LEVEL_ZERO && pages.missing.length === 0
   const ranges = isWhole ? bitmapRanges(source, bitmaps, frames) : without(dumped, pages.missing)
   if (ranges.length === 0) refuse('the guest has no memory', 'a page', 'none', bitmaps)
+  if (ours) {
+    // makedumpfile keeps the note when it leaves pages out.
+    const place = (memory: GuestMemory) => placeZeros(isWhole ? memory : new GuestMemory(ranges), pages)
+    return coreGuest(ours, (memory) => placePages(source, place(memory), pages))
+  }
   const memory = placePages(source, new GuestMemory(ranges), pages)
   const ofQemu = qemuNotes(notes)
   const is64 = isLongMode(notes)
@@ -138,9 +142,7 @@ function readHeaders(source: ByteSource): Headers {
     placeOf(source, KDUMP_BLOCK + SubHeader.offsetOf(name), offset, BigInt(size))
   const notesAt = has('note') ? place('offset_note', sub.offset_note, sub.size_note) : NOWHERE
   const notes = readCoreNotes(source, notesAt.start, notesAt.end - notesAt.start)
-  const infoAt = has('vmcoreinfo')
-    ? place('offset_vmcoreinfo', sub.offset_vmcoreinfo, sub.size_vmcoreinfo)
-    : NOWHERE
+  const infoAt = has('vmcoreinfo') ? place('offset_vmcoreinfo', sub.offset_vmcoreinfo, sub.size_vmcoreinfo) : NOWHERE
   const info = readBytes(source, infoAt.start, Math.min(VMCOREINFO_MAX, infoAt.end - infoAt.start), 'vmcoreinfo')
   const noted = notes.find(({ owner }) => owner === VMCOREINFO_OWNER)?.desc
   return {
