@@ -8,7 +8,6 @@
  * programs that write them: Xen's libxl, libxc and xend, xenopsd of XCP-ng, libvirt, QEMU.
  * Gotcha: only for messages. These bytes never decide how a file is read.
  */
-import { LIBXL_IDENT } from './save-stream.js'
 
 /** A kind of file and its first bytes. */
 export interface Magic {
@@ -19,19 +18,6 @@ export interface Magic {
 
 /** Guests as other programs keep them, each with a file that can be read instead. */
 export const GUEST_FILES: readonly (Magic & { readonly instead: string })[] = [
-  {
-    what: "a libxl stream without xl's header",
-    offset: 0,
-    bytes: LIBXL_IDENT,
-    instead: 'the whole file of xl save',
-  },
-  { what: 'a libxc stream without a toolstack', offset: 8, bytes: 'XENF', instead: 'the whole file of xl save' },
-  {
-    what: 'a suspended VM of XCP-ng or XenServer',
-    offset: 0,
-    bytes: 'XenSavedDom',
-    instead: 'a core: resume the VM there, then xl dump-core',
-  },
   {
     what: 'an XVA export of XCP-ng or XenServer, which has disks and no memory',
     offset: 0,
