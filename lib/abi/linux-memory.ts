@@ -10,6 +10,8 @@
 export const START_KERNEL_MAP = 0xffffffff80000000n
 /** The part of it that may hold the kernel: 1 GiB, with KASLR. */
 export const KERNEL_IMAGE_SIZE = 1n << 30n
+/** The start of linux_banner. */
+export const LINUX_BANNER = 'Linux version '
 /** The start of the linear map of i386, unless it was built with another split. */
 export const PAGE_OFFSET_32 = 0xc0000000n
 

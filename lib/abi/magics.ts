@@ -5,7 +5,8 @@
  * (https://github.com/file/file/tree/master/magic/Magdir), except for those that it lacks:
  * Linux drivers/firmware/efi/libstub/zboot-header.S; IGVM (https://github.com/microsoft/igvm, igvm_defs);
  * makedumpfile IMPLEMENTATION and diskdump_mod.h; LiME doc (https://github.com/504ensicsLabs/LiME). For guests, the
- * programs that write them: Xen's libxl, libxc and xend, xenopsd of XCP-ng, libvirt, QEMU.
+ * programs that write them: Xen's xend, libvirt, QEMU, VirtualBox (SSM.cpp), AVML; and the readers of other ones:
+ * volatility3 (vmware, crash), dissect.hypervisor (vmrs).
  * Gotcha: only for messages. These bytes never decide how a file is read.
  */
 
@@ -23,6 +24,42 @@ export const GUEST_FILES: readonly (Magic & { readonly instead: string })[] = [
     offset: 0,
     bytes: 'ova.xml\0',
     instead: 'a core: start the VM there, then xl dump-core',
+  },
+  ...['\xd0\xbe\xd2\xbe', '\xd1\xba\xd1\xba', '\xd2\xbe\xd2\xbe', '\xd3\xbe\xd3\xbe'].map((bytes) => ({
+    what: 'the state of a VMware VM (.vmss, .vmsn)',
+    offset: 0,
+    bytes,
+    instead: 'the .vmem file next to it, which is an image of memory',
+  })),
+  {
+    what: 'the state of a Hyper-V VM (.vmrs)',
+    offset: 0,
+    bytes: [0x14, 0x20, 0x28, 0x01],
+    instead: "an image of memory, which programs of Microsoft's VmSavedStateDumpProvider write",
+  },
+  {
+    what: 'the saved state of a VirtualBox VM',
+    offset: 0,
+    bytes: '\x7fVirtualBox SavedState V',
+    instead: 'an image of memory: start the VM there, then write one with LiME in it',
+  },
+  {
+    what: 'a crash dump of Windows',
+    offset: 0,
+    bytes: 'PAGEDU',
+    instead: "an image of memory: volatility's layerwriter writes one",
+  },
+  {
+    what: 'a minidump of Windows, as ProcDump writes it of a process',
+    offset: 0,
+    bytes: 'MDMP',
+    instead: 'a dump of the whole machine',
+  },
+  {
+    what: 'a compressed memory dump of AVML',
+    offset: 0,
+    bytes: 'AVML',
+    instead: 'the output of avml-convert --format lime',
   },
   {
     what: 'a Xen guest that libvirt saved (virsh save of its libxl driver)',

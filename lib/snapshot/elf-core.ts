@@ -17,9 +17,10 @@ import {
   Prstatus32,
   Prstatus64,
   VMCOREINFO_OWNER,
+  XEN_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
-import { concat, encodeUtf8, equal } from '../bytes.js'
+import { concat, decodeUtf8, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { BLOCK_BYTES, GuestMemory } from '../guest/memory.js'
@@ -30,6 +31,7 @@ import type { WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { coreRuns } from './core-runs.js'
+import { crashedGuest } from './crashed-guest.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
@@ -193,7 +195,7 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
 }
 
 /**
- * Returns the guest in an ELF core that we wrote, or QEMU.
+ * Returns the guest in an ELF core that we wrote, or QEMU, or a Linux that crashed.
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core of another
  *   program.
  */
@@ -209,6 +211,11 @@ function openElfCore(source: ByteSource): Domain {
     if (loads.length === 0) refuseElf('the guest has no memory', 'a segment with bytes', 'none', 0)
     const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
     return qemuGuest(ofQemu, machine, memory)
+  }
+  const info = notes.find(({ owner }) => owner === VMCOREINFO_OWNER)
+  if (info && loads.length > 0 && !notes.some(({ owner }) => owner === XEN_OWNER)) {
+    const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
+    return crashedGuest(notes, decodeUtf8(info.desc), machine === EM_X86_64, memory)
   }
   const kind = FOREIGN_CORES.find((kind) =>
     notes.some(({ owner, type }) => owner === kind.owner && (kind.type ?? type) === type),
