@@ -7,6 +7,7 @@
 import { CODEC_NAMES } from '../../lib/codec/magic.js'
 import { SNAPSHOT_FORMAT_NAMES } from '../../lib/snapshot/formats.js'
 import type { Target } from './target.js'
+import { blocksTarget } from './targets/blocks.js'
 import { codecTarget } from './targets/codec.js'
 import { configTarget } from './targets/config.js'
 import { kernelTarget } from './targets/kernel.js'
@@ -19,6 +20,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   ...Object.fromEntries(SNAPSHOT_FORMAT_NAMES.map((format) => [format, () => snapshotTarget(format)])),
   config: configTarget,
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
+  blocks: blocksTarget,
   'page-walk': pageWalkTarget,
   'xl-cfg': xlCfgTarget,
 }

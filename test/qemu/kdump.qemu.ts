@@ -98,18 +98,14 @@ t.test('a guest that runs', async (t) => {
         t.equal(ran.status, 0, ran.stderr.toString())
         await check(`made${option}`)
       }
-      t.equal(spawnSync('makedumpfile', ['-E', '-d', '0', file('ram'), file('made.core')]).status, 0)
-      const crashed = await openSnapshotFile(file('made.core'))
-      t.equal(crashed.format, 'elf-core')
-      const shownRips = crashed.domain.vcpus.map((vcpu) => vcpu.registers.rip.toString(16).padStart(16, '0'))
-      t.same(shownRips, rips, 'makedumpfile -E: the registers')
       const banner = BigInt(`0x${/GUEST-BANNER ([0-9a-f]+)/.exec(console)?.[1]}`)
       const text = (guest: Domain): string => Buffer.from(readVirtual(guest, banner, 14)).toString()
-      t.equal(text(crashed.domain), 'Linux version ', "and the kernel's own tables")
-
       const image = await openSnapshotFile(memory)
       t.equal(image.format, 'raw', 'an image of memory without a description')
-      t.equal(image.domain.vcpus[0]?.cr3, crashed.domain.vcpus[0]?.cr3, 'the tables that are found are those')
+      t.ok(
+        registers.includes(`CR3=${image.domain.vcpus[0]?.cr3.toString(16).padStart(16, '0')}`),
+        'vcpu 0 has these tables',
+      )
       t.equal(text(image.domain), 'Linux version ')
       const piped = spawnSync('makedumpfile', ['-F', '-l', '-d', '1', file('ram')], { maxBuffer: 2 ** 30 })
       writeFileSync(file('piped'), piped.stdout)

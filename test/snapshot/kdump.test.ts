@@ -20,6 +20,7 @@ import {
   writeKdump,
 } from '../../lib/index.js'
 import { dataRuns } from '../../lib/snapshot/data-pages.js'
+import { encodeNote } from '../../lib/snapshot/elf-file.js'
 import { type KdumpOptions, kdumpFile, kdumpPages, ZERO_PAGES } from '../fixtures/kdump.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { QEMU_CODE, qemuCore } from '../fixtures/qemu-core.js'
@@ -79,6 +80,10 @@ t.test('a kernel that dumped itself: registers by its status, and its tables by 
   t.same([guest.type, guest.abi, guest.vcpus.length], ['hvm', 'x86_64', 2])
   t.equal(guest.vcpus[0]?.registers.rip, core.vcpus[0]?.registers.rip)
   t.equal(translate(guest, QEMU_CODE.vaddr)?.pfn, QEMU_CODE.pfn)
+  const info = encodeNote({ owner: 'VMCOREINFO', type: 0, desc: Buffer.from(lines.join('\n')) })
+  const vmcore = await open(qemuCore({ notes: Buffer.concat([notes, info]) }))
+  t.same(vmcore.vcpus, guest.vcpus, 'and of an ELF core')
+  t.equal(translate(vmcore, QEMU_CODE.vaddr)?.pfn, QEMU_CODE.pfn)
   await t.rejects(open(kdumpFile({ notes })), {
     code: 'unknown-format',
     message: /^the dump has no description of the guest: expected QEMU's registers, or vmcoreinfo .*, found CORE /,
