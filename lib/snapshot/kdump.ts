@@ -182,8 +182,16 @@ function without(ranges: readonly Range<Pfn>[], gaps: readonly Range<Pfn>[]): Ra
 
 function placePages(source: ByteSource, memory: GuestMemory, { index }: KdumpPages): GuestMemory {
   const read = pageReader(source, index)
-  for (const { pfn, pages } of index.runs()) {
-    memory.generate(paddrOf(pfn), pages * PAGE_SIZE, (offset, out) => read(pfn + offset / PAGE_SIZE, out))
+  for (const { pfn, pages, offset = 0 } of index.runs()) {
+    if (!memory.covers(paddrOf(pfn), pages * PAGE_SIZE)) {
+      refuse(
+        'pages with content lie outside the guest',
+        'frames of the first bitmap',
+        `${pages} from ${pfn} on`,
+        offset,
+      )
+    }
+    memory.generate(paddrOf(pfn), pages * PAGE_SIZE, (done, out) => read(pfn + done / PAGE_SIZE, out))
   }
   return memory
 }
