@@ -6,6 +6,7 @@
  * target/i386/arch_dump.c.
  * Gotcha: the ELF class does not tell the guest's width: a 32-bit guest's dump-core is ELFCLASS64, with EM_386.
  */
+import { XEN_NOTE_OWNER } from './elfnote.js'
 import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
 
 /** xch_magic: a PV guest, or any other. */
@@ -51,8 +52,6 @@ export const NT_PRSTATUS = 1
 const NT_PRPSINFO = 3
 /** A Linux kernel's description of itself for crash tools: text, key=value. */
 export const VMCOREINFO_OWNER = 'VMCOREINFO'
-/** Notes of a host's hypervisor, in the dump of its crash kernel. */
-export const XEN_OWNER = 'Xen'
 
 /** elf_prstatus of x86-64. A vcpu has only a number and registers; the fields of a process are padding. */
 export const Prstatus64 = struct('elf_prstatus', 336, {
@@ -172,7 +171,7 @@ export const QemuCpuState = struct('QEMUCPUState', 432, {
 /** Notes by which a core of another program is named, the most telling first; a kind without a type has any. */
 export const FOREIGN_CORES: readonly { readonly owner: string; readonly type?: number; readonly what: string }[] = [
   { owner: 'VBCORE', what: 'a core of VirtualBox' },
-  { owner: XEN_OWNER, what: 'a crash dump of a Xen host' },
+  { owner: XEN_NOTE_OWNER, what: 'a crash dump of a Xen host' },
   { owner: VMCOREINFO_OWNER, what: 'a crash dump of a Linux kernel' },
   { owner: CORE_NOTE_OWNER, type: NT_PRPSINFO, what: 'a core of a process' },
 ]

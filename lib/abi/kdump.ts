@@ -6,13 +6,14 @@
  * Gotcha: nothing says whether the headers are those of a 32-bit or of a 64-bit machine: only the place of block_size
  * does. The headers of the flattened form are big-endian, everything in it is little-endian.
  */
+import { PAGE_SIZE } from '../units.js'
 import { array, bytes, cstring, pad, struct, u32, u64 } from './struct.js'
 
 export const KDUMP_MAGIC = 'KDUMP   '
 /** The newest version, whose frame numbers have 64 bits. */
 export const KDUMP_VERSION = 6
 /** x86 has blocks of a page. */
-export const KDUMP_BLOCK = 4096
+export const KDUMP_BLOCK = PAGE_SIZE
 
 /** The names that uname(2) returns. */
 export const NewUtsname = struct('new_utsname', 390, {

@@ -4,7 +4,7 @@
  *
  * Source: xapi-project xen-api doc/content/xenopsd/design/suspend-image-framing-format.md; the numbers are those of
  * its ocaml/xenopsd/xc/suspend_image.ml.
- * Gotcha: the length of the libxc record is 0 or whatever: only the stream's own END record ends it.
+ * Gotcha: the length of the libxc record is 0: only the stream's own END record ends it.
  */
 import { struct, u64 } from './struct.js'
 

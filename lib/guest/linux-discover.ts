@@ -1,5 +1,5 @@
 /**
- * findLinux: the page tables of a 64-bit Linux in memory of which nothing else is known.
+ * findLinux: the page tables of a 64-bit Linux in memory without a description.
  *
  * Source: Linux arch/x86/kernel/head_64.S and Documentation/arch/x86/x86_64/mm.rst: init_top_pgt lies in the kernel's
  * own image, which it maps at START_KERNEL_MAP in pages of 2 MiB.
@@ -12,7 +12,7 @@ import { encodeLatin1, indexOf } from '../bytes.js'
 import { PAGE_SIZE, type Paddr, paddrOf, type Vaddr } from '../units.js'
 import type { GuestMemory } from './memory.js'
 
-const ENTRY_BYTES = 8
+const ENTRY_BYTES = PAGE_SIZE / PT_ENTRIES
 /** The place of the kernel's mapping in tables of level 4 and 3. */
 const TOP_INDEX = PT_ENTRIES - 1
 const L3_INDEX = PT_ENTRIES - 2
@@ -21,7 +21,7 @@ const LARGE_PAGE = PT_ENTRIES * PAGE_SIZE
 const IMAGES_MAX = 8
 
 /** A kernel that was found. */
-export interface FoundLinux {
+interface FoundLinux {
   /** Its top table. */
   readonly cr3: Paddr
   /** Its banner, `Linux version ...`, where the tables map it. */

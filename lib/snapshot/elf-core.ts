@@ -17,9 +17,9 @@ import {
   Prstatus32,
   Prstatus64,
   VMCOREINFO_OWNER,
-  XEN_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
+import { XEN_NOTE_OWNER } from '../abi/elfnote.js'
 import { concat, decodeUtf8, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
@@ -213,7 +213,7 @@ function openElfCore(source: ByteSource): Domain {
     return qemuGuest(ofQemu, machine, memory)
   }
   const info = notes.find(({ owner }) => owner === VMCOREINFO_OWNER)
-  if (info && loads.length > 0 && !notes.some(({ owner }) => owner === XEN_OWNER)) {
+  if (info && loads.length > 0 && !notes.some(({ owner }) => owner === XEN_NOTE_OWNER)) {
     const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
     return crashedGuest(notes, decodeUtf8(info.desc), machine === EM_X86_64, memory)
   }

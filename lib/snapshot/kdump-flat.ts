@@ -14,6 +14,7 @@ import {
   FLAT_TYPE,
   FLAT_VERSION,
 } from '../abi/kdump.js'
+import { PFINFO_NOTAB } from '../abi/save-stream.js'
 import { decodeLatin1 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type ByteSource, readAhead, requireBytes } from './byte-source.js'
@@ -23,8 +24,6 @@ import { readBytes } from './records.js'
 
 /** Bytes of the index's unit: pieces have any length. */
 const BYTE = 1
-/** The type of an index's run with content. */
-const CONTENT = 0
 /** The most bytes that no piece has: the ends of blocks. */
 const GAPS_MAX = 1 << 20
 
@@ -55,7 +54,7 @@ export function unflattened(source: ByteSource): ByteSource {
     if (offset < 0n || offset > BigInt(2 * source.size) + most) {
       refuse('the offset of a piece is invalid', `at most ${2 * source.size}`, `${offset}`, at)
     }
-    pieces.add(Number(offset), Number(length), CONTENT, at + FLAT_PIECE_HEADER_BYTES)
+    pieces.add(Number(offset), Number(length), PFINFO_NOTAB, at + FLAT_PIECE_HEADER_BYTES)
     size = Math.max(size, Number(offset + length))
     content += Number(length)
     at += FLAT_PIECE_HEADER_BYTES + Number(length)

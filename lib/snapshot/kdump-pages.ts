@@ -6,6 +6,7 @@
  * is never much larger than its file.
  */
 import { DUMP_DH, KDUMP_BLOCK, PageDesc } from '../abi/kdump.js'
+import { PFINFO_NOTAB } from '../abi/save-stream.js'
 import { isZero } from '../bytes.js'
 import { type BlockCodec, BlockDecoder } from '../codec/blocks.js'
 import { DomainBuilderError } from '../errors.js'
@@ -21,8 +22,6 @@ const WINDOW = 1 << 16
 const DESCS = Math.floor(WINDOW / PageDesc.size)
 /** The most bytes of pages that are read at a time. */
 const TOGETHER = 1 << 20
-/** The type of an index's run with content. */
-const CONTENT = 0
 
 const CODEC: Readonly<Record<number, BlockCodec>> = {
   [DUMP_DH.COMPRESSED_ZLIB]: 'zlib',
@@ -95,12 +94,12 @@ export function kdumpPages(
         const desc = descAt(view, i * PageDesc.size, at, source.size)
         if (desc.offset >= end) {
           end = desc.offset + desc.size
-          index.add(pfn, 1, CONTENT, at)
+          index.add(pfn, 1, PFINFO_NOTAB, at)
           continue
         }
         shared ??= requireZero(source, desc, at)
         if (desc.offset !== shared.offset || desc.size !== shared.size || desc.flags !== shared.flags) {
-          refuseAt(at, "a page shares another page's bytes", `at least ${hex(end)}`, hex(desc.offset))
+          refuseAt(at, 'the bytes of a page are those of another one', `at least ${hex(end)}`, hex(desc.offset))
         }
         addRange(zeros, pfn, pfn + 1)
       }
@@ -114,7 +113,7 @@ export function kdumpPages(
 function requireZero(source: ByteSource, desc: Desc, at: number): Desc {
   const page = new Uint8Array(PAGE_SIZE)
   decodePage(new BlockDecoder(PAGE_SIZE), desc, readBytes(source, desc.offset, desc.size, 'page'), page)
-  if (!isZero(page)) refuseAt(at, "a page shares another page's bytes", 'a page of zeros', hex(desc.offset))
+  if (!isZero(page)) refuseAt(at, 'the bytes of a page are those of another one', 'a page of zeros', hex(desc.offset))
   return desc
 }
 

@@ -36,7 +36,7 @@ import { encodeNote } from './elf-file.js'
 import { flowing, type Part, SnapshotFile, solid, zeros } from './snapshot-file.js'
 
 /** The pages that are made together: at most 256 KiB. */
-const PAGES_TOGETHER = 64
+const GROUP_PAGES = 64
 /** The descriptors that are made together. */
 const DESCS_TOGETHER = 8192
 const PAGES_PER_BLOCK = 8 * KDUMP_BLOCK
@@ -134,8 +134,8 @@ const hasZero = (sizes: Uint16Array): boolean => sizes.includes(ZERO)
 /** Compresses runs of pages. */
 class Deflater {
   readonly #blocks = new DeflateBlocks(PAGE_SIZE - 1)
-  readonly #pages = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
-  readonly #out = new Uint8Array(PAGES_TOGETHER * PAGE_SIZE)
+  readonly #pages = new Uint8Array(GROUP_PAGES * PAGE_SIZE)
+  readonly #out = new Uint8Array(GROUP_PAGES * PAGE_SIZE)
 
   /** Fills `sizes`, and returns the bytes of all pages that are not zero, valid until the next call. */
   encode(memory: GuestMemory, { pfn, pages }: Run, sizes: Uint16Array): Uint8Array {
@@ -158,8 +158,8 @@ class Deflater {
 /** Yields parts of the runs, in order. */
 function* together(runs: readonly Run[]): Generator<Run> {
   for (const { pfn, pages } of runs) {
-    for (let done = 0; done < pages; done += PAGES_TOGETHER) {
-      yield { pfn: pfn + done, pages: Math.min(PAGES_TOGETHER, pages - done) }
+    for (let done = 0; done < pages; done += GROUP_PAGES) {
+      yield { pfn: pfn + done, pages: Math.min(GROUP_PAGES, pages - done) }
     }
   }
 }
@@ -270,7 +270,7 @@ function contents({ memory }: Domain, runs: readonly Run[], sizes: Uint16Array, 
   const length = sizes.reduce((sum, size) => sum + size, 0)
   return flowing(length, function* () {
     const deflater = new Deflater()
-    const found = new Uint16Array(PAGES_TOGETHER)
+    const found = new Uint16Array(GROUP_PAGES)
     let next = 0
     let at = 0
     for (const part of together(runs)) {
@@ -285,7 +285,7 @@ function contents({ memory }: Domain, runs: readonly Run[], sizes: Uint16Array, 
 
 function sameLength(bytes: Uint8Array, length: number): Uint8Array {
   if (bytes.length === length) return bytes
-  throw new DomainBuilderError('bad-snapshot', "the guest's memory changed while it was written", {
+  throw new DomainBuilderError('bad-snapshot', "the guest's memory differs from the one that was measured", {
     expected: `${length} bytes`,
     found: `${bytes.length}`,
   })

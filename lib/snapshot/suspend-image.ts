@@ -26,7 +26,7 @@ const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(SUSPEND_RECORD
 export const isSuspendImage = (start: Uint8Array): boolean =>
   [SUSPEND_SIGNATURE, SUSPEND_SIGNATURE_LEGACY].includes(decodeLatin1(start.subarray(0, SUSPEND_SIGNATURE.length)))
 
-export interface SuspendImage {
+interface SuspendImage {
   readonly stream: LibxcStream
   /** All records except the stream, by their names in xenopsd. */
   readonly records: readonly SavedRecord[]

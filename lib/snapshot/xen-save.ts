@@ -206,7 +206,7 @@ function introduction(config: string): Uint8Array {
   ])
 }
 
-/** A saved guest, whatever the file around its stream. */
+/** A saved guest, in any file around its stream. */
 interface Saved {
   readonly stream: LibxcStream
   /** State of device models, and other records of a toolstack. */

@@ -1,5 +1,5 @@
 /**
- * Kdump files: those of makedumpfile and QEMU are read, and ours have what their readers need.
+ * Kdump files: those of makedumpfile and QEMU are read, and other programs can read our files.
  *
  * Source: lib/snapshot/kdump.ts; test/fixtures/kdump.ts.
  * Gotcha: a page that makedumpfile left out is not zero, so it must not be read as zero.
@@ -114,7 +114,7 @@ t.test('what cannot be read is refused by name', async (t) => {
     'an empty page': [changed(descsAt + PageDesc.offsetOf('size'), [0, 0]), /the size of a page is invalid/],
     'a page twice': [
       changed(descsAt + PageDesc.size, [...kdumpFile().subarray(descsAt, descsAt + PageDesc.size)]),
-      /a page shares another page's bytes: expected a page of zeros/,
+      /the bytes of a page are those of another one: expected a page of zeros/,
     ],
     'a flattened file of another version': [
       changed(31, [2], { flattened: true }),

@@ -65,11 +65,11 @@ t.test('such a guest goes through every format that takes it', async (t) => {
   t.ok(bytesOf(writeElfCore(guest)).length > 0)
 })
 
-t.test('what is not such an image', async (t) => {
+t.test('a file that is no image of a Linux', async (t) => {
   const { processCr3 } = LINUX_IMAGE
   const changes: Readonly<Record<string, (memory: Buffer) => unknown>> = {
     'no banner': (memory) => memory.fill(0, banner, banner + 8),
-    'no table of its own': (memory) => memory.fill(0, cr3, cr3 + PAGE_SIZE),
+    'no top table': (memory) => memory.fill(0, cr3, cr3 + PAGE_SIZE),
     'tables outside the image': (memory) => {
       memory.copy(memory, processCr3, cr3, cr3 + PAGE_SIZE)
       memory.fill(0, cr3, cr3 + PAGE_SIZE)
