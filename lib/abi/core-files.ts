@@ -6,6 +6,7 @@
  * target/i386/arch_dump.c.
  * Gotcha: the ELF class does not tell the guest's width: a 32-bit guest's dump-core is ELFCLASS64, with EM_386.
  */
+import { XEN_NOTE_OWNER } from './elfnote.js'
 import { array, cstring, pad, s32, struct, u16, u32, u64 } from './struct.js'
 
 /** xch_magic: a PV guest, or any other. */
@@ -178,7 +179,7 @@ export const QemuCpuState = struct('QEMUCPUState', 432, {
 /** Notes by which a core of another program is named, the most telling first; a kind without a type has any. */
 export const FOREIGN_CORES: readonly { readonly owner: string; readonly type?: number; readonly what: string }[] = [
   { owner: 'VBCORE', what: 'a core of VirtualBox' },
-  { owner: 'Xen', what: 'a crash dump of a Xen host' },
+  { owner: XEN_NOTE_OWNER, what: 'a crash dump of a Xen host' },
   { owner: VMCOREINFO_OWNER, what: 'a crash dump of a Linux kernel' },
   { owner: CORE_NOTE_OWNER, type: NT_PRPSINFO, what: 'a core of a process' },
 ]

@@ -5,10 +5,10 @@
  * (https://github.com/file/file/tree/master/magic/Magdir), except for those that it lacks:
  * Linux drivers/firmware/efi/libstub/zboot-header.S; IGVM (https://github.com/microsoft/igvm, igvm_defs);
  * makedumpfile IMPLEMENTATION and diskdump_mod.h; LiME doc (https://github.com/504ensicsLabs/LiME). For guests, the
- * programs that write them: Xen's libxl, libxc and xend, xenopsd of XCP-ng, libvirt, QEMU.
+ * programs that write them: Xen's xend, libvirt, QEMU, VirtualBox (SSM.cpp), AVML; and the readers of other ones:
+ * volatility3 (vmware, crash), dissect.hypervisor (vmrs).
  * Gotcha: only for messages. These bytes never decide how a file is read.
  */
-import { LIBXL_IDENT } from './save-stream.js'
 
 /** A kind of file and its first bytes. */
 export interface Magic {
@@ -20,23 +20,46 @@ export interface Magic {
 /** Guests as other programs keep them, each with a file that can be read instead. */
 export const GUEST_FILES: readonly (Magic & { readonly instead: string })[] = [
   {
-    what: "a libxl stream without xl's header",
-    offset: 0,
-    bytes: LIBXL_IDENT,
-    instead: 'the whole file of xl save',
-  },
-  { what: 'a libxc stream without a toolstack', offset: 8, bytes: 'XENF', instead: 'the whole file of xl save' },
-  {
-    what: 'a suspended VM of XCP-ng or XenServer',
-    offset: 0,
-    bytes: 'XenSavedDom',
-    instead: 'a core: resume the VM there, then xl dump-core',
-  },
-  {
     what: 'an XVA export of XCP-ng or XenServer, which has disks and no memory',
     offset: 0,
     bytes: 'ova.xml\0',
     instead: 'a core: start the VM there, then xl dump-core',
+  },
+  ...['\xd0\xbe\xd2\xbe', '\xd1\xba\xd1\xba', '\xd2\xbe\xd2\xbe', '\xd3\xbe\xd3\xbe'].map((bytes) => ({
+    what: 'the state of a VMware VM (.vmss, .vmsn)',
+    offset: 0,
+    bytes,
+    instead: 'the .vmem file next to it, which is an image of memory',
+  })),
+  {
+    what: 'the state of a Hyper-V VM (.vmrs)',
+    offset: 0,
+    bytes: [0x14, 0x20, 0x28, 0x01],
+    instead: "an image of memory, which programs of Microsoft's VmSavedStateDumpProvider write",
+  },
+  {
+    what: 'the saved state of a VirtualBox VM',
+    offset: 0,
+    bytes: '\x7fVirtualBox SavedState V',
+    instead: 'an image of memory: start the VM there, then write one with LiME in it',
+  },
+  {
+    what: 'a crash dump of Windows',
+    offset: 0,
+    bytes: 'PAGEDU',
+    instead: "an image of memory: volatility's layerwriter writes one",
+  },
+  {
+    what: 'a minidump of Windows, as ProcDump writes it of a process',
+    offset: 0,
+    bytes: 'MDMP',
+    instead: 'a dump of the whole machine',
+  },
+  {
+    what: 'a compressed memory dump of AVML',
+    offset: 0,
+    bytes: 'AVML',
+    instead: 'the output of avml-convert --format lime',
   },
   {
     what: 'a Xen guest that libvirt saved (virsh save of its libxl driver)',

@@ -14,7 +14,7 @@ const PAGES_MAX = 65536
 const STEP = 2 ** 24
 
 export class GrowingBytes {
-  readonly #source: Source
+  #source: Source
   readonly #start: number
   readonly #slack: number
   readonly memory: WebAssembly.Memory
@@ -39,6 +39,12 @@ export class GrowingBytes {
       source.outOfMemory(initial * WASM_PAGE)
     }
     this.all = new Uint8Array(this.memory.buffer)
+  }
+
+  /** Discards all of the output, for that of another source. */
+  restart(source: Source): void {
+    this.#source = source
+    this.length = 0
   }
 
   /** Makes room for `length` more bytes. @throws DomainBuilderError if that passes the ceiling. */

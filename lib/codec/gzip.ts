@@ -1,11 +1,21 @@
 /**
- * gzip, by pako's zlib: all members, as one output; and one member, written.
+ * gzip, by pako's zlib: all members, as one output; one member, written; and zlib's own streams, of one block each.
  *
- * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; https://github.com/nodeca/pako, a port of https://zlib.net.
+ * Source: RFC 1952, https://www.rfc-editor.org/rfc/rfc1952; RFC 1950, https://www.rfc-editor.org/rfc/rfc1950;
+ * https://github.com/nodeca/pako, a port of https://zlib.net.
  * Gotcha: a limit on the output alone does not bound the time of a call: a block of codes may decode to nothing. So one
  * call takes little input too. zlib decompresses directly into memory that grows in place.
  */
-import { ZStream, zlibDeflate, zlibDeflateInit2, zlibInflate, zlibInflateInit2, zlibInflateReset } from 'pako'
+import {
+  ZStream,
+  zlibDeflate,
+  zlibDeflateInit2,
+  zlibDeflateReset,
+  zlibInflate,
+  zlibInflateInit,
+  zlibInflateInit2,
+  zlibInflateReset,
+} from 'pako'
 import { concat } from '../bytes.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
@@ -142,5 +152,63 @@ export function* encodeGzip(bytes: Uint8Array): Slices<Uint8Array> {
     } while (zlib.avail_out === 0)
     if (status === Z.STREAM_END) return concat(pieces)
     yield
+  }
+}
+
+/** Decodes one zlib stream after another with the same state: making it takes longer than a page. */
+export class InflateBlocks {
+  readonly #zlib = new ZStream()
+  readonly #out: Uint8Array<ArrayBuffer>
+
+  /** @param bytes the most of a decoded stream. */
+  constructor(bytes: number) {
+    this.#out = new Uint8Array(bytes)
+    zlibInflateInit(this.#zlib)
+  }
+
+  /** Returns the decoded bytes, which are valid until the next call. */
+  decode(source: Source): Uint8Array {
+    const zlib = this.#zlib
+    const out = this.#out
+    zlibInflateReset(zlib)
+    zlib.input = source.bytes
+    zlib.next_in = 0
+    zlib.avail_in = source.bytes.length
+    zlib.output = out
+    zlib.next_out = 0
+    zlib.avail_out = out.length
+    const status = zlibInflate(zlib, Z.FINISH)
+    if (status !== Z.STREAM_END) source.damaged('the stream does not decompress', { found: zlib.msg || 'no end' })
+    return out.subarray(0, zlib.next_out)
+  }
+}
+
+/** The fastest level, and a window of a page. `method` and `memLevel` are zlib's defaults. */
+const DEFLATE_BLOCK = { level: 1, method: 8, windowBits: 12, memLevel: 8, strategy: 0 } as const
+
+/** Encodes one block after another as a zlib stream. The same bytes always give the same stream. */
+export class DeflateBlocks {
+  readonly #zlib = new ZStream()
+  readonly #out: Uint8Array<ArrayBuffer>
+
+  /** @param bytes the most of a stream. */
+  constructor(bytes: number) {
+    this.#out = new Uint8Array(bytes)
+    const { level, method, windowBits, memLevel, strategy } = DEFLATE_BLOCK
+    zlibDeflateInit2(this.#zlib, level, method, windowBits, memLevel, strategy)
+  }
+
+  /** Returns the stream, which is valid until the next call; undefined for one with more bytes. */
+  encode(bytes: Uint8Array): Uint8Array | undefined {
+    const zlib = this.#zlib
+    const out = this.#out
+    zlibDeflateReset(zlib)
+    zlib.input = bytes
+    zlib.next_in = 0
+    zlib.avail_in = bytes.length
+    zlib.output = out
+    zlib.next_out = 0
+    zlib.avail_out = out.length
+    return zlibDeflate(zlib, Z.FINISH) === Z.STREAM_END ? out.subarray(0, zlib.next_out) : undefined
   }
 }

@@ -98,10 +98,31 @@ export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
   if (source.left > 0) source.damaged('the data is not a frame', { found: `${source.left} bytes of something else` })
 }
 
+const instantiate = ({ memory }: GrowingBytes): Exports =>
+  new WebAssembly.Instance(compiled(), { env: { memory } }).exports as unknown as Exports
+
+/** Decodes one small stream after another in the same memory: making it takes longer than a page. */
+export class ZstdBlocks {
+  readonly #output: GrowingBytes
+  readonly #exports: Exports
+
+  /** @param source the first stream. */
+  constructor(source: Source) {
+    this.#output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
+    this.#exports = instantiate(this.#output)
+  }
+
+  /** Returns the decoded bytes, which are valid until the next call. */
+  decode(source: Source): Uint8Array {
+    const output = this.#output
+    output.restart(source)
+    for (const frame of framesOf(source, output, this.#exports)) for (const _ of frame?.blocks() ?? []);
+    return output.bytes()
+  }
+}
+
 /** Yields the frames in order; undefined for a frame with other data. */
-function* framesOf(source: Source, output: GrowingBytes): Generator<Frame | undefined> {
-  const instance = new WebAssembly.Instance(compiled(), { env: { memory: output.memory } })
-  const exports = instance.exports as unknown as Exports
+function* framesOf(source: Source, output: GrowingBytes, exports = instantiate(output)): Generator<Frame | undefined> {
   do {
     source.ensure(FRAME_HEADER_MAX)
     const magic = source.u32le()

@@ -24,7 +24,8 @@ import {
   VMCOREINFO_OWNER,
 } from '../abi/core-files.js'
 import { Ehdr64, EM_386, EM_X86_64, Nhdr, Phdr64, PN_XNUM, PT_LOAD } from '../abi/elf.js'
-import { concat, encodeUtf8, equal } from '../bytes.js'
+import { XEN_NOTE_OWNER } from '../abi/elfnote.js'
+import { concat, decodeUtf8, encodeUtf8, equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { BLOCK_BYTES, GuestMemory } from '../guest/memory.js'
@@ -36,6 +37,7 @@ import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { coreRuns } from './core-runs.js'
 import { symbolsPart } from './core-symbols.js'
+import { crashedGuest } from './crashed-guest.js'
 import { dataRuns, pageContents } from './data-pages.js'
 import {
   type CoreNote,
@@ -98,13 +100,7 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
   const { symbols } = options
   // A 32-bit guest has no address to spare for the image.
   const hasImage = symbols !== undefined && is64
-  const notes = concat([
-    ...domain.vcpus.filter(({ online }) => online).map((vcpu) => encodeNote(prstatus(vcpu, is64))),
-    ...keptQemuNotes(domain).map(encodeNote),
-    ...vmcoreinfo(domain, runs).map(encodeNote),
-    ...(hasImage ? [encodeNote(auxv())] : []),
-    encodeNote(guestNote(domain)),
-  ])
+  const notes = concat([...coreNotes(domain, runs), ...(hasImage ? [auxv()] : [])].map(encodeNote))
   const phnum = 1 + segments.length + (hasImage ? 1 : 0)
   const notesAt = Ehdr64.size + phnum * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
@@ -135,6 +131,17 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
     ],
     options,
   )
+}
+
+/** Returns the notes of a core: those that debuggers read, and our own. @param runs the pages with content. */
+export function coreNotes(domain: Domain, runs: readonly Run[]): CoreNote[] {
+  const running = domain.vcpus.filter(({ online }) => online)
+  return [
+    ...running.map((vcpu) => prstatus(vcpu, domain.abi === 'x86_64')),
+    ...keptQemuNotes(domain),
+    ...vmcoreinfo(domain, runs),
+    guestNote(domain),
+  ]
 }
 
 /** Returns the runs with the smallest gaps closed, until there are few enough. */
@@ -245,7 +252,7 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
 }
 
 /**
- * Returns the guest in an ELF core that we wrote, or QEMU.
+ * Returns the guest in an ELF core that we wrote, or QEMU, or a Linux that crashed.
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with an offset; `unknown-format` for a core of another
  *   program.
  */
@@ -261,6 +268,11 @@ function openElfCore(source: ByteSource): Domain {
     if (loads.length === 0) refuseElf('the guest has no memory', 'a segment with bytes', 'none', 0)
     const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
     return qemuGuest(ofQemu, machine, memory)
+  }
+  const info = notes.find(({ owner }) => owner === VMCOREINFO_OWNER)
+  if (info && loads.length > 0 && !notes.some(({ owner }) => owner === XEN_NOTE_OWNER)) {
+    const memory = placeSegments(source, new GuestMemory(rangesOf(loads)), loads)
+    return crashedGuest(notes, decodeUtf8(info.desc), machine === EM_X86_64, memory)
   }
   const kind = FOREIGN_CORES.find((kind) =>
     notes.some(({ owner, type }) => owner === kind.owner && (kind.type ?? type) === type),

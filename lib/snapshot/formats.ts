@@ -7,6 +7,7 @@
  */
 import { elfCoreFormat } from './elf-core.js'
 import type { SnapshotFormat } from './format.js'
+import { kdumpFormat } from './kdump.js'
 import { kexecFormat } from './kexec.js'
 import { libvirtFormat } from './libvirt-save.js'
 import { qemuFormat } from './qemu.js'
@@ -22,6 +23,7 @@ export const SNAPSHOT_FORMATS = {
   xl: xlFormat,
   'xen-core': xenCoreFormat,
   'elf-core': elfCoreFormat,
+  kdump: kdumpFormat,
   kexec: kexecFormat,
   'qemu-stream': qemuStreamFormat,
   libvirt: libvirtFormat,

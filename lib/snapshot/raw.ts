@@ -15,6 +15,7 @@ import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
 import type { JsonValue } from './json-value.js'
+import { isLime, openImage, openLime } from './memory-image.js'
 import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 
@@ -90,13 +91,16 @@ function openMemory(json: JsonValue, image: ByteSource): GuestMemory {
   return placeFile(memory, image, pieces, (i, expected) => (runs[i] as JsonValue).refuse(expected))
 }
 
-/** Guest memory in pfn order, and a sidecar. */
+/** Guest memory in pfn order, and a sidecar. Memory without one is read as well. */
 export const rawFormat: SnapshotFormat = {
   name: 'raw',
   summary: 'guest memory in pfn order, sparse, and a JSON sidecar',
   extensions: ['img'],
   files: ['', SIDECAR_SUFFIX],
-  sniff: (files) => hasSidecar(files, RAW_FORMAT),
-  open: openRaw,
+  sniff: (files) => hasSidecar(files, RAW_FORMAT) || isLime(files.main),
+  open: (files) => {
+    if (hasSidecar(files, RAW_FORMAT)) return openRaw(files)
+    return isLime(files.main) ? openLime(files.main) : openImage(files.main)
+  },
   write: writeRaw,
 }

@@ -3,11 +3,12 @@
  *
  * Source: Xen docs/specs/libxc-migration-stream.pandoc, "x86 HVM Guest"; the needs of restoring, tried on Xen 4.17.
  * Gotcha: a restored guest cannot ask Xen for its memory map, so hvm_start_info must have it. A kernel that asks all
- * the same cannot start from any save file, xl's own included. PVH and HVM are alike in the stream: only the
- * configuration, or a device model's state after the stream, says that a guest is HVM.
+ * the same cannot start from any save file, xl's own included. Without a configuration,
+ * only the devices in HVM_CONTEXT say that a guest is HVM and not PVH.
  */
 
 import { HVM_PARAM } from '../abi/hvm-params.js'
+import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
@@ -22,7 +23,7 @@ import {
   type SavedRecord,
   type SavedState,
 } from '../guest/domain.js'
-import { decodeHvmContext, encodeHvmContext } from '../guest/hvm-context.js'
+import { decodeHvmContext, encodeHvmContext, hvmRecords } from '../guest/hvm-context.js'
 import { isPvhDom0, readHvmStartInfo } from '../guest/hvm-start-info.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { identityWhere } from '../guest/pfn-view.js'
@@ -184,7 +185,7 @@ export function openHvmOrPvh(
   settings: ReadConfig | undefined,
   type: 'hvm' | 'pvh',
 ): Domain<PvhBoot | HvmBoot> {
-  const context = stream.records.find(({ name }) => name === CONTEXT) ?? refuse(stream.last, 'the guest has no vcpu')
+  const context = contextOf(stream)
   const hvmParams = stream.records.filter(({ name }) => name === 'HVM_PARAMS').flatMap(paramsOf)
   const memory = pagesToMemory(source, stream.pages)
   const guest = within(context, () =>
@@ -202,6 +203,15 @@ export function openHvmOrPvh(
   logSnapshot('xl: %s %s, %d pages, %d vcpus', guest.name, type, memory.pageCount, guest.vcpus.length)
   return guest
 }
+
+/** Returns whether a guest has the interrupt controller of a PC, which no PVH guest has. */
+export function hasPic(stream: LibxcStream): boolean {
+  const context = contextOf(stream)
+  return within(context, () => [...hvmRecords(context.body)].some(({ typecode }) => typecode === HVM_SAVE_CODE.PIC))
+}
+
+const contextOf = (stream: LibxcStream): KeptRecord =>
+  stream.records.find(({ name }) => name === CONTEXT) ?? refuse(stream.last, 'the guest has no vcpu')
 
 /** Where %ebx leads to hvm_start_info, the guest has not run: the parts that it points to are its regions. */
 function atFirstInstant(guest: Domain<PvhBoot>, first: Vcpu): Pick<Domain<PvhBoot>, 'boot' | 'regions'> | undefined {

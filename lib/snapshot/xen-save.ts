@@ -1,5 +1,6 @@
 /**
- * The xl format: a file that `xl restore` takes, of a guest that never ran on a hypervisor; and any file of `xl save`.
+ * The xl format: a file that `xl restore` takes, of a guest that never ran on a hypervisor; and any file of `xl save`,
+ * or the streams in it alone, or a suspended VM of XCP-ng.
  *
  * Source: Xen docs/specs/libxl-migration-stream.pandoc and libxc-migration-stream.pandoc; ../abi/save-stream.ts.
  * Gotcha: frames in the file are pfns, so a guest always reads back with the identity p2m. Restoring zeroes
@@ -7,6 +8,8 @@
  */
 
 import {
+  LIBXC_ID,
+  LIBXC_MARKER,
   LIBXL_HEADER_BYTES,
   LIBXL_IDENT,
   LIBXL_OPTION_BIG_ENDIAN,
@@ -43,7 +46,8 @@ import { libxcHvmStream, libxcPvStream, record } from './libxc-stream.js'
 import { pagesToMemory } from './page-memory.js'
 import { bodyOf, readBytes, recordAt, refuse, requireLength, type StreamRecord, within } from './records.js'
 import { SnapshotFile, solid } from './snapshot-file.js'
-import { isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
+import { isSuspendImage, readSuspendImage } from './suspend-image.js'
+import { hasPic, isHvmOrPvh, openHvmOrPvh, requireRestorable } from './xen-save-hvm.js'
 
 /** The options for writing a save file of xl. */
 export interface XlOptions extends WriteOptions {
@@ -202,21 +206,61 @@ function introduction(config: string): Uint8Array {
   ])
 }
 
+/** A saved guest, in any file around its stream. */
+interface Saved {
+  readonly stream: LibxcStream
+  /** State of device models, and other records of a toolstack. */
+  readonly records: readonly SavedRecord[]
+  /** The configuration as it was saved. */
+  readonly config?: string
+  readonly settings?: ReadConfig
+}
+
+/** The ways in which Xen's stream is kept, by the first bytes of a file. */
+const KEPT: readonly { readonly is: (start: Uint8Array) => boolean; readonly read: (source: ByteSource) => Saved }[] = [
+  { is: isXl, read: readXl },
+  { is: isLibxl, read: (source) => readLibxl(source, 0) },
+  { is: isLibxc, read: readLibxc },
+  { is: isSuspendImage, read: readSuspendImage },
+]
+
+/** The bytes that a saved guest is recognised by. */
+const SNIFFED = XL_MAGIC.length
+
+function isLibxl(start: Uint8Array): boolean {
+  return decodeLatin1(start.subarray(0, LIBXL_IDENT.length)) === LIBXL_IDENT
+}
+
+function isLibxc(start: Uint8Array): boolean {
+  const view = new DataView(start.buffer, start.byteOffset, start.length)
+  return start.length >= SNIFFED && view.getBigUint64(0) === LIBXC_MARKER && view.getUint32(8) === LIBXC_ID
+}
+
 /**
  * Returns the guest in a save file. The file is read through once; pages are read on demand.
  * @throws DomainBuilderError `bad-snapshot` or `truncated`, naming the record and its offset.
  */
 export function openXl(source: ByteSource): Domain<PvBoot | PvhBoot | HvmBoot> {
-  const ahead = readAhead(source)
+  const start = startOf(source, SNIFFED)
+  const { read } = KEPT.find(({ is }) => is(start)) ?? { read: readXl }
+  const { stream, records, config, settings } = read(readAhead(source))
+  if (stream.pv) return openPv(source, stream, records, config, settings)
+  const type = (settings === undefined ? hasPic(stream) : settings.type === 'hvm') ? 'hvm' : 'pvh'
+  return openHvmOrPvh(source, stream, keptState(stream, records), config, settings, type)
+}
+
+function readXl(ahead: ByteSource): Saved {
   const { config, offset } = readXlHeader(ahead)
   const settings = within({ name: 'domain configuration', offset: XL_MAGIC.length + XlHeader.size }, () =>
     config === undefined ? undefined : readConfig(config),
   )
-  const { stream, emulators } = readLibxl(ahead, offset)
-  if (stream.pv) return openPv(source, stream, emulators, config, settings)
-  // Where xl wrote no configuration, the state of a device model shows that the guest is HVM.
-  const isHvm = settings === undefined ? emulators.length > 0 : settings.type === 'hvm'
-  return openHvmOrPvh(source, stream, keptState(stream, emulators), config, settings, isHvm ? 'hvm' : 'pvh')
+  return { ...readLibxl(ahead, offset), ...defined({ config, settings }) }
+}
+
+function readLibxc(source: ByteSource): Saved {
+  const stream = readLibxcStream(source, 0)
+  atEnd(source, stream.last)
+  return { stream, records: [] }
 }
 
 function readXlHeader(source: ByteSource): { config: string | undefined; offset: number } {
@@ -255,7 +299,7 @@ function readXlHeader(source: ByteSource): { config: string | undefined; offset:
   }
 }
 
-function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; emulators: SavedRecord[] } {
+function readLibxl(source: ByteSource, start: number): Saved {
   const head = readBytes(source, start, LIBXL_HEADER_BYTES, 'libxl header')
   const view = new DataView(head.buffer)
   const version = view.getUint32(LIBXL_IDENT.length)
@@ -287,9 +331,10 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
       at = stream.last.end
     } else if (found.type === LIBXL_RECORD.END) {
       requireLength(found, 0)
+      atEnd(source, found)
       return {
         stream: stream ?? refuse(found, 'the stream has no guest', { expected: 'LIBXC_CONTEXT' }),
-        emulators: atEnd(source, found, emulators),
+        records: emulators,
       }
     } else if (LIBXL_RECORDS.some((name) => name === found.name)) {
       emulators.push({ name: found.name, body: bodyOf(source, found) })
@@ -297,9 +342,10 @@ function readLibxl(source: ByteSource, start: number): { stream: LibxcStream; em
   }
 }
 
-function atEnd(source: ByteSource, end: StreamRecord, emulators: SavedRecord[]): SavedRecord[] {
-  if (source.size === end.end) return emulators
-  return refuse(end, 'the file has data after it', { expected: `${end.end} bytes`, found: `${source.size}` })
+/** @throws DomainBuilderError `bad-snapshot` for a file that goes on after this record. */
+function atEnd(source: ByteSource, end: StreamRecord): void {
+  if (source.size === end.end) return
+  refuse(end, 'the file has data after it', { expected: `${end.end} bytes`, found: `${source.size}` })
 }
 
 /** Returns the only kept record of this name, which must exist. */
@@ -385,7 +431,10 @@ export const xlFormat: SnapshotFormat<XlOptions> = {
   extensions: ['xl', 'save'],
   files: [''],
   purpose: 'restore',
-  sniff: ({ main }) => isXl(startOf(main, XL_MAGIC.length)),
+  sniff: ({ main }) => {
+    const start = startOf(main, SNIFFED)
+    return KEPT.some(({ is }) => is(start))
+  },
   open: ({ main }) => openXl(main),
   write: (domain, options) => [writeXl(domain, options)],
 }

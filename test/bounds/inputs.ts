@@ -23,7 +23,9 @@ import {
 import { sha256 } from '../../lib/sha256.js'
 import { elfHeader, loadHeader, noteHeader } from '../../lib/snapshot/elf-file.js'
 import { buildElf, type ElfSpec, xenNotes } from '../../lib/testing/index.js'
+import { kdumpFile } from '../fixtures/kdump.js'
 import { linuxKernelFile, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
+import { limeDump } from '../fixtures/linux-image.js'
 import { qemuCore } from '../fixtures/qemu-core.js'
 import { asSavedByQemu, bytesOf } from '../fixtures/snapshots.js'
 import { KALLSYMS_LAYOUTS, type KallsymsLayout, madeKallsyms } from '../symbols/made-kallsyms.js'
@@ -64,6 +66,8 @@ const KERNELS = { pv: () => pvKernelFile(), pvh: () => pvhKernelFile(), linux: (
 
 /** Bytes: enough for a Linux kernel at 16 MiB. */
 const MEMORY = 32 * MiB
+
+const ZERO_PAGE = new Uint8Array(PAGE_SIZE)
 
 async function guest(type: 'pv' | 'pvh' | 'linux', memory = MEMORY): Promise<Domain> {
   const config: DomainConfig = type === 'linux' ? { type, memory } : { type, memory, purpose: 'restore' }
@@ -411,6 +415,28 @@ export const KINDS: readonly Kind[] = [
       files: { 'g.core': { bytes: qemuCore({ paging: true, aliases: 2500 * n }) } },
       commands: all('g.core'),
     }),
+  },
+  {
+    name: 'one page of zeros at many addresses in a kdump file',
+    make: (n) => {
+      const pages = new Map(times(20_000 * n, (pfn) => [pfn, ZERO_PAGE] as const))
+      return { files: { 'g.kdump': { bytes: kdumpFile({ pages }) } }, commands: all('g.kdump') }
+    },
+  },
+  {
+    name: 'pieces of a flattened kdump file',
+    make: (n) => {
+      const pages = new Map(times(10_000 * n, (pfn) => [2 * pfn, ZERO_PAGE] as const))
+      return { files: { 'g.kdump': { bytes: kdumpFile({ pages, flattened: true }) } }, commands: all('g.kdump') }
+    },
+  },
+  {
+    name: 'ranges of a LiME dump',
+    make: (n) => {
+      const ranges = times(3000 * n, (i) => [2 * i * PAGE_SIZE, 2 * i * PAGE_SIZE + 1] as const)
+      const memory = new Uint8Array(2 * PAGE_SIZE * ranges.length)
+      return { files: { 'g.lime': { bytes: limeDump(memory, ranges) } }, commands: all('g.lime') }
+    },
   },
   {
     name: 'unknown records',

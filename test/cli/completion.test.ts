@@ -81,7 +81,11 @@ async function offered(): Promise<readonly (readonly [typed: string, offered: st
     ['xdb ', commands.map(({ name }) => name), files],
     ['xdb build --', [...options('build'), '--json', '--quiet', '--help'], ['--virtual', 'vmlinuz']],
     ['xdb read --', ['--virtual', '--hexdump', '--json'], ['--memory']],
-    ['xdb build --format ', ['raw', 'qemu', 'xl', 'xen-core', 'elf-core', 'kexec', 'qemu-stream', 'libvirt'], files],
+    [
+      'xdb build --format ',
+      ['raw', 'qemu', 'xl', 'xen-core', 'elf-core', 'kdump', 'kexec', 'qemu-stream', 'libvirt'],
+      files,
+    ],
     ['xdb build --ring ', ['0', '1', '3'], files],
     ['xdb build --type linux --entry ', ['16', '32', '64'], files],
     ['xdb build --type ', ['pv', 'pvh', 'linux', 'auto'], files],

@@ -76,7 +76,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   [
     'build kernel -o x --format=elf',
     2,
-    "--format 'elf' is invalid: expected one of raw, qemu, xl, xen-core, elf-core, kexec, qemu-stream, libvirt; did you mean elf-core?",
+    "--format 'elf' is invalid: expected one of raw, qemu, xl, xen-core, elf-core, kdump, kexec, qemu-stream, libvirt; did you mean elf-core?",
   ],
   ['build kernel -o x --compress', 2, '--compress needs a HOW'],
   [

@@ -7,6 +7,7 @@
 import { CODEC_NAMES } from '../../lib/codec/magic.js'
 import { SNAPSHOT_FORMAT_NAMES } from '../../lib/snapshot/formats.js'
 import type { Target } from './target.js'
+import { blocksTarget } from './targets/blocks.js'
 import { codecTarget } from './targets/codec.js'
 import { configTarget } from './targets/config.js'
 import { deltaTarget } from './targets/delta.js'
@@ -23,6 +24,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   delta: deltaTarget,
   config: configTarget,
   ...Object.fromEntries(CODEC_NAMES.map((codec) => [codec, () => codecTarget(codec)])),
+  blocks: blocksTarget,
   'page-walk': pageWalkTarget,
   symbols: symbolsTarget,
   search: searchTarget,

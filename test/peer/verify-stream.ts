@@ -15,8 +15,8 @@ const PACKAGE = 'xen-utils-4.17'
 const home = join(cacheDir, 'xen-utils')
 const root = join(home, 'usr', 'lib', 'xen-4.17')
 
-/** Runs the checker on a file. Returns its message, or undefined. */
-export type VerifyStream = (file: string) => string | undefined
+/** Runs the checker on a file, of xl unless it is said to be a stream alone. Returns its message, or undefined. */
+export type VerifyStream = (file: string, format?: 'xl' | 'libxl' | 'libxc') => string | undefined
 
 /** Returns the checker, fetched if needed. */
 export async function findVerifyStream(): Promise<Found<VerifyStream>> {
@@ -52,8 +52,8 @@ function fetchPackage(): void {
   }
 }
 
-function verify(file: string): string | undefined {
-  const ran = spawnSync('python3', [join(root, 'bin', 'verify-stream-v2'), '-f', 'xl', '-i', file], {
+function verify(file: string, format = 'xl'): string | undefined {
+  const ran = spawnSync('python3', [join(root, 'bin', 'verify-stream-v2'), '-f', format, '-i', file], {
     encoding: 'utf8',
     env: { ...process.env, PYTHONPATH: join(root, 'lib', 'python') },
   })

@@ -50,13 +50,10 @@ function otherCore(elfClass: 1 | 2): Uint8Array {
 const text = (start: string): Buffer => Buffer.concat([Buffer.from(start, 'latin1'), libxc.subarray(0, 4096)])
 const LEGACY = /a legacy save file of xl, .* expected the output of Xen's convert-legacy-stream --xl --format libxl /
 const FILES: Readonly<Record<string, readonly [Uint8Array, RegExp]>> = {
-  'bare.libxc': [libxc, /a libxc stream without a toolstack, .* the whole file of xl save \(file offset /],
-  'bare.libxl': [libxl, /a libxl stream without xl's header, .* the whole file of xl save \(file offset /],
-  'xcp.suspend': [
-    text('XenSavedDomv2-\n'),
-    /a suspended VM of XCP-ng or XenServer, .* xl dump-core \(file offset 0x0\)/,
+  'xenserver.suspend': [
+    text('XenSavedDomain\n'),
+    /a suspended VM of XenServer before 6\.5\.1, .* convert-legacy-stream/,
   ],
-  'xenserver.suspend': [text('XenSavedDomain\n'), /a suspended VM of XCP-ng or XenServer, /],
   'vm.xva': [text('ova.xml\0'), /an XVA export of XCP-ng or XenServer, /],
   'libvirt.save': [
     text('libvirt-xml\n \0 \r'),
@@ -73,7 +70,7 @@ const FILES: Readonly<Record<string, readonly [Uint8Array, RegExp]>> = {
   'process.core': [core('CORE', 3), /a core of a process/],
   'sparc.core': [otherCore(2), /an ELF core of a big-endian machine/],
   'ppc.core': [otherCore(1), /an ELF core of a big-endian machine/],
-  'bare.libxc.gz': [gzipSync(libxc.subarray(0, 1 << 17)), /a libxc stream without a toolstack/],
+  'vm.xva.gz': [gzipSync(text('ova.xml\0')), /an XVA export of XCP-ng or XenServer, /],
 }
 
 t.test('every command names them', (t) => {

@@ -24,9 +24,12 @@ export interface HostileReport {
 /** The beginning of a refusal that names the damaged part. */
 const NAMES_ITS_PLACE: Readonly<Record<Kind, RegExp>> = {
   stream:
-    /^(([A-Z0-9_]+|unknown \(0x[0-9a-f]+\)) record|record header|xl header|libxl [a-z ]*header|libxc |domain configuration|the snapshot format is unknown)/,
+    /^(([A-Z0-9_]+|unknown \(0x[0-9a-f]+\)) record|record 0x|(Xenops|Libxc|Libxl|Qemu_trad|Qemu_xen|Demu|End_of_image) record|suspend image header|record header|xl header|libxl [a-z ]*header|libxc |domain configuration|the snapshot format is unknown)/,
   'qemu-stream': /^(QEMU's stream|libvirt|section |the snapshot format is unknown)/,
   core: /^(ELF[: ]|program headers|section |the core|frame list|vcpu contexts|shared_info|the snapshot format is unknown)/,
+  kdump:
+    /^(kdump|flattened |piece of the flattened|ELF: |ELF notes|bitmap|page|vmcoreinfo|zlib|lzo|snappy|zstd|guest note|the end of the notes|the dump has|the snapshot format)/,
+  lime: /^(LiME|the (start|end) of a range|the snapshot format)/,
   gzip: /./,
   sidecar: /^(sidecar|the image|the file|boot_params|hvm_start_info|the snapshot format is unknown)/,
 }

@@ -84,7 +84,7 @@ for (const [name, options] of Object.entries(CASES)) {
 t.test('such a guest goes through every format that takes an HVM guest, and keeps the notes', (t) => {
   for (const guest of [open(), open({ elfClass: 32 })]) {
     for (const format of FORMATS) {
-      if (format === 'raw' || format === 'xen-core' || format === 'elf-core') {
+      if (['raw', 'xen-core', 'elf-core', 'kdump'].includes(format)) {
         const back = THROUGH[format](guest)
         sameGuest(t, back, guest, format)
         t.same(back.saved, guest.saved, `${format}: what is kept`)

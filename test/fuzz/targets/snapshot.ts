@@ -5,6 +5,7 @@
  * Gotcha: for a format with a sidecar, the input is the sidecar, a zero byte, the main file's size (u32), its pages.
  */
 import { concat, isZero } from '../../../lib/bytes.js'
+import { BLOCK_CODECS } from '../../../lib/codec/blocks.js'
 import {
   type ByteSource,
   buildDomain,
@@ -18,11 +19,15 @@ import {
   writeSnapshot,
   writeXl,
 } from '../../../lib/index.js'
+import { isLime } from '../../../lib/snapshot/memory-image.js'
 import { QEMU_MACHINE_NAMES } from '../../../lib/snapshot/qemu-machine.js'
 import { hvmSaveFile } from '../../fixtures/hvm-save.js'
+import { kdumpFile } from '../../fixtures/kdump.js'
 import { linuxKernelFile, pattern, pvhKernelFile, pvKernelFile } from '../../fixtures/kernels.js'
+import { limeDump } from '../../fixtures/linux-image.js'
 import { qemuCore } from '../../fixtures/qemu-core.js'
 import { asSavedByQemu, bytesOf, mainOf, sidecarOf } from '../../fixtures/snapshots.js'
+import { libxcOf, libxlOf, suspendImage } from '../../fixtures/suspend-image.js'
 import type { Target } from '../target.js'
 import { orRefuse, useGuest } from './use-guest.js'
 
@@ -80,9 +85,18 @@ const u32At = (bytes: Uint8Array, at: number): number =>
 
 async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[]> {
   const bare = await linux()
+  if (format === 'kdump') {
+    const theirs = BLOCK_CODECS.map((codec) => kdumpFile({ codec, width: 32, flattened: codec === 'lzo' }))
+    return [...theirs, kdumpFile(), ...[await pv(64), bare].map((guest) => bytesOf(mainOf(guest, format)))]
+  }
   if (hasSidecar(format)) {
+    const lime = limeDump(new Uint8Array(0x4000).fill(1), [
+      [0, 0xfff],
+      [0x2000, 0x3001],
+    ])
     const guests = [await pvh('vmm'), bare, ...(format === 'raw' ? [await pv(64), await pv(32)] : [])]
-    return guests.map((guest) => joinPair(sidecarOf(guest, format), bytesOf(mainOf(guest, format))))
+    const pairs = guests.map((guest) => joinPair(sidecarOf(guest, format), bytesOf(mainOf(guest, format))))
+    return format === 'raw' ? [...pairs, lime] : pairs
   }
   if (format === 'kexec') return [bytesOf(mainOf(bare, format))]
   if (format === 'qemu-stream') return streamsOf(await pvh('vmm'))
@@ -94,7 +108,8 @@ async function seedsOf(format: SnapshotFormatName): Promise<readonly Uint8Array[
   const built = [await pv(64), await pv(32), await pvh('restore')]
   if (format === 'xl') {
     const old = built.map((guest) => bytesOf(writeXl(guest, { version: 2 })))
-    return [...[...built, saved].map((guest) => bytesOf(writeXl(guest))), ...old, hvmSaveFile()]
+    const files = [...[...built, saved].map((guest) => bytesOf(writeXl(guest))), ...old, hvmSaveFile()]
+    return [...files, libxlOf(hvmSaveFile()), suspendImage(libxcOf(hvmSaveFile()), new Uint8Array(64))]
   }
   const cores = [...built, format === 'elf-core' ? bare : saved].map((guest) => bytesOf(mainOf(guest, format)))
   return format === 'elf-core' ? [...cores, qemuCore({ paging: true }), qemuCore({ elfClass: 32 })] : cores
@@ -108,7 +123,7 @@ function streamsOf(guest: Domain): Uint8Array[] {
 
 function open(format: SnapshotFormatName, bytes: Uint8Array): Promise<Domain> {
   const end = bytes.indexOf(0)
-  if (!hasSidecar(format) || end < 0) return openSnapshot(bytesSource(bytes))
+  if (!hasSidecar(format) || end < 0 || isLime(bytesSource(bytes))) return openSnapshot(bytesSource(bytes))
   return openSnapshot(mainOfPair(bytes.subarray(end + 1)), {
     beside: { '.json': bytesSource(bytes.subarray(0, end)) },
   })
@@ -126,6 +141,9 @@ export const snapshotTarget = (format: SnapshotFormatName): Target => ({
         '.note.Xen',
         '.xen_pages\0',
         'LibxlFmt',
+        'XenSavedDomv2-\n',
+        'KDUMP   ',
+        'makedumpfile\0\0\0\0',
         'xen-domain-builder\0',
         'QEMU\0',
         Uint8Array.of(0x1f, 0x8b, 8, 0),

@@ -1,0 +1,105 @@
+/**
+ * Memory without a description: images and LiME dumps, in which the page tables of a Linux are found.
+ *
+ * Source: lib/snapshot/memory-image.ts; test/qemu/kdump.qemu.ts finds those of a real guest.
+ * Gotcha: a file that only resembles such an image stays what it is: unknown.
+ */
+import t, { type Test } from 'tap'
+import { findLinux } from '../../lib/guest/linux-discover.js'
+import {
+  bytesSource,
+  type Domain,
+  openSnapshot,
+  PAGE_SIZE,
+  readVirtual,
+  sniffSnapshot,
+  translate,
+  writeElfCore,
+} from '../../lib/index.js'
+import { LINUX_IMAGE, limeDump, linuxImage, PC_RANGES } from '../fixtures/linux-image.js'
+import { bytesOf, FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
+
+const open = (bytes: Uint8Array): Promise<Domain> => openSnapshot(bytesSource(bytes))
+const { banner, cr3, paddr, text, vaddr } = LINUX_IMAGE
+const bannerAt = vaddr + BigInt(banner - paddr)
+
+function isFound(t: Test, guest: Domain): void {
+  t.match(guest, { type: 'hvm', abi: 'x86_64', vcpus: [{ cr3: BigInt(cr3), online: true }] })
+  t.equal(guest.vcpus.length, 1)
+  t.equal(Buffer.from(readVirtual(guest, bannerAt, text.length)).toString(), text)
+  t.equal(translate(guest, vaddr)?.paddr, paddr)
+  t.same(findLinux(guest.memory), { cr3, banner: bannerAt })
+}
+
+t.test('an image', async (t) => {
+  const bytes = linuxImage()
+  t.equal(await sniffSnapshot(bytesSource(bytes)), 'raw')
+  const guest = await open(bytes)
+  isFound(t, guest)
+  t.same(guest.memory.ranges, [{ start: 0, end: bytes.length / PAGE_SIZE }])
+  t.ok(Buffer.from(guest.memory.read(0, bytes.length)).equals(bytes))
+})
+
+t.test('a LiME dump', async (t) => {
+  const memory = linuxImage()
+  const dump = limeDump(memory, PC_RANGES)
+  t.equal(await sniffSnapshot(bytesSource(dump)), 'raw')
+  const guest = await open(dump)
+  isFound(t, guest)
+  t.same(guest.memory.ranges, [
+    { start: 1, end: 0xa0 },
+    { start: 0x100, end: memory.length / PAGE_SIZE },
+  ])
+  t.equal(Buffer.from(guest.memory.read(3 * PAGE_SIZE, 6)).toString(), 'page 3')
+  const odd = await open(limeDump(memory, [[0x3002, 0x3005]]))
+  t.same([...odd.memory.read(0x3000, 6)], [...Buffer.from('\0\0ge \0')])
+  t.match(odd, { abi: 'x86_32', vcpus: [{ cr0: 0n, cr3: 0n }] }, 'without a Linux, there is no paging')
+})
+
+t.test('such a guest goes through every format that takes it', async (t) => {
+  const guest = await open(limeDump(linuxImage(), PC_RANGES))
+  for (const format of FORMATS) {
+    if (['raw', 'xen-core', 'elf-core', 'kdump'].includes(format)) sameGuest(t, THROUGH[format](guest), guest, format)
+    else t.throws(() => THROUGH[format](guest), { code: /^(does-not-fit|bad-config)$/ }, format)
+  }
+  t.ok(bytesOf(writeElfCore(guest)).length > 0)
+})
+
+t.test('a file that is no image of a Linux', async (t) => {
+  const { processCr3 } = LINUX_IMAGE
+  const changes: Readonly<Record<string, (memory: Buffer) => unknown>> = {
+    'no banner': (memory) => memory.fill(0, banner, banner + 8),
+    'no top table': (memory) => memory.fill(0, cr3, cr3 + PAGE_SIZE),
+    'tables outside the image': (memory) => {
+      memory.copy(memory, processCr3, cr3, cr3 + PAGE_SIZE)
+      memory.fill(0, cr3, cr3 + PAGE_SIZE)
+    },
+    'a lower half': (memory) => memory.writeUInt32LE(0x67, cr3),
+    'large pages out of order': (memory) => memory.writeBigUInt64LE(0x1e3n, cr3 + 2 * PAGE_SIZE + 8 * 6),
+    'a table beyond the memory': (memory) => memory.writeBigUInt64LE(0x7fffff063n, cr3 + PAGE_SIZE + 8 * 510),
+  }
+  for (const [name, change] of Object.entries(changes)) {
+    await t.rejects(open(linuxImage((memory) => void change(memory))), { code: 'unknown-format' }, name)
+  }
+  await t.rejects(open(linuxImage().subarray(1)), { code: 'unknown-format' }, 'no whole pages')
+})
+
+t.test('a damaged LiME dump', async (t) => {
+  const memory = linuxImage()
+  const dump = limeDump(memory, PC_RANGES)
+  const rejects = (bytes: Uint8Array, code: string, message: RegExp) =>
+    t.rejects(open(bytes), { code, message, offset: Number })
+  const changed = (at: number, bytes: readonly number[]): Uint8Array => {
+    const copy = dump.slice()
+    copy.set(bytes, at)
+    return copy
+  }
+  const second = 32 + 0x9fc00 - 0x1000
+  await rejects(dump.subarray(0, -1), 'truncated', /the file ends in a range/)
+  await rejects(dump.subarray(0, second + 4), 'truncated', /LiME header/)
+  await rejects(changed(second, [0]), 'bad-snapshot', /the magic is missing: expected 0x4c694d45/)
+  await rejects(changed(4, [2]), 'bad-snapshot', /the version is unknown: expected 1, found 2/)
+  await rejects(limeDump(memory, [...PC_RANGES].reverse()), 'bad-snapshot', /not above the one before/)
+  await rejects(changed(16, [0, 0]), 'bad-snapshot', /the magic is missing/)
+  await rejects(changed(22, [0xff, 0xff]), 'bad-range', /the end of a range/)
+})
