@@ -18,10 +18,5 @@ export const KSYM_NAME_LEN = 512
 /** The bit of a name's first byte that says that a second byte has the upper bits of the length, since Linux 6.1. */
 export const KALLSYMS_LONG_NAME = 0x80
 
-/** The addresses for the image of a 64-bit kernel. Source: Linux Documentation/arch/x86/x86_64/mm.rst. */
-export const KERNEL_IMAGE_64 = { start: 0xffffffff80000000n, end: 0xffffffffc0000000n } as const
-/** The lowest PAGE_OFFSET that a 32-bit kernel can be configured with. Source: Linux arch/x86/Kconfig. */
-export const KERNEL_HALF_32 = 0x40000000n
-
 /** The bit of cr3 that names the tables of user mode, the page after the kernel's. Source: Linux arch/x86/entry/calling.h. */
 export const PTI_USER_CR3 = 1n << 12n

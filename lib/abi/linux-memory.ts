@@ -10,6 +10,10 @@
 export const START_KERNEL_MAP = 0xffffffff80000000n
 /** The part of it that may hold the kernel: 1 GiB, with KASLR. */
 export const KERNEL_IMAGE_SIZE = 1n << 30n
+/** The addresses for the image of a 64-bit kernel. Source: Linux Documentation/arch/x86/x86_64/mm.rst. */
+export const KERNEL_IMAGE_64 = { start: START_KERNEL_MAP, end: START_KERNEL_MAP + KERNEL_IMAGE_SIZE } as const
+/** The lowest PAGE_OFFSET that a 32-bit kernel can be configured with. Source: Linux arch/x86/Kconfig. */
+export const KERNEL_HALF_32 = 0x40000000n
 /** The start of linux_banner. */
 export const LINUX_BANNER = 'Linux version '
 /** The start of the linear map of i386, unless it was built with another split. */

@@ -8,6 +8,7 @@ import { concat, isZero } from '../bytes.js'
 import { encodeGzip } from '../codec/gzip.js'
 import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
+import { BLOCK_BYTES } from '../guest/memory.js'
 import { printableLines } from '../printable.js'
 import { sha256Key } from '../sha256.js'
 import { PAGE_SIZE, paddrOf, showSize } from '../units.js'
@@ -58,7 +59,7 @@ const SAMPLES = 512
 /** The most regions that are listed and counted one by one. */
 const MAX_REGIONS = 256
 /** The pages that are read at a time. */
-const PAGES_AT_ONCE = 256
+const PAGES_AT_ONCE = BLOCK_BYTES / PAGE_SIZE
 
 /** Hashes that were seen: 16 bytes for each at most, where a Set would take several times as much. */
 class Seen {

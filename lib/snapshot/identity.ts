@@ -6,6 +6,7 @@
  */
 import { isZero } from '../bytes.js'
 import type { Domain } from '../guest/domain.js'
+import { BLOCK_BYTES } from '../guest/memory.js'
 import type { Run } from '../guest/runs.js'
 import { addRange, runOf } from '../guest/runs.js'
 import { newSha256, sha256 } from '../sha256.js'
@@ -28,7 +29,7 @@ export const portableState = (state: State): State =>
   Object.fromEntries(Object.entries(state).filter(([name]) => !OPTIONAL.includes(name)))
 
 /** The pages that are read at a time. */
-export const PAGES_AT_ONCE = 256
+export const PAGES_AT_ONCE = BLOCK_BYTES / PAGE_SIZE
 
 /** The identity of a guest, and the pages that it is made of. */
 export interface Identity {

@@ -13,9 +13,9 @@ import {
   KALLSYMS_MARKER_STEP,
   KALLSYMS_SEQ_BYTES,
   KALLSYMS_TOKENS,
-  KERNEL_HALF_32,
   KSYM_NAME_LEN,
 } from '../abi/kallsyms.js'
+import { KERNEL_HALF_32 } from '../abi/linux-memory.js'
 import { decodeLatin1 } from '../bytes.js'
 import { alignUp, type Vaddr } from '../units.js'
 import type { Slices } from '../work.js'

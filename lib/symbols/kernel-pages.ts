@@ -4,7 +4,7 @@
  * Source: Linux Documentation/arch/x86/x86_64/mm.rst for the place of the image; Intel SDM vol. 3, 4.4 and 4.5.
  * Gotcha: tables may map one page any number of times, so the number of pages is bounded.
  */
-import { KERNEL_HALF_32, KERNEL_IMAGE_64 } from '../abi/kallsyms.js'
+import { KERNEL_HALF_32, KERNEL_IMAGE_64 } from '../abi/linux-memory.js'
 import { levelShift } from '../abi/x86.js'
 import type { Domain } from '../guest/domain.js'
 import { type Run, runEndingAfter } from '../guest/runs.js'

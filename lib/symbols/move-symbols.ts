@@ -4,7 +4,7 @@
  * Source: Linux Documentation/arch/x86/kaslr: the whole image moves by one distance.
  * Gotcha: an address below the kernel's half, such as the offset of a per-CPU variable, does not move.
  */
-import { KERNEL_HALF_32 } from '../abi/kallsyms.js'
+import { KERNEL_HALF_32 } from '../abi/linux-memory.js'
 import type { Domain } from '../guest/domain.js'
 import type { Vaddr } from '../units.js'
 import type { WorkOptions } from '../work.js'
