@@ -126,6 +126,7 @@ export { SNAPSHOT_FORMATS, type SnapshotFormatName } from './snapshot/formats.js
 export { writeKdump } from './snapshot/kdump-write.js'
 export { writeKexec } from './snapshot/kexec.js'
 export { type LibvirtOptions, writeLibvirt } from './snapshot/libvirt-save.js'
+export { type MemoryState, openMemory } from './snapshot/memory-image.js'
 export { type FilesBeside, type OpenOptions, openSnapshot, type SniffOptions, sniffSnapshot } from './snapshot/open.js'
 export { qemuArguments } from './snapshot/qemu.js'
 export { bootRom } from './snapshot/qemu-rom.js'

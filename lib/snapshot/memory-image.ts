@@ -1,18 +1,20 @@
 /**
  * Memory without a description: a LiME dump, or an image of all memory by address, as QEMU's pmemsave and VMware write
- * it. Its registers are lost, and the page tables of a Linux in it are found.
+ * it. Its registers are lost, unless the caller knows them. A PV guest that has not run, and a Linux, are found.
  *
- * Source: ../abi/lime.ts; ../guest/linux-discover.ts.
- * Gotcha: an image has no magic number. A file is one only if a Linux is found in it, so all of it is read.
+ * Source: ../abi/lime.ts; ../guest/linux-discover.ts; ../guest/pv-image.ts.
+ * Gotcha: an image has no magic number. A file is one only if a guest is found in it, so all of it is read.
  */
 import { LIME_MAGIC, LIME_VERSION, LimeHeader } from '../abi/lime.js'
 import { CR0_ET, CR0_PE, CR0_PG, CR4_PAE, DR6_RESET, DR7_RESET } from '../abi/x86.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { findLinux } from '../guest/linux-discover.js'
 import { GuestMemory } from '../guest/memory.js'
+import { findPvGuest } from '../guest/pv-image.js'
 import { addRange } from '../guest/runs.js'
-import { type Vcpu, waitingVcpu } from '../guest/vcpu.js'
+import { GENERAL_REGISTERS, type Registers, registers, type Vcpu, waitingVcpu } from '../guest/vcpu.js'
 import { logSnapshot } from '../log.js'
 import {
   alignDown,
@@ -26,6 +28,7 @@ import {
   pagesFor,
   pfnOf,
   type Range,
+  shown,
 } from '../units.js'
 import type { ByteSource } from './byte-source.js'
 import { dumpedGuest } from './dumped-guest.js'
@@ -43,9 +46,12 @@ export function isLime(source: ByteSource): boolean {
   return start.length === LimeHeader.size && LimeHeader.decode(start).magic === LIME_MAGIC
 }
 
-/** Returns whether a file is an image of memory with a 64-bit Linux in it. */
-export const isLinuxImage = (source: ByteSource): boolean =>
-  source.size >= IMAGE_MIN && source.size % PAGE_SIZE === 0 && findLinux(imageMemory(source)) !== undefined
+/** Returns whether a file is an image of memory with a guest in it: a PV guest that has not run, or a 64-bit Linux. */
+export function isGuestImage(source: ByteSource): boolean {
+  if (source.size < IMAGE_MIN || source.size % PAGE_SIZE !== 0) return false
+  const memory = imageMemory(source)
+  return findPvGuest(memory) !== undefined || findLinux(memory) !== undefined
+}
 
 /** Returns the guest in an image of memory. */
 export const openImage = (source: ByteSource): Domain => bareGuest(imageMemory(source))
@@ -54,6 +60,51 @@ function imageMemory(source: ByteSource): GuestMemory {
   const memory = new GuestMemory(pagesFor(source.size))
   memory.generate(0, source.size, (offset, out) => source.readInto(offset, out))
   return memory
+}
+
+/** The state of memory that has no description. */
+export interface MemoryState {
+  /** Whether the vcpu is in 64-bit mode. Default `x86_64`. */
+  readonly abi?: 'x86_64' | 'x86_32'
+  /** The page tables of vcpu 0: of four levels, or PAE's for `x86_32`. Default: paging is off. */
+  readonly cr3?: bigint
+  /** Registers of vcpu 0 that are known. Default: all zero. */
+  readonly registers?: Partial<Registers>
+}
+
+/**
+ * Returns the guest in memory whose state the caller knows: a LiME dump, or an image of memory by address.
+ * @throws DomainBuilderError `bad-config` for an invalid state; `bad-snapshot` or `truncated` for an invalid LiME dump, or
+ *   an image that is not whole pages.
+ * @example
+ * ```ts
+ * const guest = openMemory(bytesSource(image), { cr3: 0x1a2b000n, registers: { rip: 0xffffffff81000000n } })
+ * ```
+ */
+export function openMemory(source: ByteSource, state: MemoryState): Domain {
+  const { abi = 'x86_64', cr3, registers: known = {} } = state
+  if (abi !== 'x86_64' && abi !== 'x86_32') badState('abi', 'x86_64 or x86_32', shown(abi))
+  for (const [name, value] of Object.entries({ ...defined({ cr3 }), ...known })) {
+    if (!REGISTER_NAMES.has(name))
+      badState(`the register ${shown(name)}`, [...REGISTER_NAMES].join(', '), 'another name')
+    if (typeof value !== 'bigint' || value < 0n || value >> 64n !== 0n)
+      badState(name, 'a bigint of 64 bits', shown(value))
+  }
+  if (!isLime(source) && (source.size === 0 || source.size % PAGE_SIZE !== 0)) {
+    throw new DomainBuilderError('bad-snapshot', 'the image of memory is not whole pages', {
+      expected: `a multiple of ${PAGE_SIZE} bytes`,
+      found: `${source.size}`,
+    })
+  }
+  const memory = isLime(source) ? limeMemory(source) : imageMemory(source)
+  const vcpu = { ...RESET, registers: registers(known) }
+  return dumpedGuest([cr3 === undefined ? vcpu : withTables(vcpu, cr3)], abi === 'x86_64', memory)
+}
+
+const REGISTER_NAMES: ReadonlySet<string> = new Set(['cr3', 'rip', 'rflags', ...GENERAL_REGISTERS])
+
+function badState(what: string, expected: string, found: string): never {
+  throw new DomainBuilderError('bad-config', `${what} is invalid`, { expected, found })
 }
 
 /** Bytes of the file at an address. */
@@ -67,7 +118,9 @@ interface Piece {
  * Returns the guest in a LiME dump.
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with the offset of a header.
  */
-export function openLime(source: ByteSource): Domain {
+export const openLime = (source: ByteSource): Domain => bareGuest(limeMemory(source))
+
+function limeMemory(source: ByteSource): GuestMemory {
   const pieces: Piece[] = []
   const ranges: Range<Pfn>[] = []
   let end = 0
@@ -100,7 +153,7 @@ export function openLime(source: ByteSource): Domain {
   }
   const memory = new GuestMemory(ranges)
   for (const piece of pieces) placeBytes(memory, source, piece)
-  return bareGuest(memory)
+  return memory
 }
 
 /** Places bytes of a file; a range of a machine may begin or end within a page. */
@@ -118,17 +171,21 @@ function placeBytes(memory: GuestMemory, source: ByteSource, { paddr, offset, le
   exact(last, end)
 }
 
-/** Returns a guest with one vcpu, which has a Linux's own page tables if there is one, and no paging otherwise. */
+/** Returns the guest that is found: PV, or with one vcpu, which has a Linux's own page tables, or no paging. */
 function bareGuest(memory: GuestMemory): Domain {
+  const pv = findPvGuest(memory)
+  if (pv !== undefined) return pv
   const found = findLinux(memory)
   logSnapshot('memory: %d pages, %s', memory.pageCount, found ? `page tables at ${hex(found.cr3)}` : 'no Linux')
-  const vcpu = { ...waitingVcpu(0), online: true, dr6: BigInt(DR6_RESET), dr7: BigInt(DR7_RESET) }
-  return dumpedGuest([found === undefined ? vcpu : withTables(vcpu, found.cr3)], found !== undefined, memory)
+  return dumpedGuest([found === undefined ? RESET : withTables(RESET, BigInt(found.cr3))], found !== undefined, memory)
 }
 
-const withTables = (vcpu: Vcpu, cr3: Paddr): Vcpu => ({
+/** The one vcpu, without paging. */
+const RESET: Vcpu = { ...waitingVcpu(0), online: true, dr6: BigInt(DR6_RESET), dr7: BigInt(DR7_RESET) }
+
+const withTables = (vcpu: Vcpu, cr3: bigint): Vcpu => ({
   ...vcpu,
   cr0: BigInt(CR0_PE | CR0_ET) | BigInt(CR0_PG),
-  cr3: BigInt(cr3),
+  cr3,
   cr4: BigInt(CR4_PAE),
 })

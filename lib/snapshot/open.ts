@@ -13,7 +13,7 @@ import { decompressInto, packedPart, peekCompressed, sniffCompression } from './
 import { FOREIGN_SNIFFED, refuseForeign } from './foreign.js'
 import { type SnapshotFormat, type SnapshotSource, startOf } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
-import { isLinuxImage } from './memory-image.js'
+import { isGuestImage } from './memory-image.js'
 import { memoryScratch, type Scratch } from './scratch.js'
 
 /** The bytes of a compressed file's content that its format is detected by. */
@@ -53,7 +53,7 @@ function filesOf(main: ByteSource, { beside = {} }: SniffOptions): SnapshotSourc
 /** An image of memory without a sidecar has no sign but its content, so it is looked for last. */
 function formatOf(files: SnapshotSource): SnapshotFormat | undefined {
   const found = Object.values(SNAPSHOT_FORMATS).find((format) => format.sniff(files))
-  return found ?? (isLinuxImage(files.main) ? SNAPSHOT_FORMATS.raw : undefined)
+  return found ?? (isGuestImage(files.main) ? SNAPSHOT_FORMATS.raw : undefined)
 }
 
 /**

@@ -5,17 +5,24 @@
  * Gotcha: a file that only resembles such an image stays what it is: unknown.
  */
 import t, { type Test } from 'tap'
+import { requirePv } from '../../lib/guest/domain.js'
 import { findLinux } from '../../lib/guest/linux-discover.js'
 import {
+  buildDomain,
   bytesSource,
   type Domain,
+  openMemory,
   openSnapshot,
   PAGE_SIZE,
+  readKernel,
+  readStartInfo,
   readVirtual,
   sniffSnapshot,
   translate,
   writeElfCore,
 } from '../../lib/index.js'
+import { paddrOf } from '../../lib/units.js'
+import { pvKernelFile } from '../fixtures/kernels.js'
 import { LINUX_IMAGE, limeDump, linuxImage, PC_RANGES } from '../fixtures/linux-image.js'
 import { bytesOf, FORMATS, sameGuest, THROUGH } from '../fixtures/snapshots.js'
 
@@ -54,6 +61,53 @@ t.test('a LiME dump', async (t) => {
   const odd = await open(limeDump(memory, [[0x3002, 0x3005]]))
   t.same([...odd.memory.read(0x3000, 6)], [...Buffer.from('\0\0ge \0')])
   t.match(odd, { abi: 'x86_32', vcpus: [{ cr0: 0n, cr3: 0n }] }, 'without a Linux, there is no paging')
+})
+
+t.test('a PV guest that has not run, by its start_info', async (t) => {
+  const memory = 16 * 2 ** 20
+  const pages = memory / PAGE_SIZE
+  const backwards = { function: (pfn: number) => 0x100000 + pages - pfn, name: 'backwards' }
+  for (const [what, file] of [
+    ['64-bit', pvKernelFile()],
+    ['64-bit with INIT_P2M', pvKernelFile({ notes: { INIT_P2M: 0x8000000000n } })],
+    ['PAE', pvKernelFile({ class: 32 })],
+  ] as const) {
+    const kernel = await readKernel(file)
+    const isPae = what === 'PAE'
+    for (const p2m of ['identity', { offset: 0x12345 }, ...(isPae ? [] : [backwards])] as const) {
+      const built = buildDomain(kernel, { type: 'pv', memory, cmdline: 'found', p2m })
+      const image = built.memory.read(0, memory)
+      t.equal(await sniffSnapshot(bytesSource(image)), 'raw')
+      const found = await open(image)
+      t.match(found, { type: 'pv', abi: built.abi, boot: { startInfo: { pfn: requirePv(built).startInfo.pfn } } }, what)
+      t.match(found.vcpus[0], { cr3: built.vcpus[0]?.cr3, registers: { rsi: built.vcpus[0]?.registers.rsi } })
+      t.equal(readStartInfo(found).cmd_line, 'found')
+      for (const pfn of [0, 1, pages - 1]) t.equal(found.p2m.mfn(pfn), built.p2m.mfn(pfn))
+      const rip = built.vcpus[0]?.registers.rip ?? 0n
+      t.equal(translate(found, rip)?.paddr, translate(built, rip)?.paddr)
+      image.fill(0, paddrOf(requirePv(built).startInfo.pfn + 3), paddrOf(requirePv(built).startInfo.pfn + 4))
+      t.equal(await sniffSnapshot(bytesSource(image)), undefined, 'without its top table it is any file')
+    }
+  }
+})
+
+t.test('memory whose state is known', async (t) => {
+  const bytes = linuxImage()
+  const rip = vaddr + 16n
+  for (const source of [bytesSource(bytes), bytesSource(limeDump(bytes, PC_RANGES))]) {
+    const guest = openMemory(source, { cr3: BigInt(cr3), registers: { rip } })
+    isFound(t, guest)
+    t.equal(guest.vcpus[0]?.registers.rip, rip)
+  }
+  t.match(openMemory(bytesSource(bytes), { abi: 'x86_32' }), { abi: 'x86_32', vcpus: [{ cr0: 0n, cr3: 0n }] })
+  t.match(openMemory(bytesSource(new Uint8Array(PAGE_SIZE)), {}), { abi: 'x86_64', memory: { pageCount: 1 } })
+  // @ts-expect-error No such ABI.
+  t.throws(() => openMemory(bytesSource(bytes), { abi: 'arm' }), { code: 'bad-config', message: /abi is invalid/ })
+  // @ts-expect-error A 64-bit value is a bigint.
+  t.throws(() => openMemory(bytesSource(bytes), { cr3: 5 }), { code: 'bad-config', message: /cr3 is invalid/ })
+  // @ts-expect-error No such register.
+  t.throws(() => openMemory(bytesSource(bytes), { registers: { r99: 1n } }), { message: /register 'r99' is invalid/ })
+  t.throws(() => openMemory(bytesSource(new Uint8Array(5)), {}), { code: 'bad-snapshot' })
 })
 
 t.test('such a guest goes through every format that takes it', async (t) => {
