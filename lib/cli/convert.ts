@@ -50,7 +50,7 @@ export const command: Command = {
     'convert guest.img -o guest.xl',
     'convert guest.img -o guest.core',
     'convert guest.img --apply other.delta -o other.core',
-    'convert memory.raw --cr3 0x1a2b000 --register rip=0xffffffff81000000 -o guest.core',
+    'convert memory.raw --cr3 0x1a2b000 -o guest.core',
   ],
   async run({ values, positionals, progress, answer }) {
     const destination = readDestination('convert', values)

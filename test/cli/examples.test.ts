@@ -52,6 +52,7 @@ put(
   }),
 )
 
+put('memory.raw', Buffer.alloc(32 << 20))
 put('guest.cfg', 'name = "mine"\nkernel = "vmlinuz"\nmemory = 32\n')
 
 /** The host of a command: the guest that it watches ends, and the others go on. */
