@@ -8,7 +8,7 @@
  */
 import { equal } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
-import type { Domain } from '../guest/domain.js'
+import { type Domain, LIBVIRT_XML } from '../guest/domain.js'
 import { pagesOfEither } from '../guest/memory.js'
 import type { Region } from '../guest/region.js'
 import { runBefore, runEndingAfter } from '../guest/runs.js'
@@ -172,6 +172,8 @@ function* keptDifferences(a: Domain, b: Domain): Iterable<Difference> {
   for (const name of new Set([...ours.keys(), ...others.keys()])) {
     const [x, y] = [ours.get(name), others.get(name)]
     if (x && y && equal(x, y)) continue
+    // A guest gets libvirt's description when it becomes a file of libvirt.
+    if (name === LIBVIRT_XML && !(x && y)) continue
     const show = (bytes: Uint8Array | undefined): string => (bytes ? `${bytes.length} bytes` : 'none')
     const first = x && y ? x.findIndex((byte, i) => byte !== y[i]) : -1
     yield {

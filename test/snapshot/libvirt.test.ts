@@ -12,6 +12,7 @@ import {
   bytesSource,
   type Domain,
   describeDomain,
+  diffDomains,
   domainText,
   openSnapshot,
   readKernel,
@@ -65,6 +66,7 @@ t.test('a file goes back to the same guest', async (t) => {
     const [kept, ...others] = found.saved?.records ?? []
     t.same([kept?.name, others], ['libvirt XML', []])
     t.equal(Buffer.from(kept?.body ?? []).toString(), xmlOf(file))
+    t.same(diffDomains(domain, found).fields, [], 'the description is no difference')
     t.match(domainText(found).join('\n'), /<name>.*winter/, 'inspect shows it')
     t.same(bytesOf(writeLibvirt(found, machine && { machine })), file, 'and it is made again in the next file')
     t.same(file.subarray(bodyAt(file)), bytesOf(writeQemuStream(domain, { machine: machine ?? 'pc' })))
