@@ -54,8 +54,8 @@ button{font:inherit;font-family:var(--mono);font-size:12.5px;color:var(--accent)
 form{display:flex;flex-wrap:wrap;gap:8px;align-items:end;margin:20px 0 0}
 label{display:block;font-size:13px;color:var(--soft);flex:1 1 260px;max-width:460px;min-width:0}
 input[aria-invalid=true]{border-color:var(--no)}
-input{display:block;width:100%;margin-top:4px;padding:8px 10px;color:var(--ink);background:var(--sheet);border:1px solid var(--line);border-radius:2px}
-form button{border:1px solid var(--accent);border-radius:2px;padding:8px 14px;min-height:37px}
+input{display:block;width:100%;margin-top:4px;padding:8px 10px;min-height:37px;box-sizing:border-box;color:var(--ink);background:var(--sheet);border:1px solid var(--line);border-radius:2px}
+form button{border:1px solid var(--accent);border-radius:2px;padding:8px 14px;min-height:37px;box-sizing:border-box}
 #found{margin-top:12px;overflow-wrap:anywhere}
 #found:empty{display:none}
 #found>div{border-left:2px solid var(--accent);background:var(--wash);padding:8px 12px;margin:0 0 8px}
