@@ -21,7 +21,7 @@ import {
 } from '../snapshot/formats.js'
 import { LIBVIRT_MACHINES } from '../snapshot/libvirt-save.js'
 import { DEFAULT_MACHINE, QEMU_MACHINE_NAMES } from '../snapshot/qemu-machine.js'
-import { writeSnapshot } from '../snapshot/write.js'
+import { makeSnapshot } from '../snapshot/write.js'
 import { type Option, oneOf, text, UsageError, type Values } from './command.js'
 import { inputNames, notWritten, takeStandardOutput, writeStandardOutput } from './files.js'
 import type { Progress } from './progress.js'
@@ -154,7 +154,7 @@ export async function writeDestination(
   const given = { ...release, ...defined({ symbols }) }
   const onProgress = (part: { done: number; total: number }) => progress.say(`writing ${output}`, part)
   if (output === '-') {
-    const [file] = writeSnapshot(domain, format, { ...given, onProgress })
+    const [file] = await makeSnapshot(domain, format, { ...given, onProgress })
     if (file) await writeStandardOutput(compress ? gzipped(file) : file)
     return
   }

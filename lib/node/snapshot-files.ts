@@ -13,7 +13,7 @@ import { applyDeltas, type Delta, writeDelta } from '../snapshot/delta.js'
 import { formatByExtension, KNOWN_EXTENSIONS, SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
 import { openSnapshot, sniffSnapshot } from '../snapshot/open.js'
 import type { SnapshotFile } from '../snapshot/snapshot-file.js'
-import { snapshotFormat, type WriteOptionsOf, writeSnapshot } from '../snapshot/write.js'
+import { makeSnapshot, snapshotFormat, type WriteOptionsOf } from '../snapshot/write.js'
 import type { WorkOptions } from '../work.js'
 import { gzipped } from './gzip.js'
 import { type Input, openInput } from './input.js'
@@ -173,7 +173,7 @@ export async function writeSnapshotFile<F extends SnapshotFormatName>(
   const { format: asked, compress, keep = [], ...rest } = options as WriteFileOptions
   const format = asked ?? requireExtension(name)
   const isCompressed = requireCompression(compress, format, name)
-  const snapshot = writeSnapshot(domain, format, { ...rest, name: path.basename(name) })
+  const snapshot = await makeSnapshot(domain, format, { ...rest, name: path.basename(name) })
   return { format, files: await writeAll(snapshot, name, isCompressed, defined({ keep, signal: rest.signal })) }
 }
 

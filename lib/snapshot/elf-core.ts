@@ -33,6 +33,7 @@ import { addRange, type Run, runEndingAfter, runOf } from '../guest/runs.js'
 import type { Vcpu } from '../guest/vcpu.js'
 import type { SymbolTable } from '../symbols/symbol-table.js'
 import { alignUp, hex, PADDR_MAX, PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../units.js'
+import { atOnce, type Slices } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import { coreGuest, guestNote } from './core-guest.js'
 import { coreRuns } from './core-runs.js'
@@ -93,6 +94,11 @@ export interface ElfCoreOptions extends WriteOptions {
  * ```
  */
 export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): SnapshotFile {
+  return atOnce(elfCoreSlices(domain, options))
+}
+
+/** Makes the same in slices: a guest that was saved is searched for its vmcoreinfo. */
+function* elfCoreSlices(domain: Domain, options: ElfCoreOptions = {}): Slices<SnapshotFile> {
   const runs = closed(dataRuns(domain))
   const segments = plan(domain, runs)
   const is64 = domain.abi === 'x86_64'
@@ -100,7 +106,8 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
   const { symbols } = options
   // A 32-bit guest has no address to spare for the image.
   const hasImage = symbols !== undefined && is64
-  const notes = concat([...coreNotes(domain, runs), ...(hasImage ? [auxv()] : [])].map(encodeNote))
+  const found = yield* coreNotes(domain, runs)
+  const notes = concat([...found, ...(hasImage ? [auxv()] : [])].map(encodeNote))
   const phnum = 1 + segments.length + (hasImage ? 1 : 0)
   const notesAt = Ehdr64.size + phnum * Phdr64.size
   const contentsAt = alignUp(notesAt + notes.length, PAGE_SIZE)
@@ -134,12 +141,13 @@ export function writeElfCore(domain: Domain, options: ElfCoreOptions = {}): Snap
 }
 
 /** Returns the notes of a core: those that debuggers read, and our own. @param runs the pages with content. */
-export function coreNotes(domain: Domain, runs: readonly Run[]): CoreNote[] {
+export function* coreNotes(domain: Domain, runs: readonly Run[]): Slices<CoreNote[]> {
   const running = domain.vcpus.filter(({ online }) => online)
+  const info = yield* vmcoreinfo(domain, runs)
   return [
     ...running.map((vcpu) => prstatus(vcpu, domain.abi === 'x86_64')),
     ...keptQemuNotes(domain),
-    ...vmcoreinfo(domain, runs),
+    ...info,
     guestNote(domain),
   ]
 }
@@ -230,7 +238,7 @@ function auxv(): CoreNote {
 }
 
 /** Returns the kernel's own vmcoreinfo: a note at the start of a page. A kernel that never ran has no such note yet. */
-function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
+function* vmcoreinfo(domain: Domain, runs: readonly Run[]): Slices<CoreNote[]> {
   if (!domain.saved) return []
   const owner = encodeUtf8(`${VMCOREINFO_OWNER}\0`)
   const descAt = Nhdr.size + alignUp(owner.length, 4)
@@ -246,6 +254,7 @@ function vmcoreinfo(domain: Domain, runs: readonly Run[]): CoreNote[] {
         if (n_namesz !== owner.length || n_descsz === 0 || descAt + n_descsz > PAGE_SIZE) continue
         return [{ owner: VMCOREINFO_OWNER, type: 0, desc: page.slice(descAt, descAt + n_descsz) }]
       }
+      yield
     }
   }
   return []
@@ -330,5 +339,7 @@ export const elfCoreFormat: SnapshotFormat<ElfCoreOptions> = {
     return isCore32(start) || (isCore(start) && !isXenCore(main))
   },
   open: ({ main }) => openElfCore(main),
-  write: (domain, options) => [writeElfCore(domain, options)],
+  *write(domain, options) {
+    return [yield* elfCoreSlices(domain, options)]
+  },
 }

@@ -6,7 +6,7 @@
  */
 import type { Domain } from '../guest/domain.js'
 import type { Purpose } from '../guest/purpose.js'
-import type { WorkOptions } from '../work.js'
+import type { Slices, WorkOptions } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import type { SnapshotFile } from './snapshot-file.js'
 
@@ -44,10 +44,10 @@ export interface SnapshotFormat<Options extends WriteOptions = WriteOptions> {
    */
   open(files: SnapshotSource): Domain
   /**
-   * Returns the guest as files, one for each suffix.
+   * Returns the guest as files, one for each suffix; in slices, if all of the content is read before a size is known.
    * @throws DomainBuilderError for a guest that the format cannot hold, or options that are invalid.
    */
-  write(domain: Domain, options?: Options): readonly SnapshotFile[]
+  write(domain: Domain, options?: Options): readonly SnapshotFile[] | Slices<readonly SnapshotFile[]>
 }
 
 /** Returns the first bytes of a file: as many as asked for, unless it has fewer. */

@@ -22,13 +22,12 @@ import {
 } from '../abi/kdump.js'
 import { concat, decodeUtf8, encodeLatin1, isZero } from '../bytes.js'
 import { DeflateBlocks } from '../codec/gzip.js'
-import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { addRange, type Run } from '../guest/runs.js'
 import { alignUp, PAGE_SIZE, paddrOf, type Range, U32_MAX } from '../units.js'
-import { Work, type WorkOptions } from '../work.js'
+import { atOnce, type Slices, type WorkOptions } from '../work.js'
 import { crashPhysBase, crashUtsname } from './crashed-guest.js'
 import { dataRuns } from './data-pages.js'
 import { coreNotes } from './elf-core.js'
@@ -47,9 +46,14 @@ const KEPT_MAX = 256 << 20
 
 /** Returns a guest as a kdump file. All of its content is read once before the size of the file is known. */
 export function writeKdump(domain: Domain, options: WorkOptions = {}): SnapshotFile {
+  return atOnce(kdumpSlices(domain, options))
+}
+
+/** Makes the same in slices: compressing takes a second for each 15 MB. */
+export function* kdumpSlices(domain: Domain, options: WorkOptions = {}): Slices<SnapshotFile> {
   const runs = dataRuns(domain)
-  const { sizes, kept } = compress(domain, runs, options)
-  const notes = coreNotes(domain, runs)
+  const { sizes, kept } = yield* compress(domain, runs)
+  const notes = yield* coreNotes(domain, runs)
   const encoded = notes.map(encodeNote)
   const is64 = domain.abi === 'x86_64'
   const headerBytes = is64 ? KdumpSubHeader64.size : KdumpSubHeader32.size
@@ -172,9 +176,8 @@ interface Compressed {
   readonly kept: readonly Uint8Array[]
 }
 
-function compress({ memory }: Domain, runs: readonly Run[], { signal }: WorkOptions): Compressed {
+function* compress({ memory }: Domain, runs: readonly Run[]): Slices<Compressed> {
   const count = runs.reduce((sum, { pages }) => sum + pages, 0)
-  const work = new Work(count * PAGE_SIZE, defined({ signal }))
   const sizes = new Uint16Array(count)
   const deflater = new Deflater()
   const kept: Uint8Array[] = []
@@ -185,7 +188,7 @@ function compress({ memory }: Domain, runs: readonly Run[], { signal }: WorkOpti
     next += part.pages
     room -= bytes.length
     if (room >= 0) kept.push(bytes.slice())
-    work.step(part.pages * PAGE_SIZE)
+    yield
   }
   return { sizes, kept }
 }

@@ -37,7 +37,7 @@ import { type FoundNote, readCoreNotes } from './elf-file.js'
 import { type SnapshotFormat, startOf } from './format.js'
 import { isFlattened, unflattened } from './kdump-flat.js'
 import { bitmapRanges, type KdumpPages, kdumpPages, pageReader } from './kdump-pages.js'
-import { writeKdump } from './kdump-write.js'
+import { kdumpSlices } from './kdump-write.js'
 import { qemuGuest, qemuNotes } from './qemu-core.js'
 import { readBytes } from './records.js'
 
@@ -216,5 +216,7 @@ export const kdumpFormat: SnapshotFormat = {
   files: [''],
   sniff: ({ main }) => isKdump(main) || isFlattened(main),
   open: ({ main }) => openKdump(main),
-  write: (domain, options) => [writeKdump(domain, options)],
+  *write(domain, options) {
+    return [yield* kdumpSlices(domain, options)]
+  },
 }

@@ -11,6 +11,7 @@ import { concat, encodeLatin1, encodeUtf8 } from '../bytes.js'
 import { DomainBuilderError } from '../errors.js'
 import { type Domain, LIBVIRT_XML } from '../guest/domain.js'
 import { shown } from '../units.js'
+import { atOnce, type Slices } from '../work.js'
 import type { ByteSource } from './byte-source.js'
 import type { SnapshotFormat, WriteOptions } from './format.js'
 import { isLibvirtSave, readLibvirtHead } from './libvirt-head.js'
@@ -39,6 +40,11 @@ const MEMORY_UNIT = 1 << 20
  *   that the machine has no room for.
  */
 export function writeLibvirt(domain: Domain, options: LibvirtOptions = {}): SnapshotFile {
+  return atOnce(saveSlices(domain, options))
+}
+
+/** Makes the same in slices, as the stream is made. */
+function* saveSlices(domain: Domain, options: LibvirtOptions = {}): Slices<SnapshotFile> {
   const { machine = LIBVIRT_MACHINES[0] } = options
   if (!LIBVIRT_MACHINES.includes(machine)) {
     throw new DomainBuilderError('bad-config', 'the machine is not one of libvirt', {
@@ -46,7 +52,7 @@ export function writeLibvirt(domain: Domain, options: LibvirtOptions = {}): Snap
       found: shown(machine),
     })
   }
-  const stream = streamParts(withXml(domain), { ...options, machine })
+  const stream = yield* streamParts(withXml(domain), { ...options, machine })
   const bytes = machineMemory(machine, domain)
   if (bytes % MEMORY_UNIT !== 0) {
     throw new DomainBuilderError('does-not-fit', 'libvirt gives a guest whole MiB of memory', {
@@ -96,5 +102,7 @@ export const libvirtFormat: SnapshotFormat<LibvirtOptions> = {
   purpose: 'vmm',
   sniff: ({ main }) => isLibvirtSave(main),
   open: ({ main }) => openLibvirt(main),
-  write: (domain, options) => [writeLibvirt(domain, options)],
+  *write(domain, options) {
+    return [yield* saveSlices(domain, options)]
+  },
 }

@@ -10,7 +10,7 @@ import { concat, isZero } from '../bytes.js'
 import { BLOCK_BYTES, type GuestMemory } from '../guest/memory.js'
 import { addRange } from '../guest/runs.js'
 import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
-import { Work, type WorkOptions } from '../work.js'
+import type { Slices } from '../work.js'
 import { zeroPages } from './qemu-zero-pages.js'
 import { flowing, type Part, type Stretch } from './snapshot-file.js'
 import { bigEndian, counted } from './vmstate.js'
@@ -30,8 +30,8 @@ export interface RamBlock {
 }
 
 /** Returns the pages of blocks as QEMU sends them. */
-export function ramPages(memory: GuestMemory, blocks: readonly RamBlock[], options: WorkOptions): Part {
-  const data = nonZeroRuns(memory, options)
+export function* ramPages(memory: GuestMemory, blocks: readonly RamBlock[]): Slices<Part> {
+  const data = yield* nonZeroRuns(memory)
   const dataPages = data.reduce((sum, { start, end }) => sum + end - start, 0)
   const length = blocks.reduce(
     (sum, { name, bytes }) => sum + (bytes / PAGE_SIZE) * ZERO_PAGE_BYTES + counted(name).length,
@@ -44,8 +44,7 @@ export function ramPages(memory: GuestMemory, blocks: readonly RamBlock[], optio
 }
 
 /** Returns the runs of pages that are not zero, in order. */
-function nonZeroRuns(memory: GuestMemory, { signal }: WorkOptions): Range<Pfn>[] {
-  const work = new Work(memory.placedBytes, signal === undefined ? {} : { signal })
+function* nonZeroRuns(memory: GuestMemory): Slices<Range<Pfn>[]> {
   const found: Range<Pfn>[] = []
   const block = new Uint8Array(DATA_PAGES * PAGE_SIZE)
   for (const { pfn, pages } of memory.pages()) {
@@ -56,7 +55,7 @@ function nonZeroRuns(memory: GuestMemory, { signal }: WorkOptions): Range<Pfn>[]
         const page = pfn + done + at / PAGE_SIZE
         if (!isZero(bytes.subarray(at, at + PAGE_SIZE))) addRange(found, page, page + 1)
       }
-      work.step(bytes.length)
+      yield
     }
   }
   return found

@@ -33,6 +33,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { inRealMode, type Vcpu } from '../guest/vcpu.js'
 import { PAGE_SIZE, shown } from '../units.js'
+import { atOnce, type Slices } from '../work.js'
 import { requireBareGuest } from './bare-guest.js'
 import type { SnapshotFormat, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson } from './guest-json.js'
@@ -58,11 +59,16 @@ const MAX_APICS = 255
  * @throws DomainBuilderError `does-not-fit` for a guest that needs Xen, or that the machine has no room for.
  */
 export function writeQemuStream(domain: Domain, options: QemuStreamOptions = {}): SnapshotFile {
-  return new SnapshotFile('', streamParts(domain, options), options)
+  return atOnce(streamSlices(domain, options))
+}
+
+/** Makes the same in slices: QEMU looks into every page, so all content is read first. */
+function* streamSlices(domain: Domain, options: QemuStreamOptions = {}): Slices<SnapshotFile> {
+  return new SnapshotFile('', yield* streamParts(domain, options), options)
 }
 
 /** Returns the parts of a stream. @throws DomainBuilderError as writeQemuStream() does. */
-export function streamParts(domain: Domain, options: QemuStreamOptions): Part[] {
+export function* streamParts(domain: Domain, options: QemuStreamOptions): Slices<Part[]> {
   const vcpu = requireBareGuest(domain, 'QEMU')
   if (inRealMode(vcpu)) {
     throw new DomainBuilderError(
@@ -89,7 +95,7 @@ export function streamParts(domain: Domain, options: QemuStreamOptions): Part[] 
     ...roms.map((rom) => ({ ...rom, ranges: [] })),
   ]
   const devices = [...machineDevices(domain, QEMU_MACHINES[machine], bytes)]
-  const memory = ramPages(domain.memory, blocks, options)
+  const memory = yield* ramPages(domain.memory, blocks)
   const end = concat([endOfPages(), footer(RAM_SECTION.id)])
   return [
     solid(
@@ -233,5 +239,7 @@ export const qemuStreamFormat: SnapshotFormat<QemuStreamOptions> = {
   purpose: 'vmm',
   sniff: ({ main }) => isQemuStream(main),
   open: ({ main }) => openQemuStream(main),
-  write: (domain, options) => [writeQemuStream(domain, options)],
+  *write(domain, options) {
+    return [yield* streamSlices(domain, options)]
+  },
 }

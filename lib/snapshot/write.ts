@@ -5,8 +5,10 @@
  * Gotcha: nothing is written here. The files' bytes are made when a caller iterates over them.
  */
 import { didYouMean } from '../closest.js'
+import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { atOnce, doSlices } from '../work.js'
 import type { SnapshotFormat, WriteOptions } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import type { SnapshotFile } from './snapshot-file.js'
@@ -33,7 +35,21 @@ export function writeSnapshot<F extends SnapshotFormatName>(
   format: F,
   options?: WriteOptionsOf<F>,
 ): readonly SnapshotFile[] {
-  return snapshotFormat(format).write(domain, options)
+  const made = snapshotFormat(format).write(domain, options)
+  return 'next' in made ? atOnce(made) : made
+}
+
+/**
+ * Returns the same as writeSnapshot(), and yields to the event loop where all of the content is read first.
+ * @throws DomainBuilderError as writeSnapshot() does; the signal's reason.
+ */
+export async function makeSnapshot<F extends SnapshotFormatName>(
+  domain: Domain,
+  format: F,
+  options?: WriteOptionsOf<F>,
+): Promise<readonly SnapshotFile[]> {
+  const made = snapshotFormat(format).write(domain, options)
+  return 'next' in made ? doSlices(made, defined({ signal: options?.signal })) : made
 }
 
 /** Returns the entry of that name. @throws DomainBuilderError `bad-config` for a name that is not in the table. */

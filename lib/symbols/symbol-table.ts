@@ -35,9 +35,8 @@ export interface SymbolTable {
   near(vaddr: Vaddr): NearSymbol | undefined
 }
 
-/** The most bytes that a symbol without a size covers, up to the next one; the last symbol covers one page. */
+/** The most bytes that a symbol without a size covers, up to the next one. */
 const SYMBOL_BYTES = 2n << 20n
-const LAST_SYMBOL_BYTES = 4096n
 
 /** Returns the table of those symbols, given in any order. */
 export function symbolTable(given: Iterable<KernelSymbol>): SymbolTable {
@@ -70,7 +69,8 @@ export function symbolTable(given: Iterable<KernelSymbol>): SymbolTable {
       while (symbols[first - 1]?.address === last.address) first--
       const symbol = symbols[first] as KernelSymbol
       const offset = vaddr - symbol.address
-      const bytes = symbol.bytes ?? (symbols[low] === undefined ? LAST_SYMBOL_BYTES : SYMBOL_BYTES)
+      // The last one is the end of the kernel: the boot structures after it are no part of it.
+      const bytes = symbol.bytes ?? (symbols[low] === undefined ? 0 : SYMBOL_BYTES)
       return offset >= BigInt(bytes) && offset > 0n ? undefined : { symbol, offset }
     },
   }
