@@ -15,6 +15,7 @@ import { type SnapshotFormat, type SnapshotSource, startOf } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
 import { isGuestImage } from './memory-image.js'
 import { memoryScratch, type Scratch } from './scratch.js'
+import { SIDECAR_SUFFIX } from './sidecar.js'
 
 /** The bytes of a compressed file's content that its format is detected by. */
 const PEEKED = 1 << 16
@@ -50,10 +51,14 @@ function filesOf(main: ByteSource, { beside = {} }: SniffOptions): SnapshotSourc
   return { main, beside: (suffix) => (Object.hasOwn(beside, suffix) ? beside[suffix] : undefined) }
 }
 
-/** An image of memory without a sidecar has no sign but its content, so it is looked for last. */
+/**
+ * An image of memory without a sidecar has no sign but its content, so it is looked for last. An image with a sidecar
+ * that is damaged is not one: its guest would lose all that the sidecar says.
+ */
 function formatOf(files: SnapshotSource): SnapshotFormat | undefined {
   const found = Object.values(SNAPSHOT_FORMATS).find((format) => format.sniff(files))
-  return found ?? (isGuestImage(files.main) ? SNAPSHOT_FORMATS.raw : undefined)
+  if (found !== undefined || files.beside(SIDECAR_SUFFIX) !== undefined) return found
+  return isGuestImage(files.main) ? SNAPSHOT_FORMATS.raw : undefined
 }
 
 /**
