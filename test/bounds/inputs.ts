@@ -419,14 +419,14 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'one page of zeros at many addresses in a kdump file',
     make: (n) => {
-      const pages = new Map(times(20_000 * n, (pfn) => [pfn, ZERO_PAGE] as const))
+      const pages = new Map(times(10_000 * n, (pfn) => [pfn, ZERO_PAGE] as const))
       return { files: { 'g.kdump': { bytes: kdumpFile({ pages }) } }, commands: all('g.kdump') }
     },
   },
   {
     name: 'pieces of a flattened kdump file',
     make: (n) => {
-      const pages = new Map(times(10_000 * n, (pfn) => [2 * pfn, ZERO_PAGE] as const))
+      const pages = new Map(times(6000 * n, (pfn) => [2 * pfn, ZERO_PAGE] as const))
       return { files: { 'g.kdump': { bytes: kdumpFile({ pages, flattened: true }) } }, commands: all('g.kdump') }
     },
   },

@@ -111,8 +111,8 @@ t.test('a guest that runs', async (t) => {
       t.equal(spawnSync('makedumpfile', ['-c', '-d', '31', file('ram'), file('filtered')]).status, 0)
       const filtered = await check('filtered', false)
       t.ok(filtered.memory.pageCount < core.domain.memory.pageCount / 2, `${filtered.memory.pageCount} pages are left`)
-      const code = filtered.vcpus[0]?.registers.rip ?? 0n
-      t.same(readVirtual(filtered, code, 16), readVirtual(core.domain, code, 16), "and the kernel's code")
+      // The registers may be those of a process, whose pages are left out.
+      t.equal(text(filtered), 'Linux version ', 'and the kernel is among them')
     })
   })
 })
