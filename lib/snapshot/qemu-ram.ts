@@ -9,7 +9,7 @@ import { PAGE_HEADER, RAM_FLAG, ZERO_PAGE_BYTES } from '../abi/qemu-stream.js'
 import { concat, isZero } from '../bytes.js'
 import { BLOCK_BYTES, type GuestMemory } from '../guest/memory.js'
 import { addRange } from '../guest/runs.js'
-import { PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
+import { alignDown, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Range } from '../units.js'
 import type { Slices } from '../work.js'
 import { zeroPages } from './qemu-zero-pages.js'
 import { flowing, type Part, type Stretch } from './snapshot-file.js'
@@ -46,19 +46,31 @@ export function* ramPages(memory: GuestMemory, blocks: readonly RamBlock[]): Sli
 /** Returns the runs of pages that are not zero, in order. */
 function* nonZeroRuns(memory: GuestMemory): Slices<Range<Pfn>[]> {
   const found: Range<Pfn>[] = []
-  const block = new Uint8Array(DATA_PAGES * PAGE_SIZE)
   for (const { pfn, pages } of memory.pages()) {
-    for (let done = 0; done < pages; done += DATA_PAGES) {
-      const bytes = block.subarray(0, Math.min(DATA_PAGES, pages - done) * PAGE_SIZE)
-      memory.readInto(paddrOf(pfn + done), bytes)
-      for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-        const page = pfn + done + at / PAGE_SIZE
+    let page = pfn
+    for (const { bytes, end } of wholePages(memory, paddrOf(pfn), pages * PAGE_SIZE)) {
+      for (let at = 0; at < end; at += PAGE_SIZE, page++) {
         if (!isZero(bytes.subarray(at, at + PAGE_SIZE))) addRange(found, page, page + 1)
       }
       yield
     }
   }
   return found
+}
+
+/** Yields the content of whole pages in pieces of whole pages. Placed bytes are views; a piece may end within a page. */
+function* wholePages(
+  memory: GuestMemory,
+  paddr: Paddr,
+  length: number,
+): Generator<{ readonly bytes: Uint8Array; readonly end: number }> {
+  let rest: Uint8Array | undefined
+  for (const part of memory.contents(paddr, length)) {
+    const bytes = rest === undefined ? part : concat([rest, part])
+    const end = alignDown(bytes.length, PAGE_SIZE)
+    rest = end === bytes.length ? undefined : bytes.subarray(end)
+    if (end > 0) yield { bytes, end }
+  }
 }
 
 type Content = Omit<Stretch, 'offset'>
@@ -130,16 +142,15 @@ function dataPages(memory: GuestMemory, at: number, pages: number, paddr: Paddr)
   return {
     length: pages * DATA_PAGE_BYTES,
     content(out) {
-      // The pages are read to the end of the room, and moved to their places from the first on.
-      const from = pages * PAGE_HEADER
-      memory.readInto(paddr, out.subarray(from))
       const view = new DataView(out.buffer, out.byteOffset, out.byteLength)
-      for (let i = 0; i < pages; i++) {
-        const page = i * DATA_PAGE_BYTES + PAGE_HEADER
-        out.copyWithin(page, from + i * PAGE_SIZE, from + (i + 1) * PAGE_SIZE)
-        const header = at + i * PAGE_SIZE
-        view.setUint32(page - PAGE_HEADER, Math.floor(header / 2 ** 32))
-        view.setUint32(page - PAGE_HEADER + 4, (header % 2 ** 32) + (RAM_FLAG.PAGE | RAM_FLAG.SAME_BLOCK))
+      let place = 0
+      let page = at
+      for (const { bytes, end } of wholePages(memory, paddr, pages * PAGE_SIZE)) {
+        for (let from = 0; from < end; from += PAGE_SIZE, page += PAGE_SIZE, place += DATA_PAGE_BYTES) {
+          view.setUint32(place, Math.floor(page / 2 ** 32))
+          view.setUint32(place + 4, (page % 2 ** 32) + (RAM_FLAG.PAGE | RAM_FLAG.SAME_BLOCK))
+          out.set(bytes.subarray(from, from + PAGE_SIZE), place + PAGE_HEADER)
+        }
       }
     },
   }
