@@ -125,6 +125,7 @@ t.test('the location of an address', async (t) => {
   const guest = pagedGuest(16, maps, [{ name: 'kernel', pfn: 4, pages: 2 }])
   const symbols = symbolTable([
     { name: 'startup_64', address: kernel, type: 'T' },
+    { name: '_end', address: kernel + 0x2000n, type: 'B' },
     { name: 'far', address: 0x1000n, type: 'A' },
   ])
   const where = locator(guest, symbols)
