@@ -243,6 +243,7 @@ t.test('names with _, registers and symbols are found, and the entry is selected
   const symbols = symbolTable([
     { name: 'start_of_it', address: 0xffffffff80100000n, type: 'T' },
     { name: 'a_local_one', address: 0xffffffff80100100n, type: 't' },
+    { name: '_end', address: 0xffffffff80102000n, type: 'B' },
     { name: 'not_mapped', address: 0xffffffffff000000n, type: 'T' },
   ])
   const page = await open(t, await pv64(), 1280, 'light', { symbols })
@@ -265,7 +266,7 @@ t.test('names with _, registers and symbols are found, and the entry is selected
   t.match(await search('not_mapped'), /neither/)
   t.match(await search('0xffff_ffff_8010_1234'), /0x000101234/, 'digits in groups')
   t.match(await words(page, '.facts'), /rip\s*0xffffffff80100000\s*start_of_it/)
-  t.match(await words(page, 'footer'), /2 of 2 symbols/)
+  t.match(await words(page, 'footer'), /3 of 3 symbols/)
   await page.click('[data-search=cr3]')
   t.match(await words(page, '#found'), /pfn 0x108, page_tables/, 'cr3 is a link')
   await page.close()
