@@ -148,4 +148,4 @@ export {
 } from './symbols/symbol-table.js'
 export type { Mfn, Paddr, Pfn, Range, Vaddr } from './units.js'
 export { PAGE_SIZE, parseSize } from './units.js'
-export type { Part, WorkOptions } from './work.js'
+export type { Part, Slices, WorkOptions } from './work.js'
