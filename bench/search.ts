@@ -5,15 +5,13 @@
  * Gotcha: both must find the same places, so the offsets of grep are compared with the addresses first.
  */
 import { spawnSync } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import * as path from 'node:path'
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { buildDomain, type Domain, PAGE_SIZE, readKernel } from '../lib/index.js'
 import { writeSnapshotFile } from '../lib/node/index.js'
 import { pvhKernelFile } from '../test/fixtures/kernels.js'
-import { kernel as fetched } from '../test/peer/kernels.js'
+import { withKernel } from './with-kernel.js'
 
 const MiB = 2 ** 20
 const ROUNDS = 5
@@ -85,15 +83,9 @@ async function guest(memory: number, bytes: Uint8Array, places: readonly number[
   return domain
 }
 
-const given = process.argv[2] ?? fetched('debian-amd64')
-if (given === undefined) throw new Error('no kernel: name one, or fetch them with npm run kernels')
-const folder = mkdtempSync(path.join(process.env.TMPDIR ?? tmpdir(), 'xdb-bench-'))
-const file = (name: string): string => path.join(folder, name)
-try {
-  const { elf } = await readKernel(readFileSync(given))
-  if (!elf) throw new Error('the kernel holds no ELF')
+await withKernel(async (elf, file) => {
   // Whole pages.
-  const bytes = elf.bytes.slice(0, elf.bytes.length - (elf.bytes.length % PAGE_SIZE))
+  const bytes = elf.slice(0, elf.length - (elf.length % PAGE_SIZE))
   const sparse = await guest(
     16 * 1024 * MiB,
     bytes,
@@ -129,6 +121,4 @@ try {
   )
   await writeSnapshotFile(dense, file('dense.img'), { format: 'raw' })
   compare({ name: 'dense', snapshot: file('dense.img'), data: file('dense.img'), addressOf: (at) => at })
-} finally {
-  rmSync(folder, { recursive: true, force: true })
-}
+})

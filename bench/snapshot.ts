@@ -6,15 +6,12 @@
  * Gotcha: a cold page cache would favour one side. The finished file was just written, and the kernel was read once.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import * as path from 'node:path'
+import { rmSync, statSync, writeFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
-import { readKernel } from '../lib/index.js'
-import { kernel as fetched } from '../test/peer/kernels.js'
 import { MEASURED_GUESTS, type MeasuredFormat, type MeasuredSnapshot } from './measure-snapshot.js'
 import { touchMemory } from './touch-memory.js'
+import { withKernel } from './with-kernel.js'
 
 const MiB = 2 ** 20
 const ROUNDS = 9
@@ -48,7 +45,7 @@ function copy(from: string, to: string): number {
 }
 
 /** Writes and reads a guest of 64 GiB, and prints the times next to those of cp. */
-function compare(format: MeasuredFormat, kernelMiB: number): void {
+function compare(format: MeasuredFormat, kernelMiB: number, file: (name: string) => string): void {
   const [saved, copied, raw] = [file(`guest.${format}`), file('copy'), file('guest.img')]
   const rounds = Array.from({ length: ROUNDS }, () => {
     // Replacing an existing file takes longer: it is truncated first, and ext4 flushes the new one when it is closed.
@@ -84,16 +81,7 @@ function compare(format: MeasuredFormat, kernelMiB: number): void {
   )
 }
 
-const given = process.argv[2] ?? fetched('debian-amd64')
-if (given === undefined) throw new Error('no kernel: name one, or fetch them with npm run kernels')
-const folder = mkdtempSync(path.join(process.env.TMPDIR ?? tmpdir(), 'xdb-bench-'))
-const file = (name: string): string => path.join(folder, name)
-try {
-  const { elf } = await readKernel(readFileSync(given))
-  if (!elf) throw new Error('the kernel holds no ELF')
-  writeFileSync(file('vmlinux'), elf.bytes)
-  const kernelMiB = elf.bytes.length / MiB
-  for (const format of Object.keys(MEASURED_GUESTS) as MeasuredFormat[]) compare(format, kernelMiB)
-} finally {
-  rmSync(folder, { recursive: true })
-}
+await withKernel((elf, file) => {
+  writeFileSync(file('vmlinux'), elf)
+  for (const format of Object.keys(MEASURED_GUESTS) as MeasuredFormat[]) compare(format, elf.length / MiB, file)
+})
