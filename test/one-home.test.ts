@@ -128,6 +128,7 @@ const EQUAL_BY_COINCIDENCE: Readonly<Record<string, string>> = {
   'CR0_PG RECORD_OPTIONAL': 'bit 31 of a register, and of a record type',
   'CR4_LA57 PTI_USER_CR3': 'bit 12 of two registers',
   'FLAT_HEADER_BYTES PTI_USER_CR3': 'the header of a flattened dump, and bit 12 of a register',
+  'HOLE64 LIBXC_MARKER': 'a page that is missing, and the start of a stream: both are all ones',
   'KERNEL_HALF_32 KERNEL_IMAGE_SIZE': 'an address, and a size',
   'KERNEL_HALF_32 P2M_MARKED32': 'an address, and a mark in an entry',
   'MAX_VCPUS PTI_USER_CR3': 'a count, and bit 12 of a register',

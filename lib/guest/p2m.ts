@@ -52,7 +52,8 @@ export type P2mSpec =
       readonly ranges?: never
     }
 
-const HOLE64 = 0xffffffffffffffffn
+/** The entry of a page that a guest does not have, in a p2m list of 64-bit entries. */
+export const HOLE64 = 0xffffffffffffffffn
 const HOLE32 = 0xffffffff
 /** A 32-bit guest's frames have 30 bits. Linux marks other entries of its list by the two highest ones. */
 export const P2M_MARKED32 = 2 ** 30

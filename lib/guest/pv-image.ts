@@ -12,7 +12,7 @@ import { encodeLatin1, startsWith } from '../bytes.js'
 import { PAGE_SHIFT, PAGE_SIZE, type Pfn, paddrOf, U32_MAX, type Vaddr } from '../units.js'
 import type { Domain, PvBoot } from './domain.js'
 import type { GuestMemory } from './memory.js'
-import { makeP2m, type P2m } from './p2m.js'
+import { HOLE64, makeP2m, type P2m } from './p2m.js'
 import { discoverPv } from './pv-discover.js'
 import { PTE_BYTES, topTable, translate, type Walkable } from './translate.js'
 import { registers, waitingPvVcpu } from './vcpu.js'
@@ -124,9 +124,8 @@ function* listPages(memory: GuestMemory, abi: PvAbi, top: Pfn, { ptBase, mfnList
   }
 }
 
-/** A frame has at most 40 bits; a missing page has all ones. */
+/** A frame has at most 40 bits. */
 const MFN_BITS = 40n
-const HOLE = 2n ** 64n - 1n
 
 /** Returns the p2m of the list at a page; undefined where it has a frame that no machine has. */
 function p2mAt(memory: GuestMemory, abi: PvAbi, list: Pfn): P2m | undefined {
@@ -137,7 +136,7 @@ function p2mAt(memory: GuestMemory, abi: PvAbi, list: Pfn): P2m | undefined {
   const table =
     abi === 'x86_64'
       ? new BigUint64Array(bytes)
-      : BigUint64Array.from(new Uint32Array(bytes), (mfn) => (mfn === U32_MAX ? HOLE : BigInt(mfn)))
-  if (table.some((mfn) => mfn >> MFN_BITS !== 0n && mfn !== HOLE)) return undefined
+      : BigUint64Array.from(new Uint32Array(bytes), (mfn) => (mfn === U32_MAX ? HOLE64 : BigInt(mfn)))
+  if (table.some((mfn) => mfn >> MFN_BITS !== 0n && mfn !== HOLE64)) return undefined
   return makeP2m({ table }, memory.endPfn)
 }

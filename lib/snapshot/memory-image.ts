@@ -7,7 +7,6 @@
  */
 import { LIME_MAGIC, LIME_VERSION, LimeHeader } from '../abi/lime.js'
 import { CR0_ET, CR0_PE, CR0_PG, CR4_PAE, DR6_RESET, DR7_RESET } from '../abi/x86.js'
-import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { findLinux } from '../guest/linux-discover.js'
@@ -46,15 +45,11 @@ export function isLime(source: ByteSource): boolean {
   return start.length === LimeHeader.size && LimeHeader.decode(start).magic === LIME_MAGIC
 }
 
-/** Returns whether a file is an image of memory with a guest in it: a PV guest that has not run, or a 64-bit Linux. */
-export function isGuestImage(source: ByteSource): boolean {
-  if (source.size < IMAGE_MIN || source.size % PAGE_SIZE !== 0) return false
-  const memory = imageMemory(source)
-  return findPvGuest(memory) !== undefined || findLinux(memory) !== undefined
+/** Returns the guest in an image of memory: a PV guest that has not run, or a 64-bit Linux. Undefined without one. */
+export function findGuest(source: ByteSource): Domain | undefined {
+  if (source.size < IMAGE_MIN || source.size % PAGE_SIZE !== 0) return undefined
+  return guestIn(imageMemory(source))
 }
-
-/** Returns the guest in an image of memory. */
-export const openImage = (source: ByteSource): Domain => bareGuest(imageMemory(source))
 
 function imageMemory(source: ByteSource): GuestMemory {
   const memory = new GuestMemory(pagesFor(source.size))
@@ -84,11 +79,11 @@ export interface MemoryState {
 export function openMemory(source: ByteSource, state: MemoryState): Domain {
   const { abi = 'x86_64', cr3, registers: known = {} } = state
   if (abi !== 'x86_64' && abi !== 'x86_32') badState('abi', 'x86_64 or x86_32', shown(abi))
-  for (const [name, value] of Object.entries({ ...defined({ cr3 }), ...known })) {
+  requireU64('cr3', cr3 ?? 0n)
+  for (const [name, value] of Object.entries(known)) {
     if (!REGISTER_NAMES.has(name))
       badState(`the register ${shown(name)}`, [...REGISTER_NAMES].join(', '), 'another name')
-    if (typeof value !== 'bigint' || value < 0n || value >> 64n !== 0n)
-      badState(name, 'a bigint of 64 bits', shown(value))
+    requireU64(name, value)
   }
   if (!isLime(source) && (source.size === 0 || source.size % PAGE_SIZE !== 0)) {
     throw new DomainBuilderError('bad-snapshot', 'the image of memory is not whole pages', {
@@ -101,7 +96,12 @@ export function openMemory(source: ByteSource, state: MemoryState): Domain {
   return dumpedGuest([cr3 === undefined ? vcpu : withTables(vcpu, cr3)], abi === 'x86_64', memory)
 }
 
-const REGISTER_NAMES: ReadonlySet<string> = new Set(['cr3', 'rip', 'rflags', ...GENERAL_REGISTERS])
+const REGISTER_NAMES: ReadonlySet<string> = new Set(['rip', 'rflags', ...GENERAL_REGISTERS])
+
+function requireU64(name: string, value: unknown): void {
+  if (typeof value !== 'bigint' || value < 0n || value >> 64n !== 0n)
+    badState(name, 'a bigint of 64 bits', shown(value))
+}
 
 function badState(what: string, expected: string, found: string): never {
   throw new DomainBuilderError('bad-config', `${what} is invalid`, { expected, found })
@@ -115,10 +115,13 @@ interface Piece {
 }
 
 /**
- * Returns the guest in a LiME dump.
+ * Returns the guest in a LiME dump; one without paging, if none is found.
  * @throws DomainBuilderError `bad-snapshot` or `truncated` with the offset of a header.
  */
-export const openLime = (source: ByteSource): Domain => bareGuest(limeMemory(source))
+export function openLime(source: ByteSource): Domain {
+  const memory = limeMemory(source)
+  return guestIn(memory) ?? dumpedGuest([RESET], false, memory)
+}
 
 function limeMemory(source: ByteSource): GuestMemory {
   const pieces: Piece[] = []
@@ -171,13 +174,13 @@ function placeBytes(memory: GuestMemory, source: ByteSource, { paddr, offset, le
   exact(last, end)
 }
 
-/** Returns the guest that is found: PV, or with one vcpu, which has a Linux's own page tables, or no paging. */
-function bareGuest(memory: GuestMemory): Domain {
+/** Returns the guest that is found: PV, or with one vcpu, which has a Linux's own page tables. */
+function guestIn(memory: GuestMemory): Domain | undefined {
   const pv = findPvGuest(memory)
   if (pv !== undefined) return pv
   const found = findLinux(memory)
-  logSnapshot('memory: %d pages, %s', memory.pageCount, found ? `page tables at ${hex(found.cr3)}` : 'no Linux')
-  return dumpedGuest([found === undefined ? RESET : withTables(RESET, BigInt(found.cr3))], found !== undefined, memory)
+  logSnapshot('memory: %d pages, %s', memory.pageCount, found ? `page tables at ${hex(found.cr3)}` : 'no guest')
+  return found && dumpedGuest([withTables(RESET, BigInt(found.cr3))], true, memory)
 }
 
 /** The one vcpu, without paging. */

@@ -13,7 +13,7 @@ import { decompressInto, packedPart, peekCompressed, sniffCompression } from './
 import { FOREIGN_SNIFFED, refuseForeign } from './foreign.js'
 import { type SnapshotFormat, type SnapshotSource, startOf } from './format.js'
 import { SNAPSHOT_FORMAT_NAMES, SNAPSHOT_FORMATS, type SnapshotFormatName } from './formats.js'
-import { isGuestImage } from './memory-image.js'
+import { findGuest } from './memory-image.js'
 import { memoryScratch, type Scratch } from './scratch.js'
 import { SIDECAR_SUFFIX } from './sidecar.js'
 
@@ -58,7 +58,8 @@ function filesOf(main: ByteSource, { beside = {} }: SniffOptions): SnapshotSourc
 function formatOf(files: SnapshotSource): SnapshotFormat | undefined {
   const found = Object.values(SNAPSHOT_FORMATS).find((format) => format.sniff(files))
   if (found !== undefined || files.beside(SIDECAR_SUFFIX) !== undefined) return found
-  return isGuestImage(files.main) ? SNAPSHOT_FORMATS.raw : undefined
+  const guest = findGuest(files.main)
+  return guest && { ...SNAPSHOT_FORMATS.raw, open: () => guest }
 }
 
 /**

@@ -15,7 +15,7 @@ import { placeFile } from './file-memory.js'
 import type { SnapshotFormat, SnapshotSource, WriteOptions } from './format.js'
 import { GUEST_JSON_VERSION, guestJson, openGuest, openPair, openRanges } from './guest-json.js'
 import type { JsonValue } from './json-value.js'
-import { isLime, openImage, openLime } from './memory-image.js'
+import { isLime, openLime } from './memory-image.js'
 import { hasSidecar, readSidecar, SIDECAR_SUFFIX, sidecarBytes } from './sidecar.js'
 import { type Part, SnapshotFile, solid } from './snapshot-file.js'
 
@@ -98,9 +98,6 @@ export const rawFormat: SnapshotFormat = {
   extensions: ['img'],
   files: ['', SIDECAR_SUFFIX],
   sniff: (files) => hasSidecar(files, RAW_FORMAT) || isLime(files.main),
-  open: (files) => {
-    if (hasSidecar(files, RAW_FORMAT)) return openRaw(files)
-    return isLime(files.main) ? openLime(files.main) : openImage(files.main)
-  },
+  open: (files) => (hasSidecar(files, RAW_FORMAT) || !isLime(files.main) ? openRaw(files) : openLime(files.main)),
   write: writeRaw,
 }

@@ -107,6 +107,8 @@ t.test('memory whose state is known', async (t) => {
   t.throws(() => openMemory(bytesSource(bytes), { cr3: 5 }), { code: 'bad-config', message: /cr3 is invalid/ })
   // @ts-expect-error No such register.
   t.throws(() => openMemory(bytesSource(bytes), { registers: { r99: 1n } }), { message: /register 'r99' is invalid/ })
+  // @ts-expect-error cr3 has a separate place, and is not dropped in silence.
+  t.throws(() => openMemory(bytesSource(bytes), { registers: { cr3: 1n } }), { message: /register 'cr3' is invalid/ })
   t.throws(() => openMemory(bytesSource(new Uint8Array(5)), {}), { code: 'bad-snapshot' })
 })
 
