@@ -1,4 +1,6 @@
 /** The machine that supervise() makes, without running it: where everything is, and what it refuses. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { HYPERCALL } from '../../lib/abi/hypercall.js'
 import { SharedInfo64 } from '../../lib/abi/shared-info.js'
@@ -14,6 +16,7 @@ import { supervise, translate } from '../../lib/testing/index.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { probeKernel } from '../fixtures/probe-kernel.js'
 import { pv64Kernel } from '../fixtures/pv64-kernel.js'
+import { projectRoot } from '../peer/paths.js'
 
 const MiB = 2 ** 20
 const GiB = 2 ** 30
@@ -134,6 +137,14 @@ t.test('guests that it does not take', async (t) => {
 
 t.test('the format qemu takes the machine', async (t) => {
   t.doesNotThrow(() => qemuFormat.write(supervise(guestOf(scattered)), {}))
+})
+
+t.test('the page lists each hypercall', async (t) => {
+  const page = readFileSync(join(projectRoot, 'docs/unit-tests.md'), 'utf8')
+  const listed = [...page.matchAll(/^\| ((?:`[a-z_]+`(?:, )?)+) \|/gm)].flatMap(
+    ([, names = '']) => names.match(/[a-z_]+/g) ?? [],
+  )
+  t.same(listed.sort(), Object.keys(SUPERVISED).sort())
 })
 
 t.test('each hypercall has a number in the table', async (t) => {
