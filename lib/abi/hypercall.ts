@@ -89,11 +89,14 @@ export const HYPERCALL_VECTOR = 0x82
 /** vcpu_op's first argument. */
 export const VCPUOP = {
   is_up: 3,
+  register_runstate_memory_area: 5,
   stop_periodic_timer: 7,
   stop_singleshot_timer: 9,
   set_singleshot_timer: 8,
   register_vcpu_info: 10,
 } as const
+/** Bytes of struct vcpu_runstate_info. In zeros, the vcpu runs since time 0. */
+export const RUNSTATE_BYTES = 48
 /** set_segment_base's first argument. */
 export const SEGBASE = { FS: 0, GS_USER: 1, GS_KERNEL: 2, GS_USER_SEL: 3 } as const
 /** physdev_op's first argument. */

@@ -65,6 +65,8 @@ const NO_VECTOR = 0x100
 /** Flags that `syscall` clears, and those that a handler begins without. */
 const SYSCALL_CLEARS = EFLAGS_IF | EFLAGS.TF | EFLAGS.DF | EFLAGS.NT | EFLAGS.RF | EFLAGS.AC
 const HANDLER_CLEARS = EFLAGS.TF | EFLAGS.NT | EFLAGS.RF | EFLAGS.AC
+/** The two bytes of an instruction, the second one high. */
+const OPCODE = { wrmsr: 0x300f, rdmsr: 0x320f } as const
 /** How an event or exception reaches the guest, in ebx. */
 const WITH_ERROR = 1 << 0
 const MASKS_EVENTS = 1 << 1
@@ -173,6 +175,8 @@ function emitExceptions(a: SupervisorAssembler): void {
     .mov(mem(rdx, VcpuInfo64.offsetOf('cr2')), rcx)
   a.label('keeps cr2').cmp(eax, VECTOR.UD).jcc('ne', 'not emulated').call('emulate cpuid')
   a.label('not emulated')
+  a.cmp(eax, VECTOR.GP).jcc('ne', 'not an msr').call('emulate msr')
+  a.label('not an msr')
   a.mov(eax, a.saved('vector')).shl(eax, 4).lea(rdx, a.at('traps')).add(rdx, rax)
   a.mov(rcx, mem(rdx, 8)).cmp(rcx, 0).jcc('e', 'unhandled')
   a.movzx8(eax, mem(rdx, 1)).and(eax, TRAP_MASKS_EVENTS).shr(eax, 1).mov(ebx, eax) // MASKS_EVENTS
@@ -185,6 +189,20 @@ function emitExceptions(a: SupervisorAssembler): void {
   // A pointer of the guest that leads nowhere, or a mistake of the supervisor.
   a.label('fault of ring 0').mov(rcx, a.variable('on fault')).cmp(rcx, 0).jcc('e', 'unhandled')
   a.mov(rsp, a.variable('on fault rsp')).mov(rbp, rsp).jmpTo(rcx)
+
+  // Instructions that Xen emulates for a kernel: rdmsr and wrmsr of the segments' bases.
+  a.label('emulate msr')
+  a.lea(rcx, a.at('unhandled')).call('on fault')
+  a.mov(rdx, a.saved('rip')).movzx16(ebx, mem(rdx)).mov(ecx, 0).call('on fault')
+  a.cmp(ebx, OPCODE.wrmsr).jcc('e', 'is of an msr').cmp(ebx, OPCODE.rdmsr).jcc('e', 'is of an msr').ret()
+  a.label('is of an msr').mov(ecx, a.saved('rcx'))
+  for (const msr of [MSR.FS_BASE, MSR.GS_BASE, MSR.KERNEL_GS_BASE]) a.cmp(ecx, msr | 0).jcc('e', 'is of a base')
+  a.ret()
+  a.label('is of a base').mov(eax, a.saved('rax')).mov(edx, a.saved('rdx'))
+  a.cmp(ebx, OPCODE.rdmsr).jcc('e', 'reads msr').wrmsr().jmp('msr is done')
+  a.label('reads msr').rdmsr().mov(a.saved('rax'), rax).mov(a.saved('rdx'), rdx)
+  a.label('msr is done').mov(rdx, a.saved('rip')).add(rdx, 2).mov(a.saved('rip'), rdx)
+  a.pop(rax).jmp('leave')
 
   // Xen's cpuid for guests: ud2, "xen", cpuid. The processor's own answer here.
   a.label('emulate cpuid')

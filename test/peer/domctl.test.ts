@@ -149,6 +149,7 @@ const NUMBERS: Readonly<Record<string, number>> = Object.fromEntries([
     XENMEM_resource_grant_table_id_shared: memoryOp.GRANT_TABLE_SHARED,
     GTF_permit_access: GTF_PERMIT_ACCESS,
     'sizeof(xen_extraversion_t)': hypercall.XENVER_BYTES.extraversion,
+    'sizeof(struct vcpu_runstate_info)': hypercall.RUNSTATE_BYTES,
     'sizeof(struct xen_compile_info)': hypercall.XENVER_BYTES.compile_info,
     'sizeof(xen_capabilities_info_t)': hypercall.XENVER_BYTES.capabilities,
     'sizeof(xen_changeset_info_t)': hypercall.XENVER_BYTES.changeset,

@@ -29,6 +29,7 @@ import { MMU, MMUEXT, MMUEXT_PIN } from '../../lib/abi/mmuext.js'
 import { SharedInfo64, VcpuInfo64 } from '../../lib/abi/shared-info.js'
 import { StartInfo64 } from '../../lib/abi/start-info.js'
 import { FLAT_KERNEL_CS64, FLAT_KERNEL_SS64 } from '../../lib/abi/vcpu-context.js'
+import { MSR } from '../../lib/abi/x86.js'
 import { MACH2PHYS_VIRT_START } from '../../lib/abi/xen-x86-64.js'
 import { mem, registers as R } from '../../lib/asm/assembler.js'
 import { buildDomain, type Domain, DomainBuilderError, readKernel } from '../../lib/index.js'
@@ -388,8 +389,12 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'vcpu_op: vcpu 0 is up, and there is no other',
-    code: (a) => a.sayCall('vcpu_op', VCPUOP.is_up, 0, 0).sayCall('vcpu_op', VCPUOP.is_up, 5, 0),
-    says: [1, ENOENT],
+    code: (a) => {
+      a.sayCall('vcpu_op', VCPUOP.is_up, 0, 0).sayCall('vcpu_op', VCPUOP.is_up, 5, 0).lea(R.rax, a.at('area'))
+      a.mov(a.at('at'), R.rax).sayCall('vcpu_op', VCPUOP.register_runstate_memory_area, 0, 'at').say(a.at('area', 40))
+    },
+    data: (a) => a.label('at').u64(0n).label('area').zeros(40).u64(1n),
+    says: [1, ENOENT, 0, 0],
   },
   {
     name: 'set_segment_base and set_gdt: segments of the guest',
@@ -448,6 +453,16 @@ const CASES: readonly Case[] = [
       a.mov(R.rax, R.rbx).sub(R.rax, R.r12).call('say rax')
     },
     says: [0],
+  },
+  {
+    name: 'rdmsr and wrmsr of the bases of segments; another is an exception',
+    code: (a) => {
+      a.mov(R.ecx, MSR.GS_BASE).mov(R.eax, 0x1234).mov(R.edx, 0xffff8800).wrmsr()
+      a.mov(R.eax, 0).mov(R.edx, 0).rdmsr().shl(R.rdx, 32).or(R.rax, R.rdx).call('say rax')
+      a.mov(R.ecx, MSR.LSTAR).rdmsr()
+    },
+    says: [0xffff880000001234n],
+    vector: 13,
   },
   {
     name: 'settings that are kept or have no effect',

@@ -8,6 +8,7 @@ import {
   CALLBACKOP,
   CALLBACKTYPE,
   PHYSDEVOP,
+  RUNSTATE_BYTES,
   SEGBASE,
   VCPUOP,
   VMASST_TYPE_LAST,
@@ -170,6 +171,12 @@ export const vcpuOp: Emit = (a) => {
   a.label('vcpu set_singleshot_timer').mov(rax, mem(rdx)).mov(a.variable('timer deadline'), rax).succeed()
   a.label('vcpu stop_singleshot_timer').mov(eax, 0).mov(a.variable('timer deadline'), rax)
   a.label('vcpu stop_periodic_timer').succeed()
+  a.label('vcpu register_runstate_memory_area') // {u64 address}: the vcpu never does anything but run
+  a.mov(rdi, mem(rdx))
+    .mov(eax, 0)
+    .mov(ecx, RUNSTATE_BYTES / 8)
+    .repStosq()
+    .succeed()
   a.label('vcpu register_vcpu_info') //           {u64 mfn, u32 offset}
   a.cmp(esi, 0).jcc('ne', 'vcpu lacks')
   a.mov(rdi, mem(rdx)).mov(eax, mem(rdx, 8))
