@@ -74,7 +74,7 @@ export class Program {
   failure(): DomainBuilderError {
     const { exitCode, signalCode } = this.#child
     const said = this.#complaint.trim().replaceAll(/\s*\n\s*/g, '; ')
-    const how = `${this.#name} ended with ${signalCode ?? `status ${exitCode}`}`
+    const how = `${this.#name} has ended with ${signalCode ?? `status ${exitCode}`}`
     return new DomainBuilderError('hypercall-failed', said === '' ? how : `${how}: ${said}`)
   }
 

@@ -32,8 +32,8 @@ import { errorOf, requireRunnable, requireRunOptions } from './run-options.js'
 /** The options for running guests in QEMU. */
 export interface QemuRunnerOptions {
   /**
-   * How a guest gets into QEMU: as a migration stream (the qemu-stream format), or by a boot ROM of ours (the qemu
-   * format). Default: the stream, and the ROM for a guest in real mode, which needs a BIOS.
+   * How a guest gets into QEMU: as a migration stream (the qemu-stream format), or by a boot ROM (the qemu format).
+   * Default: the stream, and the ROM for a guest in real mode, which needs a BIOS.
    */
   readonly how?: 'stream' | 'rom'
   /** QEMU's machine for a stream. Default: the smallest that has room for the guest; it has no keyboard controller. */
@@ -128,7 +128,7 @@ class QemuRun {
   readonly #domain: Domain
   readonly #options: RunOptions
   readonly #directory: string
-  readonly #console = new Console()
+  readonly #output = new Console()
   readonly #instants: Instant[] = []
   readonly #opened: (() => void)[] = []
   /** The addresses at which the guest has not arrived yet. */
@@ -191,7 +191,7 @@ class QemuRun {
 
   /** Returns the ending and the console; the supervisor tells its guest's ending by a status and a line. */
   #result(ending: Ending): Pick<GuestRun, 'ending' | 'console'> {
-    const { text: console } = this.#console
+    const { text: console } = this.#output
     const isSupervised = this.#domain.type === 'pv' && ending.kind === 'exit'
     return (isSupervised ? supervisedEnd(ending.code, console) : undefined) ?? { ending, console }
   }
@@ -216,14 +216,14 @@ class QemuRun {
   }
 
   #wrote(bytes: Uint8Array, qemu: QemuProcess): void {
-    this.#console.add(bytes)
+    this.#output.add(bytes)
     this.#look(qemu)
   }
 
   /** Ends a run that has shown enough. */
   #look(qemu: QemuProcess): void {
     try {
-      if (this.#options.isEnough?.(this.#console.text, this.#instants)) this.#end({ kind: 'enough' })
+      if (this.#options.isEnough?.(this.#output.text, this.#instants)) this.#end({ kind: 'enough' })
     } catch (error) {
       qemu.stop(error)
     }

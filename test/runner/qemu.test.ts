@@ -71,18 +71,18 @@ t.test('the complaint of a QEMU that ends at once', async (t) => {
   const qemu = fakeQemu('complains', '', `console.error('qemu: cannot set up\\nguest memory'); process.exit(7)`)
   await t.rejects(run(qemu), {
     code: 'hypercall-failed',
-    message: `${qemu} ended with status 7: qemu: cannot set up; guest memory`,
+    message: `${qemu} has ended with status 7: qemu: cannot set up; guest memory`,
   })
   checkNothingLeft(t)
 })
 
 t.test('a QEMU that ends while the guest runs, or is killed', async (t) => {
   const ends = fakeQemu('ends', `if (execute === 'cont') process.exit(0)`)
-  await t.rejects(run(ends), { code: 'hypercall-failed', message: `${ends} ended with status 0` })
+  await t.rejects(run(ends), { code: 'hypercall-failed', message: `${ends} has ended with status 0` })
   const killed = fakeQemu('killed', `if (execute === 'stop') process.kill(process.pid, 'SIGKILL')`)
   await t.rejects(run(killed, { timeout: 0.1 }), {
     code: 'hypercall-failed',
-    message: `${killed} ended with SIGKILL`,
+    message: `${killed} has ended with SIGKILL`,
   })
   checkNothingLeft(t)
 })

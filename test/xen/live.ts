@@ -276,7 +276,7 @@ const liveCommands = (spec: GuestSpec): CheckedCase => ({
   },
 })
 
-/** The script for a host: openXenHost runs guests of ours by it, in dom0 itself. Nothing is left of them. */
+/** The script for a host: openXenHost runs guests by it, in dom0 itself. Nothing is left of them. */
 const liveByScript = (): CheckedCase => ({
   name: 'live-by-script',
   files: {
@@ -285,7 +285,8 @@ const liveByScript = (): CheckedCase => ({
     hello: helloKernel(),
     lost: lostKernel(),
     probe: probeKernel('pvh'),
-    grub: kernelPath('grub-i386-xen_pvh'),
+    linux: linux.kernel,
+    ramdisk: linux.ramdisk ?? '',
   },
   steps: [
     'node_ready',
@@ -304,8 +305,8 @@ const liveByScript = (): CheckedCase => ({
       },
       { kernel: 'lost', ending: { kind: 'shutdown', reason: 'crash' }, text: /^$/ },
       { kernel: 'probe', ending: { kind: 'shutdown', reason: 'reboot' }, text: /^\S+ \S/ },
-      { kernel: 'grub', ending: { kind: 'enough' } },
-      { kernel: 'grub', ending: { kind: 'timeout' } },
+      { kernel: 'linux', ending: { kind: 'enough' } },
+      { kernel: 'linux', ending: { kind: 'timeout' } },
     ])
   },
 })
