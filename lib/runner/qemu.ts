@@ -6,8 +6,7 @@
  * So the port is an isa-debugcon here, and the machine is stopped when the byte arrives. A guest may run some
  * milliseconds longer: it must not return from its exit, but halt.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { QemuMachineName } from '../abi/qemu-machines.js'
 import { defined } from '../defined.js'
@@ -21,6 +20,7 @@ import { makeSnapshot } from '../snapshot/write.js'
 import { supervisedEnd } from '../supervisor/ending.js'
 import { supervise } from '../supervisor/supervise.js'
 import type { Vaddr } from '../units.js'
+import { withFolder } from './at-exit.js'
 import { continued } from './captured.js'
 import { Console } from './console.js'
 import { SIGTRAP } from './gdb-remote.js'
@@ -87,13 +87,10 @@ export function openQemu({ how, machine, qemu = QEMU }: QemuRunnerOptions = {}):
       requireRunOptions(options)
       const prepared = requireRunnable('QEMU', () => prepare(domain))
       options.signal?.throwIfAborted()
-      const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))
-      try {
-        const start = await (prepared.machine ? stream(prepared, options) : rom(prepared, directory, options))
-        return await new QemuRun(domain, options, directory).run(qemu, start)
-      } finally {
-        rmSync(directory, { recursive: true, force: true })
-      }
+      return withFolder(async (folder) => {
+        const start = await (prepared.machine ? stream(prepared, options) : rom(prepared, folder, options))
+        return new QemuRun(domain, options, folder).run(qemu, start)
+      })
     },
   }
 }
@@ -117,8 +114,8 @@ async function stream({ domain, machine }: Prepared, { signal }: RunOptions): Pr
   return { args: qemuStreamArguments(domain, STREAM_FD, machine), stream: file as Iterable<Uint8Array> }
 }
 
-async function rom({ domain }: Prepared, directory: string, { signal }: RunOptions): Promise<Start> {
-  const file = join(directory, 'guest')
+async function rom({ domain }: Prepared, folder: string, { signal }: RunOptions): Promise<Start> {
+  const file = join(folder, 'guest')
   await writeSnapshotFile(domain, file, { format: 'qemu', ...defined({ signal }) })
   return { args: qemuArguments(domain, file) }
 }
@@ -127,7 +124,7 @@ async function rom({ domain }: Prepared, directory: string, { signal }: RunOptio
 class QemuRun {
   readonly #domain: Domain
   readonly #options: RunOptions
-  readonly #directory: string
+  readonly #folder: string
   readonly #output = new Console()
   readonly #instants: Instant[] = []
   readonly #opened: (() => void)[] = []
@@ -142,10 +139,10 @@ class QemuRun {
   /** Milliseconds that the guest may run longer. */
   #left: number
 
-  constructor(domain: Domain, options: RunOptions, directory: string) {
+  constructor(domain: Domain, options: RunOptions, folder: string) {
     this.#domain = domain
     this.#options = options
-    this.#directory = directory
+    this.#folder = folder
     this.#ahead = new Set(options.stops)
     this.#left = options.timeout * 1000
   }
@@ -253,7 +250,7 @@ class QemuRun {
 
   /** Returns the guest in the stopped machine. Its file has no name any more. */
   async #save({ qmp }: QemuProcess): Promise<Domain> {
-    const file = join(this.#directory, 'saved')
+    const file = join(this.#folder, 'saved')
     await qmp.save(`cat > ${shellWord(file)}`)
     const { domain, close } = await openSnapshotFile(file)
     this.#opened.push(close)

@@ -5,8 +5,7 @@
  * Gotcha: Xen starts a guest from a save file, so the guest must be built for that purpose.
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { SHUTDOWN } from '../abi/hypercall.js'
@@ -16,6 +15,7 @@ import type { Domain } from '../guest/domain.js'
 import { writeSnapshotFile } from '../node/snapshot-files.js'
 import { writeXl } from '../snapshot/xen-save.js'
 import type { Vaddr } from '../units.js'
+import { withFolder } from './at-exit.js'
 import { Console } from './console.js'
 import type { Ending, GuestRun, Runner, RunOptions, ShutdownReason } from './guest-run.js'
 import { Program } from './program.js'
@@ -56,18 +56,15 @@ export function openXenHost(script: string): Runner {
       requireRunnable('Xen', () => requireXen(domain, options.stops))
       options.signal?.throwIfAborted()
       const name = `xdb-${randomBytes(6).toString('hex')}`
-      const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))
-      try {
-        return await runScript(program, await saveFile({ ...domain, name }, directory, options), options)
-      } finally {
-        rmSync(directory, { recursive: true, force: true })
-      }
+      return withFolder(async (folder) =>
+        runScript(program, await saveFile({ ...domain, name }, folder, options), options),
+      )
     },
   }
 }
 
-async function saveFile(domain: Domain, directory: string, { signal }: RunOptions): Promise<string> {
-  const file = join(directory, `${domain.name}.xl`)
+async function saveFile(domain: Domain, folder: string, { signal }: RunOptions): Promise<string> {
+  const file = join(folder, `${domain.name}.xl`)
   await writeSnapshotFile(domain, file, { format: 'xl', ...defined({ signal }) })
   return file
 }

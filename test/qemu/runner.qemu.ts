@@ -143,6 +143,24 @@ t.test('a guest that prints for ever is stopped when its console is enough', asy
   t.same(leftovers(), [])
 })
 
+t.test('a guest that has shown enough at a stop does not go on', async (t) => {
+  if ((await requirePeer(t, findQemu)) === undefined) return
+  const kernel = endingKernel({ status: 0 })
+  const { main, greeted } = kernel.at
+  const isEnough = (_: string, { length }: readonly unknown[]): boolean => length === 1
+  const run = await qemu.run(await guestOf(kernel), { timeout, stops: [greeted, main], isEnough })
+  t.same(run.ending, { kind: 'enough' })
+  t.equal(run.console, '')
+  t.same(
+    run.instants.map(({ at, guest }) => [at, guest.vcpus[0]?.registers.rip]),
+    [
+      [main, main],
+      ['end', main],
+    ],
+  )
+  run.close()
+})
+
 t.test('a run that is aborted leaves nothing', async (t) => {
   if ((await requirePeer(t, findQemu)) === undefined) return
   const guest = await guestOf(endingKernel('never'))
@@ -156,7 +174,7 @@ t.test('a run that is aborted leaves nothing', async (t) => {
   t.same(leftovers(), [])
 })
 
-t.test('a guest in real mode gets a BIOS, and a ROM of ours', async (t) => {
+t.test('a guest in real mode gets a BIOS', async (t) => {
   if ((await requirePeer(t, findQemu)) === undefined) return
   const guest = buildDomain(await readKernel(setupKernel(0x20c)), { type: 'linux', entry: 16, memory: 64 * MiB })
   t.match(openQemu({ how: 'stream' }).refusal(guest), /begins in real mode/)
