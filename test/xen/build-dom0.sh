@@ -2,7 +2,8 @@
 # A real Xen and a dom0 with its xl, from the packages of the machine's release, or of the Debian suite that is named,
 # into .cache/xen/build or .cache/xen/SUITE/build:
 #   xen.elf       the hypervisor, as the multiboot ELF that QEMU loads
-#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, xen-hvmctx, pvfreeze, dom0/init, modules
+#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, xenconsole, xen-hvmctx, pvfreeze, dom0/init,
+#                 modules
 #
 #     build-dom0.sh [SUITE]
 #
@@ -24,11 +25,12 @@ mkdir -p "$DOM0"/{bin,sbin,lib,lib64,proc,sys,dev,run,tmp,share,root} "$DOM0"/us
   "$DOM0"/var/{lib/xen,lib/xenstored,log/xen/console} "$DOM0/etc/xen/scripts" "$DOM0/$TOOLS" \
   "$DOM0/usr/lib/xen-$RELEASE/boot"
 ln -s /run "$DOM0/var/run"
+ln -s /run/lock "$DOM0/var/lock"
 cp "$(find "$ROOT" -name busybox -path '*bin*' -type f -print -quit)" "$DOM0/bin/busybox"
 for applet in $("$DOM0/bin/busybox" --list); do
   [ "$applet" = busybox ] || ln -s /bin/busybox "$DOM0/bin/$applet"
 done
-for tool in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xenctx xen-hvmctx; do
+for tool in xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper xenctx xen-hvmctx; do
   cp -L "$ROOT/$TOOLS/$tool" "$DOM0/$TOOLS/$tool"
   ln -s "/$TOOLS/$tool" "$DOM0/usr/sbin/$tool"
 done
