@@ -49,7 +49,7 @@ export interface RunOptions {
 
 /** A guest in the middle of its run, or at the end: its registers and its memory. */
 export interface Instant {
-  /** The address where vcpu 0 was about to run an instruction, or the end of the run. */
+  /** The linear address where a vcpu was about to run an instruction, or the end of the run. */
   readonly at: Vaddr | 'end'
   /** The captured guest. */
   readonly guest: Domain
@@ -62,6 +62,8 @@ export interface GuestRun {
   readonly ending: Ending
   /** In the order of time; the end is the last one, if the machine can capture it. */
   readonly instants: readonly Instant[]
+  /** Frees the memory of the captured guests. Pages that were not read before are then refused as `cannot-read`. */
+  close(): void
 }
 
 /** A machine that can run guests. */
