@@ -13,6 +13,7 @@ import type { Domain } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { lazy } from '../lazy.js'
 import type { DomainConfig } from '../protocol/config.js'
+import { QEMU_MACHINE_NAMES } from '../snapshot/qemu-machine.js'
 import { consoleText } from '../suite/console.js'
 import { checkEnding } from '../suite/ending.js'
 import type { GuestSource, GuestTest } from '../suite/suite.js'
@@ -27,6 +28,7 @@ import {
   invalidValue,
   type Option,
   type Options,
+  oneOf,
   text,
   texts,
   UsageError,
@@ -127,12 +129,13 @@ function runOf(values: Values): RunSpec | undefined {
   return {
     console: console.map(consoleText),
     moments: [],
+    machine: defined({ machine: oneOf(values, 'machine', QEMU_MACHINE_NAMES) }),
     ...defined({ ends: ends === undefined ? undefined : checkEnding(ends) }),
   }
 }
 
 /** The options that a test file has instead. */
-const OF_KERNEL = [...Object.keys(kernelTestOptions), ...Object.keys(testedGuestOptions)]
+const OF_KERNEL = ['machine', ...Object.keys(kernelTestOptions), ...Object.keys(testedGuestOptions)]
 
 function testsOfFile(file: string, content: string, values: Values, progress: Progress): DescribedTests {
   const given = OF_KERNEL.find((name) => values[name] !== undefined)

@@ -9,11 +9,12 @@ import { DomainBuilderError } from '../errors.js'
 import { Goldens } from '../suite/goldens.js'
 import { junitXml } from '../suite/junit.js'
 import { type CaseResult, countResults } from '../suite/result.js'
-import { runSuite, type SuiteOptions } from '../suite/suite.js'
+import { type GuestTest, runSuite, type SuiteOptions } from '../suite/suite.js'
 import { TAP_VERSION, tapBailOut, tapCase, tapPlan } from '../suite/tap.js'
-import { checkExpectation } from '../testing/expectation.js'
-import { type Command, type Invocation, Refused, text, UsageError } from './command.js'
+import { checkExpectation, type Expectation } from '../testing/expectation.js'
+import { type Command, type Invocation, Refused, text, UsageError, type Values } from './command.js'
 import { exists, pathOf, readInput, readReplaced, writeBytes } from './files.js'
+import { machineOption } from './output.js'
 import { printLines, say } from './printer.js'
 import type { Progress } from './progress.js'
 import { stoppable } from './stoppable.js'
@@ -40,6 +41,7 @@ A test file has many tests, each with the options of build; docs/unit-tests.md d
       elsewhere: ['host', 'xen-host'],
       help: 'runs the guests under a Xen: HOST-SCRIPT FILE restores FILE, prints its console and exits with its SHUTDOWN_ code',
     },
+    machine: { ...machineOption, help: "QEMU's machine (default: the smallest that has room for the guest)" },
     timeout: {
       type: 'string',
       value: 'SECONDS',
@@ -64,18 +66,14 @@ A test file has many tests, each with the options of build; docs/unit-tests.md d
     const { values, json, progress, answer } = invocation
     const { suite, tests } = describeTests(invocation)
     const isUpdate = values.update === true
-    const hasFile = tests.some(({ expect, run }) =>
-      [expect, ...(run?.moments ?? []).map((one) => one.expect)].some(isFile),
-    )
-    if (isUpdate && !hasFile)
-      throw new UsageError(`--update needs an expectation in a file: --expect FILE, or "expect": "FILE"`)
-    const goldens = new Goldens({ read: (file) => readExpectation(file, isUpdate) }, isUpdate)
+    const files = expectedFiles(tests)
+    if (isUpdate && files.length === 0) {
+      throw new UsageError('--update needs an expectation in a file: --expect FILE, or "expect": "FILE"')
+    }
+    const goldens = new Goldens(readExpectations(files, isUpdate), isUpdate)
+    const runner = await runnerOf(values)
     const results = await stoppable(`${suite}: not finished`, (signal) =>
-      doTests(
-        tests,
-        { goldens, signal, runner: runnerOf(invocation), timeout: readTimeout(values) ?? TIMEOUT },
-        invocation,
-      ),
+      doTests(tests, { goldens, signal, runner, timeout: readTimeout(values) ?? TIMEOUT }, invocation),
     )
     await writeOutputs(goldens, text(values, 'junit'), () => junitXml(suite, results))
     progress.end()
@@ -85,11 +83,15 @@ A test file has many tests, each with the options of build; docs/unit-tests.md d
   },
 }
 
-const isFile = (expect: unknown): boolean => typeof expect === 'object' && expect !== null && 'file' in expect
+/** Returns the names of the files with expectations. */
+const expectedFiles = (tests: readonly GuestTest[]): string[] =>
+  tests
+    .flatMap(({ expect, run }) => [expect, ...(run?.moments ?? []).map((moment) => moment.expect)])
+    .flatMap((expect) => (expect !== undefined && 'file' in expect ? [expect.file] : []))
 
 /** Does the tests and prints each result in TAP. @throws the errors that are not a test's; the output then says so. */
 async function doTests(
-  tests: Parameters<typeof runSuite>[0],
+  tests: readonly GuestTest[],
   options: Omit<SuiteOptions, 'onCase'>,
   { json, progress }: Invocation,
 ): Promise<CaseResult[]> {
@@ -143,20 +145,26 @@ class Watch {
   }
 }
 
-/** Returns an expectation; undefined for a file that --update writes for the first time. */
-function readExpectation(file: string, isUpdate: boolean) {
-  if (!isUpdate && !exists(file)) {
-    throw new DomainBuilderError('cannot-read', `${pathOf(file)}: no such file: --update writes it`)
+/** Returns the expectations by file, except those that --update writes for the first time. */
+function readExpectations(files: readonly string[], isUpdate: boolean): Map<string, Expectation> {
+  const known = new Map<string, Expectation>()
+  for (const file of new Set(files)) {
+    const name = pathOf(file)
+    if (!isUpdate && !exists(file)) {
+      throw new DomainBuilderError('cannot-read', `${name}: no such file or directory; --update writes it`)
+    }
+    const bytes = isUpdate ? readReplaced(file) : readInput(file)
+    if (bytes !== undefined) known.set(file, checkExpectation(parsed(decodeUtf8(bytes), name), name))
   }
-  const bytes = isUpdate ? readReplaced(file) : readInput(file)
-  if (bytes === undefined) return undefined
-  let value: unknown
+  return known
+}
+
+function parsed(content: string, name: string): unknown {
   try {
-    value = JSON.parse(decodeUtf8(bytes))
+    return JSON.parse(content)
   } catch (cause) {
-    throw new DomainBuilderError('bad-config', `${pathOf(file)} is not JSON`, { cause })
+    throw new DomainBuilderError('bad-config', `${name} is not JSON`, { cause })
   }
-  return checkExpectation(value, pathOf(file))
 }
 
 /** Writes the expectations that are new and the report: all of them, or none. */
@@ -170,7 +178,9 @@ async function writeOutputs(goldens: Goldens, junit: string | undefined, report:
 }
 
 /** Returns the machine that runs guests, or the reason why there is none. */
-function runnerOf({ values }: Invocation): SuiteOptions['runner'] {
-  if (values.xen === undefined && values.run === undefined) return 'a run needs --run, or --xen HOST-SCRIPT'
-  return 'not yet'
+async function runnerOf(values: Values): Promise<SuiteOptions['runner']> {
+  const script = text(values, 'xen')
+  if (script === undefined && values.run !== true) return 'a run needs --run, or --xen HOST-SCRIPT'
+  const { openQemu, openXenHost } = await import('../runner/index.js')
+  return script === undefined ? openQemu : () => openXenHost(script)
 }

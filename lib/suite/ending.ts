@@ -6,11 +6,12 @@
  */
 import { didYouMean } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
-import { type Ending, SHUTDOWN_REASONS } from '../runner/guest-run.js'
+import { SHUTDOWN } from '../abi/hypercall.js'
+import type { Ending } from '../runner/guest-run.js'
 import { hex, shown } from '../units.js'
 
 const BYTE_MAX = 0xff
-const SIMPLE: readonly string[] = ['reset', 'timeout', ...SHUTDOWN_REASONS]
+const SIMPLE: readonly string[] = ['reset', 'timeout', ...Object.keys(SHUTDOWN)]
 const FORMS = `exit N, hypercall NAME, exception N, ${SIMPLE.join(', ')}`
 
 /** Returns the words that a test expects, in the form of endingWords(). @throws DomainBuilderError `bad-config` */

@@ -18,20 +18,17 @@ import {
 } from '../testing/expectation.js'
 import type { ExpectedGuest } from './test-file.js'
 
-/** The files of expectations. */
-export interface GoldenFiles {
-  /** Returns the expectation of a file; undefined without such a file, if it may be written. */
-  read(file: string): Expectation | undefined
-}
-
 /** Compares guests with expectations, and collects the new text of files. */
 export class Goldens {
-  readonly #files: GoldenFiles
+  readonly #files: ReadonlyMap<string, Expectation>
   readonly #isUpdate: boolean
   readonly #written = new Map<string, Expectation>()
 
-  /** @param isUpdate whether a file gets what is found, instead of being compared. */
-  constructor(files: GoldenFiles, isUpdate: boolean) {
+  /**
+   * @param files the expectation of each file that exists.
+   * @param isUpdate whether a file gets what is found, instead of being compared.
+   */
+  constructor(files: ReadonlyMap<string, Expectation>, isUpdate: boolean) {
     this.#files = files
     this.#isUpdate = isUpdate
   }
@@ -52,13 +49,11 @@ export class Goldens {
   ): Promise<Difference[]> {
     if ('inline' in expected) return differencesOf(await described(domain, expected.inline, symbolsOf), expected.inline)
     const { file } = expected
-    const known = this.#written.get(file) ?? this.#files.read(file)
-    if (!this.#isUpdate || this.#written.has(file)) {
-      return known === undefined ? [] : differencesOf(await described(domain, known, symbolsOf), known)
-    }
-    const now =
-      known === undefined ? expectationOf(domain) : namedParts(await described(domain, known, symbolsOf), known)
-    this.#written.set(file, now as Expectation)
+    const known = this.#written.get(file) ?? this.#files.get(file)
+    const found = known && (await described(domain, known, symbolsOf))
+    if (known && found && (!this.#isUpdate || this.#written.has(file))) return differencesOf(found, known)
+    const now = known && found ? (namedParts(found, known) as Expectation) : expectationOf(domain)
+    this.#written.set(file, now)
     return []
   }
 }

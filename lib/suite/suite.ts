@@ -22,7 +22,7 @@ import { endingText, endingWords, isFailure } from './ending.js'
 import type { Goldens } from './goldens.js'
 import { checkMemory } from './memory-check.js'
 import type { CaseResult } from './result.js'
-import type { GuestChecks, How, RunSpec, VariantChoice } from './test-file.js'
+import type { GuestChecks, MachineChoice, RunSpec, VariantChoice } from './test-file.js'
 
 /** A kernel and the configuration of its guest. */
 export interface GuestSource {
@@ -45,7 +45,7 @@ export interface GuestTest extends GuestChecks {
 export interface SuiteOptions {
   readonly goldens: Goldens
   /** Returns the machine that runs guests; a text is the reason why there is no machine. */
-  readonly runner: ((how?: How) => Runner) | string
+  readonly runner: ((choice: MachineChoice) => Runner) | string
   /** Seconds for a run without its own time. */
   readonly timeout: number
   readonly signal: AbortSignal
@@ -76,7 +76,8 @@ class TestOfGuest {
       const source = await load()
       built = { source, domain: buildDomain(source.kernel, source.config) }
     } catch (error) {
-      yield failed(name, [refusalOf(error, 'the guest')])
+      const { code, message } = refusalOf(error, MISTAKES)
+      yield failed(name, [{ at: 'build', expected: 'a guest', found: code, hint: message }])
       if (run !== undefined) yield skipped(`${name}: run`, 'the guest is not built')
       return
     }
@@ -99,12 +100,12 @@ class TestOfGuest {
       yield skipped(name, runner)
       return
     }
-    const machine = runner(run.how)
+    const machine = runner(run.machine)
     let domain: Domain
     try {
       domain = buildDomain(source.kernel, configFor(machine, source.config, built))
     } catch (error) {
-      yield skipped(name, refusalOf(error, name).hint ?? '')
+      yield skipped(name, refusalOf(error).message)
       return
     }
     yield await this.#runOne(name, machine, domain, run, source)
@@ -117,7 +118,7 @@ class TestOfGuest {
     choice: VariantChoice,
   ): AsyncGenerator<CaseResult> {
     const { runner } = this.#options
-    const machine = typeof runner === 'string' ? undefined : runner(run.how)
+    const machine = typeof runner === 'string' ? undefined : runner(run.machine)
     const config = machine === undefined ? source.config : configFor(machine, source.config, built)
     // The registers and the memory at a moment are those of one machine.
     const survives: RunSpec = { ...run, moments: [] }
@@ -145,7 +146,7 @@ class TestOfGuest {
     try {
       domain = variant.build()
     } catch (error) {
-      return skipped(name, refusalOf(error, name).hint ?? '')
+      return skipped(name, refusalOf(error).message)
     }
     if (machine === undefined) return skipped(name, String(this.#options.runner))
     return this.#runOne(name, machine, domain, run, source)
@@ -164,7 +165,7 @@ class TestOfGuest {
     try {
       stops = await addressesOf(domain, spec, source)
     } catch (error) {
-      return failed(name, [refusalOf(error, 'at')])
+      return failed(name, [{ at: 'at', expected: 'an address', found: null, hint: refusalOf(error).message }])
     }
     const wanted = stops.filter((stop) => stop !== undefined)
     const refusal = machine.refusal(domain, { stops: wanted })
@@ -175,20 +176,35 @@ class TestOfGuest {
       ...(wanted.length > 0 ? { stops: wanted } : {}),
       ...defined({ isEnough: enough(spec, wanted) }),
     })
-    const differences = [...runDifferences(run, spec)]
-    for (const [i, moment] of spec.moments.entries()) {
+    try {
+      const differences = [...runDifferences(run, spec), ...(await this.#atMoments(run, spec, stops, source))]
+      const result = judged(name, differences)
+      return result.result === 'pass' ? result : { ...result, console: lastLines(run.console) }
+    } finally {
+      run.close()
+    }
+  }
+
+  /** Returns the differences of the captured guests from what is expected of them. */
+  async #atMoments(
+    { instants, ending }: GuestRun,
+    { moments }: RunSpec,
+    stops: readonly (bigint | undefined)[],
+    source: GuestSource,
+  ): Promise<Difference[]> {
+    const differences: Difference[] = []
+    for (const [i, moment] of moments.entries()) {
       const at = stops[i] ?? 'end'
       const where = moment.symbol === undefined ? 'at the end' : `at ${moment.symbol}`
-      const instant = run.instants.find((one) => one.at === at)
+      const instant = instants.find((one) => one.at === at)
       if (instant === undefined) {
-        differences.push({ at: where, expected: 'the guest is there', found: endingText(run.ending) })
+        differences.push({ at: where, expected: 'an arrival', found: endingText(ending) })
         continue
       }
       const found = await this.#checks(instant.guest, moment, source)
       differences.push(...found.map((one) => ({ ...one, at: `${where}: ${one.at}` })))
     }
-    const result = judged(name, differences)
-    return result.result === 'pass' ? result : { ...result, console: lastLines(run.console) }
+    return differences
   }
 
   /** Returns the differences of a guest from an expectation and from checks of its memory. */
@@ -199,7 +215,8 @@ class TestOfGuest {
       try {
         differences.push(...(await checkMemory(domain, check, symbolsOf)))
       } catch (error) {
-        differences.push(refusalOf(error, `memory at ${check.at}`))
+        const expected = check.bytes.shown.join(' ')
+        differences.push({ at: `memory at ${check.at}`, expected, found: null, hint: refusalOf(error).message })
       }
     }
     return differences
@@ -212,12 +229,14 @@ const judged = (name: string, differences: readonly Difference[]): CaseResult =>
   differences.length === 0 ? { name, result: 'pass' } : failed(name, differences)
 
 /** The codes of errors that say nothing about a guest: a file or a program is missing. */
-const TROUBLE: readonly string[] = ['cannot-read', 'cannot-write', 'no-hypervisor']
+const TROUBLE: readonly string[] = ['cannot-read', 'cannot-write', 'no-hypervisor', 'hypercall-failed']
+/** The codes of errors that are mistakes in the description of a guest. */
+const MISTAKES: readonly string[] = [...TROUBLE, 'bad-config', 'bad-range', 'unknown-format', 'no-symbols']
 
-/** Returns the error of a guest as a difference. @throws any other error. */
-function refusalOf(error: unknown, at: string): Difference {
-  if (!(error instanceof DomainBuilderError) || TROUBLE.includes(error.code)) throw error
-  return { at, expected: 'a guest', found: error.code, hint: error.message }
+/** Returns an error that is the fault of a guest. @throws any other error. */
+function refusalOf(error: unknown, others = TROUBLE): DomainBuilderError {
+  if (error instanceof DomainBuilderError && !others.includes(error.code)) return error
+  throw error
 }
 
 /** Returns the configuration of the same guest for a machine. The type stays, since `auto` depends on the purpose. */

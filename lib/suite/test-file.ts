@@ -4,9 +4,12 @@
  * Source: schemas/tests-1.json describes the shape; docs/unit-tests.md explains it.
  * Gotcha: a misspelt member would be a check that never fails, so an unknown member is refused.
  */
+
+import type { QemuMachineName } from '../abi/qemu-machines.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { JsonValue } from '../snapshot/json-value.js'
+import { QEMU_MACHINE_NAMES } from '../snapshot/qemu-machine.js'
 import { checkExpectation, type Expectation } from '../testing/expectation.js'
 import { type ConsoleText, consolePattern, consoleText } from './console.js'
 import { checkEnding } from './ending.js'
@@ -27,9 +30,14 @@ export interface MomentChecks extends GuestChecks {
   readonly symbol?: string
 }
 
-/** A way to start a guest in QEMU. */
-export const HOW = ['stream', 'rom'] as const
-export type How = (typeof HOW)[number]
+/** How a guest gets into QEMU. */
+const HOW = ['stream', 'rom'] as const
+
+/** A machine of QEMU, and how a guest gets into it. */
+export interface MachineChoice {
+  readonly how?: (typeof HOW)[number]
+  readonly machine?: QemuMachineName
+}
 
 /** A run of a guest, and the expectations of it. */
 export interface RunSpec {
@@ -40,7 +48,7 @@ export interface RunSpec {
   /** In seconds. */
   readonly timeout?: number
   readonly moments: readonly MomentChecks[]
-  readonly how?: How
+  readonly machine: MachineChoice
 }
 
 /** The variants of a test: those of these names, or all except some, each with the reason. */
@@ -76,6 +84,7 @@ export function parseTestFile(text: string, name: string): TestSpec[] {
   root.requireKnown(['schema', '$schema', 'tests'])
   root.optional('schema', (json) => json.oneOf('xen-domain-builder/tests/1'))
   const tests = root.at('tests').list()
+  if (tests.length === 0) root.at('tests').refuse('at least one test')
   return tests.map(readTest)
 }
 
@@ -133,14 +142,17 @@ function readMemory(json: JsonValue): MemoryCheck {
 }
 
 function readRun(json: JsonValue): RunSpec {
-  json.requireKnown(['expectConsole', 'ends', 'timeout', 'at', 'how'])
+  json.requireKnown(['expectConsole', 'ends', 'timeout', 'at', 'how', 'machine'])
   return {
     console: json.optional('expectConsole', (list) => list.list().map(readConsole)) ?? [],
     moments: json.optional('at', (list) => list.list().map(readMoment)) ?? [],
     ...defined({
       ends: json.optional('ends', (one) => inPath(one, checkEnding)),
       timeout: json.optional('timeout', (one) => one.integer(1, TIMEOUT_MAX)),
+    }),
+    machine: defined({
       how: json.optional('how', (one) => one.oneOf(...HOW)),
+      machine: json.optional('machine', (one) => one.oneOf(...QEMU_MACHINE_NAMES)),
     }),
   }
 }
