@@ -31,7 +31,7 @@ const kernel = await readKernel(
 const symbols = await readSymbols(kernel)
 const config: DomainConfig = { type: 'pvh', memory: 64 * MiB, purpose: 'vmm' }
 
-/** What a machine pretends: its guest prints the pieces and ends. */
+/** The pretence of a machine: its guest prints the pieces and ends. */
 interface Script {
   readonly pieces?: readonly string[]
   readonly ending?: Ending
@@ -179,7 +179,7 @@ t.test('every end of a run, expected and not', async (t) => {
   t.equal(endingText({ kind: 'exception', vector: 6, rip: 0xffffffff80100000n }), 'exception 6 at 0xffffffff80100000')
 })
 
-t.test('a run of which nothing is expected fails by four ends', async (t) => {
+t.test('a run without expectations fails by five ends', async (t) => {
   const dies = ['reset', 'timeout', 'crash', 'watchdog', 'exception 14']
   for (const [ending, words] of ENDINGS) {
     const expected = dies.includes(words) ? [`end: expected "no failure", found "${endingText(ending)}"`] : []
