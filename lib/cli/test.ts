@@ -15,7 +15,7 @@ import { checkExpectation, type Expectation } from '../testing/expectation.js'
 import { type Command, type Invocation, Refused, text, UsageError, type Values } from './command.js'
 import { exists, pathOf, readInput, readReplaced, writeBytes } from './files.js'
 import { machineOption } from './output.js'
-import { printLines, say } from './printer.js'
+import { printLines } from './printer.js'
 import type { Progress } from './progress.js'
 import { stoppable } from './stoppable.js'
 import { describeTests, kernelTestOptions, readTimeout, testedGuestOptions } from './test-options.js'
@@ -75,10 +75,13 @@ A test file has many tests, each with the options of build; docs/unit-tests.md d
     const results = await stoppable(`${suite}: not finished`, (signal) =>
       doTests(tests, { goldens, signal, runner, timeout: readTimeout(values) ?? TIMEOUT }, invocation),
     )
-    await writeOutputs(goldens, text(values, 'junit'), () => junitXml(suite, results))
+    const written = await writeOutputs(goldens, text(values, 'junit'), () => junitXml(suite, results))
     progress.end()
     const counts = countResults(results)
-    if (json) answer('test', { json: () => ({ suite, ...counts, cases: results }) })
+    answer('test', {
+      json: () => ({ suite, ...counts, cases: results, ...(isUpdate ? { written } : {}) }),
+      text: () => written.map((name) => `# ${name}: written`),
+    })
     if (counts.fail > 0) throw new Refused()
   },
 }
@@ -167,14 +170,14 @@ function parsed(content: string, name: string): unknown {
   }
 }
 
-/** Writes the expectations that are new and the report: all of them, or none. */
-async function writeOutputs(goldens: Goldens, junit: string | undefined, report: () => string): Promise<void> {
+/** Writes the expectations that are new and the report: all of them, or none. Returns the names of the former. */
+async function writeOutputs(goldens: Goldens, junit: string | undefined, report: () => string): Promise<string[]> {
   const changed = [...goldens.texts]
     .map(([file, content]) => ({ name: pathOf(file), bytes: encodeUtf8(content), old: readReplaced(file) }))
     .filter(({ bytes, old }) => old === undefined || Buffer.compare(old, bytes) !== 0)
   const files = [...changed, ...(junit === undefined ? [] : [{ name: junit, bytes: encodeUtf8(report()) }])]
   if (files.length > 0) await writeBytes(files)
-  for (const { name } of changed) say(`${name}: written`)
+  return changed.map(({ name }) => name)
 }
 
 /** Returns the machine that runs guests, or the reason why nothing runs. */

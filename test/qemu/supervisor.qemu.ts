@@ -37,7 +37,13 @@ import { buildDomain, type Domain, DomainBuilderError, readKernel } from '../../
 import { writeSnapshotFile } from '../../lib/node/index.js'
 import { qemuArguments } from '../../lib/snapshot/qemu.js'
 import { qemuStreamArguments } from '../../lib/snapshot/qemu-machine.js'
-import { bootInfoVariants, patternBytes, type SupervisedEnding, supervise, supervisedEnd } from '../../lib/testing/index.js'
+import {
+  bootInfoVariants,
+  patternBytes,
+  type SupervisedEnding,
+  supervise,
+  supervisedEnd,
+} from '../../lib/testing/index.js'
 import { digestKernel, digestOf } from '../fixtures/pv64-digest.js'
 import { type Pv64Assembler, pv64Kernel, VIRT_BASE } from '../fixtures/pv64-kernel.js'
 import { findKernel } from '../peer/kernels.js'
@@ -152,7 +158,8 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'a pointer that leads nowhere is EFAULT',
-    code: (a) => a.sayCall('console_io', CONSOLEIO_WRITE, 16, 0x123000).sayCall('mmuext_op', 0x123000, 1, 0, DOMID_SELF),
+    code: (a) =>
+      a.sayCall('console_io', CONSOLEIO_WRITE, 16, 0x123000).sayCall('mmuext_op', 0x123000, 1, 0, DOMID_SELF),
     says: [EFAULT, EFAULT],
   },
   {
@@ -174,7 +181,7 @@ const CASES: readonly Case[] = [
     },
     data: (a) => traps(a, 3),
     // Events are masked at the start, and cs has ring 0.
-    says: [0x1234, 0x5678, (1n << 32n) | 0xe030n, FLAT_KERNEL_SS64 - 0, ].slice(0, 3).concat([]) as bigint[],
+    says: [0x1234, 0x5678, (1n << 32n) | 0xe030n, FLAT_KERNEL_SS64 - 0].slice(0, 3).concat([]) as bigint[],
     ends: CRASH,
   },
 ]
@@ -191,6 +198,19 @@ for (const { name, code, data, says = [], ends = POWEROFF, vector } of CASES) {
     else t.match(ending, { kind: 'exception', vector })
   })
 }
-void [CALLBACKOP, CALLBACKTYPE, HYPERCALL, PHYSDEVOP, SEGBASE, VCPUOP, XENMEM, MMU, MMUEXT, MMUEXT_PIN, VcpuInfo64, GNTTABOP]
+void [
+  CALLBACKOP,
+  CALLBACKTYPE,
+  HYPERCALL,
+  PHYSDEVOP,
+  SEGBASE,
+  VCPUOP,
+  XENMEM,
+  MMU,
+  MMUEXT,
+  MMUEXT_PIN,
+  VcpuInfo64,
+  GNTTABOP,
+]
 void [EINVAL, ENOENT, ENOSYS, frameOf]
 void [DomainBuilderError, bootInfoVariants, patternBytes, digestKernel, digestOf, findKernel, readFileSync, helloKernel]
