@@ -59,11 +59,11 @@ A test file has many tests, each with the options of build; docs/unit-tests.md d
   operands: [{ name: 'KERNEL', file: true, optional: true, elsewhere: ['kernel', 'k'] }],
   examples: [
     'test vmlinuz --memory 256M',
-    'test vmlinuz --type pvh --expect guest.json --update',
-    'test vmlinuz --type pvh --expect guest.json',
+    'test vmlinuz --type pvh --expect expected.json --update',
+    'test vmlinuz --type pvh --expect expected.json',
   ],
   async run(invocation) {
-    const { values, json, progress, answer } = invocation
+    const { values, progress, answer } = invocation
     const { suite, tests } = describeTests(invocation)
     const isUpdate = values.update === true
     const files = expectedFiles(tests)

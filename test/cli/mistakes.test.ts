@@ -200,7 +200,7 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
   ['test kernel --xml x', 2, "test has no option '--xml'; did you mean --junit?"],
   ['test kernel --golden x', 2, "test has no option '--golden'; did you mean --expect?"],
   ['test kernel --initrd x', 2, "test has no option '--initrd'; did you mean --ramdisk?"],
-  ['test kernel --entry 64', 2, 'bad-config: --entry needs --type linux'],
+  ['test kernel --entry 64', 2, '--entry needs --type linux'],
   ['test kernel --timeout 0', 2, "--timeout '0' is invalid: expected a number of seconds from 1 to 86400"],
   [
     'test kernel --ends reste',
