@@ -91,7 +91,7 @@ test('golden', async () => { await expect(goldenText(guest)).toMatchFileSnapshot
   const wrong = vitest({ MIB: '32', TYPE: 'pv' })
   t.equal(wrong.status, 1)
   t.match(wrong.said, 'type: expected "pv", found "pvh"')
-  t.match(wrong.said, /- .*"pages": 16288[^]*\+ .*"pages": 8096/)
+  t.match(wrong.said, /- .*"pages": 16288[\s\S]*\+ .*"pages": 8096/)
   t.match(vitest({ MIB: '32' }, '-u'), { status: 0 })
   t.match(golden(), '"pages": 8096')
 })
