@@ -52,4 +52,5 @@ while :; do
 done
 # xenconsoled reads the last words of a guest that is still there.
 sleep 0.5
+kill -0 "$console" 2>/dev/null || fail 'the console cannot be read'
 exit "$reason"

@@ -13,8 +13,8 @@ export const VGCF_ONLINE = 1 << 5
 export const FLAT_KERNEL_CS64 = 0xe033
 export const FLAT_KERNEL_DS64 = 0
 export const FLAT_KERNEL_SS64 = 0xe02b
-/** The first of a GDT's entries that are Xen's, as a selector; and the code segment of 32-bit programs. */
-export const FIRST_RESERVED_SELECTOR = 0xe000
+/** The first page of a GDT that is Xen's, and the code segment of 32-bit programs. */
+export const FIRST_RESERVED_GDT_PAGE = 14
 export const FLAT_RING3_CS32 = 0xe023
 export const FLAT_RING1_CS32 = 0xe019
 export const FLAT_RING1_DS32 = 0xe021

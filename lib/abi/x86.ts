@@ -35,19 +35,12 @@ export const EFLAGS_IOPL_SHIFT = 12
 export const EFLAGS_IF = 1 << 9
 
 /** Trap, direction, nested task, resume and alignment check. */
-export const EFLAGS_TF = 1 << 8
-export const EFLAGS_DF = 1 << 10
-export const EFLAGS_NT = 1 << 14
-export const EFLAGS_RF = 1 << 16
-export const EFLAGS_AC = 1 << 18
+export const EFLAGS = { TF: 1 << 8, DF: 1 << 10, NT: 1 << 14, RF: 1 << 16, AC: 1 << 18 } as const
 
 export const CR0_PE = 1 << 0
-export const CR0_MP = 1 << 1
 export const CR0_ET = 1 << 4
-export const CR0_TS = 1 << 3
-export const CR0_NE = 1 << 5
-/** Ring 0 obeys read-only pages too. */
-export const CR0_WP = 1 << 16
+/** The FPU: wait obeys TS, its next use is an exception, its errors are exceptions; ring 0 obeys read-only pages. */
+export const CR0 = { MP: 1 << 1, TS: 1 << 3, NE: 1 << 5, WP: 1 << 16 } as const
 export const CR0_PG = 0x80000000
 /**
  * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The

@@ -9,7 +9,7 @@ import { DomainBuilderError } from '../errors.js'
 import type { Vaddr } from '../units.js'
 
 /** A stop of the machine. */
-export interface GdbStop {
+interface GdbStop {
   /** The signal's number. A breakpoint has {@link SIGTRAP}. */
   readonly signal: number
   /** The number of the processor, from 0. */
@@ -79,7 +79,7 @@ export class GdbRemote {
   async setBreakpoint(at: Vaddr, isSet: boolean): Promise<void> {
     const answer = await this.ask(`${isSet ? 'Z' : 'z'}1,${at.toString(16)},1`)
     if (answer === 'OK') return
-    throw new DomainBuilderError('hypercall-failed', `QEMU refuses a breakpoint at 0x${at.toString(16)}`, {
+    throw new DomainBuilderError('hypercall-failed', `the breakpoint at 0x${at.toString(16)} is refused by QEMU`, {
       found: answer,
     })
   }

@@ -77,7 +77,7 @@ export interface Runner {
    */
   refusal(domain: Domain, options?: Pick<RunOptions, 'stops'>): string | undefined
   /**
-   * Runs a guest to its end. No process and no file is left, whatever happens.
+   * Runs a guest to its end. No process and no file is left, also after a failure.
    * @throws DomainBuilderError `bad-config` for a guest that `refusal` names; `cannot-read` or `no-hypervisor` if the
    * program that runs guests is missing or fails; the signal's reason.
    */

@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { DomainBuilderError } from '../errors.js'
+import { atExit } from './at-exit.js'
 
 /** The most characters of a complaint that are kept: its end has the reason. */
 const COMPLAINT_MAX = 4096
@@ -19,12 +20,6 @@ export function cannotStart(name: string, cause: NodeJS.ErrnoException): DomainB
   }
   const why = reasons[cause.code ?? ''] ?? cause.message
   return new DomainBuilderError('no-hypervisor', `${name} cannot be started: ${why}`, { cause })
-}
-
-/** The ways to end the programs that run. */
-const running = new Set<() => void>()
-const endAll = (): void => {
-  for (const end of running) end()
 }
 
 /** A program that runs. It is ended with this process. */
@@ -48,13 +43,11 @@ export class Program {
       stdio: ['ignore', 'pipe', 'pipe', ...Array.from({ length: pipes }, () => 'pipe' as const)],
     })
     this.#child = child
-    const endIt = (): void => this.kill(last)
-    running.add(endIt)
-    process.off('exit', endAll).on('exit', endAll)
+    const done = atExit(() => this.kill(last))
     this.ended = new Promise<number | undefined>((resolve, reject) => {
       child.on('error', (cause) => reject(cannotStart(name, cause)))
       child.on('close', (status) => resolve(status ?? undefined))
-    }).finally(() => running.delete(endIt))
+    }).finally(done)
     ;(child.stderr as Readable).setEncoding('utf8').on('data', (text: string) => {
       this.#complaint = (this.#complaint + text).slice(-COMPLAINT_MAX)
     })
@@ -74,7 +67,7 @@ export class Program {
   failure(): DomainBuilderError {
     const { exitCode, signalCode } = this.#child
     const said = this.#complaint.trim().replaceAll(/\s*\n\s*/g, '; ')
-    const how = `${this.#name} ended with ${signalCode ?? `status ${exitCode}`}`
+    const how = `${this.#name} has ended with ${signalCode ?? `status ${exitCode}`}`
     return new DomainBuilderError('hypercall-failed', said === '' ? how : `${how}: ${said}`)
   }
 

@@ -22,7 +22,7 @@ const PIPES = 4
 export const STREAM_FD = FD.stream
 
 /** The options for starting a QEMU. */
-export interface QemuOptions {
+interface QemuOptions {
   /** The program. */
   readonly program: string
   /** The stream for `-incoming`. */

@@ -6,12 +6,10 @@
  * So the port is an isa-debugcon here, and the machine is stopped when the byte arrives. A guest may run some
  * milliseconds longer: it must not return from its exit, but halt.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { QemuMachineName } from '../abi/qemu-machines.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { inRealMode, type Vcpu } from '../guest/vcpu.js'
 import { openSnapshotFile, writeSnapshotFile } from '../node/snapshot-files.js'
@@ -19,26 +17,37 @@ import { qemuArguments, qemuFormat } from '../snapshot/qemu.js'
 import { QEMU, QEMU_MACHINE_NAMES, qemuStreamArguments, shellWord } from '../snapshot/qemu-machine.js'
 import { streamParts } from '../snapshot/qemu-stream.js'
 import { makeSnapshot } from '../snapshot/write.js'
+import { supervisedEnd } from '../supervisor/ending.js'
+import { supervise } from '../supervisor/supervise.js'
 import type { Vaddr } from '../units.js'
+import { withFolder } from './at-exit.js'
 import { continued } from './captured.js'
 import { Console } from './console.js'
 import { SIGTRAP } from './gdb-remote.js'
 import type { Ending, GuestRun, Instant, Runner, RunOptions } from './guest-run.js'
 import { QemuProcess, STREAM_FD } from './qemu-process.js'
 import type { QmpEvent } from './qmp.js'
-import { requireRunnable, requireRunOptions } from './run-options.js'
+import { errorOf, requireRunnable, requireRunOptions } from './run-options.js'
 
 /** The options for running guests in QEMU. */
 export interface QemuRunnerOptions {
   /**
-   * How a guest gets into QEMU: as a migration stream (the qemu-stream format), or by a boot ROM of ours (the qemu
-   * format). Default: the stream, and the ROM for a guest in real mode, which needs a BIOS.
+   * How a guest gets into QEMU: as a migration stream (the qemu-stream format), or by a boot ROM (the qemu format).
+   * Default: the stream, and the ROM for a guest in real mode, which needs a BIOS.
    */
   readonly how?: 'stream' | 'rom'
   /** QEMU's machine for a stream. Default: the smallest that has room for the guest; it has no keyboard controller. */
   readonly machine?: QemuMachineName
   /** The program, by name or path. Default: qemu-system-x86_64. */
   readonly qemu?: string
+}
+
+/** A guest that QEMU can run. */
+interface Prepared {
+  /** The guest, or the machine with the supervisor that it is in. */
+  readonly domain: Domain
+  /** The machine of a stream; absent for a ROM. */
+  readonly machine?: QemuMachineName
 }
 
 /** A start of a guest: the arguments, and the files that belong to them. */
@@ -48,9 +57,10 @@ interface Start {
 }
 
 /**
- * Returns a machine of QEMU's software emulation, in which every guest of type linux, and pvh of platform pc, can run.
- * The smallest machine that has the guest's memory is chosen. Its devices are those of `xdb run`; in addition, a byte
- * that the guest writes to port 0xf4 ends the run.
+ * Returns a machine of QEMU's software emulation. Guests of type linux, and pvh of platform pc, run as they are. A 64-bit
+ * PV guest runs under the supervisor of supervise(), which has the hypercalls of a guest's first instants. The smallest
+ * machine that has the guest's memory is chosen. Its devices are those of `xdb run`. In addition, a byte that the guest
+ * writes to port 0xf4 ends the run.
  * @example
  * ```ts
  * const qemu = openQemu()
@@ -61,33 +71,26 @@ interface Start {
  */
 export function openQemu({ how, machine, qemu = QEMU }: QemuRunnerOptions = {}): Runner {
   const machines = machine === undefined ? QEMU_MACHINE_NAMES : [machine]
-  const howFor = ({ vcpus: [vcpu] }: Domain) => how ?? (vcpu && inRealMode(vcpu) ? 'rom' : 'stream')
-  const refusal = (domain: Domain): string | undefined => {
-    try {
-      if (howFor(domain) === 'stream') machineFor(domain, machines)
-      else qemuFormat.write(domain)
-      return undefined
-    } catch (error) {
-      if (error instanceof DomainBuilderError) return error.message
-      throw error
+  const prepare = (guest: Domain): Prepared => {
+    const domain = guest.type === 'pv' ? supervise(guest) : guest
+    const [vcpu] = domain.vcpus
+    if ((how ?? (vcpu && inRealMode(vcpu) ? 'rom' : 'stream')) === 'stream') {
+      return { domain, machine: machineFor(domain, machines) }
     }
+    qemuFormat.write(domain)
+    return { domain }
   }
   return {
     purpose: 'vmm',
-    refusal,
+    refusal: (domain) => errorOf(() => prepare(domain))?.message,
     async run(domain, options) {
       requireRunOptions(options)
-      requireRunnable(refusal(domain), 'QEMU')
+      const prepared = requireRunnable('QEMU', () => prepare(domain))
       options.signal?.throwIfAborted()
-      const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))
-      try {
-        const start = await (howFor(domain) === 'stream'
-          ? stream(domain, machineFor(domain, machines), options)
-          : rom(domain, directory, options))
-        return await new QemuRun(domain, options, directory).run(qemu, start)
-      } finally {
-        rmSync(directory, { recursive: true, force: true })
-      }
+      return withFolder(async (folder) => {
+        const start = await (prepared.machine ? stream(prepared, options) : rom(prepared, folder, options))
+        return new QemuRun(domain, options, folder).run(qemu, start)
+      })
     },
   }
 }
@@ -97,27 +100,22 @@ export function openQemu({ how, machine, qemu = QEMU }: QemuRunnerOptions = {}):
  * @throws DomainBuilderError the refusal of the first, if none has.
  */
 function machineFor(domain: Domain, machines: readonly QemuMachineName[]): QemuMachineName {
-  let refused: unknown
-  for (const machine of machines) {
-    try {
-      // All checks come before the first page is read.
-      streamParts(domain, { machine }).next()
-      return machine
-    } catch (error) {
-      if (!(error instanceof DomainBuilderError)) throw error
-      refused ??= error
-    }
-  }
-  throw refused
+  const refusals = machines.map((machine) => {
+    // All checks come before the first page is read.
+    return { machine, refusal: errorOf(() => streamParts(domain, { machine }).next()) }
+  })
+  const found = refusals.find(({ refusal }) => refusal === undefined)
+  if (found === undefined) throw refusals[0]?.refusal
+  return found.machine
 }
 
-async function stream(domain: Domain, machine: QemuMachineName, { signal }: RunOptions): Promise<Start> {
-  const [file] = await makeSnapshot(domain, 'qemu-stream', { machine, ...defined({ signal }) })
+async function stream({ domain, machine }: Prepared, { signal }: RunOptions): Promise<Start> {
+  const [file] = await makeSnapshot(domain, 'qemu-stream', defined({ machine, signal }))
   return { args: qemuStreamArguments(domain, STREAM_FD, machine), stream: file as Iterable<Uint8Array> }
 }
 
-async function rom(domain: Domain, directory: string, { signal }: RunOptions): Promise<Start> {
-  const file = join(directory, 'guest')
+async function rom({ domain }: Prepared, folder: string, { signal }: RunOptions): Promise<Start> {
+  const file = join(folder, 'guest')
   await writeSnapshotFile(domain, file, { format: 'qemu', ...defined({ signal }) })
   return { args: qemuArguments(domain, file) }
 }
@@ -126,8 +124,8 @@ async function rom(domain: Domain, directory: string, { signal }: RunOptions): P
 class QemuRun {
   readonly #domain: Domain
   readonly #options: RunOptions
-  readonly #directory: string
-  readonly #console = new Console()
+  readonly #folder: string
+  readonly #output = new Console()
   readonly #instants: Instant[] = []
   readonly #opened: (() => void)[] = []
   /** The addresses at which the guest has not arrived yet. */
@@ -141,10 +139,10 @@ class QemuRun {
   /** Milliseconds that the guest may run longer. */
   #left: number
 
-  constructor(domain: Domain, options: RunOptions, directory: string) {
+  constructor(domain: Domain, options: RunOptions, folder: string) {
     this.#domain = domain
     this.#options = options
-    this.#directory = directory
+    this.#folder = folder
     this.#ahead = new Set(options.stops)
     this.#left = options.timeout * 1000
   }
@@ -185,11 +183,17 @@ class QemuRun {
       await qemu.end()
     }
     return {
-      console: this.#console.text,
-      ending: this.#ending,
+      ...this.#result(this.#ending),
       instants: this.#instants,
       close: () => this.#close(),
     }
+  }
+
+  /** Returns the ending and the console; the supervisor tells its guest's ending by a status and a line. */
+  #result(ending: Ending): Pick<GuestRun, 'ending' | 'console'> {
+    const { text: console } = this.#output
+    const isSupervised = this.#domain.type === 'pv' && ending.kind === 'exit'
+    return (isSupervised ? supervisedEnd(ending.code, console) : undefined) ?? { ending, console }
   }
 
   /** Waits until the guest has done something or has ended, but not longer than it may run. */
@@ -212,14 +216,14 @@ class QemuRun {
   }
 
   #wrote(bytes: Uint8Array, qemu: QemuProcess): void {
-    this.#console.add(bytes)
+    this.#output.add(bytes)
     this.#look(qemu)
   }
 
   /** Ends a run that has shown enough. */
   #look(qemu: QemuProcess): void {
     try {
-      if (this.#options.isEnough?.(this.#console.text, this.#instants)) this.#end({ kind: 'enough' })
+      if (this.#options.isEnough?.(this.#output.text, this.#instants)) this.#end({ kind: 'enough' })
     } catch (error) {
       qemu.stop(error)
     }
@@ -246,7 +250,7 @@ class QemuRun {
 
   /** Returns the guest in the stopped machine. Its file has no name any more. */
   async #save({ qmp }: QemuProcess): Promise<Domain> {
-    const file = join(this.#directory, 'saved')
+    const file = join(this.#folder, 'saved')
     await qmp.save(`cat > ${shellWord(file)}`)
     const { domain, close } = await openSnapshotFile(file)
     this.#opened.push(close)

@@ -5,8 +5,7 @@
  * Gotcha: Xen starts a guest from a save file, so the guest must be built for that purpose.
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { SHUTDOWN } from '../abi/hypercall.js'
@@ -15,10 +14,12 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { writeSnapshotFile } from '../node/snapshot-files.js'
 import { writeXl } from '../snapshot/xen-save.js'
+import type { Vaddr } from '../units.js'
+import { withFolder } from './at-exit.js'
 import { Console } from './console.js'
 import type { Ending, GuestRun, Runner, RunOptions, ShutdownReason } from './guest-run.js'
 import { Program } from './program.js'
-import { requireRunnable, requireRunOptions } from './run-options.js'
+import { errorOf, requireRunnable, requireRunOptions } from './run-options.js'
 
 /** Milliseconds that a script has to remove the guest after SIGTERM. */
 const GRACE = 10_000
@@ -37,37 +38,33 @@ const GRACE = 10_000
  */
 export function openXenHost(script: string): Runner {
   const program = existsSync(script) ? resolve(script) : script
-  const refusal: Runner['refusal'] = (domain, { stops = [] } = {}) => {
-    if (stops.length > 0) return 'a Xen host has no stops: the registers and the memory of the guest stay there'
-    try {
-      // All checks come before the first page is read.
-      writeXl(domain)
-      return undefined
-    } catch (error) {
-      if (error instanceof DomainBuilderError) return error.message
-      throw error
+  const requireXen = (domain: Domain, stops: readonly Vaddr[] = []): void => {
+    if (stops.length > 0) {
+      throw new DomainBuilderError(
+        'bad-config',
+        'a Xen host has no stops: the registers and the memory of the guest stay there',
+      )
     }
+    // All checks come before the first page is read.
+    writeXl(domain)
   }
   return {
     purpose: 'restore',
-    refusal,
+    refusal: (domain, { stops } = {}) => errorOf(() => requireXen(domain, stops))?.message,
     async run(domain, options) {
       requireRunOptions(options)
-      requireRunnable(refusal(domain, options), 'Xen')
+      requireRunnable('Xen', () => requireXen(domain, options.stops))
       options.signal?.throwIfAborted()
       const name = `xdb-${randomBytes(6).toString('hex')}`
-      const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))
-      try {
-        return await runScript(program, await saveFile({ ...domain, name }, directory, options), options)
-      } finally {
-        rmSync(directory, { recursive: true, force: true })
-      }
+      return withFolder(async (folder) =>
+        runScript(program, await saveFile({ ...domain, name }, folder, options), options),
+      )
     },
   }
 }
 
-async function saveFile(domain: Domain, directory: string, { signal }: RunOptions): Promise<string> {
-  const file = join(directory, `${domain.name}.xl`)
+async function saveFile(domain: Domain, folder: string, { signal }: RunOptions): Promise<string> {
+  const file = join(folder, `${domain.name}.xl`)
   await writeSnapshotFile(domain, file, { format: 'xl', ...defined({ signal }) })
   return file
 }

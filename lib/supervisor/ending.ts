@@ -7,8 +7,6 @@
  */
 import { SHUTDOWN } from '../abi/hypercall.js'
 
-/** The port of QEMU's isa-debug-exit. */
-export const DEBUG_EXIT_PORT = 0xf4
 /** The bytes: a shutdown's is this plus its reason. */
 export const ENDED_BY = { shutdown: 0x10, hypercall: 0x20, exception: 0x21 } as const
 
@@ -46,18 +44,19 @@ const EXCEPTION = /\nxdb: exception (\d+) at 0x([0-9a-f]+), cr2 0x[0-9a-f]+, err
 /**
  * Returns how a supervised guest ended; undefined if the supervisor did not end it.
  * @param code the byte written to isa-debug-exit, port 0xf4.
- * @param console everything that came out of the serial port.
+ * @param output everything that came out of the serial port.
  */
-export function supervisedEnd(code: number, console: string): SupervisedEnd | undefined {
+export function supervisedEnd(code: number, output: string): SupervisedEnd | undefined {
   const reason = Object.entries(SHUTDOWN).find(([, number]) => code === ENDED_BY.shutdown + number)?.[0]
-  if (reason !== undefined) return { ending: { kind: 'shutdown', reason: reason as keyof typeof SHUTDOWN }, console }
-  const lacks = code === ENDED_BY.hypercall ? LACKS.exec(console) : null
-  if (lacks) return { ending: { kind: 'hypercall', name: lacks[1] as string }, console: console.slice(0, lacks.index) }
-  const exception = code === ENDED_BY.exception ? EXCEPTION.exec(console) : null
+  if (reason !== undefined)
+    return { ending: { kind: 'shutdown', reason: reason as keyof typeof SHUTDOWN }, console: output }
+  const lacks = code === ENDED_BY.hypercall ? LACKS.exec(output) : null
+  if (lacks) return { ending: { kind: 'hypercall', name: lacks[1] as string }, console: output.slice(0, lacks.index) }
+  const exception = code === ENDED_BY.exception ? EXCEPTION.exec(output) : null
   if (!exception) return undefined
   const [, vector, rip] = exception
   return {
     ending: { kind: 'exception', vector: Number(vector), rip: BigInt(`0x${rip}`) },
-    console: console.slice(0, exception.index),
+    console: output.slice(0, exception.index),
   }
 }

@@ -19,13 +19,13 @@ const frames = ({ start, end }: Range<Paddr>): Range<Mfn> => ({ start: pfnOf(sta
 /** Frames that are no RAM. */
 const HOLE = frames(DEVICE_HOLE)
 /** Frames that the guest may have, if it has nothing there: they read as the ROM, and writes are lost. */
-export const ROM = frames({ start: ROM_START, end: ROM_START + ROM_BYTES })
+const ROM = frames({ start: ROM_START, end: ROM_START + ROM_BYTES })
 /** The first frames that the supervisor may take: no page at 0, and the RAM after 1 MiB. */
 const FREE_FROM: readonly Mfn[] = [1, 0x100]
 const LOW_END = 0xa0
 
 /** Pages that are consecutive in the guest and in the machine. */
-export interface FrameRun {
+interface FrameRun {
   readonly pfn: Pfn
   readonly mfn: Mfn
   readonly pages: number
@@ -68,7 +68,7 @@ export function takenFrames({ memory, p2m, boot }: Domain<PvBoot>): readonly Ran
   const outside = merged.find((range) => overlaps(range, HOLE) || paddrOf(range.end) > DIRECT_BYTES)
   if (outside) {
     throw new DomainBuilderError('does-not-fit', 'the guest has machine frames that are no RAM of the machine', {
-      expected: `no frame in ${showRange(HOLE)}, and none from ${hex(pfnOf(DIRECT_BYTES))} on`,
+      expected: `no frame in ${showRange(HOLE)}, and none from ${hex(pfnOf(DIRECT_BYTES))} on, as with the p2m offset ${hex(HOLE.end)}`,
       found: showRange(outside),
     })
   }
@@ -81,7 +81,7 @@ export function requireNothingInRom(memory: GuestMemory, p2m: P2m): void {
     for (const run of frameRuns(p2m, pfn, pfn + pages)) {
       if (!overlaps({ start: run.mfn, end: run.mfn + run.pages }, ROM)) continue
       throw new DomainBuilderError('does-not-fit', "the guest has content where the machine's ROM is", {
-        expected: `nothing in the frames ${showRange(ROM)}, as with a p2m offset of ${hex(ROM.end)}`,
+        expected: `nothing in the frames ${showRange(ROM)}, as with the p2m offset ${hex(ROM.end)}`,
         found: showRange({ start: run.mfn, end: run.mfn + run.pages }),
       })
     }

@@ -9,7 +9,7 @@
 import { XEN_ERRNO } from '../abi/hypercall.js'
 import { VcpuInfo64 } from '../abi/shared-info.js'
 import {
-  FIRST_RESERVED_SELECTOR,
+  FIRST_RESERVED_GDT_PAGE,
   FLAT_KERNEL_CS64,
   FLAT_KERNEL_SS64,
   FLAT_RING3_CS32,
@@ -18,13 +18,9 @@ import {
 } from '../abi/vcpu-context.js'
 import {
   DESCRIPTOR_DPL_SHIFT,
-  EFLAGS_AC,
-  EFLAGS_DF,
+  EFLAGS,
   EFLAGS_IF,
-  EFLAGS_NT,
   EFLAGS_RESERVED_1,
-  EFLAGS_RF,
-  EFLAGS_TF,
   EXCEPTIONS,
   FLAT_CODE32,
   FLAT_CODE64,
@@ -59,23 +55,22 @@ import { emitOutput } from './output.js'
 const { rax, rcx, rdx, rbx, rsp, rbp, rsi, r8, r9, r11, eax, ecx, edx, ebx, r8d, al } = registers
 
 /** The supervisor's selectors, next to those that Xen promises its guests. `syscall` needs data after code. */
-const CODE = FIRST_RESERVED_SELECTOR + 0x08
+const RESERVED = FIRST_RESERVED_GDT_PAGE * PAGE_SIZE
+const CODE = RESERVED + 0x08
 const DATA = CODE + 8
-const TSS = FIRST_RESERVED_SELECTOR + 0x40
+const TSS = RESERVED + 0x40
 const STACK_END = imageVirt('code')
-/** The pages of a GDT that are the guest's. */
-const GUEST_GDT_PAGES = FIRST_RESERVED_SELECTOR / PAGE_SIZE
 /** A frame's vector after `syscall`: not one of an exception. */
 const NO_VECTOR = 0x100
 /** Flags that `syscall` clears, and those that a handler begins without. */
-const SYSCALL_CLEARS = EFLAGS_IF | EFLAGS_TF | EFLAGS_DF | EFLAGS_NT | EFLAGS_RF | EFLAGS_AC
-const HANDLER_CLEARS = EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_AC
+const SYSCALL_CLEARS = EFLAGS_IF | EFLAGS.TF | EFLAGS.DF | EFLAGS.NT | EFLAGS.RF | EFLAGS.AC
+const HANDLER_CLEARS = EFLAGS.TF | EFLAGS.NT | EFLAGS.RF | EFLAGS.AC
 /** How an event or exception reaches the guest, in ebx. */
 const WITH_ERROR = 1 << 0
 const MASKS_EVENTS = 1 << 1
 
 /** The finished image. */
-export interface Image {
+interface Image {
   readonly bytes: Uint8Array
   /** The processor's state at its first instruction is ring 0, long mode, with these. */
   readonly entry: bigint
@@ -246,8 +241,8 @@ function emitPages(a: SupervisorAssembler): void {
   const gdtPage = Number((GDT_VIRT - IMAGE_VIRT) / BigInt(PAGE_SIZE))
   const entries = Array.from({ length: PT_ENTRIES }, (_, page) => {
     if (page < IMAGE_PAGES) return entry(page)
-    if (page === gdtPage + GUEST_GDT_PAGES) return entry(IMAGE.gdt)
-    return page >= gdtPage && page < gdtPage + GUEST_GDT_PAGES ? entry(IMAGE.emptyGdt) : 0n
+    if (page === gdtPage + FIRST_RESERVED_GDT_PAGE) return entry(IMAGE.gdt)
+    return page >= gdtPage && page < gdtPage + FIRST_RESERVED_GDT_PAGE ? entry(IMAGE.emptyGdt) : 0n
   })
   a.label('image table')
   for (const value of entries) a.u64(value)
@@ -287,7 +282,7 @@ function emitData(a: SupervisorAssembler, vcpu: Vcpu): void {
     .u16(EXCEPTIONS * GATE64_BYTES - 1)
     .u64(a.addressOf('idt'))
   a.label('gdtr')
-    .u16(FIRST_RESERVED_SELECTOR + PAGE_SIZE - 1)
+    .u16(RESERVED + PAGE_SIZE - 1)
     .u64(GDT_VIRT)
 }
 
@@ -304,7 +299,7 @@ function gate(a: SupervisorAssembler, vector: number): void {
 /** Returns the last page of the GDT: the segments that Xen promises, and those of the supervisor. */
 function gdt(tss: bigint): Uint8Array {
   const flat = (selector: number, attributes: number): SegmentState => ({
-    selector: selector - FIRST_RESERVED_SELECTOR,
+    selector: selector - RESERVED,
     descriptor: { base: 0n, limit: FLAT_LIMIT, attributes },
   })
   const ring3 = 3 << DESCRIPTOR_DPL_SHIFT
@@ -315,13 +310,13 @@ function gdt(tss: bigint): Uint8Array {
     flat(FLAT_KERNEL_SS64, FLAT_DATA | ring3),
     flat(FLAT_KERNEL_CS64, FLAT_CODE64 | ring3),
     {
-      selector: TSS - FIRST_RESERVED_SELECTOR,
+      selector: TSS - RESERVED,
       descriptor: { base: BigInt.asUintN(32, tss), limit: TSS32_LIMIT, attributes: TSS64_FREE },
     },
   ]
   const page = new Uint8Array(PAGE_SIZE)
   page.set(encodeGdt(segments))
   // The second entry of a system descriptor has the upper half of its base.
-  new DataView(page.buffer).setBigUint64(TSS - FIRST_RESERVED_SELECTOR + 8, tss >> 32n, true)
+  new DataView(page.buffer).setBigUint64(TSS - RESERVED + 8, tss >> 32n, true)
   return page
 }

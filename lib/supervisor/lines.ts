@@ -16,7 +16,7 @@ const { al, eax, ecx, edi, rax, rbx, rcx, rdx, r8d, r9d, r10, r10d } = registers
 const LINE_OF = { none: 0, xen: 1, ring: 2 } as const
 /** The most bytes of console_io that wait. */
 const HELD_BYTES = 1024
-const NEWLINE = 0x0a
+const NEWLINE = '\n'.charCodeAt(0)
 
 export function emitLines(a: SupervisorAssembler): void {
   const { console } = a.machine

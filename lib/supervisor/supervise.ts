@@ -10,12 +10,10 @@ import { GrantEntry as GrantEntryStruct, GTF_PERMIT_ACCESS } from '../abi/grant-
 import { SharedInfo64 } from '../abi/shared-info.js'
 import { VcpuGuestContext64 } from '../abi/vcpu-context.js'
 import {
+  CR0,
   CR0_ET,
-  CR0_MP,
-  CR0_NE,
   CR0_PE,
   CR0_PG,
-  CR0_WP,
   CR4_OSFXSR,
   CR4_OSXMMEXCPT,
   CR4_PAE,
@@ -57,13 +55,12 @@ const LOW_PAGES = IMAGE_PAGES + AFTER_IMAGE.length
 const CLOCK = { version: 2, tsc_to_system_mul: 0x80000000, tsc_shift: 1 } as const
 
 /**
- * Returns a machine of QEMU that holds a 64-bit PV guest and a supervisor that takes Xen's place: write it in the format
- * `qemu` or `qemu-stream`. The guest keeps its machine frames, its page tables, ring and selectors. What it writes to its
- * console comes out of the first serial port. Its end is told to the device isa-debug-exit at port 0xf4, and
- * supervisedEnd() reads it.
+ * Returns a machine for QEMU that holds a 64-bit PV guest and, in place of Xen, a supervisor. Write it in the format
+ * `qemu` or `qemu-stream`. The guest keeps its machine frames, page tables, ring and selectors. The first serial port
+ * has its output. The device isa-debug-exit at port 0xf4 gets its end, which supervisedEnd() reads.
  *
- * This is for the first instants of a kernel and for its tests: there are no backends and no other vcpus, and page
- * tables are not checked. A hypercall that the supervisor lacks ends the run with its name.
+ * This is for a kernel's first instants and for its tests. There are no backends and no other vcpus, and page tables
+ * are not checked. A hypercall that the supervisor lacks ends the run with its name.
  *
  * @throws DomainBuilderError `bad-config` for a guest that is not PV of 64 bits; `does-not-fit` for frames that the
  *   machine does not have, as from 3 GiB to 4 GiB, or for one that has run.
@@ -221,7 +218,7 @@ function firstVcpu({ entry, stack }: { readonly entry: bigint; readonly stack: b
     online: true,
     registers: registers({ rip: entry, rsp: stack, rflags: BigInt(EFLAGS_RESERVED_1) }),
     segments: { cs, ss: data, ds: data, es: data, fs: data, gs: data },
-    cr0: BigInt((CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG) >>> 0),
+    cr0: BigInt((CR0_PE | CR0.MP | CR0_ET | CR0.NE | CR0.WP | CR0_PG) >>> 0),
     cr3: BigInt(top),
     cr4: BigInt(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT),
     efer: BigInt(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE),

@@ -71,7 +71,7 @@ class Packed {
 }
 
 /** The tables, before they have a place. */
-export interface SupervisorTables {
+interface SupervisorTables {
   /** Their frames, for a machine that ends where they do. */
   readonly pages: number
   /** Places them. Returns Xen's slots of a top table. */
@@ -79,7 +79,7 @@ export interface SupervisorTables {
 }
 
 /** Frames of tables that lie with the image. */
-export interface LowTables {
+interface LowTables {
   readonly bootTop: Mfn
   readonly image3: Mfn
   readonly image2: Mfn

@@ -10,13 +10,28 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as domctl from '../../lib/abi/domctl.js'
-import { EVTCHNOP, EvtchnAllocUnbound } from '../../lib/abi/event-channel.js'
-import { GrantEntry, GTF_PERMIT_ACCESS } from '../../lib/abi/grant-table.js'
+import {
+  EVTCHNOP,
+  EVTCHNSTAT,
+  EvtchnAllocUnbound,
+  EvtchnBindIpi,
+  EvtchnBindVirq,
+  VIRQ_TIMER,
+} from '../../lib/abi/event-channel.js'
+import {
+  GNTST_GENERAL_ERROR,
+  GNTTABOP,
+  GnttabQuerySize,
+  GnttabSetupTable,
+  GrantEntry,
+  GTF_PERMIT_ACCESS,
+} from '../../lib/abi/grant-table.js'
 import { HVMOP, XenHvmParam } from '../../lib/abi/hvm-params.js'
-import { HYPERCALL, XENVER_VERSION } from '../../lib/abi/hypercall.js'
+import * as hypercall from '../../lib/abi/hypercall.js'
 import * as memoryOp from '../../lib/abi/memory-op.js'
-import { MMUEXT_PIN, MmuextOp } from '../../lib/abi/mmuext.js'
+import { MMU, MMUEXT, MMUEXT_PIN, MmuextOp, MmuUpdate } from '../../lib/abi/mmuext.js'
 import * as sysctl from '../../lib/abi/sysctl.js'
+import { IretContext64 } from '../../lib/abi/vcpu-context.js'
 import type { XenRelease } from '../../lib/abi/xen-release.js'
 import { XENSTORE_PAYLOAD_MAX, XS, XsdSockmsg } from '../../lib/abi/xs-wire.js'
 import { findCommand, findFile } from './command.js'
@@ -52,7 +67,13 @@ const STRUCTS: Readonly<Record<string, Layout>> = {
   xen_foreign_memory_map: memoryOp.ForeignMemoryMap,
   xen_pod_target: memoryOp.PodTarget,
   evtchn_alloc_unbound: EvtchnAllocUnbound,
+  evtchn_bind_virq: EvtchnBindVirq,
+  evtchn_bind_ipi: EvtchnBindIpi,
   mmuext_op: MmuextOp,
+  mmu_update: MmuUpdate,
+  gnttab_setup_table: GnttabSetupTable,
+  gnttab_query_size: GnttabQuerySize,
+  iret_context: IretContext64,
   xen_hvm_param: XenHvmParam,
   grant_entry_v1: GrantEntry,
   xsd_sockmsg: XsdSockmsg,
@@ -84,11 +105,27 @@ const NUMBERS: Readonly<Record<string, number>> = Object.fromEntries([
   ...prefixed('XENMEM_', memoryOp.XENMEM),
   ...prefixed('EVTCHNOP_', EVTCHNOP),
   ...prefixed('HVMOP_', HVMOP),
-  ...prefixed('__HYPERVISOR_', HYPERCALL),
+  ...prefixed('__HYPERVISOR_', hypercall.HYPERCALL),
+  ...prefixed('XENVER_', hypercall.XENVER),
+  ...prefixed('SCHEDOP_', hypercall.SCHEDOP),
+  ...prefixed('SHUTDOWN_', hypercall.SHUTDOWN),
+  ...prefixed('VCPUOP_', hypercall.VCPUOP),
+  ...prefixed('SEGBASE_', hypercall.SEGBASE),
+  ...prefixed('PHYSDEVOP_', hypercall.PHYSDEVOP),
+  ...prefixed('CALLBACKOP_', hypercall.CALLBACKOP),
+  ...prefixed('CALLBACKTYPE_', hypercall.CALLBACKTYPE),
+  ...prefixed('EVTCHNSTAT_', EVTCHNSTAT),
+  ...prefixed('GNTTABOP_', GNTTABOP),
+  ...prefixed('MMUEXT_', MMUEXT),
+  ...prefixed('MMU_', MMU),
   ...Object.entries(XS).map(([name, value]) => [`XS_${name.toUpperCase()}`, value]),
   ...Object.entries(MMUEXT_PIN).map(([level, value]) => [`MMUEXT_PIN_L${level}_TABLE`, value]),
   ...Object.entries({
-    XENVER_version: XENVER_VERSION,
+    XENVER_version: hypercall.XENVER_VERSION,
+    CONSOLEIO_write: hypercall.CONSOLEIO_WRITE,
+    CONSOLEIO_read: hypercall.CONSOLEIO_READ,
+    VIRQ_TIMER,
+    '-GNTST_general_error': -GNTST_GENERAL_ERROR,
     XEN_DOMCTL_CDF_hvm: domctl.CDF_HVM,
     XEN_DOMCTL_CDF_hap: domctl.CDF_HAP,
     XEN_X86_EMU_LAPIC: domctl.EMU_LAPIC,
@@ -111,6 +148,12 @@ const NUMBERS: Readonly<Record<string, number>> = Object.fromEntries([
     XENMEM_resource_grant_table: memoryOp.RESOURCE_GRANT_TABLE,
     XENMEM_resource_grant_table_id_shared: memoryOp.GRANT_TABLE_SHARED,
     GTF_permit_access: GTF_PERMIT_ACCESS,
+    'sizeof(xen_extraversion_t)': hypercall.XENVER_BYTES.extraversion,
+    'sizeof(struct xen_compile_info)': hypercall.XENVER_BYTES.compile_info,
+    'sizeof(xen_capabilities_info_t)': hypercall.XENVER_BYTES.capabilities,
+    'sizeof(xen_changeset_info_t)': hypercall.XENVER_BYTES.changeset,
+    'sizeof(xen_domain_handle_t)': hypercall.XENVER_BYTES.guest_handle,
+    'sizeof(xen_commandline_t)': hypercall.XENVER_BYTES.commandline,
     XENSTORE_PAYLOAD_MAX,
     'sizeof(xen_domctl_vcpu_msr_t)': domctl.VCPU_MSR_BYTES,
     'sizeof(domid_t)': memoryOp.MemoryDomain.size,
@@ -149,14 +192,14 @@ function valuesOf(headers: string, expressions: readonly string[]): Map<string, 
   try {
     mkdirSync(join(folder, 'include'))
     symlinkSync(headers, join(folder, 'include/xen'))
-    const names = ['xen', 'domctl', 'sysctl', 'memory', 'event_channel', 'grant_table', 'version']
+    const names = ['xen', 'domctl', 'sysctl', 'memory', 'event_channel', 'grant_table', 'version', 'sched', 'vcpu']
     writeFileSync(
       join(folder, 'domctl.c'),
       `#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #define __XEN_TOOLS__ 1
-${[...names, 'hvm/hvm_op', 'hvm/params', 'io/xs_wire'].map((name) => `#include <xen/${name}.h>`).join('\n')}
+${[...names, 'physdev', 'callback', 'hvm/hvm_op', 'hvm/params', 'io/xs_wire'].map((name) => `#include <xen/${name}.h>`).join('\n')}
 int main(void) {
 ${expressions.map((expression) => `printf("%llu\\n", (unsigned long long)(${expression}));`).join('\n')}
 return 0; }

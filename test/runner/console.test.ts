@@ -1,4 +1,4 @@
-/** The console of a guest as text: characters in pieces, bytes that are none, and a guest that prints for ever. */
+/** The console of a guest as text: characters in pieces, bytes that are invalid, and a guest that prints for ever. */
 import t from 'tap'
 import { encodeUtf8 } from '../../lib/bytes.js'
 import { Console } from '../../lib/runner/console.js'

@@ -1,5 +1,6 @@
 /** Runs whose QEMU fails: a program in its place does what a real one does rarely. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -71,18 +72,18 @@ t.test('the complaint of a QEMU that ends at once', async (t) => {
   const qemu = fakeQemu('complains', '', `console.error('qemu: cannot set up\\nguest memory'); process.exit(7)`)
   await t.rejects(run(qemu), {
     code: 'hypercall-failed',
-    message: `${qemu} ended with status 7: qemu: cannot set up; guest memory`,
+    message: `${qemu} has ended with status 7: qemu: cannot set up; guest memory`,
   })
   checkNothingLeft(t)
 })
 
 t.test('a QEMU that ends while the guest runs, or is killed', async (t) => {
   const ends = fakeQemu('ends', `if (execute === 'cont') process.exit(0)`)
-  await t.rejects(run(ends), { code: 'hypercall-failed', message: `${ends} ended with status 0` })
+  await t.rejects(run(ends), { code: 'hypercall-failed', message: `${ends} has ended with status 0` })
   const killed = fakeQemu('killed', `if (execute === 'stop') process.kill(process.pid, 'SIGKILL')`)
   await t.rejects(run(killed, { timeout: 0.1 }), {
     code: 'hypercall-failed',
-    message: `${killed} ended with SIGKILL`,
+    message: `${killed} has ended with SIGKILL`,
   })
   checkNothingLeft(t)
 })
@@ -110,6 +111,30 @@ t.test('a QEMU that never answers is ended by the signal', async (t) => {
   while (!existsSync(pid)) await delay(10)
   abort.abort(reason)
   await t.rejects(running, reason)
+  checkNothingLeft(t)
+})
+
+t.test('a process that ends in the middle of a run takes QEMU and its files along', async (t) => {
+  const pid = join(folder, 'pid')
+  rmSync(pid)
+  const qemu = fakeQemu(
+    'lasts',
+    'return true',
+    `fs.writeFileSync('${pid}', String(process.pid)); setInterval(() => {}, 1000)`,
+  )
+  const program = `
+    import { existsSync } from 'node:fs'
+    import { buildDomain, readKernel } from '${new URL('../../lib/index.js', import.meta.url)}'
+    import { openQemu } from '${new URL('../../lib/runner/index.js', import.meta.url)}'
+    import { endingKernel } from '${new URL('../fixtures/ending-kernel.js', import.meta.url)}'
+    const kernel = await readKernel(endingKernel({ status: 0 }).file)
+    openQemu({ qemu: '${qemu}' }).run(buildDomain(kernel, { type: 'pvh', memory: 2 ** 24, purpose: 'vmm' }), { timeout: 60 })
+    setInterval(() => existsSync('${pid}') && process.exit(5), 10)`
+  const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' })
+  t.equal(status, 5)
+  const alive = () => readdirSync('/proc').includes(readFileSync(pid, 'latin1'))
+  for (let i = 0; alive() && i < 100; i++) await delay(20)
+  t.notOk(alive(), 'QEMU is gone')
   checkNothingLeft(t)
 })
 

@@ -52,9 +52,9 @@ t.test("its status is Xen's code, or a failure with its complaint", async (t) =>
   }
   await t.rejects(run('fails', 'echo "no host" >&2; exit 100'), {
     code: 'hypercall-failed',
-    message: `${join(folder, 'fails')} ended with status 100: no host`,
+    message: `${join(folder, 'fails')} has ended with status 100: no host`,
   })
-  await t.rejects(run('dies', 'kill -9 $$'), { code: 'hypercall-failed', message: /dies ended with SIGKILL$/ })
+  await t.rejects(run('dies', 'kill -9 $$'), { code: 'hypercall-failed', message: /dies has ended with SIGKILL$/ })
   await t.rejects(openXenHost('no-such-script').run(guest, { timeout: 1 }), {
     code: 'no-hypervisor',
     message: 'no-such-script cannot be started: it is not installed, or not in PATH',

@@ -25,6 +25,7 @@ mkdir -p "$DOM0"/{bin,sbin,lib,lib64,proc,sys,dev,run,tmp,share,root} "$DOM0"/us
   "$DOM0"/var/{lib/xen,lib/xenstored,log/xen/console} "$DOM0/etc/xen/scripts" "$DOM0/$TOOLS" \
   "$DOM0/usr/lib/xen-$RELEASE/boot"
 ln -s /run "$DOM0/var/run"
+ln -s /run/lock "$DOM0/var/lock"
 cp "$(find "$ROOT" -name busybox -path '*bin*' -type f -print -quit)" "$DOM0/bin/busybox"
 for applet in $("$DOM0/bin/busybox" --list); do
   [ "$applet" = busybox ] || ln -s /bin/busybox "$DOM0/bin/$applet"

@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
+import type { SHUTDOWN } from '../../lib/abi/hypercall.js'
 import { probeKernel } from '../fixtures/probe-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
@@ -276,39 +277,47 @@ const liveCommands = (spec: GuestSpec): CheckedCase => ({
   },
 })
 
-/** The script for a host: openXenHost runs guests of ours by it, in dom0 itself. Nothing is left of them. */
-const liveByScript = (): CheckedCase => ({
-  name: 'live-by-script',
-  files: {
-    ...programs('run-guests'),
-    'xen-host.sh': join(projectRoot, 'examples/xen-host.sh'),
-    hello: helloKernel(),
-    lost: lostKernel(),
-    probe: probeKernel('pvh'),
-    grub: kernelPath('grub-i386-xen_pvh'),
-  },
+/** A script for a host: openXenHost runs guests by it, in dom0 itself. Nothing is left of them. */
+const byScript = (
+  name: string,
+  files: Readonly<Record<string, Uint8Array | string>>,
+  expected: readonly object[],
+): CheckedCase => ({
+  name,
+  files: { ...programs('run-guests'), 'xen-host.sh': join(projectRoot, 'examples/xen-host.sh'), ...files },
   steps: [
     'node_ready',
     'host=$(state_of_host)',
-    'chmod +x xen-host.sh; node run-guests.mjs ./xen-host.sh',
+    `chmod +x xen-host.sh; node run-guests.mjs ./xen-host.sh ${Object.keys(files).join(' ')}`,
     'same_state "$host"',
   ],
   seconds: 300,
   check(t, { log }) {
-    const lines = [...log.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line))
-    t.match(lines, [
-      {
-        kernel: 'hello',
-        ending: { kind: 'shutdown', reason: 'poweroff' },
-        text: 'hello from start_info, nr_pages=0x2000',
-      },
-      { kernel: 'lost', ending: { kind: 'shutdown', reason: 'crash' }, text: /^$/ },
-      { kernel: 'probe', ending: { kind: 'shutdown', reason: 'reboot' }, text: /^\S+ \S/ },
-      { kernel: 'grub', ending: { kind: 'enough' } },
-      { kernel: 'grub', ending: { kind: 'timeout' } },
-    ])
+    const lines = Array.from(log.matchAll(/^\{.*\}$/gm), ([line]) => JSON.parse(line))
+    t.equal(lines.length, expected.length)
+    t.match(lines, expected)
   },
 })
+const shutdown = (reason: keyof typeof SHUTDOWN): object => ({ kind: 'shutdown', reason })
+
+const liveByScript = (): CheckedCase =>
+  byScript(
+    'live-by-script',
+    {
+      hello: helloKernel(),
+      lost: lostKernel(),
+      probe: probeKernel('pvh'),
+      linux: linux.kernel,
+      ramdisk: linux.ramdisk ?? '',
+    },
+    [
+      { kernel: 'hello', ending: shutdown('poweroff'), text: 'hello from start_info, nr_pages=0x2000\n' },
+      { kernel: 'lost', ending: shutdown('crash'), text: '' },
+      { kernel: 'probe', ending: shutdown('reboot'), text: /^\s*eax 0/ },
+      { kernel: 'linux', ending: { kind: 'enough' }, text: /^GUEST-/ },
+      { kernel: 'linux', ending: { kind: 'timeout' } },
+    ],
+  )
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 const linux: GuestSpec = {
@@ -348,4 +357,7 @@ export const liveMoreCases = (): CheckedCase[] => [
 export const livePv32Cases = (grub: GuestSpec): CheckedCase[] => [
   createdAsByXl('live-grub32', grub, 'poweroff, destroy', sameConsole(/GRUB-HELLO i386-xen/)),
   ...captureCases32(grub.kernel as string),
+  byScript('live-by-script-32', { grub: grub.kernel }, [
+    { kernel: 'grub', ending: shutdown('poweroff'), text: /GRUB-HELLO i386-xen/ },
+  ]),
 ]

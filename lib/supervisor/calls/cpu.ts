@@ -14,8 +14,17 @@ import {
   XEN_ERRNO,
 } from '../../abi/hypercall.js'
 import { VcpuInfo64 } from '../../abi/shared-info.js'
-import { FIRST_RESERVED_SELECTOR, IretContext64, TrapInfo64 } from '../../abi/vcpu-context.js'
-import { CR0_TS, EFLAGS_IF, EFLAGS_IOPL_SHIFT, EXCEPTIONS, MSR, PTE_PRESENT, PTE_RW } from '../../abi/x86.js'
+import { FIRST_RESERVED_GDT_PAGE, IretContext64, TrapInfo64 } from '../../abi/vcpu-context.js'
+import {
+  CR0,
+  DESCRIPTOR_BYTES,
+  EFLAGS_IF,
+  EFLAGS_IOPL_SHIFT,
+  EXCEPTIONS,
+  MSR,
+  PTE_PRESENT,
+  PTE_RW,
+} from '../../abi/x86.js'
 import { mem, registers } from '../../asm/assembler.js'
 import { PAGE_SHIFT, PAGE_SIZE } from '../../units.js'
 import type { Emit } from '../assembler.js'
@@ -23,7 +32,7 @@ import { GDT_VIRT, IMAGE, IMAGE_VIRT } from '../layout.js'
 
 const { cl, eax, ecx, edx, edi, esi, rax, rbx, rcx, rdx, rdi, rsi, r8d, r9 } = registers
 
-const GUEST_GDT_PAGES = FIRST_RESERVED_SELECTOR / PAGE_SIZE
+const GUEST_GDT_ENTRIES = (FIRST_RESERVED_GDT_PAGE * PAGE_SIZE) / DESCRIPTOR_BYTES
 const DEBUG_REGISTERS = 8
 
 /** set_trap_table: rdi entries up to one with address 0; a null pointer removes all. */
@@ -76,19 +85,19 @@ export const stackSwitch: Emit = (a) => {
 /** fpu_taskswitch: whether the next use of the FPU is an exception. */
 export const fpuTaskswitch: Emit = (a) => {
   a.clts().cmp(edi, 0).jcc('e', 'fpu is free')
-  a.fromControl(rax, 0).or(rax, CR0_TS).toControl(0, rax)
+  a.fromControl(rax, 0).or(rax, CR0.TS).toControl(0, rax)
   a.label('fpu is free').succeed()
 }
 
 /** set_gdt: rdi frames, esi entries. */
 export const setGdt: Emit = (a) => {
-  a.cmp(esi, FIRST_RESERVED_SELECTOR / 8).jcc('a', 'gdt invalid')
+  a.cmp(esi, GUEST_GDT_ENTRIES).jcc('a', 'gdt invalid')
   a.add(esi, PAGE_SIZE / 8 - 1)
     .shr(esi, PAGE_SHIFT - 3)
     .mov(r8d, 0)
   a.mov(rbx, GDT_VIRT)
   a.lea(rdx, a.at('image table', Number((GDT_VIRT - IMAGE_VIRT) >> BigInt(PAGE_SHIFT)) * 8))
-  a.label('next gdt frame').cmp(r8d, GUEST_GDT_PAGES).jcc('e', 'gdt set')
+  a.label('next gdt frame').cmp(r8d, FIRST_RESERVED_GDT_PAGE).jcc('e', 'gdt set')
   a.mov(rax, BigInt(a.machine.image + IMAGE.emptyGdt * PAGE_SIZE + PTE_PRESENT + PTE_RW))
     .cmp(r8d, esi)
     .jcc('ae', 'gdt entry')
@@ -180,11 +189,12 @@ export const vcpuOp: Emit = (a) => {
 /** iret: takes the frame that iret_context describes from the guest's stack. Only the kernel can be returned to. */
 export const iret: Emit = (a) => {
   a.mov(r9, a.saved('rsp'))
-  const from = (field: string) => mem(r9, IretContext64.offsetOf(field))
-  a.mov(rax, from('cs')).and(eax, 3).cmp(eax, 3).jcc('e', 'iret lacks')
-  for (const name of ['rip', 'rsp', 'rax', 'rcx', 'r11'] as const) a.mov(rax, from(name)).mov(a.saved(name), rax)
-  for (const name of ['cs', 'ss'] as const) a.mov(rax, from(name)).and(eax, 0xffff).or(eax, 3).mov(a.saved(name), rax)
-  a.mov(rax, from('rflags')).mov(ecx, eax)
+  const context = (field: string) => mem(r9, IretContext64.offsetOf(field))
+  a.mov(rax, context('cs')).and(eax, 3).cmp(eax, 3).jcc('e', 'iret lacks')
+  for (const name of ['rip', 'rsp', 'rax', 'rcx', 'r11'] as const) a.mov(rax, context(name)).mov(a.saved(name), rax)
+  for (const name of ['cs', 'ss'] as const)
+    a.mov(rax, context(name)).and(eax, 0xffff).or(eax, 3).mov(a.saved(name), rax)
+  a.mov(rax, context('rflags')).mov(ecx, eax)
   a.and(eax, ~(3 << EFLAGS_IOPL_SHIFT))
     .or(eax, EFLAGS_IF)
     .mov(a.saved('rflags'), rax)

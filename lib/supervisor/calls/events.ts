@@ -23,7 +23,7 @@ import type { Emit, SupervisorAssembler } from '../assembler.js'
 const { al, eax, ecx, edx, edi, rax, rbx, rcx, rdx, rdi, rsi, r8d, r9d, r12d } = registers
 
 /** The most channels of a guest here. */
-export const PORTS = 256
+const PORTS = 256
 const ENOENT = 'ENOENT\0'
 
 /** event_channel_op: channels of the guest with itself, with a timer, and with the two daemons. */

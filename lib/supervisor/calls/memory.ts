@@ -2,7 +2,7 @@
  * memory_op and grant_table_op: what a guest asks about its memory, and the grant table that it finds.
  *
  * Source: xen/include/public/{memory,grant_table}.h.
- * Gotcha: nobody maps a granted page here. The table is memory that the guest can read and write.
+ * Gotcha: no domain maps a granted page here. The table is memory that the guest can read and write.
  */
 import { GNTST_GENERAL_ERROR, GNTTABOP, GnttabQuerySize, GnttabSetupTable } from '../../abi/grant-table.js'
 import { XEN_ERRNO } from '../../abi/hypercall.js'
@@ -16,7 +16,7 @@ import { IMAGE } from '../layout.js'
 const { eax, ecx, rax, rdx, rsi, r8d } = registers
 
 /** Pages of the grant table. */
-export const GRANT_FRAMES = 1
+const GRANT_FRAMES = 1
 
 /** memory_op: sizes, and the place of the table of machine frames. A PV guest has no memory map. */
 export const memoryOp: Emit = (a) => {

@@ -40,7 +40,7 @@ export const mmuUpdate: Emit = (a) => {
   a.label('updates told').mov(rax, rbx).ret()
 }
 
-/** update_va_mapping: rdi address, rsi entry. The whole TLB is flushed, whatever the flags ask for. */
+/** update_va_mapping: rdi address, rsi entry. The whole TLB is flushed, for any flags. */
 export const updateVaMapping: Emit = (a) => {
   a.mov(r12, rsi).call('entry of address').cmp(rdi, 0).jcc('e', 'va unmapped')
   a.mov(rax, r12).call('with user bit').mov(mem(rdi), rax).call('flush').succeed()
