@@ -58,7 +58,7 @@ export {
 export { type BzImageSpec, buildBzImage } from './bzimage.js'
 export { buildElf, type ElfSpec, type SectionSpec, type SegmentSpec, symbolSections } from './elf.js'
 export { type Expectation, goldenText } from './expectation.js'
-export { type GuestMatcher, guestMatchers, type MatcherResult } from './matchers.js'
+export { type GuestMatcher, type GuestMatchers, guestMatchers, type MatcherResult } from './matchers.js'
 export { gnuPropertyNote, type NoteDesc, type NoteSpec, xenNotes } from './notes.js'
 export { patternBytes } from './pattern.js'
 export type { RecordedStore } from './recording-xen/recorded-store.js'

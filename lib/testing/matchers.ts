@@ -4,6 +4,7 @@
  * Source: https://vitest.dev/guide/extending-matchers
  * Gotcha: `expect(guest).not.toMatchGuest(...)` passes if one value differs, not if all of them do.
  */
+import type { Domain } from '../guest/domain.js'
 import { assertGuest, assertMapped, assertMemory, assertRegisters, assertTables, assertValid } from './assert.js'
 import { AssertionError } from './compare.js'
 
@@ -60,3 +61,22 @@ export const guestMatchers = {
   /** assertValid() */
   toBeValid: matcher('toBeValid', assertValid),
 } as const
+
+/** The arguments of a matcher after the guest. */
+type MethodsOf<M> = {
+  readonly [K in keyof M]: M[K] extends (guest: Domain, ...given: infer Given) => MatcherResult
+    ? (...given: Given) => void
+    : never
+}
+
+/**
+ * The matchers as methods of `expect(guest)`, for the types of vitest.
+ *
+ * @example
+ * ```ts
+ * declare module 'vitest' {
+ *   interface Matchers<T> extends GuestMatchers {}
+ * }
+ * ```
+ */
+export interface GuestMatchers extends MethodsOf<typeof guestMatchers> {}
