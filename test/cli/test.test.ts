@@ -141,7 +141,7 @@ t.test('prove runs a test file that calls the command', async (t) => {
       encoding: 'utf8',
     })
   t.match(prove('sub/tests.json'), { status: 0, stdout: /Files=1, Tests=3,[\s\S]*Result: PASS/ })
-  t.match(prove('stops.json').status, 255)
+  t.not(prove('stops.json').status, 0)
   put('fails.json', JSON.stringify({ tests: [{ kernel: 'pvh', expect: { type: 'pv' } }] }))
   t.match(prove('fails.json'), { status: 1, stdout: /Failed test: {2}1\n/ })
 })
