@@ -44,6 +44,7 @@ export { type SupervisedEnd, type SupervisedEnding, supervisedEnd } from '../sup
 export { supervise } from '../supervisor/supervise.js'
 export {
   assertBootParams,
+  assertGuest,
   assertHvmStartInfo,
   assertMapped,
   assertMemory,
@@ -56,6 +57,8 @@ export {
 } from './assert.js'
 export { type BzImageSpec, buildBzImage } from './bzimage.js'
 export { buildElf, type ElfSpec, type SectionSpec, type SegmentSpec, symbolSections } from './elf.js'
+export { type Expectation, goldenText } from './expectation.js'
+export { type GuestMatcher, type GuestMatchers, guestMatchers, type MatcherResult } from './matchers.js'
 export { gnuPropertyNote, type NoteDesc, type NoteSpec, xenNotes } from './notes.js'
 export { patternBytes } from './pattern.js'
 export type { RecordedStore } from './recording-xen/recorded-store.js'

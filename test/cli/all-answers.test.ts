@@ -191,6 +191,22 @@ t.test('domains of a Xen host', async (t) => {
   t.match(ask(t, 'map domain:none', 'error', 2, TWO_GUESTS), { error: { code: 'no-domain' } })
 })
 
+t.test('tests of guests', async (t) => {
+  t.same(ask(t, 'test pvh --type pvh --expect pvh.json --update', 'test').written, ['pvh.json'])
+  ask(t, 'test pvh --type pvh --expect pvh.json', 'test')
+  t.match(ask(t, 'test pv64 --expect pvh.json', 'test', 1), { pass: 0, fail: 1 })
+  ask(t, 'test pvh --type pvh --variants', 'test')
+  put('tests.json', JSON.stringify({ tests: [{ kernel: 'none', options: { type: 'pv' }, run: {}, variants: true }] }))
+  t.match(ask(t, 'test tests.json', 'test', 1), {
+    cases: [
+      { result: 'fail', differences: [{ at: 'build', found: 'not-xen-pv' }] },
+      { result: 'skip', reason: 'the guest is not built' },
+    ],
+  })
+  ask(t, 'test guest.cfg', 'test')
+  ask(t, 'test tests.json --memory 64', 'error', 2)
+})
+
 t.test('tables that Xen would refuse', async (t) => {
   ask(t, 'build pv64 -o bad.img --memory 16', 'build')
   const { pageTables } = JSON.parse(readFileSync(path.join(folder, 'bad.img.json'), 'utf8')) as {

@@ -40,6 +40,8 @@ function xdb(args: readonly string[], input: Uint8Array | string = '') {
 put('kernel', pvKernelFile())
 put('text', 'hello\n')
 put('pvh.cfg', 'kernel = "kernel"\ntype = "pvh"\n')
+put('tests.json', '{ "tests": [{ "kernel": "kernel", "expect": "no.json" }] }')
+put('wrong.json', '{ "tests": [{ "kernel": "kernel", "options": { "memroy": 64 } }] }')
 put('zeros', new Uint8Array(8192))
 put('empty')
 mkdirSync(path.join(folder, 'folder'))
@@ -194,6 +196,25 @@ const MISTAKES: readonly (readonly [typed: string, code: 1 | 2, line: string])[]
     2,
     `unknown-format: text is not a snapshot: ${NO_SNAPSHOT} text.json next to it), found a text file`,
   ],
+  ['test', 2, 'test needs a KERNEL, an xl.cfg or a test file'],
+  ['test kernel --xml x', 2, "test has no option '--xml'; did you mean --junit?"],
+  ['test kernel --golden x', 2, "test has no option '--golden'; did you mean --expect?"],
+  ['test kernel --initrd x', 2, "test has no option '--initrd'; did you mean --ramdisk?"],
+  ['test kernel --entry 64', 2, '--entry needs --type linux'],
+  ['test kernel --timeout 0', 2, "--timeout '0' is invalid: expected a number of seconds from 1 to 86400"],
+  [
+    'test kernel --ends reste',
+    2,
+    "bad-config: the end of the run is invalid: expected exit N, hypercall NAME, exception N, reset, timeout, poweroff, reboot, suspend, crash, watchdog, soft_reset, found 'reste'; did you mean reset?",
+  ],
+  ['test kernel --update', 2, '--update needs an expectation in a file: --expect FILE, or "expect": "FILE"'],
+  ['test kernel --expect no.json', 2, 'cannot-read: the expectation no.json is missing: --update writes it'],
+  ['test kernel --expect text', 2, 'bad-config: text is not JSON'],
+  ['test tests.json', 2, 'cannot-read: the expectation no.json is missing: --update writes it'],
+  ['test tests.json --memory 64', 2, '--memory is for a kernel; tests.json has the options of its tests'],
+  ['test wrong.json', 2, "bad-config: wrong.json.tests[0].options: build has no option 'memroy'; did you mean memory?"],
+  ['test missing', 2, 'cannot-read: missing: no such file or directory'],
+  ['test folder', 2, 'cannot-read: folder: is a directory'],
   ['run kernel', 2, 'unknown-format: kernel is a kernel: expected a snapshot'],
   [
     'build kernel -o x.xl --type linux',

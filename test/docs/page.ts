@@ -93,7 +93,8 @@ export function findingsOfBlocks(
   const typed = typeBlocks(blocks, directory, start)
   const files = blocks.flatMap((block) => (block.kind === 'file' ? [block.name] : []))
   const words = new Set(typed.flatMap(({ command }) => command.split(/\s+/)))
-  const unrun = files.filter((name) => !words.has(name.replace(/\.mts$/, '.mjs')))
+  // A declaration is for the compiler alone.
+  const unrun = files.filter((name) => !/\.d\.mts$/.test(name) && !words.has(name.replace(/\.mts$/, '.mjs')))
   const programs = files.filter((name) => /\.m[jt]s$/.test(name))
   const findings = [
     ...typed.map((command) => commandFinding(command, exact)),
