@@ -47,3 +47,8 @@ export const APIC_SVR_ENABLED = 0x1ff
 export const APIC_EXTINT = 0x700
 /** LINT1: NMI. */
 export const APIC_NMI = 0x400
+
+/**
+ * The port of QEMU's isa-debug-exit, as kvm-unit-tests and others place it: a guest writes the status of its end there.
+ */
+export const DEBUG_EXIT_PORT = 0xf4

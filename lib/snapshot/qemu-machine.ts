@@ -83,5 +83,5 @@ export function qemuStreamArguments(
 }
 
 /** Returns a file's name as a shell takes it. */
-const shellWord = (name: string): string =>
+export const shellWord = (name: string): string =>
   /^[\w./][\w./+:=-]*$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`
