@@ -19,6 +19,7 @@ export const ANSWERS = {
   drawing: 1,
   walk: 1,
   build: 1,
+  test: 1,
   convert: 1,
   read: 1,
   search: 1,

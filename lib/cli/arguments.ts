@@ -72,7 +72,11 @@ function suggest(word: string, options: Options, { operands }: Command): string 
   return word.startsWith('--') ? didYouMean(word, Object.keys(options).map(dashed)) : ''
 }
 
-function checkValue({ rawName, value, inlineValue }: Typed, { type, value: what, choices, never = {} }: Option): void {
+/** @throws UsageError for a value that is missing, unexpected or not one of the choices. */
+export function checkValue(
+  { rawName, value, inlineValue }: Typed,
+  { type, value: what, choices, never = {} }: Option,
+): void {
   if (type === 'boolean') {
     if (value !== undefined) throw new UsageError(`${rawName} takes no value, but has '${value}'`)
     return

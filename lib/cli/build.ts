@@ -1,34 +1,23 @@
 /**
  * build KERNEL -o OUT: builds a guest and writes a snapshot.
  *
- * Source: ../protocol/build.ts, ./guest-options.ts, ./output.ts.
+ * Source: ../protocol/build.ts, ./build-options.ts, ./output.ts.
  * Gotcha: the purpose of the guest depends on the format, so the format is known first.
  */
-import { XEN_RELEASES } from '../abi/xen-release.js'
 import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
-import { pcMemoryUpTo } from '../guest/memory-map.js'
-import { PURPOSES } from '../guest/purpose.js'
 import { describeDomain, domainText } from '../inspect/describe.js'
 import { buildDomain } from '../protocol/build.js'
 import type { DomainConfig } from '../protocol/config.js'
 import type { SnapshotFormat } from '../snapshot/format.js'
-import { SNAPSHOT_FORMATS, type SnapshotFormatName } from '../snapshot/formats.js'
+import { SNAPSHOT_FORMATS } from '../snapshot/formats.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { QEMU, qemuStreamArguments } from '../snapshot/qemu-machine.js'
-import { PAGE_SIZE, parseSize, showSize } from '../units.js'
-import { type Command, oneOf, type Values } from './command.js'
-import { dom0Options, readDom0 } from './dom0-options.js'
-import {
-  describeGuest,
-  type GuestDescription,
-  guestOptions,
-  kernelOperand,
-  readPolicies,
-  remarksOn,
-} from './guest-options.js'
+import { showSize } from '../units.js'
+import { purposeOption, readConfig, typedOptions } from './build-options.js'
+import type { Command } from './command.js'
+import { describeGuest, guestOptions, kernelOperand, readPolicies, remarksOn } from './guest-options.js'
 import { openKernel } from './input.js'
-import { type LinuxWords, linuxOptions, readLinux } from './linux-options.js'
 import {
   type Destination,
   machineOption,
@@ -38,8 +27,6 @@ import {
   xenOption,
 } from './output.js'
 import { say } from './printer.js'
-import { pvOptions, readPv } from './pv-options.js'
-import { pvhOptions, readPvh } from './pvh-options.js'
 
 export const command: Command = {
   usage: 'build [KERNEL] -o OUT [--config FILE] [options]',
@@ -47,18 +34,10 @@ export const command: Command = {
   options: {
     ...outputOptions,
     ...guestOptions,
-    purpose: {
-      type: 'string',
-      value: 'WHAT',
-      choices: PURPOSES,
-      help: `Xen creates the guest, xl restores it from a file, or a VMM starts it (default by the format: ${purposes()}, others create, or vmm for --type linux)`,
-    },
+    purpose: purposeOption(`by the format: ${purposes()}, others create, or vmm for --type linux`),
     xen: xenOption,
     machine: machineOption,
-    ...pvOptions,
-    ...dom0Options,
-    ...pvhOptions,
-    ...linuxOptions,
+    ...typedOptions,
   },
   operands: [kernelOperand],
   examples: [
@@ -74,7 +53,7 @@ export const command: Command = {
       { values, positionals },
       { command: 'build', options: command.options, ...(format === 'xl' ? { refusal: notInXlFile } : {}) },
     )
-    const config = readConfig(values, format, guest)
+    const config = readConfig(values, SNAPSHOT_FORMATS[format].purpose, guest)
     const policies = await readPolicies(values, progress)
     const kernel = await openKernel(guest.kernel, progress)
     const domain = buildDomain(kernel, { ...config, ...defined({ policies: policies?.records }) } as DomainConfig)
@@ -101,35 +80,6 @@ export const command: Command = {
 /** The restored guest would not be the one asked for. */
 const notInXlFile = (keys: string): string =>
   `not carried into an xl file: ${keys}: remove them here, and restore with "xl restore CONFIG FILE", where CONFIG has them`
-
-/** Returns the configuration from the options, then the file and the format. buildDomain checks the result. */
-function readConfig(values: Values, format: SnapshotFormatName, { config }: GuestDescription): DomainConfig {
-  const purpose = oneOf(values, 'purpose', PURPOSES) ?? SNAPSHOT_FORMATS[format].purpose
-  const linux = readLinux(values)
-  const { settings, ...words } = config
-  if (settings !== undefined && purpose === 'vmm') {
-    say('the settings for xl are ignored, since the guest is for a VMM')
-  }
-  return {
-    memory: leastMemory(linux),
-    ...words,
-    ...defined({
-      purpose,
-      xen: oneOf(values, 'xen', XEN_RELEASES),
-      settings: purpose === 'vmm' ? undefined : settings,
-    }),
-    ...readDom0(values, words.type),
-    ...readPv(values),
-    ...readPvh(values),
-    ...linux,
-  } as DomainConfig
-}
-
-/** Returns xl's default, or the size of a machine that has the named ranges. */
-function leastMemory({ within, memmap = [] }: LinuxWords): number {
-  const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
-  return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
-}
 
 /** Returns the purpose of each format that has one. */
 function purposes(): string {

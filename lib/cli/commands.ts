@@ -19,6 +19,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   map: { summary: 'shows the layout of a guest', load: () => import('./map.js') },
   validate: { summary: "says whether Xen would accept a guest's page tables", load: () => import('./validate.js') },
   build: { summary: 'builds a guest and writes a snapshot', load: () => import('./build.js') },
+  test: { summary: 'checks guests, and runs them, with expectations', load: () => import('./test.js') },
   convert: { summary: 'writes a snapshot in another format', load: () => import('./convert.js') },
   read: { summary: 'prints bytes of a guest, by physical or virtual address', load: () => import('./read.js') },
   search: {

@@ -5,6 +5,7 @@
  * Gotcha: an output must never replace an input, so the names of all inputs are kept.
  */
 import * as fs from 'node:fs'
+import * as path from 'node:path'
 import { type Input, openInput, streamInput } from '../node/input.js'
 import { readWhole, wholeOf } from '../node/kernel-file.js'
 import { writeFiles } from '../node/output.js'
@@ -23,25 +24,42 @@ const inputs = new Set<string>()
 /** Returns the names that no output may replace. */
 export const inputNames = (): readonly string[] => [...inputs].filter((name) => name !== '-')
 
-/** @throws UsageError for `-` where it already stood for another input. */
-function claim(name: string): void {
+/** The folder that names of files are relative to. */
+let base = ''
+
+/** Makes the names of all further files relative to the folder of a file that names them. */
+export function nameFilesFrom(file: string): void {
+  base = path.dirname(file)
+}
+
+/** Returns the path of a file from the working directory. */
+export const pathOf = (name: string): string =>
+  base === '' || name === '-' || path.isAbsolute(name) ? name : path.join(base, name)
+
+/**
+ * Returns the path of an input.
+ * @throws UsageError for `-` where it already stood for another input.
+ */
+function claim(given: string): string {
+  const name = pathOf(given)
   if (name === '-' && inputs.has(name)) {
     throw new UsageError('- stands for two inputs, and standard input can be read only once')
   }
   inputs.add(name)
+  return name
 }
 
 const standardInput = (): Input => streamInput('standard input', 0)
 
 /** Returns the bytes of a file, or of standard input for `-`. @throws DomainBuilderError `cannot-read`. */
-export function readInput(name: string): Uint8Array {
-  claim(name)
+export function readInput(given: string): Uint8Array {
+  const name = claim(given)
   return name === '-' ? wholeOf(standardInput()) : readWhole(name)
 }
 
 /** Opens a file and those next to it that belong to a snapshot. @throws DomainBuilderError `cannot-read`. */
-export async function openInputFiles(name: string): Promise<InputFiles> {
-  claim(name)
+export async function openInputFiles(given: string): Promise<InputFiles> {
+  const name = claim(given)
   if (name !== '-') {
     const files = await openFiles(name)
     for (const { name: file } of [files.main, ...Object.values(files.beside)]) inputs.add(file)
@@ -52,13 +70,18 @@ export async function openInputFiles(name: string): Promise<InputFiles> {
 }
 
 /** Opens a file, or standard input for `-`, as a source. */
-export function openInputSource(name: string): Input {
-  claim(name)
+export function openInputSource(given: string): Input {
+  const name = claim(given)
   return name === '-' ? standardInput() : openInput(name)
 }
 
 /** Returns whether there is such a file. */
-export const exists = (name: string): boolean => fs.existsSync(name)
+export const exists = (name: string): boolean => fs.existsSync(pathOf(name))
+
+/** Returns the bytes of a file that is an output as well; undefined if there is none. */
+export function readReplaced(name: string): Uint8Array | undefined {
+  return exists(name) ? readWhole(pathOf(name)) : undefined
+}
 
 /** Returns the outcome of an output that was stopped. */
 export const notWritten = (names: readonly string[]): string => `${names.join(', ')}: not written`

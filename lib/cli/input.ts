@@ -8,16 +8,29 @@ import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { Kernel } from '../kernel/kernel.js'
+import { isText } from '../kernel/lookalike.js'
 import { readKernelSource } from '../node/kernel-file.js'
 import { scratchFile } from '../node/scratch-file.js'
 import { openInputFiles as openSnapshotInput } from '../node/snapshot-files.js'
 import type { ByteSource } from '../snapshot/byte-source.js'
 import { applyDeltas } from '../snapshot/delta.js'
+import { startOf } from '../snapshot/format.js'
 import { SNAPSHOT_FORMATS } from '../snapshot/formats.js'
 import { refuseForeignSource, sniffSnapshot } from '../snapshot/open.js'
+import { PAGE_SIZE } from '../units.js'
 import type { Part } from '../work.js'
 import { exists, openInputFiles, openInputSource } from './files.js'
 import type { Progress } from './progress.js'
+
+/** Returns whether a file is text, as no kernel and no snapshot is. */
+export function isTextFile(name: string): boolean {
+  const source = openInputSource(name)
+  try {
+    return isText(startOf(source, PAGE_SIZE))
+  } finally {
+    source.close()
+  }
+}
 
 /** Reads a kernel, with progress on a terminal: decompression takes a moment. */
 export async function openKernel(name: string, progress: Progress): Promise<Kernel> {

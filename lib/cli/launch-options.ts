@@ -6,20 +6,17 @@
  */
 import { defined } from '../defined.js'
 import { merge } from '../guest/libxl-config.js'
-import { isText } from '../kernel/lookalike.js'
 import { bestType } from '../protocol/build.js'
-import { startOf } from '../snapshot/format.js'
 import type { Hypervisor } from '../toolstack/hypervisor.js'
 import { type LaunchOptions, launch } from '../toolstack/launch.js'
 import type { LaunchConfig } from '../toolstack/launch-config.js'
 import type { LaunchProgress } from '../toolstack/launching.js'
 import type { LiveDomain } from '../toolstack/live-domain.js'
 import { type LiveSettings, liveSettings } from '../toolstack/live-settings.js'
-import { PAGE_SIZE, parseSize } from '../units.js'
+import { parseSize } from '../units.js'
 import { type Invocation, type Options, texts, UsageError } from './command.js'
-import { openInputSource } from './files.js'
 import { describeGuest, type GuestDescription, guestOptions, readPolicies, typeOption } from './guest-options.js'
-import { openKernel } from './input.js'
+import { isTextFile, openKernel } from './input.js'
 import { linuxOptions, readLinux } from './linux-options.js'
 import { pvOptions, readPv } from './pv-options.js'
 import { pvhOptions, readPvh } from './pvh-options.js'
@@ -55,7 +52,7 @@ export function describeLaunch(
   if (files.includes('-')) {
     throw new UsageError('a guest that restarts needs its files again, so none of them can be standard input')
   }
-  const isFile = operand !== undefined && isXlCfg(operand)
+  const isFile = operand !== undefined && isTextFile(operand)
   if (isFile && values.config !== undefined) throw new UsageError(`${operand} and --config are both an xl.cfg`)
   const { config, ...description } = describeGuest(
     isFile ? { values: { ...values, config: operand }, positionals: [] } : { values, positionals },
@@ -67,16 +64,6 @@ export function describeLaunch(
 
 /** The domain would not be the one asked for. */
 const notDone = (keys: string): string => `not supported by this command: ${keys}: remove them, or use xl create`
-
-/** Returns whether a file is text, as no kernel and no snapshot is. */
-function isXlCfg(name: string): boolean {
-  const source = openInputSource(name)
-  try {
-    return isText(startOf(source, PAGE_SIZE))
-  } finally {
-    source.close()
-  }
-}
 
 /** The words for each step. */
 const STEPS: Readonly<Record<LaunchProgress['step'], string>> = {

@@ -1,11 +1,12 @@
 /**
- * Checked reading of a sidecar's JSON: every value is checked before it is used.
+ * Checked reading of JSON: every value is checked before it is used, and an error names its path.
  *
  * Source: https://www.rfc-editor.org/rfc/rfc8259
  * Gotcha: u64 and addresses are hex strings, because a JSON number is a double.
  */
 import { fromBase64 } from '../bytes.js'
-import { DomainBuilderError } from '../errors.js'
+import { didYouMean } from '../closest.js'
+import { DomainBuilderError, type ErrorCode } from '../errors.js'
 
 /** The most items of a list: far above the count of any guest, far below a harmful one. */
 const LIST_MAX = 1 << 20
@@ -16,17 +17,20 @@ const SHOWN_MOST = 60
 export class JsonValue {
   readonly #value: unknown
   readonly #path: string
+  readonly #code: ErrorCode
 
-  constructor(value: unknown, path: string) {
+  /** @param code of every error. */
+  constructor(value: unknown, path: string, code: ErrorCode = 'bad-snapshot') {
     this.#value = value
     this.#path = path
+    this.#code = code
   }
 
-  static parse(text: string, path: string): JsonValue {
+  static parse(text: string, path: string, code: ErrorCode = 'bad-snapshot'): JsonValue {
     try {
-      return new JsonValue(JSON.parse(text), path)
+      return new JsonValue(JSON.parse(text), path, code)
     } catch (cause) {
-      throw new DomainBuilderError('bad-snapshot', `${path} is not JSON`, { cause })
+      throw new DomainBuilderError(code, `${path} is not JSON`, { cause })
     }
   }
 
@@ -34,10 +38,43 @@ export class JsonValue {
     return this.#value !== undefined && this.#value !== null
   }
 
+  /** Its path, for errors. */
+  get path(): string {
+    return this.#path
+  }
+
+  /** Whether it is text. */
+  get isText(): boolean {
+    return typeof this.#value === 'string'
+  }
+
+  /** Whether it is a list. */
+  get isList(): boolean {
+    return Array.isArray(this.#value)
+  }
+
+  /** The value without any check. */
+  get unchecked(): unknown {
+    return this.#value
+  }
+
+  /** @throws DomainBuilderError for a member with another name, and for one that is null. */
+  requireKnown(names: readonly string[]): void {
+    for (const key of this.keys()) {
+      if (!names.includes(key)) {
+        throw new DomainBuilderError(this.#code, `${this.#path} has an unknown member`, {
+          expected: names.join(', '),
+          found: `${shown(key)}${didYouMean(key, names)}`,
+        })
+      }
+      if (this.at(key).#value === null) this.at(key).refuse('a value, or no such member')
+    }
+  }
+
   at(key: string): JsonValue {
     if (typeof this.#value !== 'object' || this.#value === null || Array.isArray(this.#value)) this.refuse('an object')
     const value = Object.hasOwn(this.#value as object, key) ? (this.#value as Record<string, unknown>)[key] : undefined
-    return new JsonValue(value, `${this.#path}.${key}`)
+    return new JsonValue(value, `${this.#path}.${key}`, this.#code)
   }
 
   /** Returns the member as `read` returns it, or undefined for an absent one. */
@@ -51,6 +88,7 @@ export class JsonValue {
     return new JsonValue(
       { ...other, ...Object.fromEntries(this.keys().map((key) => [key, this.at(key).#value])) },
       this.#path,
+      this.#code,
     )
   }
 
@@ -61,7 +99,7 @@ export class JsonValue {
 
   list(max = LIST_MAX): JsonValue[] {
     if (!Array.isArray(this.#value) || this.#value.length > max) this.refuse(`a list of at most ${max}`)
-    return (this.#value as unknown[]).map((value, i) => new JsonValue(value, `${this.#path}[${i}]`))
+    return (this.#value as unknown[]).map((value, i) => new JsonValue(value, `${this.#path}[${i}]`, this.#code))
   }
 
   string(): string {
@@ -104,7 +142,7 @@ export class JsonValue {
   }
 
   refuse(expected: string): never {
-    throw new DomainBuilderError('bad-snapshot', `${this.#path} cannot be used`, {
+    throw new DomainBuilderError(this.#code, `${this.#path} cannot be used`, {
       expected,
       found: shown(this.#value),
     })

@@ -16,12 +16,14 @@ import { readStartInfo, type StartInfo } from '../guest/start-info.js'
 import { walkPageTables } from '../guest/table-reader.js'
 import { readVirtual, type Translation, translate } from '../guest/translate.js'
 import type { Registers, Vcpu } from '../guest/vcpu.js'
+import { describeDomain } from '../inspect/describe.js'
 import { physicalRanges } from '../inspect/frames.js'
 import { type MappedRun, RunCollector } from '../inspect/mapped-runs.js'
 import { showPath, validate } from '../inspect/validate.js'
 import { walkText } from '../inspect/walk.js'
 import { hex, PAGE_SIZE, type Paddr, shown, showSize, type Vaddr } from '../units.js'
-import { compare, requireGuest, requireVaddr } from './compare.js'
+import { compare, fail, requireGuest, requireVaddr } from './compare.js'
+import { checkExpectation, differencesOf, differenceText, type Expectation, namedParts } from './expectation.js'
 
 /** Some of the fields of a struct, and of the structs within it. */
 export type Some<T> = T extends Uint8Array | readonly unknown[]
@@ -78,6 +80,24 @@ export function assertNotMapped(domain: Domain, vaddr: Vaddr): void {
   requireVaddr(vaddr)
   const found = translate(domain, vaddr) === undefined ? 'not mapped' : 'mapped'
   compare(`the page at ${hex(vaddr)}`, found, 'not mapped', assertNotMapped, () => walkText(domain, vaddr))
+}
+
+/**
+ * Asserts a part of the JSON that `xdb inspect --json` prints for the guest: what an expectation file of `xdb test` has.
+ * @throws AssertionError with a line for each difference, named by its path; DomainBuilderError `bad-config` for an
+ *   expectation that is not an object.
+ *
+ * @example
+ * ```ts
+ * assertGuest(guest, { type: 'pvh', vcpus: [{ registers: { rip: '0x100000' } }], hvmStartInfo: { nr_modules: '0x0' } })
+ * ```
+ */
+export function assertGuest(domain: Domain, expected: Expectation): void {
+  requireGuest(domain)
+  const wanted = checkExpectation(expected, 'the expectation')
+  const found = describeDomain(domain)
+  const lines = differencesOf(found, wanted).map((one) => `  ${differenceText(one)}`)
+  if (lines.length > 0) fail('the guest', lines, namedParts(found, wanted), wanted, assertGuest)
 }
 
 /** The general and the control registers of a vcpu. */

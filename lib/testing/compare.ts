@@ -11,7 +11,7 @@ import type { Domain } from '../guest/domain.js'
 import { hex, shown } from '../units.js'
 
 /** An AssertionError like node:assert's, in every runtime; test runners show it as a failed comparison. */
-class AssertionError extends Error {
+export class AssertionError extends Error {
   override readonly name = 'AssertionError'
   readonly code = 'ERR_ASSERTION'
   readonly generatedMessage = false
@@ -80,9 +80,18 @@ export function compare(
 ): void {
   const actual = narrowed(found, expected)
   const lines = differences(what, actual, expected)
-  if (lines.length === 0) return
-  const message = `${what} is not what the test expects:\n${[...lines, ...more().map((line) => `  ${line}`)].join('\n')}`
-  const error = new AssertionError(message, actual, expected)
+  if (lines.length > 0) fail(what, [...lines, ...more().map((line) => `  ${line}`)], actual, expected, caller)
+}
+
+/** @throws AssertionError with the lines of the differences, and `caller` as the place. */
+export function fail(
+  what: string,
+  lines: readonly string[],
+  actual: unknown,
+  expected: unknown,
+  caller: (...given: never[]) => void,
+): never {
+  const error = new AssertionError(`${what} is not what the test expects:\n${lines.join('\n')}`, actual, expected)
   // Makes the test the first line of the stack. Not every engine can do that.
   Error.captureStackTrace?.(error, caller)
   throw error

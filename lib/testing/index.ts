@@ -42,6 +42,7 @@ export { walkPageTables } from '../guest/table-reader.js'
 export { translate } from '../guest/translate.js'
 export {
   assertBootParams,
+  assertGuest,
   assertHvmStartInfo,
   assertMapped,
   assertMemory,
@@ -54,6 +55,8 @@ export {
 } from './assert.js'
 export { type BzImageSpec, buildBzImage } from './bzimage.js'
 export { buildElf, type ElfSpec, type SectionSpec, type SegmentSpec, symbolSections } from './elf.js'
+export { type Expectation, goldenText } from './expectation.js'
+export { type GuestMatcher, guestMatchers, type MatcherResult } from './matchers.js'
 export { gnuPropertyNote, type NoteDesc, type NoteSpec, xenNotes } from './notes.js'
 export { patternBytes } from './pattern.js'
 export type { RecordedStore } from './recording-xen/recorded-store.js'
