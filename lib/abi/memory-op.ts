@@ -9,7 +9,12 @@ import { pad, struct, u16, u32, u64 } from './struct.js'
 /** XENMEM_*. */
 export const XENMEM = {
   decrease_reservation: 1,
+  maximum_ram_page: 2,
+  current_reservation: 3,
+  maximum_reservation: 4,
   populate_physmap: 6,
+  memory_map: 9,
+  machphys_mapping: 12,
   set_memory_map: 13,
   maximum_gpfn: 14,
   set_pod_target: 16,

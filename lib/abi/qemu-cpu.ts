@@ -140,7 +140,6 @@ export const HFLAG = {
 /** cr0.MP, EM and TS are in hflags eight bits higher; TF, IOPL and VM are where rflags has them. */
 export const HFLAG_CR0 = { mask: 0xe, shift: 8 } as const
 export const HFLAG_RFLAGS = 0x23100
-export const CR4_OSFXSR = 1 << 9
 
 const CS = `env.segs[${QEMU_SEGMENTS.indexOf('cs')}]`
 const ALL_ONES = (1n << 64n) - 1n

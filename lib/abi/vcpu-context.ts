@@ -13,11 +13,17 @@ export const VGCF_ONLINE = 1 << 5
 export const FLAT_KERNEL_CS64 = 0xe033
 export const FLAT_KERNEL_DS64 = 0
 export const FLAT_KERNEL_SS64 = 0xe02b
+/** The first of a GDT's entries that are Xen's, as a selector; and the code segment of 32-bit programs. */
+export const FIRST_RESERVED_SELECTOR = 0xe000
+export const FLAT_RING3_CS32 = 0xe023
 export const FLAT_RING1_CS32 = 0xe019
 export const FLAT_RING1_DS32 = 0xe021
 
 /** VMASST_TYPE_pae_extended_cr3, as a bit of vm_assist. */
 export const VMASST_PAE_EXTENDED_CR3 = 1 << 3
+
+/** trap_info.flags: its low bits are the ring that may raise the exception; this one masks events in the handler. */
+export const TRAP_MASKS_EVENTS = 1 << 2
 
 const FXSAVE_BYTES = 512
 
@@ -86,7 +92,7 @@ const CpuUserRegs32 = struct('cpu_user_regs', 68, {
   _pad5: pad(2),
 })
 
-const TrapInfo64 = struct('trap_info', 16, { vector: u8, flags: u8, cs: u16, _pad: pad(4), address: u64 })
+export const TrapInfo64 = struct('trap_info', 16, { vector: u8, flags: u8, cs: u16, _pad: pad(4), address: u64 })
 const TrapInfo32 = struct('trap_info', 8, { vector: u8, flags: u8, cs: u16, address: u32 })
 
 export const VcpuGuestContext64 = struct('vcpu_guest_context', 5168, {
@@ -129,4 +135,17 @@ export const VcpuGuestContext32 = struct('vcpu_guest_context', 2800, {
   failsafe_callback_cs: u32,
   failsafe_callback_eip: u32,
   vm_assist: u32,
+})
+
+/** iret_context: the frame that the hypercall iret takes from a 64-bit guest's stack (xen-x86_64.h). */
+export const IretContext64 = struct('iret_context', 72, {
+  rax: u64,
+  r11: u64,
+  rcx: u64,
+  flags: u64,
+  rip: u64,
+  cs: u64,
+  rflags: u64,
+  rsp: u64,
+  ss: u64,
 })

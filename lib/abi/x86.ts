@@ -34,8 +34,20 @@ export const EFLAGS_RESERVED_1 = 1 << 1
 export const EFLAGS_IOPL_SHIFT = 12
 export const EFLAGS_IF = 1 << 9
 
+/** Trap, direction, nested task, resume and alignment check. */
+export const EFLAGS_TF = 1 << 8
+export const EFLAGS_DF = 1 << 10
+export const EFLAGS_NT = 1 << 14
+export const EFLAGS_RF = 1 << 16
+export const EFLAGS_AC = 1 << 18
+
 export const CR0_PE = 1 << 0
+export const CR0_MP = 1 << 1
 export const CR0_ET = 1 << 4
+export const CR0_TS = 1 << 3
+export const CR0_NE = 1 << 5
+/** Ring 0 obeys read-only pages too. */
+export const CR0_WP = 1 << 16
 export const CR0_PG = 0x80000000
 /**
  * Flat segments, 0 to 4 GiB, as descriptor attributes: the access byte, and G, D/B, L, AVL in bits 8 to 11. The
@@ -59,11 +71,31 @@ export const DESCRIPTOR_G = 1 << 11
 /** Bytes of a code or data descriptor. */
 export const DESCRIPTOR_BYTES = 8
 export const CR4_PAE = 1 << 5
+/** The SSE registers, and their exception. */
+export const CR4_OSFXSR = 1 << 9
+export const CR4_OSXMMEXCPT = 1 << 10
 /** Page tables of five levels. */
 export const CR4_LA57 = 1 << 12
 export const MSR_EFER = 0xc0000080
+/** `syscall` is enabled. */
+export const EFER_SCE = 1 << 0
 export const EFER_LME = 1 << 8
 export const EFER_LMA = 1 << 10
+export const EFER_NXE = 1 << 11
+/** Segments, entry and masked flags of `syscall`; bases of segments, KERNEL_GS_BASE that of swapgs. */
+export const MSR = {
+  STAR: 0xc0000081,
+  LSTAR: 0xc0000082,
+  FMASK: 0xc0000084,
+  FS_BASE: 0xc0000100,
+  GS_BASE: 0xc0000101,
+  KERNEL_GS_BASE: 0xc0000102,
+} as const
+
+/** Exceptions by their vectors; those of the second list push an error code. */
+export const EXCEPTIONS = 32
+export const VECTOR = { DB: 1, BP: 3, OF: 4, UD: 6, NM: 7, GP: 13, PF: 14 } as const
+export const VECTORS_WITH_ERROR: readonly number[] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30]
 
 /** DR6 and DR7 after reset. */
 export const DR6_RESET = 0xffff0ff0
@@ -80,6 +112,12 @@ export const CR3_PAE_OFFSET = 0xfe0
 export const TSS32_BUSY = 0x8b
 export const TSS_BUSY_BIT = 1 << 1
 export const TSS32_LIMIT = 0x67
+/** A 64-bit TSS that is not busy, and the offset of its rsp0. Its descriptor takes two entries. */
+export const TSS64_FREE = 0x89
+export const TSS64_RSP0 = 4
+/** A 64-bit interrupt gate in the IDT: its type and present bit, and its size. */
+export const INTERRUPT_GATE = 0x8e
+export const GATE64_BYTES = 16
 
 /** Page directory entries without PAE that map 4 MiB each. */
 export const PDE_4M_SHIFT = 22

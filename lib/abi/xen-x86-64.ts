@@ -15,3 +15,6 @@ export const HYPERVISOR_L4_SLOTS = { start: l4Slot(HYPERVISOR_VIRT_START), end: 
 
 /** machine_to_phys_mapping: one u64 for each machine frame, its pfn in its guest. Guests may read it. */
 export const MACH2PHYS_VIRT_START = HYPERVISOR_VIRT_START
+/** The end of the addresses that are set aside for it, and the highest frame that they have an entry for. */
+export const MACH2PHYS_VIRT_END = 0xffff804000000000n
+export const MACH2PHYS_MAX_MFN = (MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START) / 8n - 1n

@@ -4,7 +4,7 @@
  * Source: xen/include/public/io/xs_wire.h; xen/docs/misc/xenstore.txt.
  * Gotcha: xenstored drops a connection that sends a longer body than it allows.
  */
-import { struct, u32 } from './struct.js'
+import { bytes, struct, u32 } from './struct.js'
 
 /** XS_*: the types of messages. */
 export const XS = {
@@ -33,3 +33,15 @@ export const XsdSockmsg = struct('xsd_sockmsg', 16, { type: u32, req_id: u32, tx
 
 /** XENSTORE_PAYLOAD_MAX: the longest body, in bytes. */
 export const XENSTORE_PAYLOAD_MAX = 4096
+
+/** Bytes of each ring of xenstore's page. */
+export const XENSTORE_RING_BYTES = 1024
+/** struct xenstore_domain_interface, as far as every release has it. */
+export const XenstoreInterface = struct('xenstore_domain_interface', 2064, {
+  req: bytes(XENSTORE_RING_BYTES),
+  rsp: bytes(XENSTORE_RING_BYTES),
+  req_cons: u32,
+  req_prod: u32,
+  rsp_cons: u32,
+  rsp_prod: u32,
+})

@@ -34,6 +34,29 @@ export class SystemAssembler extends Assembler {
   toSegment = (segment: Segment, from: Register): this => this.operation([0x8e], SEGMENTS[segment], from)
   fromSegment = (to: Register, segment: Segment): this => this.operation([0x8c], SEGMENTS[segment], to)
 
+  invlpg = (page: Memory): this => this.operation([0x0f, 0x01], 7, page)
+  clts = (): this => this.bytes(0x0f, 0x06)
+  /** Reads the time-stamp counter into edx:eax. */
+  rdtsc = (): this => this.bytes(0x0f, 0x31)
+  /** Exchanges the base of gs with the one of the other mode. */
+  swapgs = (): this => this.bytes(0x0f, 0x01, 0xf8)
+
+  /** Calls the address in memory; jmpAt jumps there. */
+  callAt = (target: Memory): this => this.operation([0xff], 2, target)
+  jmpAt = (target: Memory): this => this.operation([0xff], 4, target)
+  pushAt = (from: Memory): this => this.operation([0xff], 6, from)
+  /** Reads one byte, or two, into a 32-bit register, and clears the rest of it. */
+  movzx8 = (to: Register, from: Memory): this => this.operation([0x0f, 0xb6], to.code, from)
+  movzx16 = (to: Register, from: Memory): this => this.operation([0x0f, 0xb7], to.code, from)
+  /** Copies a bit of memory to the carry flag; bts sets the bit afterwards, and btr clears it. */
+  bt = (bits: Memory, index: Register): this => this.operation([0x0f, 0xa3], index.code, bits)
+  bts = (bits: Memory, index: Register): this => this.operation([0x0f, 0xab], index.code, bits)
+  btr = (bits: Memory, index: Register): this => this.operation([0x0f, 0xb3], index.code, bits)
+  /** Copies rcx times eight bytes from [rsi] to [rdi]. */
+  repMovsq = (): this => this.bytes(0xf3, 0x48, 0xa5)
+  /** Writes rax to [rdi], rcx times. */
+  repStosq = (): this => this.bytes(0xf3, 0x48, 0xab)
+
   pushDs = (): this => this.bytes(0x1e)
   popDs = (): this => this.bytes(0x1f)
   pushImmediate = (value: number): this =>
