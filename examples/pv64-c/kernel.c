@@ -24,13 +24,16 @@ enum { CONSOLEIO_write = 0, SCHEDOP_shutdown = 2 };
 enum shutdown_reason { SHUTDOWN_poweroff = 0, SHUTDOWN_crash = 3 };
 
 /* Xen's table of the page of each machine frame. */
-static const uint64_t *const machine_to_phys = (const uint64_t *)0xffff800000000000;
+#define machine_to_phys ((const uint64_t *)0xffff800000000000)
 
 enum { PAGE_SHIFT = 12, LEVELS = 4, INDEX_BITS = 9 };
 static const uint64_t PTE_PRESENT = 1, PTE_FRAME = 0x000ffffffffff000;
 
 extern const char virt_base[];
 extern const char hypercall_page[][32];
+
+/* The machine frame of each page. */
+static const uint64_t *mfn_list;
 
 static int64_t hypercall(int number, uint64_t first, uint64_t second, const void *third)
 {
@@ -93,18 +96,17 @@ static _Noreturn void end(enum shutdown_reason reason)
 }
 
 /* The page of a machine frame. */
-static uint64_t pfn_of(const uint64_t *mfn_list, uint64_t mfn)
+static uint64_t pfn_of(uint64_t mfn)
 {
 #ifdef BUG
     return mfn - mfn_list[0];
 #else
-    (void)mfn_list;
     return machine_to_phys[mfn];
 #endif
 }
 
 /* The machine frame that the page tables map an address to. */
-static uint64_t mapped_at(const struct start_info *info, const uint64_t *mfn_list, const void *address)
+static uint64_t mapped_at(const struct start_info *info, const void *address)
 {
     const uint64_t *table = (const uint64_t *)info->pt_base;
     for (int level = LEVELS; ; level--) {
@@ -117,21 +119,21 @@ static uint64_t mapped_at(const struct start_info *info, const uint64_t *mfn_lis
         uint64_t mfn = (entry & PTE_FRAME) >> PAGE_SHIFT;
         if (level == 1)
             return mfn;
-        table = (const uint64_t *)(virt_base + (pfn_of(mfn_list, mfn) << PAGE_SHIFT));
+        table = (const uint64_t *)(virt_base + (pfn_of(mfn) << PAGE_SHIFT));
     }
 }
 
 _Noreturn void kmain(const struct start_info *info)
 {
-    const uint64_t *mfn_list = (const uint64_t *)info->mfn_list;
     uint64_t pfn = ((const char *)kmain - virt_base) >> PAGE_SHIFT;
 
+    mfn_list = (const uint64_t *)info->mfn_list;
     print("start_info: %s\n", info->magic);
     print("command line: '%s'\n", info->cmd_line);
     print("RAM: 0x%x pages\n", info->nr_pages);
     print("ramdisk: 0x%x bytes at 0x%x\n", info->mod_len, info->mod_start);
 
-    uint64_t mfn = mapped_at(info, mfn_list, kmain);
+    uint64_t mfn = mapped_at(info, kmain);
     print("the kernel's page 0x%x is frame 0x%x\n", pfn, mfn);
     if (mfn != mfn_list[pfn]) {
         print("the list has frame 0x%x\n", mfn_list[pfn]);
