@@ -31,7 +31,7 @@ const pageScript: Plugin = {
 const oneSharedFile: Plugin = {
   name: 'one-shared-file',
   setup({ onLoad }) {
-    onLoad({ filter: /\/lib\/(?:live|node|testing)\/index\.ts$/ }, ({ path }) => ({
+    onLoad({ filter: /\/lib\/(?:live|node|runner|testing)\/index\.ts$/ }, ({ path }) => ({
       contents: `${readFileSync(path, 'utf8')}\nimport '../index.js'\n`,
       loader: 'ts',
     }))
@@ -91,7 +91,13 @@ const bundles = [
     platform: 'neutral',
     plugins: [...COMMON.plugins, oneSharedFile],
     logOverride: { 'ignored-bare-import': 'silent' },
-    entryPoints: ['lib/index.ts', 'lib/live/index.ts', 'lib/node/index.ts', 'lib/testing/index.ts'],
+    entryPoints: [
+      'lib/index.ts',
+      'lib/live/index.ts',
+      'lib/node/index.ts',
+      'lib/runner/index.ts',
+      'lib/testing/index.ts',
+    ],
     chunkNames: 'shared/[name]-[hash]',
   }),
   await build({ ...COMMON, platform: 'node', entryPoints: ['lib/cli/main.ts'], chunkNames: 'cli/[name]-[hash]' }),

@@ -27,13 +27,14 @@ const FLOOR: Readonly<Record<string, number>> = {
   node: 5,
   live: 6,
   testing: 6,
+  runner: 6,
   cli: 7,
 }
 /** Imports allowed between folders of one floor, as `from->to`. */
 const PEERS_ALLOWED: readonly string[] = []
 
 /** The folders that need Node; everything else runs in any runtime. */
-const NEEDS_NODE: readonly string[] = ['node', 'live', 'cli']
+const NEEDS_NODE: readonly string[] = ['node', 'live', 'runner', 'cli']
 
 /** The only files that may import a package. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {

@@ -9,6 +9,7 @@ import { spawn } from 'node:child_process'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { DomainBuilderError } from '../errors.js'
+import { cannotStart } from '../runner/program.js'
 import { qemuArguments } from '../snapshot/qemu.js'
 import { DEFAULT_MACHINE, QEMU, QEMU_MACHINE_NAMES, qemuStreamArguments } from '../snapshot/qemu-machine.js'
 import { writeQemuStream } from '../snapshot/qemu-stream.js'
@@ -57,10 +58,7 @@ function start(args: readonly string[], stream?: SnapshotFile): Promise<number> 
     const qemu = spawn(QEMU, args, { stdio: ['inherit', 'inherit', 'inherit', stream ? 'pipe' : 'ignore'] })
     const stop = (signal: NodeJS.Signals) => qemu.kill(signal)
     process.on('SIGINT', stop).on('SIGTERM', stop)
-    qemu.on('error', (cause: NodeJS.ErrnoException) => {
-      const why = cause.code === 'ENOENT' ? 'it is not installed, or not in PATH' : cause.message
-      reject(new DomainBuilderError('cannot-read', `${QEMU} cannot be started: ${why}`, { cause }))
-    })
+    qemu.on('error', (cause: NodeJS.ErrnoException) => reject(cannotStart(QEMU, cause)))
     if (stream) {
       pipeline(Readable.from(stream), qemu.stdio[STREAM_FD] as Writable).catch((error) => {
         // A QEMU that ends before it has read the stream has said why.

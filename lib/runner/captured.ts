@@ -9,15 +9,30 @@ import { DomainBuilderError } from '../errors.js'
 import { readBootParams } from '../guest/boot-params.js'
 import type { BootInfo, Domain } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { GuestMemory } from '../guest/memory.js'
+import { identityWhere } from '../guest/pfn-view.js'
+import { paddrOf } from '../units.js'
 
 /** Returns a saved guest as the continuation of the one that was started. */
 export function continued(started: Domain, saved: Domain): Domain {
-  const { name, kernel, regions } = started
+  const { name, kernel, regions, maxmem, type, abi } = started
   const { saved: _, ...machine } = saved
-  const guest = { ...machine, name, regions, ...defined({ kernel }) }
-  const boot = bootAfter(started.boot, saved)
-  const same: Domain = { ...guest, type: started.type, abi: started.abi, boot }
+  const memory = ownMemory(started.memory, saved.memory)
+  const guest = { ...machine, name, regions, maxmem, memory, p2m: identityWhere(memory), ...defined({ kernel }) }
+  const same: Domain = { ...guest, type, abi, boot: bootAfter(started.boot, saved) }
   return isWhole(started, same) ? same : guest
+}
+
+/** Returns the guest's memory without the RAM that only the machine has. */
+function ownMemory({ ranges }: GuestMemory, machine: GuestMemory): GuestMemory {
+  const memory = new GuestMemory(ranges)
+  for (const { pfn, pages } of machine.pages()) {
+    for (const { start, end } of memory.within(pfn, pages)) {
+      const paddr = paddrOf(start)
+      memory.generate(paddr, paddrOf(end - start), (offset, out) => machine.readInto(paddr + offset, out))
+    }
+  }
+  return memory
 }
 
 /** Returns the boot information without page tables that the guest has left. */

@@ -5,15 +5,13 @@
  * Source: our own design; SHUTDOWN_* of xen/include/public/sched.h; QEMU hw/misc/debugexit.c.
  * Gotcha: an instant is a Domain as any other. An expectation about a built guest applies to it unchanged.
  */
+import type { SHUTDOWN } from '../abi/hypercall.js'
 import type { Domain } from '../guest/domain.js'
 import type { Purpose } from '../guest/purpose.js'
 import type { Vaddr } from '../units.js'
 
-/** The reasons with which a guest asks its hypervisor to stop it, in the order of Xen's SHUTDOWN_* codes. */
-export const SHUTDOWN_REASONS = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft_reset'] as const
-
-/** A reason with which a guest asks its hypervisor to stop it: one of Xen's SHUTDOWN_* codes. */
-export type ShutdownReason = (typeof SHUTDOWN_REASONS)[number]
+/** A reason with which a guest asks its hypervisor to stop it: the name of one of Xen's SHUTDOWN_* codes. */
+export type ShutdownReason = keyof typeof SHUTDOWN
 
 /**
  * How a run ended.

@@ -292,7 +292,7 @@ t.test('run where there is no QEMU', async (t) => {
   })
   t.equal(
     ran.stderr,
-    'xen-domain-builder: cannot-read: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
+    'xen-domain-builder: no-hypervisor: qemu-system-x86_64 cannot be started: it is not installed, or not in PATH\n',
   )
   t.equal(ran.status, 2)
 })

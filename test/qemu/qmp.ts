@@ -1,13 +1,11 @@
 /**
  * A QEMU that a test controls: its console, its monitor, and the stream that it saves.
  *
- * Source: QEMU docs/interop/qmp-spec.rst, docs/devel/migration/main.rst.
- * Gotcha: a machine with -incoming is there only after its stream has been loaded. The monitor for people ends its lines
- * with CR LF.
+ * Source: ../../lib/runner/qemu-process.ts.
+ * Gotcha: the text of a console is never complete while the machine runs.
  */
-import { spawn } from 'node:child_process'
-import { connect, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { decodeLatin1 } from '../../lib/bytes.js'
+import { QemuProcess } from '../../lib/runner/qemu-process.js'
 import { QEMU, withDirectory } from './harness.js'
 
 /** A machine that runs or waits. */
@@ -41,87 +39,35 @@ export async function until<T>(
   throw new Error(`no ${typeof what === 'string' ? what : what()} within ${PATIENCE_MS / 1000} s`)
 }
 
-const connected = (path: string): Promise<Socket | undefined> =>
-  new Promise((resolve) => {
-    const socket = connect(path, () => resolve(socket))
-    socket.on('error', () => resolve(undefined))
-  })
-
 /** Starts QEMU, and ends it after `act`. */
 export function withMachine<T>(args: readonly string[], act: (machine: Machine) => Promise<T>): Promise<T> {
   return withDirectory(async (directory) => {
-    const path = join(directory, 'qmp')
-    const qemu = spawn(QEMU, [...args, '-qmp', `unix:${path},server=on,wait=off`], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
     let output = ''
-    let complaint = ''
-    qemu.stdout.setEncoding('latin1').on('data', (text: string) => (output += text))
-    qemu.stderr.setEncoding('latin1').on('data', (text: string) => (complaint += text))
-    const alive = (): void => {
-      if (qemu.exitCode !== null)
-        throw new Error(`QEMU ended with status ${qemu.exitCode}: ${complaint}\n${output.slice(-2000)}`)
+    const onConsole = (bytes: Uint8Array): void => {
+      output += decodeLatin1(bytes)
     }
-    const socket = await until('connection', () => {
-      alive()
-      return connected(path)
-    })
-    const answers: ((answer: { readonly return?: unknown; readonly error?: unknown }) => void)[] = []
-    let text = ''
-    socket.setEncoding('utf8').on('data', (more) => {
-      const lines = (text + more).split('\n')
-      text = lines.pop() ?? ''
-      for (const line of lines) {
-        const message = JSON.parse(line)
-        if ('return' in message || 'error' in message) answers.shift()?.(message)
-      }
-    })
-    const ask = async (execute: string, values: object = {}): Promise<unknown> => {
-      alive()
-      socket.write(`${JSON.stringify({ execute, arguments: values })}\n`)
-      const answer = await new Promise<{ readonly return?: unknown; readonly error?: unknown }>((resolve) =>
-        answers.push(resolve),
-      )
-      if (answer.error !== undefined) throw new Error(`${execute}: ${JSON.stringify(answer.error)}`)
-      return answer.return
-    }
+    const qemu = new QemuProcess(args, { program: QEMU, onConsole })
+    const { qmp } = qemu
     try {
-      await ask('qmp_capabilities')
-      await until('end of the loading', async () => {
-        const { status } = (await ask('query-status')) as { status: string }
-        return status === 'inmigrate' ? undefined : status
-      })
-      if (complaint !== '') throw new Error(`QEMU complains: ${complaint}`)
+      await qmp.open()
+      if (qemu.complaint !== '') throw new Error(`QEMU complains: ${qemu.complaint}`)
       return await act({
         directory,
         console: () => output,
         said: (awaited) =>
-          until(
-            () => `${awaited}, after ${output.slice(-1000)}`,
-            () => {
-              alive()
-              return awaited.test(output) ? performance.now() : undefined
-            },
-          ),
-        ask,
-        monitor: async (line, cpu = 0) =>
-          ((await ask('human-monitor-command', { 'command-line': line, 'cpu-index': cpu })) as string).replaceAll(
-            '\r',
-            '',
-          ),
-        async save(file) {
-          await ask('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 })
-          await ask('migrate', { uri: `exec:cat > '${file}'` })
-          await until('end of the saving', async () => {
-            const { status } = (await ask('query-migrate')) as { status?: string }
-            if (status === 'failed') throw new Error('QEMU cannot save the machine')
-            return status === 'completed' ? true : undefined
-          })
-        },
+          Promise.race([
+            qemu.failed,
+            until(
+              () => `${awaited}, after ${output.slice(-1000)}`,
+              () => (awaited.test(output) ? performance.now() : undefined),
+            ),
+          ]),
+        ask: (command, values) => qmp.ask(command, values),
+        monitor: (line, cpu) => qmp.monitor(line, cpu),
+        save: (file) => qmp.save(`cat > '${file}'`),
       })
     } finally {
-      socket.destroy()
-      qemu.kill('SIGKILL')
+      await qemu.end()
     }
   })
 }
