@@ -22,6 +22,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   protocol: 4,
   snapshot: 4,
   inspect: 4,
+  supervisor: 4,
   toolstack: 5,
   index: 5,
   node: 5,

@@ -41,8 +41,11 @@ export interface RunOptions {
   readonly signal?: AbortSignal
   /** The guest is captured on its first arrival at each of these addresses, before the instruction there runs. */
   readonly stops?: readonly Vaddr[]
-  /** Stops the guest if it returns true. It gets the console so far, each time that the guest has written more. */
-  readonly isEnough?: (console: string) => boolean
+  /**
+   * Stops the guest if it returns true. It gets the console and the instants so far, each time that the guest has written
+   * more or has arrived at a stop.
+   */
+  readonly isEnough?: (console: string, instants: readonly Instant[]) => boolean
 }
 
 /** A guest in the middle of its run, or at the end: its registers and its memory. */

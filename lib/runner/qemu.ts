@@ -210,8 +210,13 @@ class QemuRun {
 
   #wrote(bytes: Uint8Array, qemu: QemuProcess): void {
     this.#console.add(bytes)
+    this.#look(qemu)
+  }
+
+  /** Ends a run that has shown enough. */
+  #look(qemu: QemuProcess): void {
     try {
-      if (this.#options.isEnough?.(this.#console.text)) this.#end({ kind: 'enough' })
+      if (this.#options.isEnough?.(this.#console.text, this.#instants)) this.#end({ kind: 'enough' })
     } catch (error) {
       qemu.stop(error)
     }
@@ -232,6 +237,7 @@ class QemuRun {
     await qemu.gdb.setBreakpoint(at, false)
     this.#ahead.delete(at)
     this.#instants.push({ at, guest })
+    this.#look(qemu)
   }
 
   /** Returns the guest in the stopped machine. Its file has no name any more. */

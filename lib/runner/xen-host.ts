@@ -91,7 +91,7 @@ async function runScript(name: string, file: string, options: RunOptions): Promi
   ;(program.pipe(1) as Readable).on('data', (bytes: Uint8Array) => {
     text.add(bytes)
     try {
-      if (isEnough?.(text.text)) stop({ ending: { kind: 'enough' } })
+      if (isEnough?.(text.text, [])) stop({ ending: { kind: 'enough' } })
     } catch (error) {
       stop({ error })
     }

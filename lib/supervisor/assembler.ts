@@ -60,6 +60,7 @@ export const VARIABLES = [
   ...(['user rsp', 'on fault', 'on fault rsp', 'vcpu info'] as const),
   ...(['event callback', 'failsafe callback', 'syscall callback', 'kernel ss', 'kernel sp'] as const),
   ...(['timer deadline', 'timer port'] as const),
+  ...(['line of', 'held bytes', 'ring waits'] as const),
   ...(['store left', 'store busy', 'store header', 'rest of store header'] as const),
 ] as const
 export type Variable = (typeof VARIABLES)[number]

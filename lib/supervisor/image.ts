@@ -53,6 +53,7 @@ import { emitTables } from './calls/mmu.js'
 import { emitTimer } from './calls/sched.js'
 import { emitHypercalls } from './calls.js'
 import { direct, GDT_VIRT, IMAGE, IMAGE_PAGES, IMAGE_VIRT, imageVirt } from './layout.js'
+import { emitLines } from './lines.js'
 import { emitOutput } from './output.js'
 
 const { rax, rcx, rdx, rbx, rsp, rbp, rsi, r8, r9, r11, eax, ecx, edx, ebx, r8d, al } = registers
@@ -93,6 +94,7 @@ export function supervisorImage(vcpu: Vcpu, machine: Machine): Image {
   emitExceptions(a)
   emitBounce(a)
   emitOutput(a)
+  emitLines(a)
   emitEvents(a)
   emitTimer(a)
   emitTables(a)

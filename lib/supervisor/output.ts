@@ -56,7 +56,7 @@ export function emitOutput(a: SupervisorAssembler): void {
   a.label('lacks command') //                 eax: number, edi: command
   a.mov(r13d, edi)
   a.label('tell lack')
-  a.push(rax)
+  a.push(rax).call('settle')
   print(LACKS_LINE.start)
   a.pop(rax).push(rax)
   a.lea(rsi, a.at('text unknown')).cmp(rax, HYPERCALLS).jcc('ae', 'is unnamed')
@@ -72,6 +72,7 @@ export function emitOutput(a: SupervisorAssembler): void {
   a.mov(eax, ENDED_BY.hypercall).jmp('end')
 
   a.label('unhandled') //                     rbp: the frame of the exception
+  a.call('settle')
   print(EXCEPTION_LINE.start)
   a.mov(eax, a.saved('vector')).call('put decimal')
   print(EXCEPTION_LINE.rip)

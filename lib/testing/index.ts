@@ -40,6 +40,8 @@ export { readHvmStartInfo } from '../guest/hvm-start-info.js'
 export { readStartInfo } from '../guest/start-info.js'
 export { walkPageTables } from '../guest/table-reader.js'
 export { translate } from '../guest/translate.js'
+export { type SupervisedEnd, type SupervisedEnding, supervisedEnd } from '../supervisor/ending.js'
+export { supervise } from '../supervisor/supervise.js'
 export {
   assertBootParams,
   assertGuest,

@@ -2,7 +2,8 @@
 # A real Xen and a dom0 with its xl, from the packages of the machine's release, or of the Debian suite that is named,
 # into .cache/xen/build or .cache/xen/SUITE/build:
 #   xen.elf       the hypervisor, as the multiboot ELF that QEMU loads
-#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, xen-hvmctx, pvfreeze, dom0/init, modules
+#   dom0.cpio     dom0's whole system: busybox, xl, xenstored, xenconsoled, xenconsole, xen-hvmctx, pvfreeze, dom0/init,
+#                 modules
 #
 #     build-dom0.sh [SUITE]
 #
@@ -28,7 +29,7 @@ cp "$(find "$ROOT" -name busybox -path '*bin*' -type f -print -quit)" "$DOM0/bin
 for applet in $("$DOM0/bin/busybox" --list); do
   [ "$applet" = busybox ] || ln -s /bin/busybox "$DOM0/bin/$applet"
 done
-for tool in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xenctx xen-hvmctx; do
+for tool in xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper xenctx xen-hvmctx; do
   cp -L "$ROOT/$TOOLS/$tool" "$DOM0/$TOOLS/$tool"
   ln -s "/$TOOLS/$tool" "$DOM0/usr/sbin/$tool"
 done

@@ -4,26 +4,18 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { helloKernel } from '../../examples/hello-kernel.js'
-import { START_INFO_MAGIC } from '../../lib/abi/start-info.js'
 import { kernelPath } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { checkInXen } from './check.js'
 import { damagedCase } from './damaged.js'
 import { documentedCase } from './documented.js'
-import { forXl, frozenCase, type GuestSpec } from './guests.js'
+import { forXl, frozenCase, type GuestSpec, lostKernel } from './guests.js'
 import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
 import { probeCase } from './probe.js'
 import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
-
-/** Returns the same kernel, which expects a magic that no Xen writes. */
-function lostKernel(): Uint8Array {
-  const kernel = Buffer.from(helloKernel())
-  kernel.write('xen-0.0', kernel.indexOf(START_INFO_MAGIC.x86_64))
-  return kernel
-}
 
 /** Runs examples/xl-restore.ts as a user does. Returns its file. */
 async function exampleFile(name: string): Promise<Uint8Array> {

@@ -5,6 +5,8 @@
  * Gotcha: xl takes memory in MiB, our builder in bytes; xl takes a kernel and a ramdisk as files, our builder as bytes.
  */
 import { readFileSync } from 'node:fs'
+import { helloKernel } from '../../examples/hello-kernel.js'
+import { START_INFO_MAGIC } from '../../lib/abi/start-info.js'
 import { readKernel } from '../../lib/index.js'
 import type { CheckedCase } from './check.js'
 import { buildLike, differingPages, differingSharedInfo, differingVcpu, FREEZE, readFrozen } from './frozen.js'
@@ -20,6 +22,13 @@ export interface GuestSpec {
   readonly vcpus?: number
   readonly cmdline?: string
   readonly ramdisk?: string
+}
+
+/** Returns the kernel of `npm start` that expects a magic which no Xen writes. */
+export function lostKernel(): Uint8Array {
+  const kernel = Buffer.from(helloKernel())
+  kernel.write('xen-0.0', kernel.indexOf(START_INFO_MAGIC.x86_64))
+  return kernel
 }
 
 /** Returns the parts for xl: its files, and guest.cfg. */

@@ -9,8 +9,9 @@ import type { Test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import { probeKernel } from '../fixtures/probe-kernel.js'
 import { kernelPath } from '../peer/kernels.js'
+import { projectRoot } from '../peer/paths.js'
 import type { CheckedCase } from './check.js'
-import { forXl, type GuestSpec } from './guests.js'
+import { forXl, type GuestSpec, lostKernel } from './guests.js'
 import { type XenResult, xenBuild } from './harness.js'
 import { checkLinuxConsole, saveAndRestore } from './linux.js'
 import { captureCases, captureCases32 } from './live-capture.js'
@@ -275,6 +276,40 @@ const liveCommands = (spec: GuestSpec): CheckedCase => ({
   },
 })
 
+/** The script for a host: openXenHost runs guests of ours by it, in dom0 itself. Nothing is left of them. */
+const liveByScript = (): CheckedCase => ({
+  name: 'live-by-script',
+  files: {
+    ...programs('run-guests'),
+    'xen-host.sh': join(projectRoot, 'examples/xen-host.sh'),
+    hello: helloKernel(),
+    lost: lostKernel(),
+    probe: probeKernel('pvh'),
+    grub: kernelPath('grub-i386-xen_pvh'),
+  },
+  steps: [
+    'node_ready',
+    'host=$(state_of_host)',
+    'chmod +x xen-host.sh; node run-guests.mjs ./xen-host.sh',
+    'same_state "$host"',
+  ],
+  seconds: 300,
+  check(t, { log }) {
+    const lines = [...log.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line))
+    t.match(lines, [
+      {
+        kernel: 'hello',
+        ending: { kind: 'shutdown', reason: 'poweroff' },
+        text: 'hello from start_info, nr_pages=0x2000',
+      },
+      { kernel: 'lost', ending: { kind: 'shutdown', reason: 'crash' }, text: /^$/ },
+      { kernel: 'probe', ending: { kind: 'shutdown', reason: 'reboot' }, text: /^\S+ \S/ },
+      { kernel: 'grub', ending: { kind: 'enough' } },
+      { kernel: 'grub', ending: { kind: 'timeout' } },
+    ])
+  },
+})
+
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 const linux: GuestSpec = {
   kernel: join(xenBuild, 'vmlinux'),
@@ -298,6 +333,7 @@ export const liveCases = (): CheckedCase[] => [
 export const liveMoreCases = (): CheckedCase[] => [
   liveUntil('live-grub-pvh', { type: 'pvh', kernel: kernelPath('grub-i386-xen_pvh'), memoryMiB: 64 }, 'grub>'),
   liveShim(),
+  liveByScript(),
   ...captureCases(),
   liveLinux('live-linux-4', { ...linux, vcpus: 4 }),
   liveLinux('live-pvh-4', { ...linux, type: 'pvh', memoryMiB: 160, vcpus: 4 }),

@@ -6,7 +6,6 @@
  * Gotcha: xenstore is empty here, so each request gets the error ENOENT. The daemons act at once, within the hypercall
  * that notifies them.
  */
-import { CONSOLE_OUT_BYTES, XenconsInterface } from '../../abi/console-ring.js'
 import {
   EVTCHNOP,
   EVTCHNSTAT,
@@ -73,7 +72,7 @@ export const eventChannelOp: Emit = (a) => {
   a.call('port state').cmp(eax, EVTCHNSTAT.closed).jcc('e', 'evtchn invalid')
   a.cmp(eax, EVTCHNSTAT.ipi).jcc('ne', 'evtchn done').call('set pending').jmp('evtchn done')
 
-  if (console) consoleDaemon(a, console)
+  a.label('console daemon').call('drain').jmp('evtchn done')
   if (xenstore) xenstoreDaemon(a, xenstore)
 }
 
@@ -110,21 +109,6 @@ export function emitEvents(a: SupervisorAssembler): void {
   const bound = [a.machine.console?.port, a.machine.xenstore?.port]
   a.label('ports')
   for (let port = 0; port < PORTS; port++) a.bytes(bound.includes(port) ? EVTCHNSTAT.interdomain : EVTCHNSTAT.closed)
-}
-
-/** Prints what the ring has, and notifies the guest. */
-function consoleDaemon(a: SupervisorAssembler, { ring, port }: { ring: number; port: number }): void {
-  const at = (field: string) => mem(rbx, XenconsInterface.offsetOf(field))
-  a.label('console daemon').directAddress(rbx, ring)
-  a.mov(r8d, at('out_cons')).mov(r9d, at('out_prod'))
-  // More than the ring holds is a mistake of the guest; xenconsoled then prints nothing either.
-  a.mov(ecx, r9d).sub(ecx, r8d).cmp(ecx, CONSOLE_OUT_BYTES).jcc('a', 'ring is printed')
-  a.label('next of ring').cmp(r8d, r9d).jcc('e', 'ring is printed')
-  a.mov(ecx, r8d).and(ecx, CONSOLE_OUT_BYTES - 1)
-  a.mov(al, mem(rbx, XenconsInterface.offsetOf('out'), rcx)).call('put byte')
-  a.inc(r8d).jmp('next of ring')
-  a.label('ring is printed').mov(at('out_cons'), r9d)
-  a.mov(edi, port).call('set pending').jmp('evtchn done')
 }
 
 /** Answers each request with ENOENT. Requests and answers may arrive in pieces, since a ring is short. */

@@ -15,6 +15,7 @@ const { al, eax, edi, rax, rcx, rdx, rdi, rsi } = registers
 /** sched_op: yield and poll return at once; block waits for the timer; shutdown ends the run. */
 export const schedOp: Emit = (a) => {
   const { yield: yields, block, shutdown, poll } = SCHEDOP
+  a.push(rdi).push(rsi).call('settle').pop(rsi).pop(rdi)
   a.commands('sched_op', { yield: yields, block, shutdown, poll }).label('sched_op lacks').lacksCommand('sched_op')
   a.label('sched_op yield').label('sched_op poll').succeed()
 
