@@ -14,6 +14,7 @@ import { xenBuild } from './harness.js'
 import { linuxCase } from './linux.js'
 import { probeCase } from './probe.js'
 import { restoredCase, restoredFile, restoredLinux, restoredLinuxTwice } from './saved.js'
+import { sameUnderSupervisor } from './supervised.js'
 
 const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 
@@ -61,8 +62,9 @@ checkInXen(
       name: 'grub-create',
       ...forXl(grub),
       steps: ['xl create guest.cfg', 'console GRUB-DONE', 'gone'],
-      check(t, { console }) {
+      async check(t, { console }) {
         t.match(console, /GRUB-HELLO x86_64-xen/)
+        await sameUnderSupervisor(t, grub, console)
       },
     },
     {

@@ -7,7 +7,9 @@ import { forXl, frozenCase, type GuestSpec } from './guests.js'
 import { livePv32Cases } from './live.js'
 import { launchedProbeCase, probeCase } from './probe.js'
 import { restoredAsCreated, restoredCase } from './saved.js'
+import { sameUnderSupervisor } from './supervised.js'
 
+const hello: GuestSpec = { kernel: helloKernel(), memoryMiB: 32 }
 const mach: GuestSpec = { kernel: kernelPath('gnumach-i386'), memoryMiB: 128, cmdline: 'console=com0' }
 const grub: GuestSpec = { kernel: kernelPath('grub-i386-xen-halts'), memoryMiB: 64 }
 
@@ -17,10 +19,12 @@ checkInXen(
   [
     {
       name: 'hello-in-xens-log',
-      ...forXl({ kernel: helloKernel(), memoryMiB: 32 }),
-      steps: ['xl create guest.cfg', 'gone'],
-      check(t, { xen }) {
+      ...forXl(hello),
+      steps: ['xl create guest.cfg', 'console nr_pages', 'gone'],
+      async check(t, { xen, console }) {
         t.match(xen, /\(d\d+\) hello from start_info, nr_pages=0x2000/, 'HYPERVISOR_console_io shows there')
+        const lines = [...xen.matchAll(/\(d\d+\) (.*?)\r?\n/g)].map(([, line]) => `${line}\n`)
+        await sameUnderSupervisor(t, hello, `${lines.join('')}${console}`)
       },
     },
     {
