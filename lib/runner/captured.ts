@@ -7,14 +7,16 @@
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { readBootParams } from '../guest/boot-params.js'
-import type { BootInfo, Domain } from '../guest/domain.js'
+import type { BootInfo, Domain, PvBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
 import { GuestMemory } from '../guest/memory.js'
 import { identityWhere } from '../guest/pfn-view.js'
+import { supervisedGuest } from '../supervisor/supervised-guest.js'
 import { paddrOf } from '../units.js'
 
 /** Returns a saved guest as the continuation of the one that was started. */
 export function continued(started: Domain, saved: Domain): Domain {
+  if (started.boot.kind === 'start_info') return supervisedGuest(started as Domain<PvBoot>, saved)
   const { name, kernel, regions, maxmem, type, abi } = started
   const { saved: _, ...machine } = saved
   const memory = ownMemory(started.memory, saved.memory)

@@ -11,7 +11,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { QemuMachineName } from '../abi/qemu-machines.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { inRealMode, type Vcpu } from '../guest/vcpu.js'
 import { openSnapshotFile, writeSnapshotFile } from '../node/snapshot-files.js'
@@ -19,6 +18,8 @@ import { qemuArguments, qemuFormat } from '../snapshot/qemu.js'
 import { QEMU, QEMU_MACHINE_NAMES, qemuStreamArguments, shellWord } from '../snapshot/qemu-machine.js'
 import { streamParts } from '../snapshot/qemu-stream.js'
 import { makeSnapshot } from '../snapshot/write.js'
+import { supervisedEnd } from '../supervisor/ending.js'
+import { supervise } from '../supervisor/supervise.js'
 import type { Vaddr } from '../units.js'
 import { continued } from './captured.js'
 import { Console } from './console.js'
@@ -26,7 +27,7 @@ import { SIGTRAP } from './gdb-remote.js'
 import type { Ending, GuestRun, Instant, Runner, RunOptions } from './guest-run.js'
 import { QemuProcess, STREAM_FD } from './qemu-process.js'
 import type { QmpEvent } from './qmp.js'
-import { requireRunnable, requireRunOptions } from './run-options.js'
+import { errorOf, requireRunnable, requireRunOptions } from './run-options.js'
 
 /** The options for running guests in QEMU. */
 export interface QemuRunnerOptions {
@@ -41,6 +42,14 @@ export interface QemuRunnerOptions {
   readonly qemu?: string
 }
 
+/** A guest that QEMU can run. */
+interface Prepared {
+  /** The guest, or the machine with the supervisor that it is in. */
+  readonly domain: Domain
+  /** The machine of a stream; absent for a ROM. */
+  readonly machine?: QemuMachineName
+}
+
 /** A start of a guest: the arguments, and the files that belong to them. */
 interface Start {
   readonly args: readonly string[]
@@ -48,9 +57,10 @@ interface Start {
 }
 
 /**
- * Returns a machine of QEMU's software emulation, in which every guest of type linux, and pvh of platform pc, can run.
- * The smallest machine that has the guest's memory is chosen. Its devices are those of `xdb run`; in addition, a byte
- * that the guest writes to port 0xf4 ends the run.
+ * Returns a machine of QEMU's software emulation. Guests of type linux, and pvh of platform pc, run as they are. A 64-bit
+ * PV guest runs under the supervisor of supervise(), which has the hypercalls of a guest's first instants. The smallest
+ * machine that has the guest's memory is chosen. Its devices are those of `xdb run`. In addition, a byte that the guest
+ * writes to port 0xf4 ends the run.
  * @example
  * ```ts
  * const qemu = openQemu()
@@ -61,29 +71,25 @@ interface Start {
  */
 export function openQemu({ how, machine, qemu = QEMU }: QemuRunnerOptions = {}): Runner {
   const machines = machine === undefined ? QEMU_MACHINE_NAMES : [machine]
-  const howFor = ({ vcpus: [vcpu] }: Domain) => how ?? (vcpu && inRealMode(vcpu) ? 'rom' : 'stream')
-  const refusal = (domain: Domain): string | undefined => {
-    try {
-      if (howFor(domain) === 'stream') machineFor(domain, machines)
-      else qemuFormat.write(domain)
-      return undefined
-    } catch (error) {
-      if (error instanceof DomainBuilderError) return error.message
-      throw error
+  const prepare = (guest: Domain): Prepared => {
+    const domain = guest.type === 'pv' ? supervise(guest) : guest
+    const [vcpu] = domain.vcpus
+    if ((how ?? (vcpu && inRealMode(vcpu) ? 'rom' : 'stream')) === 'stream') {
+      return { domain, machine: machineFor(domain, machines) }
     }
+    qemuFormat.write(domain)
+    return { domain }
   }
   return {
     purpose: 'vmm',
-    refusal,
+    refusal: (domain) => errorOf(() => prepare(domain))?.message,
     async run(domain, options) {
       requireRunOptions(options)
-      requireRunnable(refusal(domain), 'QEMU')
+      const prepared = requireRunnable('QEMU', () => prepare(domain))
       options.signal?.throwIfAborted()
       const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))
       try {
-        const start = await (howFor(domain) === 'stream'
-          ? stream(domain, machineFor(domain, machines), options)
-          : rom(domain, directory, options))
+        const start = await (prepared.machine ? stream(prepared, options) : rom(prepared, directory, options))
         return await new QemuRun(domain, options, directory).run(qemu, start)
       } finally {
         rmSync(directory, { recursive: true, force: true })
@@ -97,26 +103,21 @@ export function openQemu({ how, machine, qemu = QEMU }: QemuRunnerOptions = {}):
  * @throws DomainBuilderError the refusal of the first, if none has.
  */
 function machineFor(domain: Domain, machines: readonly QemuMachineName[]): QemuMachineName {
-  let refused: unknown
-  for (const machine of machines) {
-    try {
-      // All checks come before the first page is read.
-      streamParts(domain, { machine }).next()
-      return machine
-    } catch (error) {
-      if (!(error instanceof DomainBuilderError)) throw error
-      refused ??= error
-    }
-  }
-  throw refused
+  const refusals = machines.map((machine) => {
+    // All checks come before the first page is read.
+    return { machine, refusal: errorOf(() => streamParts(domain, { machine }).next()) }
+  })
+  const found = refusals.find(({ refusal }) => refusal === undefined)
+  if (found === undefined) throw refusals[0]?.refusal
+  return found.machine
 }
 
-async function stream(domain: Domain, machine: QemuMachineName, { signal }: RunOptions): Promise<Start> {
-  const [file] = await makeSnapshot(domain, 'qemu-stream', { machine, ...defined({ signal }) })
+async function stream({ domain, machine }: Prepared, { signal }: RunOptions): Promise<Start> {
+  const [file] = await makeSnapshot(domain, 'qemu-stream', defined({ machine, signal }))
   return { args: qemuStreamArguments(domain, STREAM_FD, machine), stream: file as Iterable<Uint8Array> }
 }
 
-async function rom(domain: Domain, directory: string, { signal }: RunOptions): Promise<Start> {
+async function rom({ domain }: Prepared, directory: string, { signal }: RunOptions): Promise<Start> {
   const file = join(directory, 'guest')
   await writeSnapshotFile(domain, file, { format: 'qemu', ...defined({ signal }) })
   return { args: qemuArguments(domain, file) }
@@ -182,11 +183,17 @@ class QemuRun {
       await qemu.end()
     }
     return {
-      console: this.#console.text,
-      ending: this.#ending,
+      ...this.#result(this.#ending),
       instants: this.#instants,
       close: () => this.#close(),
     }
+  }
+
+  /** Returns the ending and the console; the supervisor tells its guest's ending by a status and a line. */
+  #result(ending: Ending): Pick<GuestRun, 'ending' | 'console'> {
+    const { text: console } = this.#console
+    const isSupervised = this.#domain.type === 'pv' && ending.kind === 'exit'
+    return (isSupervised ? supervisedEnd(ending.code, console) : undefined) ?? { ending, console }
   }
 
   /** Waits until the guest has done something or has ended, but not longer than it may run. */

@@ -27,7 +27,23 @@ export function requireRunOptions({ timeout, stops = [] }: RunOptions): void {
   })
 }
 
-/** @throws DomainBuilderError `bad-config` for a guest that a machine cannot run. */
-export function requireRunnable(refusal: string | undefined, machine: string): void {
-  if (refusal !== undefined) throw new DomainBuilderError('bad-config', `${machine} cannot run the guest: ${refusal}`)
+/** Returns the error with which work refuses its input, or undefined. */
+export function errorOf(work: () => unknown): DomainBuilderError | undefined {
+  try {
+    work()
+    return undefined
+  } catch (error) {
+    if (error instanceof DomainBuilderError) return error
+    throw error
+  }
+}
+
+/** Returns what `prepare` makes of the guest. @throws DomainBuilderError `bad-config` if it refuses the guest. */
+export function requireRunnable<T>(machine: string, prepare: () => T): T {
+  try {
+    return prepare()
+  } catch (cause) {
+    if (!(cause instanceof DomainBuilderError)) throw cause
+    throw new DomainBuilderError('bad-config', `${machine} cannot run the guest: ${cause.message}`, { cause })
+  }
 }

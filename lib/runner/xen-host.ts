@@ -15,10 +15,11 @@ import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import { writeSnapshotFile } from '../node/snapshot-files.js'
 import { writeXl } from '../snapshot/xen-save.js'
+import type { Vaddr } from '../units.js'
 import { Console } from './console.js'
 import type { Ending, GuestRun, Runner, RunOptions, ShutdownReason } from './guest-run.js'
 import { Program } from './program.js'
-import { requireRunnable, requireRunOptions } from './run-options.js'
+import { errorOf, requireRunnable, requireRunOptions } from './run-options.js'
 
 /** Milliseconds that a script has to remove the guest after SIGTERM. */
 const GRACE = 10_000
@@ -37,23 +38,22 @@ const GRACE = 10_000
  */
 export function openXenHost(script: string): Runner {
   const program = existsSync(script) ? resolve(script) : script
-  const refusal: Runner['refusal'] = (domain, { stops = [] } = {}) => {
-    if (stops.length > 0) return 'a Xen host has no stops: the registers and the memory of the guest stay there'
-    try {
-      // All checks come before the first page is read.
-      writeXl(domain)
-      return undefined
-    } catch (error) {
-      if (error instanceof DomainBuilderError) return error.message
-      throw error
+  const requireXen = (domain: Domain, stops: readonly Vaddr[] = []): void => {
+    if (stops.length > 0) {
+      throw new DomainBuilderError(
+        'bad-config',
+        'a Xen host has no stops: the registers and the memory of the guest stay there',
+      )
     }
+    // All checks come before the first page is read.
+    writeXl(domain)
   }
   return {
     purpose: 'restore',
-    refusal,
+    refusal: (domain, { stops } = {}) => errorOf(() => requireXen(domain, stops))?.message,
     async run(domain, options) {
       requireRunOptions(options)
-      requireRunnable(refusal(domain, options), 'Xen')
+      requireRunnable('Xen', () => requireXen(domain, options.stops))
       options.signal?.throwIfAborted()
       const name = `xdb-${randomBytes(6).toString('hex')}`
       const directory = mkdtempSync(join(tmpdir(), 'xdb-run-'))

@@ -15,7 +15,15 @@ import {
   SEGMENT_FLAGS,
 } from '../abi/qemu-cpu.js'
 import type { FieldValues } from '../abi/vmstate.js'
-import { CR0_PE, CR4_OSFXSR, DESCRIPTOR_DB, DESCRIPTOR_DPL_SHIFT, DESCRIPTOR_G, DESCRIPTOR_L, EFER_LMA } from '../abi/x86.js'
+import {
+  CR0_PE,
+  CR4_OSFXSR,
+  DESCRIPTOR_DB,
+  DESCRIPTOR_DPL_SHIFT,
+  DESCRIPTOR_G,
+  DESCRIPTOR_L,
+  EFER_LMA,
+} from '../abi/x86.js'
 import type { Descriptor, SegmentState, Vcpu } from '../guest/vcpu.js'
 import { PAGE_SHIFT } from '../units.js'
 

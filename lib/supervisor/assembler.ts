@@ -42,7 +42,7 @@ export interface Channel {
 }
 
 /** The saved registers in order of their addresses, as an exception and `syscall` leave them. */
-const FRAME = [
+export const FRAME = [
   ...(['r15', 'r14', 'r13', 'r12', 'rbp', 'rbx', 'r11', 'r10', 'r9', 'r8', 'rax', 'rcx', 'rdx', 'rsi', 'rdi'] as const),
   ...(['vector', 'error', 'rip', 'cs', 'rflags', 'rsp', 'ss'] as const),
 ] as const

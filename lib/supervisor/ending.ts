@@ -7,8 +7,6 @@
  */
 import { SHUTDOWN } from '../abi/hypercall.js'
 
-/** The port of QEMU's isa-debug-exit. */
-export const DEBUG_EXIT_PORT = 0xf4
 /** The bytes: a shutdown's is this plus its reason. */
 export const ENDED_BY = { shutdown: 0x10, hypercall: 0x20, exception: 0x21 } as const
 

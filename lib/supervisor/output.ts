@@ -5,9 +5,10 @@
  * Gotcha: the end of the machine discards bytes that the serial port still holds.
  */
 import { COM1 } from '../abi/acpi.js'
+import { DEBUG_EXIT_PORT } from '../abi/pc.js'
 import { mem, registers } from '../asm/assembler.js'
 import { HYPERCALLS, type SupervisorAssembler } from './assembler.js'
-import { DEBUG_EXIT_PORT, ENDED_BY, EXCEPTION_LINE, LACKS_LINE } from './ending.js'
+import { ENDED_BY, EXCEPTION_LINE, LACKS_LINE } from './ending.js'
 
 const { al, eax, ecx, edi, edx, rax, rcx, rdx, rsi, r12, r13, r13d } = registers
 

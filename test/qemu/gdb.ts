@@ -2,7 +2,7 @@
  * Stops a guest in QEMU before the instruction at an address runs, and reads its registers and its memory.
  *
  * Source: GDB's remote serial protocol (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html).
- * Gotcha: the address is linear: the base of the code segment is a part of it.
+ * Gotcha: a machine with -incoming has nothing to stop until its stream has been loaded.
  */
 import { QemuProcess } from '../../lib/runner/qemu-process.js'
 import { QEMU } from './harness.js'
@@ -24,8 +24,9 @@ export async function stoppedAt<T>(
   look: (stopped: Stopped) => Promise<T>,
 ): Promise<T> {
   const qemu = new QemuProcess([...args, '-S'], { program: QEMU, debugs: true })
-  const { gdb } = qemu
+  const { gdb, qmp } = qemu
   try {
+    await qmp.open()
     await gdb.setBreakpoint(BigInt(address), true)
     await gdb.runOn()
     const bytes = Buffer.from(await gdb.ask('g'), 'hex')

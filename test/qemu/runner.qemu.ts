@@ -2,9 +2,14 @@
 import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import t, { type Test } from 'tap'
-import { buildDomain, type Domain, type DomainConfig, readKernel, readVirtual } from '../../lib/index.js'
+import { helloKernel } from '../../examples/hello-kernel.js'
+import { SCHEDOP } from '../../lib/abi/hypercall.js'
+import { registers as R } from '../../lib/asm/assembler.js'
+import { buildDomain, type Domain, type DomainConfig, readKernel, readStartInfo, readVirtual } from '../../lib/index.js'
 import { openQemu } from '../../lib/runner/index.js'
 import { EBX, type EndingKernel, endingKernel, GREETING, type KernelEnd, MARKS } from '../fixtures/ending-kernel.js'
+import { pvKernelFile } from '../fixtures/kernels.js'
+import { pv64Kernel } from '../fixtures/pv64-kernel.js'
 import { setupKernel } from '../fixtures/setup-kernel.js'
 import { parseReport, stateElf } from '../fixtures/state-kernel.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -34,6 +39,15 @@ async function guestOf({ file }: EndingKernel, { bits: _, ...config }: Config = 
 
 const word = (guest: Domain, at: bigint): number =>
   new DataView(readVirtual(guest, at, 4).buffer.slice(0)).getUint32(0, true)
+
+/** Returns the virtual address of a word in the kernel of a PV guest. */
+function findWord(guest: Domain, word: bigint): bigint {
+  const rip = guest.vcpus[0]?.registers.rip ?? 0n
+  const start = rip - (rip % 4096n)
+  const view = new DataView(readVirtual(guest, start, 4096).buffer)
+  const found = Array.from({ length: 512 }, (_, i) => i * 8).find((at) => view.getBigUint64(at, true) === word)
+  return start + BigInt(found ?? 0)
+}
 
 /** The files of runs that are left. */
 const leftovers = (): string[] => readdirSync(tmpdir())
@@ -173,4 +187,58 @@ t.test('the state kernel, which tells more', async (t) => {
   t.same(run.ending, { kind: 'reset' })
   t.equal(parseReport(run.console, 64).fields.cr3, guest.vcpus[0]?.cr3)
   run.close()
+})
+
+t.test('a 64-bit PV guest runs under the supervisor, and is captured as the guest that it is', async (t) => {
+  if ((await requirePeer(t, findQemu)) === undefined) return
+  // The machine frames differ from the guest's own numbers, so that mixing them up would show.
+  const build = async (file: Uint8Array) =>
+    buildDomain(await readKernel(file), {
+      type: 'pv',
+      memory: 32 * MiB,
+      p2m: { offset: 0x1234 },
+      purpose: qemu.purpose,
+    })
+  const file = pv64Kernel(
+    (a) => {
+      a.mov(R.rbx, 0x1234567890abcdefn).mov(R.rax, R.rbx).mov(a.at('kept'), R.rax).say(R.rbx)
+    },
+    (a) => a.label('kept').u64(0n).u64(0x5eedn),
+  )
+  const guest = await build(file)
+  const [vcpu] = guest.vcpus
+  const entry = vcpu?.registers.rip ?? 0n
+  for (const how of ['stream', 'rom'] as const) {
+    const run = await openQemu({ how }).run(guest, { timeout, stops: [entry] })
+    t.same(run.ending, { kind: 'shutdown', reason: 'poweroff' })
+    t.equal(run.console, '1234567890abcdef\n')
+    const [first, end] = run.instants.map((instant) => instant.guest) as [Domain, Domain]
+    const { rflags, ...registers } = vcpu?.registers ?? {}
+    t.match(first.vcpus[0]?.registers, registers, 'every register at the entry')
+    t.same([first.type, first.boot.kind, first.vcpus[0]?.cr3], ['pv', 'start_info', vcpu?.cr3])
+    t.same(first.vcpus[0]?.segments.cs, vcpu?.segments.cs)
+    t.same(readStartInfo(first), readStartInfo(guest))
+    t.equal(end.vcpus[0]?.registers.rbx, 0x1234567890abcdefn, 'the registers in its last hypercall')
+    const at = findWord(end, 0x5eedn) - 8n
+    t.equal(new DataView(readVirtual(end, at, 8).buffer).getBigUint64(0, true), 0x1234567890abcdefn)
+    t.equal(new DataView(readVirtual(first, at, 8).buffer).getBigUint64(0, true), 0n)
+    run.close()
+  }
+  const lacks = await qemu.run(await build(pv64Kernel((a) => a.hypercall('sched_op', SCHEDOP.block, 0))), { timeout })
+  t.same([lacks.ending, lacks.console], [{ kind: 'hypercall', name: `sched_op ${SCHEDOP.block}` }, ''])
+  lacks.close()
+  const wrong = await qemu.run(await build(pv64Kernel((a) => a.bytes(0x0f, 0x0b))), { timeout })
+  t.same(wrong.ending, { kind: 'exception', vector: 6, rip: entry + 3n })
+  t.equal(wrong.console, '')
+  t.equal(wrong.instants[0]?.guest.vcpus[0]?.registers.rip, entry + 3n, 'its registers are those at the exception')
+  wrong.close()
+  const hello = await qemu.run(await build(helloKernel()), { timeout })
+  t.same(hello.ending, { kind: 'shutdown', reason: 'poweroff' })
+  t.equal(hello.console, 'hello from start_info, nr_pages=0x2000\n'.repeat(2), 'on its console, and by console_io')
+  hello.close()
+})
+
+t.test('a 32-bit PV guest is refused', async (t) => {
+  const guest = buildDomain(await readKernel(pvKernelFile({ class: 32 })), { type: 'pv', memory: 32 * MiB })
+  t.match(qemu.refusal(guest), /^the supervisor runs 64-bit PV guests alone/)
 })
