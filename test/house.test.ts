@@ -29,7 +29,8 @@ const FLOOR: Readonly<Record<string, number>> = {
   live: 6,
   testing: 6,
   runner: 6,
-  cli: 7,
+  suite: 7,
+  cli: 8,
 }
 /** Imports allowed between folders of one floor, as `from->to`. */
 const PEERS_ALLOWED: readonly string[] = []

@@ -78,7 +78,7 @@ export function openInputSource(given: string): Input {
 /** Returns whether there is such a file. */
 export const exists = (name: string): boolean => fs.existsSync(pathOf(name))
 
-/** Returns the bytes of a file that is an output as well; undefined if there is none. */
+/** Returns the bytes of a file that is an output as well; undefined without such a file. */
 export function readReplaced(name: string): Uint8Array | undefined {
   return exists(name) ? readWhole(pathOf(name)) : undefined
 }

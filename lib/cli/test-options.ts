@@ -76,9 +76,12 @@ export const kernelTestOptions = {
   },
 } as const satisfies Options
 
+const SYMBOLS_HELP =
+  "names of addresses: a System.map, a kernel file or another ELF (default: the kernel's, or those in the guest's memory)"
+
 /** The guest's own options of the command. */
 export const testedGuestOptions = {
-  ...symbolsOption,
+  symbols: { ...symbolsOption.symbols, help: SYMBOLS_HELP },
   ...guestOptions,
   purpose,
   ...typedOptions,
@@ -123,11 +126,11 @@ function checksOf(values: Values): Pick<GuestTest, 'expect' | 'memory' | 'varian
 
 /** Returns the run that the options ask for, if they do. */
 function runOf(values: Values): RunSpec | undefined {
-  const [console, ends] = [texts(values, 'expect-console'), text(values, 'ends')]
+  const [printed, ends] = [texts(values, 'expect-console'), text(values, 'ends')]
   const isAsked = ['run', 'xen', 'ends', 'expect-console', 'variants'].some((name) => values[name] !== undefined)
   if (!isAsked) return undefined
   return {
-    console: console.map(consoleText),
+    console: printed.map(consoleText),
     moments: [],
     machine: defined({ machine: oneOf(values, 'machine', QEMU_MACHINE_NAMES) }),
     ...defined({ ends: ends === undefined ? undefined : checkEnding(ends) }),

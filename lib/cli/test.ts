@@ -151,7 +151,7 @@ function readExpectations(files: readonly string[], isUpdate: boolean): Map<stri
   for (const file of new Set(files)) {
     const name = pathOf(file)
     if (!isUpdate && !exists(file)) {
-      throw new DomainBuilderError('cannot-read', `${name}: no such file or directory; --update writes it`)
+      throw new DomainBuilderError('cannot-read', `the expectation ${name} is missing: --update writes it`)
     }
     const bytes = isUpdate ? readReplaced(file) : readInput(file)
     if (bytes !== undefined) known.set(file, checkExpectation(parsed(decodeUtf8(bytes), name), name))
@@ -177,7 +177,7 @@ async function writeOutputs(goldens: Goldens, junit: string | undefined, report:
   for (const { name } of changed) say(`${name}: written`)
 }
 
-/** Returns the machine that runs guests, or the reason why there is none. */
+/** Returns the machine that runs guests, or the reason why nothing runs. */
 async function runnerOf(values: Values): Promise<SuiteOptions['runner']> {
   const script = text(values, 'xen')
   if (script === undefined && values.run !== true) return 'a run needs --run, or --xen HOST-SCRIPT'

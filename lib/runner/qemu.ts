@@ -167,14 +167,17 @@ class QemuRun {
     try {
       await qemu.qmp.open()
       for (const at of this.#ahead) await qemu.gdb.setBreakpoint(at, true)
+      let arrived: Domain | undefined
       while (this.#ending === undefined) {
+        arrived = undefined
         const stop = await this.#limited(qemu, debugs ? qemu.gdb.runOn() : qemu.qmp.ask('cont').then(() => this.#ended))
-        if (stop?.signal === SIGTRAP) await this.#arrived(qemu, stop.cpu)
+        if (stop?.signal === SIGTRAP) arrived = await this.#arrived(qemu, stop.cpu)
         // An event tells the reason of any other stop.
         else if (stop !== undefined) await this.#limited(qemu, this.#ended)
       }
       await qemu.qmp.ask('stop')
-      this.#instants.push({ at: 'end', guest: await this.#save(qemu) })
+      // QEMU does not save a machine again that has not run since.
+      this.#instants.push({ at: 'end', guest: arrived ?? (await this.#save(qemu)) })
     } catch (error) {
       this.#close()
       throw error
@@ -236,8 +239,8 @@ class QemuRun {
     this.#onEnding()
   }
 
-  /** Keeps the guest at a breakpoint, which is removed. */
-  async #arrived(qemu: QemuProcess, cpu: number): Promise<void> {
+  /** Keeps the guest at a breakpoint, which is removed. Returns it. */
+  async #arrived(qemu: QemuProcess, cpu: number): Promise<Domain> {
     const guest = await this.#save(qemu)
     const { registers, segments } = guest.vcpus[cpu] as Vcpu
     const at = registers.rip + (segments.cs.descriptor?.base ?? 0n)
@@ -245,6 +248,7 @@ class QemuRun {
     this.#ahead.delete(at)
     this.#instants.push({ at, guest })
     this.#look(qemu)
+    return guest
   }
 
   /** Returns the guest in the stopped machine. Its file has no name any more. */

@@ -25,8 +25,8 @@ export const consolePattern = (pattern: string): ConsoleText => ({
 })
 
 /** Returns the index of the first text that the console lacks; the number of texts if it has all of them in order. */
-export function firstMissing(console: string, texts: readonly ConsoleText[]): number {
-  const bytes = encodeUtf8(console.replaceAll('\r\n', '\n'))
+export function firstMissing(printed: string, texts: readonly ConsoleText[]): number {
+  const bytes = encodeUtf8(printed.replaceAll('\r\n', '\n'))
   let at = 0
   for (const [i, { finder }] of texts.entries()) {
     const match = finder.find(bytes, at, bytes.length)
@@ -40,8 +40,8 @@ export function firstMissing(console: string, texts: readonly ConsoleText[]): nu
 const LINES_SHOWN = 20
 
 /** Returns the last lines of a console. */
-export function lastLines(console: string): string[] {
-  const lines = console.replaceAll('\r\n', '\n').split('\n')
+export function lastLines(printed: string): string[] {
+  const lines = printed.replaceAll('\r\n', '\n').split('\n')
   if (lines.at(-1) === '') lines.pop()
   return lines.slice(-LINES_SHOWN)
 }

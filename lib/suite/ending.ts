@@ -4,9 +4,10 @@
  * Source: ../runner/guest-run.ts.
  * Gotcha: an exception has an address as well, which a test does not name.
  */
+
+import { SHUTDOWN } from '../abi/hypercall.js'
 import { didYouMean } from '../closest.js'
 import { DomainBuilderError } from '../errors.js'
-import { SHUTDOWN } from '../abi/hypercall.js'
 import type { Ending } from '../runner/guest-run.js'
 import { hex, shown } from '../units.js'
 
@@ -46,7 +47,7 @@ export function endingWords(ending: Ending): string {
 export const endingText = (ending: Ending): string =>
   ending.kind === 'exception' ? `${endingWords(ending)} at ${hex(ending.rip)}` : endingWords(ending)
 
-/** Returns whether a guest of which nothing is expected has failed. */
+/** Returns whether a guest without expectations has failed. */
 export const isFailure = (ending: Ending): boolean =>
   ['reset', 'exception', 'timeout'].includes(ending.kind) ||
   (ending.kind === 'shutdown' && ['crash', 'watchdog'].includes(ending.reason))

@@ -26,7 +26,7 @@ export function junitXml(suite: string, results: readonly CaseResult[]): string 
 
 function testcase(
   suite: string,
-  { name, result, reason = '', variant, differences = [], console }: CaseResult,
+  { name, result, reason = '', variant, differences = [], console: printed }: CaseResult,
 ): string[] {
   const open = `    <testcase classname="${suite}" name="${escapeText(name)}"`
   if (result === 'pass') return [`${open}/>`]
@@ -36,7 +36,7 @@ function testcase(
   return [
     `${open}>`,
     `      <failure message="${first === undefined ? '' : escapeText(differenceText(first))}">${lines.join('\n')}</failure>`,
-    ...(console === undefined ? [] : [`      <system-out>${console.map(escapeText).join('\n')}</system-out>`]),
+    ...(printed === undefined ? [] : [`      <system-out>${printed.map(escapeText).join('\n')}</system-out>`]),
     '    </testcase>',
   ]
 }

@@ -11,6 +11,7 @@ import { needsSymbols, resolvePlace, seenBy } from '../inspect/place.js'
 import type { ByteSet, PatternNode } from '../search/byte-tree.js'
 import { hexPattern, textPattern } from '../search/pattern.js'
 import type { SymbolTable } from '../symbols/symbol-table.js'
+import { ROW_BYTES } from '../testing/assert.js'
 import type { Difference } from '../testing/expectation.js'
 import { hex } from '../units.js'
 
@@ -48,9 +49,6 @@ const setsOf = (node: PatternNode): ByteSet[] => {
   if (node.kind === 'set') return [node.set]
   return node.kind === 'sequence' ? node.parts.flatMap(setsOf) : []
 }
-
-/** Bytes of a row in a message. */
-const ROW_BYTES = 16
 
 /**
  * Returns the first row of memory that is not as expected, if there is one.

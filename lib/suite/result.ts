@@ -24,7 +24,7 @@ export interface CaseResult {
 }
 
 /** The number of cases of each result. */
-export interface Counts {
+interface Counts {
   readonly pass: number
   readonly fail: number
   readonly skip: number

@@ -19,7 +19,7 @@ const escaped = (text: string): string => plain(text).replace(/[\\#]/g, '\\$&')
 
 /** Returns the lines of a case. @param number from 1. */
 export function tapCase(
-  { name, result, reason, variant, differences = [], console }: CaseResult,
+  { name, result, reason, variant, differences = [], console: printed }: CaseResult,
   number: number,
 ): string[] {
   const line = `${result === 'fail' ? 'not ok' : 'ok'} ${number} - ${escaped(name)}`
@@ -36,7 +36,7 @@ export function tapCase(
       `      found: ${jsonText(found)}`,
       ...(hint === undefined ? [] : [`      hint: ${jsonText(hint)}`]),
     ]),
-    ...(console === undefined ? [] : ['  console:', ...console.map((text) => `    - ${jsonText(text)}`)]),
+    ...(printed === undefined ? [] : ['  console:', ...printed.map((text) => `    - ${jsonText(text)}`)]),
     '  ...',
   ]
 }

@@ -25,7 +25,7 @@ export interface GuestChecks {
 }
 
 /** A moment of a run, and the facts that are checked of the guest then. */
-export interface MomentChecks extends GuestChecks {
+interface MomentChecks extends GuestChecks {
   /** A symbol or another virtual address; undefined for the end of the run. */
   readonly symbol?: string
 }

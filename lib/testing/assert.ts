@@ -122,8 +122,8 @@ export function assertRegisters(domain: Domain, expected: Some<AllRegisters>, in
   compare(`vcpu ${index}`, { ...vcpu.registers, cr0, cr3, cr4, efer }, expected, assertRegisters)
 }
 
-/** Bytes of a row in the message of assertMemory(). */
-const ROW_BYTES = 16
+/** Bytes of a row of memory in a message. */
+export const ROW_BYTES = 16
 
 /**
  * Asserts that memory has these bytes.

@@ -39,8 +39,7 @@ const matcher =
  *
  * @example
  * ```ts
- * import { expect, test } from 'vitest'
- * expect.extend(guestMatchers)
+ * expect.extend(guestMatchers) // expect and test are vitest's
  * test('it starts at its entry', () => {
  *   expect(guest).toHaveRegisters({ rip: 0x100000n })
  *   expect(guest).toMatchGuest({ type: 'pvh', vcpus: [{ online: true }] })
