@@ -123,6 +123,9 @@ export function ramdisk(
   ])
 }
 
+/** Returns a ramdisk of a few hundred bytes, with that program as its first process. */
+export const tinyRamdisk = (init: Uint8Array): Uint8Array => cpio([{ name: 'init', mode: S_IFREG, data: init }])
+
 /** Writes the ramdisk to a file, for QEMU's -initrd. Returns the path. */
 export function ramdiskFile(busybox: string, path: string, init: Init = 'init'): string {
   writeFileSync(path, ramdisk(busybox, init))

@@ -172,6 +172,16 @@ t.test('Linux', async (t) => {
   t.not(get('registers-pattern').vcpus[0]?.registers.r15, 0n)
 })
 
+t.test('a kernel that only runs at its address, entered in real mode', async (t) => {
+  const image = await readKernel(buildBzImage({ payload: linuxKernelFile(), header: { relocatable_kernel: 0 } }))
+  const guests = built(bootInfoVariants(image, { ...common, type: 'linux', entry: 16 }))
+  t.match(guests.get('loaded-elsewhere'), { code: /.+/ }, 'the header forbids another address')
+  const guest = guests.get('memory-pattern') as Domain
+  const isFilled = (paddr: number) => guest.memory.read(paddr, 64).some((byte) => byte !== 0)
+  t.ok(isFilled(40 * MiB))
+  t.notOk(isFilled(0x8000), 'a BIOS uses the memory below 1 MiB before the guest')
+})
+
 t.test('PV', async (t) => {
   // Its list of a terabyte's frames would leave no room for the kernel's own addresses.
   const { base, get } = await checked(t, pvKernelFile(), { ...common, type: 'pv' }, ['memory-1t'])

@@ -119,7 +119,7 @@ export const LINUX_VARIANTS: readonly VariantRule<LinuxConfig>[] = [
     differs: ({ loadAddress }) => loadAddress === undefined,
     make: (kernel, config) => {
       const header = kernel.linux?.header
-      const align = header?.kernel_alignment ?? 2 ** 21
+      const align = header?.kernel_alignment || 2 ** 21
       const preferred = Number(header?.pref_address ?? 2 ** 24)
       return built(kernel, { ...config, loadAddress: preferred + align })
     },

@@ -4,14 +4,15 @@
  * Source: our own design; each variant names the specification that allows it.
  * Gotcha: a variant changes a copy of the guest's memory. The memory of the guest it came from stays as it was.
  */
+import { LOW_HOLE } from '../../abi/pc.js'
 import type { Domain } from '../../guest/domain.js'
 import type { GuestMemory } from '../../guest/memory.js'
-import type { Registers } from '../../guest/vcpu.js'
+import { inRealMode, type Registers } from '../../guest/vcpu.js'
 import type { Kernel } from '../../kernel/kernel.js'
 import { buildDomain } from '../../protocol/build.js'
 import type { DomainConfig } from '../../protocol/config.js'
 import type { KeysOf } from '../../protocol/config-values.js'
-import { PAGE_SIZE, type Pfn, paddrOf, type Range } from '../../units.js'
+import { PAGE_SIZE, type Pfn, paddrOf, pfnOf, type Range } from '../../units.js'
 import { patternBytes } from '../pattern.js'
 
 /** A machine that a kernel must survive, since the specification allows it. */
@@ -68,10 +69,15 @@ export function patternRegisters(names: readonly (keyof Registers)[], bits: 32 |
 /** The most memory that a pattern fills, in pages: 256 MiB. A file of the guest has all of it. */
 const PATTERN_PAGES = 2 ** 16
 
-/** Returns the guest with a pattern in the memory that no region uses. */
+/**
+ * Returns the guest with a pattern in the memory that no region uses. Before a guest in real mode a BIOS runs, which
+ * uses the memory below 1 MiB.
+ */
 export function withPattern<D extends Domain>(domain: D): D {
+  const [first] = domain.vcpus
   const used = domain.regions
     .map(({ pfn, pages }) => ({ start: pfn, end: pfn + pages }))
+    .concat(first !== undefined && inRealMode(first) ? { start: 0, end: pfnOf(LOW_HOLE.end) } : [])
     .sort((a, b) => a.start - b.start)
   const page = patternBytes(PAGE_SIZE, 7)
   let left = PATTERN_PAGES
