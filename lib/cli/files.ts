@@ -6,11 +6,12 @@
  */
 import * as fs from 'node:fs'
 import { type Input, openInput, streamInput } from '../node/input.js'
-import { readWhole, wholeOf } from '../node/kernel-file.js'
+import { readWhole } from '../node/kernel-file.js'
 import { writeFiles } from '../node/output.js'
 import { cannotWrite } from '../node/refusal.js'
 import { type InputFiles, openFiles } from '../node/snapshot-files.js'
 import { writePieces } from '../node/writer.js'
+import { wholeOf } from '../snapshot/kernel-source.js'
 import { sniffSnapshot } from '../snapshot/open.js'
 import { SnapshotFile, solid } from '../snapshot/snapshot-file.js'
 import { UsageError } from './command.js'
