@@ -27,6 +27,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   node: 5,
   live: 6,
   testing: 6,
+  inspector: 6,
   cli: 7,
 }
 /** Imports allowed between folders of one floor, as `from->to`. */
