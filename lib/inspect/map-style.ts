@@ -118,7 +118,7 @@ tr.lit td{background:var(--mark)}
 .hex b{font-weight:400;width:2ch;margin-right:1ch;flex:none;cursor:pointer}
 .hex b.odd{color:var(--t0)}
 .hex b.even{color:var(--t1)}
-.hex b.none{color:var(--soft);opacity:.55;cursor:default}
+.hex b.none{color:var(--soft);cursor:default}
 .hex b.lit{background:var(--mark);color:var(--ink);box-shadow:.5ch 0 var(--mark),-.5ch 0 var(--mark)}
 .hex .text{color:var(--soft);margin-left:1ch}
 .hex .fold{color:var(--soft)}

@@ -3,7 +3,7 @@
  *
  * Source: https://html.spec.whatwg.org/ and https://www.w3.org/TR/CSP3/
  * Gotcha: the policy allows two scripts by their hashes: that of the page, which its worker is made from, and that of the
- * map, which runs in a frame. Nothing can be fetched.
+ * map, which runs in a frame. The decoders are WebAssembly, which the policy must allow as well. Nothing can be fetched.
  */
 import { toBase64 } from '../bytes.js'
 import { escapeText, scriptJson } from '../inspect/escape.js'
@@ -40,7 +40,7 @@ const PRODUCTS: readonly (readonly [name: string, label: string, summary: string
 /** Returns the page. The same parts always give the same bytes. */
 export function inspectorHtml({ script, mapScript, examples }: PageParts): string {
   const hashes = [script, mapScript].map((text) => `'sha256-${toBase64(sha256(text))}'`).join(' ')
-  const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src ${hashes}; worker-src blob:; base-uri 'none'; form-action 'none'`
+  const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src ${hashes} 'wasm-unsafe-eval'; worker-src blob:; base-uri 'none'; form-action 'none'`
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -103,8 +103,8 @@ export function inspectorHtml({ script, mapScript, examples }: PageParts): strin
 <h2 id="said-heading">Output of the command</h2>
 <div id="said-list"></div>
 </section>
-<div id="map"></div>
 </main>
+<section id="map" aria-label="Map of the guest"></section>
 <footer>Made by xen-domain-builder.</footer>
 <script type="application/json" id="examples">${scriptJson(examples.map(({ name, bytes }) => ({ name, base64: toBase64(bytes) })))}</script>
 <script>${script}</script>

@@ -152,7 +152,10 @@ export class Session {
     }
   }
 
-  /** Makes a file, or the files of a format that has several. @throws DomainBuilderError; the signal's reason. */
+  /**
+   * Makes a file, or the files of a format that has several. Their bytes are made when they are read.
+   * @throws DomainBuilderError; the signal's reason.
+   */
   async save(
     product: Product,
     words: GuestWords,
@@ -175,7 +178,7 @@ export class Session {
     const symbols = product === 'elf-core' ? await this.#symbolsOf(domain, watch.signal) : undefined
     const files = await makeSnapshot(domain, product, {
       name,
-      ...workOf(watch, `writing ${name}`),
+      signal: watch.signal,
       ...defined({ symbols }),
     })
     return files.map((file) => ({ name: name + file.suffix, file }))

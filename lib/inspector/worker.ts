@@ -10,7 +10,7 @@ import { messagePart } from '../printable.js'
 import { readAhead } from '../snapshot/byte-source.js'
 import { wholeOf } from '../snapshot/kernel-source.js'
 import type { SnapshotFile } from '../snapshot/snapshot-file.js'
-import { turn } from '../work.js'
+import { type Part, turn } from '../work.js'
 import { fileSource } from './file-source.js'
 import type { Ask, Refusal, Tell, Told } from './messages.js'
 import { Session, type Watch } from './session.js'
@@ -32,22 +32,43 @@ const refusalOf = (error: unknown): Refusal =>
     ? { code: error.code, message: error.message }
     : { code: 'internal', message: messagePart(String(error), 1000) }
 
-/** Returns the bytes of a file, handed over piece by piece. */
-async function blobOf(file: SnapshotFile, signal: AbortSignal): Promise<Blob> {
+/** Returns a blob of zeros, made of few bytes: a blob of blobs only refers to them. */
+function zeros(length: number): Blob {
+  let blob = new Blob([new Uint8Array(Math.min(length, BLOB_BYTES))])
+  while (blob.size < length) blob = new Blob([blob, blob])
+  return blob.slice(0, length)
+}
+
+/** Returns the bytes of a file, handed over piece by piece. Holes are not made. */
+async function blobOf(file: SnapshotFile, report: (part: Part) => void, signal: AbortSignal): Promise<Blob> {
   const blobs: Blob[] = []
   let pieces: Uint8Array<ArrayBuffer>[] = []
-  let bytes = 0
-  for (const piece of file) {
-    signal.throwIfAborted()
-    pieces.push(piece as Uint8Array<ArrayBuffer>)
-    bytes += piece.length
-    if (bytes < BLOB_BYTES) continue
+  let gathered = 0
+  let end = 0
+  const hand = () => {
     blobs.push(new Blob(pieces))
     pieces = []
-    bytes = 0
+    gathered = 0
+  }
+  const gap = (to: number) => {
+    if (to === end) return
+    hand()
+    blobs.push(zeros(to - end))
+  }
+  for (const { offset, bytes } of file.pieces()) {
+    signal.throwIfAborted()
+    gap(offset)
+    pieces.push(bytes as Uint8Array<ArrayBuffer>)
+    gathered += bytes.length
+    end = offset + bytes.length
+    if (gathered < BLOB_BYTES) continue
+    hand()
+    report({ done: end, total: file.size })
     await turn()
   }
-  return new Blob([...blobs, ...pieces])
+  gap(file.size)
+  hand()
+  return new Blob(blobs)
 }
 
 /** Starts to listen to the page. */
@@ -73,7 +94,10 @@ export function startWorker(): void {
     if (ask.ask === 'build') return tell({ tell: 'guest', ...(await session.map(ask.words, ramdisks, watch)) })
     const made = await session.save(ask.product, ask.words, ramdisks, watch)
     const files: { name: string; blob: Blob }[] = []
-    for (const { name, file } of made) files.push({ name, blob: await blobOf(file, watch.signal) })
+    for (const { name, file } of made) {
+      const report = (part: Part) => watch.onProgress(`writing ${name}`, part)
+      files.push({ name, blob: await blobOf(file, report, watch.signal) })
+    }
     tell({ tell: 'files', files })
   }
 

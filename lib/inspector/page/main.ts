@@ -20,6 +20,8 @@ interface Example {
 
 /** Milliseconds after the last change of the form until the guest is built. */
 const REST_MS = 150
+/** Milliseconds after which work is long: the page then shows that it goes on, and offers to stop it. */
+const LONG_MS = 300
 
 /** Starts the page. @param source the text of this script. */
 export function startPage(source: string): void {
@@ -34,6 +36,9 @@ export function startPage(source: string): void {
   const begin = (ask: Ask): void => {
     waiting.add(ask.ask)
     document.body.setAttribute('aria-busy', 'true')
+    setTimeout(() => {
+      if (waiting.size > 0 && find('progress').hidden) showProgress({ doing: 'working', done: 0, total: 0 })
+    }, LONG_MS)
     send(ask)
   }
   const end = (kind: Ask['ask']): void => {
