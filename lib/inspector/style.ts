@@ -22,7 +22,9 @@ progress{width:220px;max-width:100%;accent-color:var(--accent)}
 #verdicts .ok .mark{color:var(--t2)}
 #verdicts .no .mark{color:var(--no)}
 @media (max-width:519px){#verdicts li{grid-template-columns:7ch minmax(0,1fr)}#verdicts .mono,#verdicts .need{grid-column:1/-1}}
-#form{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px 16px;align-items:end;margin:0 0 12px}
+#name{text-transform:none;letter-spacing:0;font-size:15px;color:var(--ink);overflow-wrap:anywhere}
+#form{display:grid;grid-template-columns:1fr 1fr 1fr 2fr;gap:12px 16px;align-items:end;margin:0 0 12px}
+@media (max-width:759px){#form{grid-template-columns:1fr 1fr}}
 #form[hidden]{display:none}
 #form label{max-width:none}
 #form .far{grid-column:1/-1}

@@ -101,6 +101,16 @@ async function same(t: Test, page: Page, product: string, output: string, args: 
   for (const [name, path] of got) t.equal(sha256(path), sha256(file(name)), `${args.join(' ')}: ${name}`)
 }
 
+/** Draws the picture of the documentation. */
+async function draw(page: Page): Promise<void> {
+  await fill(page, { type: 'pvh', memory: '256M', cmdline: 'console=ttyS0' })
+  await page.screenshot({
+    path: join(projectRoot, 'docs/inspector.png'),
+    clip: { x: 0, y: 0, width: 1280, height: 1240 },
+    fullPage: true,
+  })
+}
+
 t.test("Debian's kernel: verdicts, and guests of each type as the command builds them", async (t) => {
   if (!(await findBrowser(t))) return
   const vmlinuz = await requirePeer(t, () => findKernel('debian-cloud-amd64'))
@@ -113,6 +123,7 @@ t.test("Debian's kernel: verdicts, and guests of each type as the command builds
   for (const type of ['pv', 'pvh', 'linux']) t.match(verdicts, new RegExp(`${type}\\s+boots`))
   t.equal(`${await said(page, 'inspect')}\n`, xdb('inspect', 'vmlinuz').text, 'inspect')
   t.equal(`${await said(page, 'check')}\n`, xdb('check', 'vmlinuz').text, 'check')
+  if (process.env.DOCS_WRITE === '1') await draw(page)
   const options = ['--memory', '256M', '--vcpus', '2', '--cmdline', 'console=hvc0 quiet', '--ramdisk', 'initrd']
   for (const type of ['pv', 'pvh', 'linux']) {
     await fill(page, { type, memory: '256M', vcpus: '2', cmdline: 'console=hvc0 quiet', ramdisk: file('initrd') })
