@@ -15,7 +15,7 @@ const FLAGS =
 let browser: Browser | undefined
 t.teardown(() => browser?.close())
 
-/** Returns the browser; skips the test where there is none. */
+/** Returns the browser; skips the test without one. */
 export async function findBrowser(t: Test): Promise<Browser | undefined> {
   if (!(await requirePeer(t, () => findCommand('chromium', 'chromium')))) return undefined
   browser ??= await chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS.split(' ') })

@@ -14,15 +14,15 @@ import { SNAPSHOT_FORMATS } from '../snapshot/formats.js'
 import { INSPECTOR_STYLE } from './style.js'
 
 /** A kernel that the page has. */
-export interface Example {
+interface Example {
   readonly name: string
-  /** What it is, in a few words. */
+  /** Its kind, in a few words. */
   readonly label: string
   readonly bytes: Uint8Array
 }
 
 /** The parts of the page that are bundled. */
-export interface PageParts {
+interface PageParts {
   /** The script of the page and of its worker. */
   readonly script: string
   /** The script of the map. */

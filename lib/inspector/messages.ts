@@ -26,7 +26,7 @@ export type Ask =
   | { readonly ask: 'save'; readonly product: Product; readonly words: GuestWords; readonly ramdisks: readonly File[] }
   | { readonly ask: 'cancel' }
 
-/** A way to boot, or the one cause why there is none; as in the answer `verdicts`. */
+/** Whether a kernel boots in one way, as in the answer `verdicts`. */
 export interface ShownVerdict {
   readonly type: string
   readonly ok: boolean

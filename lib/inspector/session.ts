@@ -36,19 +36,19 @@ import type { Part, WorkOptions } from '../work.js'
 import type { GuestWords, Lines, Product, ShownVerdict, Subject } from './messages.js'
 
 /** A file by its name. */
-export interface NamedSource {
+interface NamedSource {
   readonly name: string
   readonly source: ByteSource
 }
 
 /** A file that was made. */
-export interface MadeFile {
+interface MadeFile {
   readonly name: string
   readonly file: SnapshotFile
 }
 
 /** A guest as the map's page, and as `build` or `inspect` describes it. */
-export interface GuestMap {
+interface GuestMap {
   readonly map: string
   readonly lines: Lines
 }

@@ -2,7 +2,7 @@
  * The style of the page that takes files; the colours and the basic rules are those of the map's page.
  *
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
- * Gotcha: the map is a frame with a style of its own, and its left and right space is that of this page.
+ * Gotcha: the map is a frame with a separate style, and its left and right space is that of this page.
  */
 
 /** The rules, after those of PAGE_STYLE. */
