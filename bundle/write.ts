@@ -8,21 +8,10 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import { ALIAS, PAGE_SCRIPT, pageScript, root } from './common.js'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
 const out = 'dist/package'
-
-/** The page's script as a module that exports its text; the unbundled library in dist/lib imports it too. */
-const PAGE_SCRIPT = `${root}dist/lib/inspect/map-script.js`
-
-const pageScript: Plugin = {
-  name: 'page-script',
-  setup({ onResolve }) {
-    onResolve({ filter: /\/map-script\.js$/ }, () => ({ path: PAGE_SCRIPT }))
-  },
-}
 
 /**
  * Each entry also imports the library's. Otherwise esbuild makes a shared file for each set of entries that use the same
@@ -46,7 +35,7 @@ const COMMON = {
   target: 'node20',
   external: ['node:*', 'koffi'],
   mainFields: ['module', 'main'],
-  alias: { util: './bundle/elfy-needs.cjs', assert: './bundle/elfy-needs.cjs' },
+  alias: ALIAS,
   plugins: [pageScript],
   metafile: true,
   sourcemap: true,

@@ -28,6 +28,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   node: 5,
   live: 6,
   testing: 6,
+  inspector: 6,
   runner: 6,
   suite: 7,
   cli: 8,

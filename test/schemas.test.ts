@@ -1,14 +1,14 @@
 /**
  * The schemas of the command's answers: sound, strict, one for each answer, and never changed after publication.
  *
- * Source: JSON Schema, draft 2020-12; ../lib/cli/answers.ts.
+ * Source: JSON Schema, draft 2020-12; ../lib/inspect/answers.ts.
  * Gotcha: only the list of checksums shows a change of a schema, so never update it automatically.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as path from 'node:path'
 import t from 'tap'
-import { ANSWERS, type AnswerName, schemaOf } from '../lib/cli/answers.js'
+import { ANSWERS, type AnswerName, schemaOf } from '../lib/inspect/answers.js'
 import { ajv, SCHEMA_FILES } from './cli/answers.js'
 import { projectRoot } from './peer/paths.js'
 
@@ -29,7 +29,7 @@ t.test('no schema has changed', async (t) => {
     t.equal(
       now[name],
       sum,
-      `schemas/${name} is as it was. Programs rely on it: put another shape into schemas/${answer}-${next}.json, set ${answer}: ${next} in lib/cli/answers.ts, and add its sha-256 by SCHEMAS_ADD=1 npx tap dist/test/schemas.test.js`,
+      `schemas/${name} is as it was. Programs rely on it: put another shape into schemas/${answer}-${next}.json, set ${answer}: ${next} in lib/inspect/answers.ts, and add its sha-256 by SCHEMAS_ADD=1 npx tap dist/test/schemas.test.js`,
     )
   }
   t.same(

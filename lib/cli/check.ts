@@ -8,10 +8,9 @@
 import type { Domain } from '../guest/domain.js'
 import { describeNotes, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
+import { readPages, soundText } from '../inspect/soundness.js'
 import type { Kernel } from '../kernel/kernel.js'
 import { bootVerdict, bootVerdicts, VERDICT_TYPES, type VerdictType } from '../kernel/verdict.js'
-import { PAGE_SIZE } from '../units.js'
-import { breathe } from '../work.js'
 import { type Command, type Invocation, oneOf, Refused, UsageError } from './command.js'
 import { openAny } from './input.js'
 import { reportViolations } from './validate.js'
@@ -53,16 +52,8 @@ function checkKernel(kernel: Kernel, type: VerdictType | undefined, { progress, 
 /** Opening checked everything except the pages; reading each one shows that the file has them. */
 async function checkDomain(domain: Domain, invocation: Invocation): Promise<void> {
   const { progress, answer } = invocation
-  let bytes = 0
-  for (const chunk of domain.memory.chunks({ onProgress: (part) => progress.say('reading', part) })) {
-    bytes += chunk.bytes.length
-    await breathe()
-  }
+  const bytes = await readPages(domain, { onProgress: (part) => progress.say('reading', part) })
   if (domain.type === 'pv') return reportViolations(domain, invocation)
   progress.end()
-  const { pageCount } = domain.memory
-  answer('violations', {
-    json: () => ({ violations: [] }),
-    text: () => [`${pageCount} pages, ${bytes / PAGE_SIZE} of them with content: the snapshot is sound`],
-  })
+  answer('violations', { json: () => ({ violations: [] }), text: () => soundText(domain, bytes) })
 }

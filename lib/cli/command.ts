@@ -4,9 +4,10 @@
  * Source: the conventions of xl(1) and of the GNU coding standards (--help, --version, - for standard input).
  * Gotcha: a command file is loaded only when it runs, so that --help starts as fast as Node does.
  */
+
+import type { AnswerName } from '../inspect/answers.js'
 import type { VerdictType } from '../kernel/verdict.js'
 import { messagePart } from '../printable.js'
-import type { AnswerName } from './answers.js'
 import type { TROUBLE } from './exit-status.js'
 import type { ListForms } from './printer.js'
 import type { Progress } from './progress.js'

@@ -5,8 +5,8 @@
  * Gotcha: the bytes of an output that goes to standard output are not text; files.ts writes them.
  */
 import { writeSync } from 'node:fs'
+import { type AnswerName, schemaOf } from '../inspect/answers.js'
 import { jsonText, messagePart, printable, printableLines } from '../printable.js'
-import { type AnswerName, schemaOf } from './answers.js'
 
 /** Its name in messages. */
 export const STANDARD_OUTPUT = 'standard output'

@@ -6,9 +6,9 @@
  */
 import { defined } from '../defined.js'
 import type { Domain } from '../guest/domain.js'
-import { findHypercallPage, hypercallText } from '../inspect/hypercalls.js'
-import { describeViolation, showPath, type Violation, validate, violationSymbol } from '../inspect/validate.js'
-import { printableLines } from '../printable.js'
+import { findHypercallPage } from '../inspect/hypercalls.js'
+import { violationsText } from '../inspect/soundness.js'
+import { describeViolation, validate, violationSymbol } from '../inspect/validate.js'
 import { type Command, type Invocation, Refused } from './command.js'
 import { openDomain } from './input.js'
 import { symbolsOf, symbolsOption } from './symbols-option.js'
@@ -31,23 +31,15 @@ export const command: Command = {
 export async function reportViolations(domain: Domain, { values, progress, answer }: Invocation): Promise<void> {
   const violations = validate(domain)
   const symbols = violations.length === 0 ? undefined : await symbolsOf(values, domain, progress)
-  const nameOf = (violation: Violation) => violationSymbol(domain, violation, symbols)
   const hypercallPage = findHypercallPage(domain)
   progress.end()
   answer('violations', {
-    json: () => defined({ violations: violations.map((one) => describeViolation(one, nameOf(one))), hypercallPage }),
-    text: () => [
-      ...(violations.length === 0
-        ? ['Xen would accept these page tables']
-        : printableLines(
-            violations.map((violation) => {
-              const { rule, message, path } = violation
-              const name = nameOf(violation)
-              return `${rule}: ${message} (${showPath(path)})${name === undefined ? '' : ` at ${name}`}`
-            }),
-          )),
-      ...hypercallText(hypercallPage),
-    ],
+    json: () =>
+      defined({
+        violations: violations.map((one) => describeViolation(one, violationSymbol(domain, one, symbols))),
+        hypercallPage,
+      }),
+    text: () => violationsText(domain, violations, symbols),
   })
   if (violations.length > 0) throw new Refused()
 }

@@ -4,6 +4,7 @@
  * Source: xen/include/public/arch-x86/hvm/start_info.h; ACPI specification 6.5, chapter 5.
  * Gotcha: everything is read from the guest's memory, so it shows the values that the guest will find.
  */
+import { append } from '../append.js'
 import { type AcpiTable, readAcpi } from '../guest/acpi-reader.js'
 import type { Domain, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
@@ -62,9 +63,9 @@ function startInfoText(domain: Domain): string[] {
       showSize(Number(module.size)),
       module.cmdline === '' ? '-' : JSON.stringify(module.cmdline),
     ])
-    lines.push('modules', ...table(['>paddr', '>size', 'command line'], rows), '')
+    append(lines, ['modules'], table(['>paddr', '>size', 'command line'], rows), [''])
   }
-  if (memmap.length > 0) lines.push(...memoryMapText(memmap))
+  if (memmap.length > 0) append(lines, memoryMapText(memmap))
   const tables = tablesOf(domain, fields.rsdp_paddr)
   if (tables.length > 0) {
     const rows = tables.map(({ signature, paddr: at, bytes, checksumOk }) => [
@@ -73,7 +74,7 @@ function startInfoText(domain: Domain): string[] {
       String(bytes.length),
       checksumOk ? 'right' : 'wrong',
     ])
-    lines.push('ACPI tables', ...table(['table', '>paddr', '>bytes', 'checksum'], rows), '')
+    append(lines, ['ACPI tables'], table(['table', '>paddr', '>bytes', 'checksum'], rows), [''])
   }
   return lines
 }

@@ -22,6 +22,7 @@ import {
 import { XEN_NOTE_KINDS, type XenNoteName } from '../abi/elfnote.js'
 import { featureNames } from '../abi/features.js'
 import { UKI_CMDLINE, UKI_INITRD } from '../abi/pe.js'
+import { append } from '../append.js'
 import { toHex } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
@@ -181,8 +182,8 @@ export function kernelText(kernel: Kernel): string[] {
   for (const { code, message } of [kernel.fault, kernel.xenFault].filter((fault) => fault !== undefined)) {
     lines.push(`damage   ${code}: ${message}`)
   }
-  if (kernel.uki) lines.push(...ukiText(kernel.uki))
-  if (kernel.linux) lines.push(...linuxText(kernel.linux, elf), '')
+  if (kernel.uki) append(lines, ukiText(kernel.uki))
+  if (kernel.linux) append(lines, linuxText(kernel.linux, elf), [''])
   if (elf) {
     const machine = MACHINES[elf.machine] ?? hex(elf.machine)
     lines.push(`elf      ELF${elf.class} ${machine} ${ELF_TYPES[elf.type] ?? hex(elf.type)}, entry ${hex(elf.entry)}`)
@@ -196,9 +197,9 @@ export function kernelText(kernel: Kernel): string[] {
       showFlags(s.flags),
     ])
     if (rows.length > 0)
-      lines.push('', 'segments', ...table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
+      append(lines, ['', 'segments'], table(['type', '>offset', 'vaddr', '>paddr', '>filesz', '>memsz', 'flags'], rows))
   }
-  lines.push(...notesText(kernel))
+  append(lines, notesText(kernel))
   if (kernel.xen) {
     const { supported, required } = kernel.xen
     lines.push(

@@ -5,6 +5,7 @@
  * Source: our own design: physical memory to the left, the virtual view to the right.
  * Gotcha: each side has a bounded number of boxes; neighbouring runs share one, so that none is lost.
  */
+import { append } from '../append.js'
 import { defined } from '../defined.js'
 import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
 import type { GuestMap, VirtualRun } from './map-model.js'
@@ -114,7 +115,7 @@ export function mapBoxes(map: GuestMap, max: number): MapBoxes {
     last = group.end
     const box = virtualBox(group)
     virtual.push(box)
-    links.push(...linksOf(group, virtual.length - 1, physical, box.tint))
+    append(links, linksOf(group, virtual.length - 1, physical, box.tint))
   }
   const more = map.bounds.virtual.found - map.bounds.virtual.listed
   if (more > 0) virtual.push({ kind: 'break', name: `and ${more} more runs` })

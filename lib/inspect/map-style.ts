@@ -3,6 +3,7 @@
  *
  * Source: our own design; contrast by https://www.w3.org/TR/WCAG22/#contrast-minimum (4.5 to 1 for words).
  * Gotcha: the fonts are those of the reader's machine: nothing is fetched, and widths are computed for monospaced ones.
+ * A frame that is as tall as its content sets --tall, since its height bounds nothing.
  */
 import { TINTS } from './region-kinds.js'
 
@@ -117,14 +118,14 @@ tr.lit td{background:var(--mark)}
 .hex b{font-weight:400;width:2ch;margin-right:1ch;flex:none;cursor:pointer}
 .hex b.odd{color:var(--t0)}
 .hex b.even{color:var(--t1)}
-.hex b.none{color:var(--soft);opacity:.55;cursor:default}
+.hex b.none{color:var(--soft);cursor:default}
 .hex b.lit{background:var(--mark);color:var(--ink);box-shadow:.5ch 0 var(--mark),-.5ch 0 var(--mark)}
 .hex .text{color:var(--soft);margin-left:1ch}
 .hex .fold{color:var(--soft)}
 @media (max-width:519px){.fields th:nth-child(2){width:40%}.hex{font-size:10.5px}.hex b{margin-right:.62ch}.hex .text{display:none}}
-.list{max-height:75vh;overflow:auto;border-bottom:1px solid var(--hair)}
+.list{max-height:var(--tall,75vh);overflow:auto;border-bottom:1px solid var(--hair)}
 .hex{position:relative}
-@media (min-width:900px){.hex{max-height:calc(100vh - 32px);overflow:auto}}
+@media (min-width:900px){.hex{max-height:var(--tall,calc(100vh - 32px));overflow:auto}}
 .fields th:nth-child(1){width:8ch}.fields th:nth-child(2){width:34%}
 .fields{table-layout:fixed}
 .more{margin:8px 0}

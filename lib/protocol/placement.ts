@@ -6,6 +6,7 @@
  * Gotcha: the memory that a kernel needs at run time (init_size) is placed like its code. Otherwise a kernel can
  * decompress itself over its ramdisk, as once in hyperkit and other VMMs.
  */
+import { largest } from '../append.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type MemoryMap, without } from '../guest/memory-map.js'
@@ -122,7 +123,7 @@ export class Placement {
     const sizes = this.#free(where.within).map(({ start, end }) => end - alignUp(start, where.align))
     throw new DomainBuilderError('does-not-fit', `the guest has no room for its ${name}`, {
       expected: `${hex(bytes)} bytes within ${showRange(this.#clip(where.within))}`,
-      found: `${hex(Math.max(0, ...sizes))} in a row`,
+      found: `${hex(largest(sizes, 0))} in a row`,
     })
   }
 

@@ -11,6 +11,7 @@ import { HVM_PARAM } from '../abi/hvm-params.js'
 import { HVM_SAVE_CODE } from '../abi/hvm-save.js'
 import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
+import { largest } from '../append.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
@@ -150,7 +151,10 @@ export function hvmOrPvhGuest(parts: HvmParts): Domain<PvhBoot | HvmBoot> {
   if (first === undefined) {
     throw new DomainBuilderError('bad-snapshot', 'HVM context: vcpu 0 has no context', { expected: 'a CPU record' })
   }
-  const count = Math.max(parts.vcpus ?? 1, ...[...found.keys()].map((id) => id + 1))
+  const count = largest(
+    [...found.keys()].map((id) => id + 1),
+    parts.vcpus ?? 1,
+  )
   const vcpus = Array.from({ length: count }, (_, id) => found.get(id) ?? waitingVcpu(id))
   // A vcpu that waits for its guest to start it may still be in real mode.
   const is64 = vcpus.some(({ efer }) => efer & BigInt(EFER_LMA))

@@ -24,6 +24,7 @@ import {
 } from '../abi/save-stream.js'
 import { SIF_MOD_START_PFN } from '../abi/start-info.js'
 import { NEWEST_XEN, XEN_RELEASES, type XenRelease } from '../abi/xen-release.js'
+import { largest } from '../append.js'
 import { concat, decodeLatin1, decodeUtf8, encodeLatin1, encodeUtf8 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
@@ -377,7 +378,10 @@ function openPv(
     contexts.set(vcpu_id, { vcpu: { ...vcpu, online: true }, record: kept })
   }
   const first = contexts.get(0) ?? refuse(stream.last, 'vcpu 0 has no context')
-  const count = Math.max(settings?.vcpus ?? 1, ...[...contexts.keys()].map((id) => id + 1))
+  const count = largest(
+    [...contexts.keys()].map((id) => id + 1),
+    settings?.vcpus ?? 1,
+  )
   const vcpus = Array.from({ length: count }, (_, id) => contexts.get(id)?.vcpu ?? waitingPvVcpu(id))
   const bytes = memory.pageCount * PAGE_SIZE
   const records = keptState(stream, emulators)

@@ -70,10 +70,13 @@ function layDown(input: Input): string {
   return place
 }
 
+/** The stack, in KiB: less than half of a worker's in a browser. */
+const STACK_KIB = 256
+
 /** Runs Node, and returns how it ended and the cost that it wrote down at its exit. */
 function measure(args: readonly string[], cwd: string) {
   rmSync(usage, { force: true })
-  const node = ['-u', 'NODE_OPTIONS', process.execPath, '--require', hook, ...args]
+  const node = ['-u', 'NODE_OPTIONS', process.execPath, `--stack-size=${STACK_KIB}`, '--require', hook, ...args]
   const end = spawnSync('env', node, { cwd, maxBuffer: 2 ** 28, timeout: 60_000 })
   if (end.status === null) throw new Error(`${args.join(' ')}: ${end.signal ?? end.error}: ${end.stderr}`)
   return { ...end, cost: JSON.parse(readFileSync(usage, 'utf8')) as Omit<Cost, 'end'> }

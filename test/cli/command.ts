@@ -11,7 +11,10 @@ import { EXIT_STATUS } from '../../lib/cli/exit-status.js'
 import type { ErrorCode } from '../../lib/errors.js'
 import { requireAnswer } from './answers.js'
 
-export const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+/** The command as it is published: one file, which starts in less than half of the time. */
+export const MAIN = fileURLToPath(new URL('../../package/cli/main.js', import.meta.url))
+/** The same in its modules, for a test that replaces one of them. */
+export const MAIN_IN_MODULES = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 
 /** Characters that no answer and no message may have, except ends of lines. */
 export const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
@@ -35,7 +38,8 @@ export interface RunOptions {
 
 /** Runs the command. @throws Error if an answer to --json breaks its contract. */
 export function runCommand(args: readonly string[], { cwd, input = '', node = [], env = {} }: RunOptions = {}): Ran {
-  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, ...node, MAIN, ...args], {
+  const main = node.includes('--import') ? MAIN_IN_MODULES : MAIN
+  const ran = spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, ...node, main, ...args], {
     cwd,
     input,
     env: { ...process.env, ...env },

@@ -14,7 +14,7 @@ import { COMMANDS, loadCommands } from '../../lib/cli/commands.js'
 import { GENERAL_EXAMPLES, generalHelp, helpText } from '../../lib/cli/help.js'
 import { PROGRAM } from '../../lib/cli/program.js'
 import { buildBzImage, buildElf, patternBytes, xenNotes } from '../../lib/testing/index.js'
-import { MAIN } from './command.js'
+import { MAIN_IN_MODULES } from './command.js'
 import { type Host, hostVariables, IN_MEMORY, TWO_GUESTS } from './on-host.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-examples-'))
@@ -22,7 +22,7 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const put = (name: string, content: Uint8Array | string, mode = 0o644): void =>
   writeFileSync(path.join(folder, name), content, { mode })
 
-const quoted = [process.execPath, ...IN_MEMORY, MAIN].map((word) => `'${word}'`).join(' ')
+const quoted = [process.execPath, ...IN_MEMORY, MAIN_IN_MODULES].map((word) => `'${word}'`).join(' ')
 put('xdb', `#!/bin/sh\nexec ${quoted} "$@"\n`, 0o755)
 put('qemu-system-x86_64', '#!/bin/sh\nexit 0\n', 0o755)
 put('initrd.img', patternBytes(5000))

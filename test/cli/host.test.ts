@@ -14,7 +14,7 @@ import { NEWEST_XEN } from '../../lib/abi/xen-release.js'
 import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
-import { MAIN, runCommand } from './command.js'
+import { MAIN_IN_MODULES, runCommand } from './command.js'
 import { type Host, hostVariables, IN_MEMORY, runOnHost, TWO_GUESTS } from './on-host.js'
 import { TERMINAL } from './terminal.js'
 
@@ -253,7 +253,7 @@ async function atConsole(t: Test, more: readonly string[] = []) {
   const [, tty = ''] = await fromUser.until(/^(\/dev\/\S+)\n/)
   const { HOST, state } = hostVariables({ tty })
   const { NODE_OPTIONS, ...env } = process.env
-  const main = [...IN_MEMORY, MAIN, 'create', 'pv', '--memory', '16', '--console', ...more]
+  const main = [...IN_MEMORY, MAIN_IN_MODULES, 'create', 'pv', '--memory', '16', '--console', ...more]
   const user = spawn(process.execPath, main, { cwd: folder, env: { ...env, HOST } })
   const ended = new Promise<number | null>((resolve) => user.on('close', resolve))
   return { guest, user, fromUser, fromGuest: listen(user), ended, state }

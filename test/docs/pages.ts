@@ -27,6 +27,7 @@ export const PAGES: Readonly<Record<string, Page>> = {
   },
   'docs/unit-tests.md': guides,
   'docs/commands.md': guides,
+  'docs/inspector.md': guides,
   'docs/created-and-restored.md': guides,
   'docs/xl-cfg.md': guides,
   'docs/untrusted.md': guides,

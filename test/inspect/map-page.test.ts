@@ -7,30 +7,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { defined } from '../../lib/defined.js'
 import { type Domain, mapHtml } from '../../lib/index.js'
 import { type SymbolTable, symbolTable } from '../../lib/symbols/symbol-table.js'
-import { findCommand } from '../peer/command.js'
-import { requirePeer } from '../peer/require-peer.js'
+import { faults, findBrowser, openPage } from '../browser.js'
 import { GUESTS, hostile } from './map-guests.js'
 
-const FLAGS =
-  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
 const folder = mkdtempSync(path.join(tmpdir(), 'xdb-map-'))
-let browser: Browser | undefined
-t.teardown(async () => {
-  await browser?.close()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-async function launch(t: Test): Promise<Browser | undefined> {
-  if (!(await requirePeer(t, () => findCommand('chromium', 'chromium')))) return undefined
-  browser ??= await chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS.split(' ') })
-  return browser
-}
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 let count = 0
 /** Opens the page of a guest from a file; any error, console message or network request fails the test. */
@@ -43,81 +29,15 @@ async function open(
 ): Promise<Page> {
   const file = path.join(folder, `${count++}.html`)
   writeFileSync(file, mapHtml(domain, defined({ symbols })))
-  const page = await (browser as Browser).newPage({ viewport: { width, height: 900 }, colorScheme: scheme })
-  page.on('pageerror', (error) => t.fail(error.message))
-  page.on('console', (message) => t.fail(message.text()))
-  page.on('dialog', (dialog) => t.fail(`a script of the guest's ran: ${dialog.message()}`))
-  page.on('request', (request) => {
-    if (!request.url().startsWith('file:')) t.fail(`asks for ${request.url()}`)
-  })
-  await page.goto(`${pathToFileURL(file).href}${hash}`)
-  return page
+  return openPage(t, file, { width, scheme, hash })
 }
 
 /** Returns the visible text of an element. */
 const words = async (page: Page, selector: string): Promise<string> =>
   (await page.locator(selector).allInnerTexts()).join(' ')
 
-/** Describes each element that is cut off or overlaps another. */
-const faults = (page: Page): Promise<string[]> =>
-  page.evaluate(() => {
-    const out: string[] = []
-    const { clientWidth, scrollWidth } = document.documentElement
-    if (scrollWidth > clientWidth) out.push(`the page is ${scrollWidth} wide`)
-    const seen = (at: Element) => at.getClientRects().length > 0
-    for (const at of document.querySelectorAll('body *')) {
-      if (!seen(at)) continue
-      const { left, right } = at.getBoundingClientRect()
-      if (left < -0.5 || right > clientWidth + 0.5) out.push(`${at.tagName} ${at.className} leaves the page`)
-      if (
-        at instanceof HTMLElement &&
-        at.tagName !== 'INPUT' &&
-        at.scrollWidth > at.clientWidth + 1 &&
-        at.clientWidth > 0
-      )
-        out.push(`${at.tagName} ${at.className} is ${at.scrollWidth} in ${at.clientWidth}`)
-    }
-    // A number or a name must stay on one line, unless it is longer than a 64-bit address.
-    for (const at of document.querySelectorAll('td, th, td a, td button, dd, .row *')) {
-      const [only, ...others] = at.childNodes
-      if (!seen(at) || others.length > 0 || only?.nodeType !== Node.TEXT_NODE) continue
-      if (!/^\S{1,18}$/.test(at.textContent ?? '')) continue
-      const range = document.createRange()
-      range.selectNodeContents(at)
-      const tops = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)))
-      if (tops.size > 1) out.push(`'${at.textContent}' is broken into ${tops.size} lines`)
-    }
-    // The words of a drawing are within their box, and do not overlap.
-    for (const box of document.querySelectorAll('.figure .box')) {
-      if (!seen(box)) continue
-      const outer = (box.querySelector('.body') ?? box).getBoundingClientRect()
-      const words = [...box.querySelectorAll('text')].map((word) => word.getBoundingClientRect())
-      for (const word of words) {
-        if (word.left < outer.left - 1 || word.right > outer.right + 1 || word.bottom > outer.bottom + 2)
-          out.push(`words leave the box ${box.textContent}`)
-      }
-      words.forEach((a, i) => {
-        for (const b of words.slice(i + 1)) {
-          const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3
-          if (!apart) out.push(`words overlap in ${box.textContent}`)
-        }
-      })
-    }
-    // Neighbours in the flow of the page.
-    for (const parent of document.querySelectorAll('body, header, main, section, .split, form, .facts, .row, tr')) {
-      const boxes = [...parent.children].filter(seen).map((at) => ({ at, box: at.getBoundingClientRect() }))
-      boxes.forEach(({ at, box: a }, i) => {
-        for (const { at: other, box: b } of boxes.slice(i + 1)) {
-          if (a.right > b.left + 1 && b.right > a.left + 1 && a.bottom > b.top + 1 && b.bottom > a.top + 1)
-            out.push(`${at.tagName} ${at.className} overlaps ${other.tagName} ${other.className}`)
-        }
-      })
-    }
-    return [...new Set(out)].slice(0, 8)
-  })
-
 t.test('nothing is cut off or overlaps, for any guest, width and colours', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   for (const [name, make] of Object.entries(GUESTS)) {
     const domain = await make()
     for (const [width, scheme] of [
@@ -136,7 +56,7 @@ t.test('nothing is cut off or overlaps, for any guest, width and colours', async
 })
 
 t.test('an address is searched, and its way through the tables followed, by keyboard', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   const page = await open(t, await (GUESTS.pv64 as () => Promise<Domain>)(), 400)
   const search = async (text: string): Promise<string> => {
     await page.fill('#address', text)
@@ -164,7 +84,7 @@ t.test('an address is searched, and its way through the tables followed, by keyb
 })
 
 t.test('page tables from cr3 down to bits, by arrow keys', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   for (const [name, levels] of [
     ['pv64', 4],
     ['pv32', 3],
@@ -189,7 +109,7 @@ t.test('page tables from cr3 down to bits, by arrow keys', async (t) => {
 })
 
 t.test('a field and its bytes light up together', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   for (const [name, struct] of [
     ['pv64', 'start_info'],
     ['linux, paging off', 'boot_params'],
@@ -214,7 +134,7 @@ const selected = async (page: Page): Promise<readonly string[]> => [
 ]
 
 t.test('a kind of region has one colour in every drawing, and a legend names it', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   const seen = new Map<string, Set<string>>()
   for (const [name, make] of Object.entries(GUESTS)) {
     const page = await open(t, await make())
@@ -239,7 +159,7 @@ t.test('a kind of region has one colour in every drawing, and a legend names it'
 })
 
 t.test('names with _, registers and symbols are found, and the entry is selected in the tree', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   const symbols = symbolTable([
     { name: 'start_of_it', address: 0xffffffff80100000n, type: 'T' },
     { name: 'a_local_one', address: 0xffffffff80100100n, type: 't' },
@@ -273,7 +193,7 @@ t.test('names with _, registers and symbols are found, and the entry is selected
 })
 
 t.test('the URL leads to what is shown', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   const page = await open(t, await pv64(), 1280, 'light', { hash: '#0xffffffff80101234' })
   t.match(await words(page, '#found'), /0x000101234, kernel\+0x1/)
   t.same(await selected(page), ['L1[257]', 'L1[257]'])
@@ -293,7 +213,7 @@ t.test('the URL leads to what is shown', async (t) => {
 })
 
 t.test('addresses are of one width, and one column shows a guest whose addresses are equal', async (t) => {
-  if (!(await launch(t))) return
+  if (!(await findBrowser(t))) return
   for (const [name, make] of Object.entries(GUESTS)) {
     const page = await open(t, await make())
     for (const side of ['p', 'v']) {

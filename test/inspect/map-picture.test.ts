@@ -7,7 +7,6 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { helloKernel } from '../../examples/hello-kernel.js'
 import {
@@ -23,13 +22,13 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { drawMap } from '../../lib/inspect/map-picture.js'
+import { MAIN } from '../cli/command.js'
 import { openTerminal, TERMINAL } from '../cli/terminal.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { findCommands } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { GUESTS, hostile } from './map-guests.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const MiB = 2 ** 20
 const hello = async (): Promise<Domain> => buildDomain(await readKernel(helloKernel()), { memory: 32 * MiB })
 

@@ -5,14 +5,12 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { MAIN } from '../cli/command.js'
 import { setupKernel, setupRegisters } from '../fixtures/setup-kernel.js'
 import { parseReport } from '../fixtures/state-kernel.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findQemu, withDirectory } from './harness.js'
-
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 
 for (const protocol of [0x20f, 0x204, 0x202, 0x201, 0x200]) {
   for (const hooked of [false, true]) {

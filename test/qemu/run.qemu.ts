@@ -2,16 +2,14 @@
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { BootParams } from '../../lib/abi/boot-params.js'
 import { readBootParams } from '../../lib/guest/boot-params.js'
 import { buildDomain, readKernel } from '../../lib/index.js'
+import { MAIN } from '../cli/command.js'
 import { parseReport, stateElf } from '../fixtures/state-kernel.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findQemu, withDirectory } from './harness.js'
-
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 
 t.test('build --format qemu writes it, run starts it, the console is on standard output', async (t) => {
   if ((await requirePeer(t, findQemu)) === undefined) return

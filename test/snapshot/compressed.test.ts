@@ -8,7 +8,6 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { concat } from '../../lib/bytes.js'
@@ -33,13 +32,13 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { gzipped } from '../../lib/node/gzip.js'
+import { MAIN } from '../cli/command.js'
 import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
 import { Random } from '../fixtures/random.js'
 import { bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
 import { findCommand, findCommands } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const MiB = 2 ** 20
 
 async function pvGuest(): Promise<Domain> {

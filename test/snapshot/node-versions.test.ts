@@ -9,13 +9,12 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { MAIN } from '../cli/command.js'
 import { findNode } from '../docs/package.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { requirePeer } from '../peer/require-peer.js'
 
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 /** Guests with their MiB. A raw image of a PVH guest ends just below 4 GiB: it is sparse, but takes long to hash. */
 const GUESTS = {
   pv: { memory: '16', formats: ['raw', 'xl', 'xen-core', 'elf-core'] },

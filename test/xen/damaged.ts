@@ -5,7 +5,6 @@
  * Gotcha: a refusal alone could mean a missing file, so each damage is checked by its message in both readers.
  */
 import { spawnSync } from 'node:child_process'
-import { join } from 'node:path'
 import {
   DomainHeader,
   LIBXC_HEADER_BYTES,
@@ -20,7 +19,7 @@ import {
 import { VcpuGuestContext64 } from '../../lib/abi/vcpu-context.js'
 import { bytesSource } from '../../lib/index.js'
 import { recordAt, type StreamRecord } from '../../lib/snapshot/records.js'
-import { projectRoot } from '../peer/paths.js'
+import { MAIN } from '../cli/command.js'
 import type { CheckedCase } from './check.js'
 import type { GuestSpec } from './guests.js'
 import { ourSaveFile } from './saved.js'
@@ -196,7 +195,7 @@ export function damagedCase(name: string, spec: GuestSpec, until: string, said: 
 }
 
 const check = (file: Uint8Array) =>
-  spawnSync(process.execPath, [join(projectRoot, 'dist/lib/cli/main.js'), 'check', '-'], {
+  spawnSync(process.execPath, [MAIN, 'check', '-'], {
     input: file,
     encoding: 'utf8',
   })

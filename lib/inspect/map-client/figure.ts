@@ -35,7 +35,6 @@ function startFigure(figure: SVGElement): void {
     }
     const choose = () => search(box.dataset.address ?? '')
     box.setAttribute('role', 'button')
-    box.setAttribute('aria-label', box.querySelector('title')?.textContent ?? '')
     for (const start of ['pointerenter', 'focus'] as const) box.addEventListener(start, () => light(box, true))
     for (const end of ['pointerleave', 'blur'] as const) box.addEventListener(end, () => light(box, false))
     box.addEventListener('click', choose)

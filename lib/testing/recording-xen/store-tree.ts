@@ -4,7 +4,9 @@
  * Source: xen/docs/misc/xenstore.txt; tools/xenstore/xenstored_core.c and xenstored_transaction.c for what conflicts.
  * Gotcha: a node changes when a name below it comes or goes too, so two transactions that add one each conflict.
  */
+
 import { XENSTORE_PAYLOAD_MAX } from '../../abi/xs-wire.js'
+import { append } from '../../append.js'
 import { utf8Length } from '../../bytes.js'
 import type { StorePermissions } from '../../toolstack/xen-store.js'
 import { demand, refused } from './refusal.js'
@@ -64,7 +66,7 @@ export class StoreTree {
       if (node === undefined) this.#nodes.delete(path)
       else if (node.generation !== this.#nodes.get(path)?.generation) this.#set(path, node)
     }
-    this.#changes.push(...copy.#changes)
+    append(this.#changes, copy.#changes)
     return true
   }
 
