@@ -277,11 +277,15 @@ const liveCommands = (spec: GuestSpec): CheckedCase => ({
   },
 })
 
-/** A script for a host: openXenHost runs guests by it, in dom0 itself. Nothing is left of them. */
+/**
+ * A script for a host: openXenHost runs guests by it, in dom0 itself. Nothing is left of them.
+ * @param steps more steps, before nothing is left.
+ */
 const byScript = (
   name: string,
   files: Readonly<Record<string, Uint8Array | string>>,
   expected: readonly object[],
+  steps: readonly string[] = [],
 ): CheckedCase => ({
   name,
   files: { ...programs('run-guests'), 'xen-host.sh': join(projectRoot, 'examples/xen-host.sh'), ...files },
@@ -289,6 +293,7 @@ const byScript = (
     'node_ready',
     'host=$(state_of_host)',
     `chmod +x xen-host.sh; node run-guests.mjs ./xen-host.sh ${Object.keys(files).join(' ')}`,
+    ...steps,
     'same_state "$host"',
   ],
   seconds: 300,
@@ -316,6 +321,10 @@ const liveByScript = (): CheckedCase =>
       { kernel: 'probe', ending: shutdown('reboot'), text: /^\s*eax 0/ },
       { kernel: 'linux', ending: { kind: 'enough' }, text: /^GUEST-/ },
       { kernel: 'linux', ending: { kind: 'timeout' } },
+    ],
+    [
+      "xdb test hello --type pv --memory 32 --xen ./xen-host.sh --expect-console 'hello from start_info' --ends poweroff",
+      'refused xdb test lost --type pv --memory 32 --xen ./xen-host.sh --ends poweroff',
     ],
   )
 
