@@ -3,7 +3,7 @@
 # Source: https://testanything.org; tap writes its results to TAP_OUTPUT_FILE in addition to what it shows.
 # Gotcha: only a test that has this text in its reason may be skipped where every peer is installed.
 excuse='the archive has another version'
-passed=0 failed=0 skipped=0 unexcused=0
+passed=0 failed=0 skipped=0 unexcused=0 times=()
 results=$(mktemp -d)
 
 # The last line is always the totals, also after a failure.
@@ -12,10 +12,14 @@ finish() {
   rm -rf "$results"
   if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
   if [ "$failed" -ne 0 ] || [ "$unexcused" -ne 0 ] || [ "$passed" -eq 0 ]; then status=1; fi
+  if [ ${#times[@]} -gt 0 ]; then printf '\n== seconds\n' && printf '%s\n' "${times[@]}"; fi
   printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   exit "$status"
 }
 trap finish EXIT
+
+# took TITLE SECONDS: a line of the table of times.
+took() { times+=("$(printf '%6d  %s' "$2" "$1")"); }
 
 say() { printf '\n== %s\n' "$*"; }
 
