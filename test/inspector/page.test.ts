@@ -10,13 +10,14 @@ import { createHash } from 'node:crypto'
 import { copyFileSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import type { Page } from 'playwright-core'
+import type { Locator, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { patternBytes } from '../../lib/testing/index.js'
 import { KINDS } from '../bounds/inputs.js'
 import { faults, findBrowser } from '../browser.js'
 import { runCommand } from '../cli/command.js'
 import { blocksOf } from '../docs/blocks.js'
+import { pvhKernelFile } from '../fixtures/kernels.js'
 import { findKernel } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
@@ -67,6 +68,9 @@ t.test('nothing is cut off or overlaps, and axe-core finds nothing', async (t) =
     [400, 'dark'],
   ] as const) {
     const page = await openInspector(t, { width, scheme })
+    const left = (at: Locator): Promise<number> => at.evaluate((one) => one.getBoundingClientRect().left)
+    const indent = await left(page.frameLocator('iframe').locator('h1'))
+    t.equal((await left(page.locator('iframe'))) + indent, await left(page.locator('h1')), 'the map is in line')
     const check = async (state: string): Promise<void> => {
       for (const frame of page.frames()) t.same(await faults(frame), [], `${state} at ${width}, ${scheme}`)
       t.same(await axe(page), [], `${state} at ${width}, ${scheme}: axe`)
@@ -83,6 +87,7 @@ t.test('nothing is cut off or overlaps, and axe-core finds nothing', async (t) =
     }
     await fill(page, { memory: 'lots' })
     t.match(await words(page, '#guest-refusal'), /^bad-config: the memory size is invalid: .*, found 'lots'$/)
+    t.equal(await page.locator('iframe, #built:visible').count(), 0, 'no guest of other values')
     await check('a refused form')
     await choose(page, file('text.txt'))
     t.match(await words(page, '#refusal'), /^not-a-kernel: the file is not a kernel/)
@@ -169,6 +174,7 @@ t.test('snapshots of one file and of two, their formats, and the difference of t
   await same(t, page, 'raw', 'b.img', ['convert', 'b.xl', '-o', 'b.img'])
   await choose(page, file('a.img'), file('a.img.json'), file('b.xl'))
   t.equal(`${await said(page, 'diff')}\n`, xdb('diff', 'a.img', 'b.xl').text)
+  t.equal(await page.locator('iframe').count(), 0, 'no map of one of them')
   await choose(page, file('a.img'), file('a.img.json'), file('hello.elf'))
   t.match(await words(page, '#refusal'), /^bad-config: the two files are of different kinds/)
   await page.close()
@@ -225,6 +231,26 @@ t.test('hostile files are answered or refused, and the page goes on', async (t) 
   await page.click('[data-example="0"]')
   await answered(page, 'hello.elf')
   t.match(await words(page, '#verdicts'), /pv\s+boots/)
+  await page.close()
+})
+
+t.test('a file that is dropped anywhere is opened, and the page says that it may be dropped', async (t) => {
+  if (!(await findBrowser(t))) return
+  const page = await openInspector(t)
+  const dataTransfer = await page.evaluateHandle(
+    (bytes) => {
+      const made = new DataTransfer()
+      made.items.add(new File([new Uint8Array(bytes)], 'dropped.elf'))
+      return made
+    },
+    [...pvhKernelFile()],
+  )
+  await page.dispatchEvent('footer', 'dragover', { dataTransfer })
+  t.ok(await page.evaluate(() => document.body.classList.contains('dropping')))
+  await page.dispatchEvent('footer', 'drop', { dataTransfer })
+  await answered(page, 'dropped.elf')
+  t.match(await words(page, '#verdicts'), /pvh\s+boots/)
+  t.notOk(await page.evaluate(() => document.body.classList.contains('dropping')))
   await page.close()
 })
 

@@ -13,6 +13,12 @@ const TALL = '640px'
 
 let loading: HTMLElement | undefined
 
+/** Removes the map. */
+export function removeFrame(): void {
+  find('map').replaceChildren()
+  loading = undefined
+}
+
 /** Shows a map instead of the one before. */
 export function showFrame(map: string): void {
   loading?.remove()
@@ -23,10 +29,11 @@ export function showFrame(map: string): void {
   }) as HTMLIFrameElement
   loading = frame
   frame.addEventListener('load', () => {
-    const page = frame.contentDocument?.documentElement
-    if (page === undefined || page === null) return
+    const { documentElement: page, body } = frame.contentDocument as Document
     page.style.setProperty('--tall', TALL)
     const grow = () => {
+      // The page's padding depends on its width, which is that of the frame here.
+      body.style.paddingInline = getComputedStyle(document.body).paddingLeft
       frame.style.height = `${Math.ceil(page.getBoundingClientRect().height)}px`
     }
     grow()

@@ -9,7 +9,7 @@
 import { element, find } from '../../inspect/map-client/dom.js'
 import type { Ask, Product, Refusal, Subject, Told } from '../messages.js'
 import { linkWords, readForm, typesOf, writeForm } from './form.js'
-import { showFrame } from './frame.js'
+import { removeFrame, showFrame } from './frame.js'
 import { showLines, showProgress, showRefusal, showVerdicts } from './show.js'
 
 /** An example of the page: a kernel. */
@@ -58,6 +58,7 @@ export function startPage(source: string): void {
     subject = undefined
     for (const id of ['subject', 'guest', 'save', 'said']) find(id).hidden = true
     find('said-list').replaceChildren()
+    removeGuest()
     showRefusal('refusal', undefined)
     begin({ ask: 'open', files })
   }
@@ -83,6 +84,7 @@ export function startPage(source: string): void {
   function refuse(kind: Ask['ask'], refusal: Refusal): void {
     const places: Partial<Record<Ask['ask'], string>> = { build: 'guest-refusal', save: 'save-refusal' }
     showRefusal(places[kind] ?? 'refusal', refusal)
+    if (kind === 'build') removeGuest()
   }
 
   function offer(files: readonly { readonly name: string; readonly blob: Blob }[]): void {
@@ -160,6 +162,12 @@ export function startPage(source: string): void {
   })
   writeForm()
   openExample(0)
+}
+
+/** Removes the guest that the form or the file no longer describes. */
+function removeGuest(): void {
+  find('built').hidden = true
+  removeFrame()
 }
 
 /** Opens files that are dropped anywhere on the page. */
