@@ -5,6 +5,7 @@
  * Gotcha: a variant that silently equals the base would let every kernel pass, so each is compared with the base.
  */
 import t, { type Test } from 'tap'
+import { SIF_MOD_START_PFN } from '../../lib/abi/start-info.js'
 import {
   buildDomain,
   type Domain,
@@ -12,6 +13,7 @@ import {
   type DomainConfig,
   type Kernel,
   readKernel,
+  translate,
   validate,
 } from '../../lib/index.js'
 import {
@@ -197,6 +199,24 @@ t.test('PV', async (t) => {
   t.equal(info('ramdisk-none').mod_len, 0n)
   t.equal(info('ramdisk-1-byte').mod_len, 1n)
   t.not(get('registers-pattern').vcpus[0]?.registers.rax, 0n)
+})
+
+t.test('PV, by a kernel that permits a ramdisk without a mapping', async (t) => {
+  const file = pvKernelFile({ notes: { MOD_START_PFN: 1 } })
+  for (const [purpose, name] of [
+    ['vmm', 'ramdisk-mapped'],
+    ['restore', 'ramdisk-unmapped'],
+  ] as const) {
+    const { base, get } = await checked(t, file, { ...common, type: 'pv', purpose }, ['memory-1t'])
+    for (const [guest, isUnmapped] of [
+      [base, purpose === 'vmm'],
+      [get(name), purpose !== 'vmm'],
+    ] as const) {
+      const { flags, mod_start } = readStartInfo(guest)
+      t.equal((flags & SIF_MOD_START_PFN) !== 0, isUnmapped, `${name}: the flag`)
+      t.equal(translate(guest, mod_start) === undefined, isUnmapped, 'the mapping')
+    }
+  }
 })
 
 t.test('a kernel may forbid variants; a dom0 has none', async (t) => {

@@ -54,6 +54,6 @@ function variantsOf<C extends DomainConfig>(
   known = config,
 ): BootInfoVariant[] {
   return rules
-    .filter(({ differs }) => differs?.(known) ?? true)
+    .filter(({ differs }) => differs?.(known, kernel) ?? true)
     .map(({ name, rule, source, make }) => ({ name, rule, source, build: () => make(kernel, config) }))
 }

@@ -6,6 +6,7 @@
  */
 import { MAX_GUEST_CMDLINE } from '../../abi/start-info.js'
 import { GENERAL_REGISTERS } from '../../guest/vcpu.js'
+import type { Kernel } from '../../kernel/kernel.js'
 import { buildDomain } from '../../protocol/build.js'
 import type { PvConfig } from '../../protocol/pv-config.js'
 import { pfnOf } from '../../units.js'
@@ -22,6 +23,8 @@ const HOLE_BYTES = 64 * 2 ** 20
 const CHANNELS = { storeEvtchn: 61, consoleEvtchn: 17, storeDomid: 5, consoleDomid: 6 } as const
 
 const isDomU = ({ dom0 }: PvConfig): boolean => dom0 === undefined
+/** A restored guest has its ramdisk mapped, whatever its kernel permits. */
+const mayBeUnmapped = (config: PvConfig, { xen }: Kernel): boolean => hasModules(config) && xen?.modStartPfn === true
 
 /** The variants of a PV guest. */
 export const PV_VARIANTS: readonly VariantRule<PvConfig>[] = [
@@ -75,6 +78,20 @@ export const PV_VARIANTS: readonly VariantRule<PvConfig>[] = [
     source: `${XEN_H}, SIF_MULTIBOOT_MOD`,
     differs: (config) => hasModules(config) && config.multibootModules !== true,
     make: having({ multibootModules: true }),
+  },
+  {
+    name: 'ramdisk-mapped',
+    rule: 'SIF_MOD_START_PFN says whether the ramdisk is mapped; a kernel that permits either is given either.',
+    source: `${XEN_H}, SIF_MOD_START_PFN`,
+    differs: (config, kernel) => mayBeUnmapped(config, kernel) && config.purpose !== 'restore',
+    make: having({ purpose: 'restore' }),
+  },
+  {
+    name: 'ramdisk-unmapped',
+    rule: 'With SIF_MOD_START_PFN the ramdisk is not mapped, and mod_start is the number of its first page.',
+    source: `${XEN_H}, SIF_MOD_START_PFN`,
+    differs: (config, kernel) => mayBeUnmapped(config, kernel) && config.purpose === 'restore',
+    make: having({ purpose: 'create' }),
   },
   {
     name: 'registers-pattern',

@@ -33,8 +33,8 @@ export interface BootInfoVariant {
 
 /** A line of a table of variants, for one type of configuration. */
 export interface VariantRule<C extends DomainConfig> extends Omit<BootInfoVariant, 'build'> {
-  /** Whether the variant differs at all from a guest of that configuration. Default: always. */
-  differs?(config: C): boolean
+  /** Whether the variant differs at all from that kernel's guest of that configuration. Default: always. */
+  differs?(config: C, kernel: Kernel): boolean
   /** Returns the guest of that configuration, changed. */
   make(kernel: Kernel, config: C): Domain
 }
