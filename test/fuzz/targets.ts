@@ -16,6 +16,7 @@ import { pageWalkTarget } from './targets/page-walk.js'
 import { searchTarget } from './targets/search.js'
 import { snapshotTarget } from './targets/snapshot.js'
 import { symbolsTarget } from './targets/symbols.js'
+import { testsTarget } from './targets/tests.js'
 import { xlCfgTarget } from './targets/xl-cfg.js'
 
 const TARGETS: Readonly<Record<string, () => Target>> = {
@@ -28,6 +29,7 @@ const TARGETS: Readonly<Record<string, () => Target>> = {
   'page-walk': pageWalkTarget,
   symbols: symbolsTarget,
   search: searchTarget,
+  tests: testsTarget,
   'xl-cfg': xlCfgTarget,
 }
 
