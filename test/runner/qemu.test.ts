@@ -132,7 +132,11 @@ t.test('a process that ends in the middle of a run takes QEMU and its files alon
     setInterval(() => existsSync('${pid}') && process.exit(5), 10)`
   const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' })
   t.equal(status, 5)
-  const alive = () => readdirSync('/proc').includes(readFileSync(pid, 'latin1'))
+  // Where nothing collects it, a process that has ended stays as a zombie.
+  const alive = () => {
+    const stat = join('/proc', readFileSync(pid, 'latin1'), 'stat')
+    return existsSync(stat) && !/\) Z /.test(readFileSync(stat, 'latin1'))
+  }
   for (let i = 0; alive() && i < 100; i++) await delay(20)
   t.notOk(alive(), 'QEMU is gone')
   checkNothingLeft(t)

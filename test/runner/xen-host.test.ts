@@ -34,7 +34,7 @@ t.test('the script gets a save file, whose guest has the name of the file', asyn
   const copy = join(folder, 'copy')
   const names: string[] = []
   for (let i = 0; i < 2; i++) {
-    const { console, ending, instants } = await run('copies', `cp "$1" ${copy}; basename "$1"`)
+    const { console, ending, instants } = await run('copies', `cp "$1" '${copy}'; basename "$1"`)
     t.same(ending, { kind: 'shutdown', reason: 'poweroff' })
     t.same(instants, [])
     const { name, type, memory } = await openSnapshot(bytesSource(readFileSync(copy)))
@@ -64,13 +64,13 @@ t.test("its status is Xen's code, or a failure with its complaint", async (t) =>
 
 t.test('SIGTERM ends it: after the timeout, when the console is enough, by the signal', async (t) => {
   const ended = join(folder, 'ended')
-  const waits = `trap 'echo removed >>${ended}; exit 100' TERM; echo ready; while :; do sleep 0.05; done`
+  const waits = `ended='${ended}'; trap 'echo removed >>"$ended"; exit 100' TERM; echo ready; while :; do sleep 0.05; done`
   t.match(await run('waits', waits, { timeout: 0.3 }), { ending: { kind: 'timeout' }, console: 'ready\n' })
   const isEnough = (console: string): boolean => console.includes('ready')
   t.match(await run('waits', waits, { isEnough }), { ending: { kind: 'enough' } })
   const abort = new AbortController()
   const reason = new Error('stop')
-  const running = run('waits', `touch ${join(folder, 'begun')}; ${waits}`, { signal: abort.signal })
+  const running = run('waits', `touch '${join(folder, 'begun')}'; ${waits}`, { signal: abort.signal })
   while (!existsSync(join(folder, 'begun'))) await delay(10)
   await delay(100)
   abort.abort(reason)
