@@ -65,8 +65,6 @@ export async function fill(page: Page, values: Readonly<Record<string, string>>)
     else if (name === 'ramdisk') await page.setInputFiles('#ramdisk', value)
     else await page.fill(`#${name}`, value)
   }
-  // A change is built after a rest.
-  await page.waitForTimeout(300)
   await answered(page)
 }
 

@@ -32,6 +32,8 @@ export function startPage(source: string): void {
   const waiting = new Set<Ask['ask']>()
   let subject: Subject | undefined
   let ramdisks: readonly File[] = []
+  /** The rest after a change of the form. */
+  let rest: ReturnType<typeof setTimeout> | undefined
 
   const begin = (ask: Ask): void => {
     waiting.add(ask.ask)
@@ -43,7 +45,7 @@ export function startPage(source: string): void {
   }
   const end = (kind: Ask['ask']): void => {
     waiting.delete(kind)
-    if (waiting.size > 0) return
+    if (waiting.size > 0 || rest !== undefined) return
     document.body.removeAttribute('aria-busy')
     showProgress(undefined)
   }
@@ -55,6 +57,8 @@ export function startPage(source: string): void {
   const open = (files: readonly File[]): void => {
     if (files.length === 0) return
     waiting.clear()
+    clearTimeout(rest)
+    rest = undefined
     subject = undefined
     for (const id of ['subject', 'guest', 'save', 'said']) find(id).hidden = true
     find('said-list').replaceChildren()
@@ -138,11 +142,13 @@ export function startPage(source: string): void {
   })
   listenForFiles(open)
 
-  let rest: ReturnType<typeof setTimeout> | undefined
   const changed = (): void => {
+    if (subject?.kind !== 'kernel') return
+    document.body.setAttribute('aria-busy', 'true')
     clearTimeout(rest)
     rest = setTimeout(() => {
-      if (subject?.kind === 'kernel') build()
+      rest = undefined
+      build()
     }, REST_MS)
   }
   const form = find('form') as HTMLFormElement
