@@ -23,7 +23,7 @@ const HOLE_BYTES = 64 * 2 ** 20
 const CHANNELS = { storeEvtchn: 61, consoleEvtchn: 17, storeDomid: 5, consoleDomid: 6 } as const
 
 const isDomU = ({ dom0 }: PvConfig): boolean => dom0 === undefined
-/** A restored guest has its ramdisk mapped, whatever its kernel permits. */
+/** A restored guest always has its ramdisk mapped. */
 const mayBeUnmapped = (config: PvConfig, { xen }: Kernel): boolean => hasModules(config) && xen?.modStartPfn === true
 
 /** The variants of a PV guest. */
