@@ -4,10 +4,11 @@
  * Source: xen/include/public/arch-x86/hvm/start_info.h; ACPI specification 6.5, chapter 5.
  * Gotcha: everything is read from the guest's memory, so it shows the values that the guest will find.
  */
-import { append } from '../append.js'
+
 import { type AcpiTable, readAcpi } from '../guest/acpi-reader.js'
 import type { Domain, PvhBoot } from '../guest/domain.js'
 import { readHvmStartInfo } from '../guest/hvm-start-info.js'
+import { append } from '../lists.js'
 import { hex, showSize } from '../units.js'
 import { describeHvmParams, hvmParamsText } from './describe-hvm.js'
 import type { Json } from './json.js'

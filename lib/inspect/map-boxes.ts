@@ -5,8 +5,9 @@
  * Source: our own design: physical memory to the left, the virtual view to the right.
  * Gotcha: each side has a bounded number of boxes; neighbouring runs share one, so that none is lost.
  */
-import { append } from '../append.js'
+
 import { defined } from '../defined.js'
+import { append } from '../lists.js'
 import { PAGE_SIZE, type Pfn, paddrOf, showSize } from '../units.js'
 import type { GuestMap, VirtualRun } from './map-model.js'
 import { tintOf } from './region-kinds.js'

@@ -6,11 +6,12 @@
  * Gotcha: the memory that a kernel needs at run time (init_size) is placed like its code. Otherwise a kernel can
  * decompress itself over its ramdisk, as once in hyperkit and other VMMs.
  */
-import { largest } from '../append.js'
+
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import { type MemoryMap, without } from '../guest/memory-map.js'
 import type { Region } from '../guest/region.js'
+import { largest } from '../lists.js'
 import { logLayout } from '../log.js'
 import {
   alignDown,

@@ -6,8 +6,8 @@
  */
 
 import { XENSTORE_PAYLOAD_MAX } from '../../abi/xs-wire.js'
-import { append } from '../../append.js'
 import { utf8Length } from '../../bytes.js'
+import { append } from '../../lists.js'
 import type { StorePermissions } from '../../toolstack/xen-store.js'
 import { demand, refused } from './refusal.js'
 

@@ -1,7 +1,7 @@
 /**
- * append: adds items to a list, any number of them.
+ * Lists of any length: adding to one, and its largest number.
  *
- * Source: our own. `list.push(...items)` passes each item on the stack.
+ * Source: our own. `list.push(...items)` and `Math.max(...numbers)` pass each item on the stack.
  * Gotcha: a list made from a file may be longer than the stack. The stack of a worker in a browser is a fraction of
  * Node's.
  */
