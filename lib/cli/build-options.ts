@@ -4,8 +4,10 @@
  * Source: ./guest-options.ts, and one file for the options of each type.
  * Gotcha: the purpose comes from the command, since its default depends on what becomes of the guest.
  */
+
 import { XEN_RELEASES } from '../abi/xen-release.js'
 import { defined } from '../defined.js'
+import { DEFAULT_MEMORY } from '../guest/libxl-config.js'
 import { pcMemoryUpTo } from '../guest/memory-map.js'
 import { PURPOSES, type Purpose } from '../guest/purpose.js'
 import type { DomainConfig } from '../protocol/config.js'
@@ -57,8 +59,8 @@ export function readConfig(values: Values, otherwise: Purpose | undefined, { con
   } as DomainConfig
 }
 
-/** Returns xl's default, or the size of a machine that has the named ranges. */
+/** Returns the default, or the size of a machine that has the named ranges. */
 function leastMemory({ within, memmap = [] }: LinuxWords): number {
   const ends = [...memmap, ...(within ? [within] : [])].map(({ end }) => pcMemoryUpTo(end))
-  return ends.length === 0 ? parseSize('128M') : Math.max(PAGE_SIZE, ...ends)
+  return ends.length === 0 ? parseSize(DEFAULT_MEMORY) : Math.max(PAGE_SIZE, ...ends)
 }

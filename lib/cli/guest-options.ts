@@ -7,7 +7,7 @@
 import * as path from 'node:path'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
-import type { LibxlSettings } from '../guest/libxl-config.js'
+import { DEFAULT_MEMORY, type LibxlSettings } from '../guest/libxl-config.js'
 import { listed } from '../printable.js'
 import { policiesOf } from '../protocol/toolstack-config.js'
 import { decodeXlCfg } from '../protocol/xl-cfg.js'
@@ -56,7 +56,7 @@ export const guestOptions = {
     type: 'string',
     value: 'SIZE',
     elsewhere: ['m', 'mem', 'ram', 'maxmem', 'memory-size'],
-    help: 'such as 256M or 4G; a bare number is MiB (default 128M)',
+    help: `such as 256M or 4G; a bare number is MiB (default ${DEFAULT_MEMORY})`,
   },
   vcpus: { type: 'string', value: 'N', elsewhere: ['cpus', 'smp', 'maxvcpus', 'vcpu', 'c'], help: 'default 1' },
   ramdisk: {

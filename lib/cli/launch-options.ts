@@ -4,8 +4,9 @@
  * Source: ./guest-options.ts, ../toolstack/launch-config.ts.
  * Gotcha: a guest that restarts is launched from its files as they are then, so none of them may be standard input.
  */
+
 import { defined } from '../defined.js'
-import { merge } from '../guest/libxl-config.js'
+import { DEFAULT_MEMORY, merge } from '../guest/libxl-config.js'
 import { bestType } from '../protocol/build.js'
 import type { Hypervisor } from '../toolstack/hypervisor.js'
 import { type LaunchOptions, launch } from '../toolstack/launch.js'
@@ -58,7 +59,13 @@ export function describeLaunch(
     isFile ? { values: { ...values, config: operand }, positionals: [] } : { values, positionals },
     { command, options: launchOptions, refusal: notDone },
   )
-  const all = { memory: parseSize('128M'), ...config, ...readPv(values), ...readPvh(values), ...readLinux(values) }
+  const all = {
+    memory: parseSize(DEFAULT_MEMORY),
+    ...config,
+    ...readPv(values),
+    ...readPvh(values),
+    ...readLinux(values),
+  }
   return { ...description, config: all as LaunchConfig, settings: liveSettings(config.settings) }
 }
 

@@ -34,6 +34,9 @@ export const OWN_SETTINGS: readonly (readonly string[])[] = [
   ['b_info', 'target_memkb'],
 ]
 
+/** The memory of a guest whose description has none, as the command line writes it. */
+export const DEFAULT_MEMORY = '128M'
+
 /** The settings that xl gives every guest. */
 export const XL_DEFAULTS: LibxlSettings = {
   b_info: { arch_x86: { msr_relaxed: 'False' } },

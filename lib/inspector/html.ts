@@ -5,7 +5,9 @@
  * Gotcha: the policy allows two scripts by their hashes: that of the page, which its worker is made from, and that of the
  * map, which runs in a frame. The decoders are WebAssembly, which the policy must allow as well. Nothing can be fetched.
  */
+
 import { toBase64 } from '../bytes.js'
+import { DEFAULT_MEMORY } from '../guest/libxl-config.js'
 import { escapeText, scriptJson } from '../inspect/escape.js'
 import { PAGE_STYLE, PALETTE } from '../inspect/map-style.js'
 import { VERDICT_TYPES } from '../kernel/verdict.js'
@@ -79,7 +81,7 @@ export function inspectorHtml({ script, mapScript, examples }: PageParts): strin
 <label for="type">Type
 <select id="type">${['auto', ...VERDICT_TYPES].map((type) => `<option value="${type}">${type}</option>`).join('')}</select></label>
 <label for="memory">Memory
-<input id="memory" placeholder="128M" autocomplete="off" spellcheck="false"></label>
+<input id="memory" placeholder="${DEFAULT_MEMORY}" autocomplete="off" spellcheck="false"></label>
 <label for="vcpus">Virtual CPUs
 <input id="vcpus" placeholder="1" inputmode="numeric" autocomplete="off"></label>
 <label for="ramdisk">Ramdisk

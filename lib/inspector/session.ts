@@ -4,10 +4,12 @@
  * Source: ../inspect has the text of each answer.
  * Gotcha: nothing here knows a page or a worker, so that tests run it anywhere.
  */
+
 import { encodeUtf8 } from '../bytes.js'
 import { defined } from '../defined.js'
 import { DomainBuilderError } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
+import { DEFAULT_MEMORY } from '../guest/libxl-config.js'
 import { schemaOf } from '../inspect/answers.js'
 import { describeDomain, domainText, kernelText, notesText } from '../inspect/describe.js'
 import { describeVerdict, verdictText } from '../inspect/describe-verdicts.js'
@@ -62,8 +64,6 @@ export interface Watch {
 
 type Opened = { readonly name: string; readonly kernel: Kernel } | { readonly name: string; readonly domain: Domain }
 
-/** Xl's default. */
-const MEMORY = '128M'
 /** The name of files that are made from a kernel. */
 const GUEST = 'guest'
 /** The suffixes of a snapshot's further files. */
@@ -247,7 +247,7 @@ function configOf({ type, memory, vcpus, cmdline }: GuestWords) {
   }
   return {
     type,
-    memory: parseSize(memory.trim() || MEMORY),
+    memory: parseSize(memory.trim() || DEFAULT_MEMORY),
     ...(vcpus.trim() === '' ? {} : { vcpus: Number(vcpus) }),
     ...(cmdline === '' ? {} : { cmdline }),
   }

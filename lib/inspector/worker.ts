@@ -6,6 +6,7 @@
  */
 /// <reference lib="dom" />
 import { DomainBuilderError } from '../errors.js'
+import { lazy } from '../lazy.js'
 import { messagePart } from '../printable.js'
 import { readAhead } from '../snapshot/byte-source.js'
 import { wholeOf } from '../snapshot/kernel-source.js'
@@ -32,9 +33,11 @@ const refusalOf = (error: unknown): Refusal =>
     ? { code: error.code, message: error.message }
     : { code: 'internal', message: messagePart(String(error), 1000) }
 
+const zeroBlob = lazy(() => new Blob([new Uint8Array(BLOB_BYTES)]))
+
 /** Returns a blob of zeros, made of few bytes: a blob of blobs only refers to them. */
 function zeros(length: number): Blob {
-  let blob = new Blob([new Uint8Array(Math.min(length, BLOB_BYTES))])
+  let blob = zeroBlob()
   while (blob.size < length) blob = new Blob([blob, blob])
   return blob.slice(0, length)
 }
