@@ -18,11 +18,14 @@ export interface Typed extends Command {
   readonly output: string
 }
 
-/** Returns the environment of a fresh shell: without the variables that npm and tap set for their processes. */
+/**
+ * Returns the environment of a fresh shell: without the variables that npm, tap and a CI set for their processes. With
+ * CI set, vitest would refuse to write a first golden file.
+ */
 export function cleanEnvironment(directory: string): NodeJS.ProcessEnv {
   const environment = npmEnvironment()
   const inherited = Object.entries(environment).filter(
-    ([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG|FORCE_COLOR)/i.test(name),
+    ([name]) => !/^(npm_|TAP|NODE_TEST|_TAPJS|DEBUG|FORCE_COLOR|CI$)/i.test(name),
   )
   return {
     ...Object.fromEntries(inherited),
