@@ -13,10 +13,10 @@ interface Page {
   readonly needs?: readonly (readonly [program: string, from: string])[]
 }
 
-const guides = { test: 'test/docs/guides.test.ts' } as const
+const guides = { test: 'test/docs/guides.long.ts' } as const
 
 export const PAGES: Readonly<Record<string, Page>> = {
-  'README.md': { test: 'test/docs/readme.test.ts' },
+  'README.md': { test: 'test/docs/readme.long.ts' },
   'docs/toolstack.md': guides,
   'docs/snapshots.md': {
     ...guides,

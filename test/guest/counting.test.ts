@@ -18,7 +18,7 @@ t.test('filled: any length, any alignment, across 2^32 and 2^64', (t) => {
       const all = new Uint8Array(offset + 8 * count + 9).fill(0xaa)
       fillCounting(all.subarray(offset, offset + 8 * count), first)
       const wanted = BigUint64Array.from({ length: count }, (_, i) => BigInt.asUintN(64, first + BigInt(i)))
-      t.same(all.slice(offset, offset + 8 * count), new Uint8Array(wanted.buffer), `${count} from ${first}`)
+      t.ok(Buffer.from(wanted.buffer).equals(all.subarray(offset, offset + 8 * count)), `${count} from ${first}`)
       t.ok(
         all.subarray(0, offset).every((byte) => byte === 0xaa) &&
           all.subarray(offset + 8 * count).every((byte) => byte === 0xaa),
@@ -50,7 +50,7 @@ t.test('followed: as far as each entry is one more than the entry before it', (t
         t.fail(`round ${round}, entry ${i}: ${found}, not ${end}`)
         return t.end()
       }
-      t.equal(list.endOfRun(i, Math.min(count, i + 1)), i + 1)
+      if (list.endOfRun(i, i + 1) !== i + 1) t.fail(`round ${round}, entry ${i}: a run past the last entry`)
       i = end
     }
   }

@@ -1,7 +1,7 @@
 /**
  * Guests and files by the release of Xen that they are for.
  *
- * Source: lib/abi/xen-release.ts; test/peer/releases.test.ts compares the PV guests with each release's libxenguest.
+ * Source: lib/abi/xen-release.ts; test/peer/releases.long.ts compares the PV guests with each release's libxenguest.
  * Gotcha: a request by name is done or refused, so each refusal is here too.
  */
 import { gzipSync } from 'node:zlib'

@@ -92,6 +92,8 @@ interface Base {
   readonly name: string
   readonly config: Partial<DomainConfig> & { readonly type: 'pvh' | 'linux' }
   readonly others: OtherEnds
+  /** Left out: the same machine as at another entry, and minutes long. */
+  readonly except?: readonly string[]
 }
 
 const BASES: readonly Base[] = [
@@ -116,11 +118,13 @@ const BASES: readonly Base[] = [
     name: '64-bit entry',
     config: { type: 'linux', entry: 64 },
     others: { ...TOO_LARGE, ...NO_RAMDISK, ...NO_ARCHIVE },
+    except: ['vcpus-128'],
   },
   {
     name: '32-bit entry',
     config: { type: 'linux', entry: 32 },
     others: { ...LOW_RAMDISK, ...TOO_LARGE, ...NO_RAMDISK, ...NO_ARCHIVE },
+    except: ['vcpus-128'],
   },
   {
     name: '16-bit entry',
@@ -163,7 +167,7 @@ function check(t: Test, name: string, result: GuestRun | DomainBuilderError, oth
   showConsole(t, console)
 }
 
-for (const { name, config, others } of BASES) {
+for (const { name, config, others, except = [] } of BASES) {
   t.test(`${name}: Debian's kernel on every awkward machine`, async (t) => {
     if ((await requirePeer(t, findQemu)) === undefined) return
     const file = await requirePeer(t, () => findKernel('debian-cloud-amd64'))
@@ -177,7 +181,8 @@ for (const { name, config, others } of BASES) {
       [],
       'each listed end is that of a variant',
     )
-    const left = [...variants]
+    const left = variants.filter((variant) => !except.includes(variant.name))
+    t.equal(left.length, variants.length - except.length, 'each exception is a variant')
     const worker = async (): Promise<void> => {
       for (let next = left.pop(); next !== undefined; next = left.pop()) {
         const start = performance.now()

@@ -340,10 +340,8 @@ const linux: GuestSpec = {
 export const liveCases = (): CheckedCase[] => [
   openXenCase(),
   createdAsByXl('live-hello', hello, 'poweroff, destroy', sameConsole(/^hello from start_info, nr_pages=0x2000\n$/)),
-  liveLinux('live-linux', { ...linux, vcpus: 2 }),
-  liveLinux('live-pvh', { ...linux, type: 'pvh', memoryMiB: 160, vcpus: 2 }),
+  liveLinux('live-pvh', { ...linux, type: 'pvh', memoryMiB: 160, vcpus: 4 }),
   liveCommands(linux),
-  liveByXl('live-by-xl', linux),
   liveByXl('live-by-xl-pvh', { ...linux, type: 'pvh', memoryMiB: 160 }),
 ]
 
@@ -353,8 +351,8 @@ export const liveMoreCases = (): CheckedCase[] => [
   liveShim(),
   liveByScript(),
   ...captureCases(),
-  liveLinux('live-linux-4', { ...linux, vcpus: 4 }),
-  liveLinux('live-pvh-4', { ...linux, type: 'pvh', memoryMiB: 160, vcpus: 4 }),
+  liveLinux('live-linux', { ...linux, vcpus: 4 }),
+  liveByXl('live-by-xl', linux),
   liveRounds(),
   liveFaults('pv'),
   liveFaults('pvh'),

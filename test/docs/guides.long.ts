@@ -12,7 +12,7 @@ import { checkPage, projectIn } from './page.js'
 import { findNeeds, pagesOf } from './pages.js'
 
 const only = process.env.DOCS_ONLY
-const GUIDES = pagesOf('test/docs/guides.test.ts')
+const GUIDES = pagesOf('test/docs/guides.long.ts')
 
 t.test('the guides', async (t) => {
   const vmlinuz = await requirePeer(t, () => findKernel('debian-amd64'))

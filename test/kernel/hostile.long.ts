@@ -2,7 +2,7 @@
  * A hundred thousand damaged kernels: each is refused in one line or read, quickly, and in little memory.
  *
  * Source: ../fixtures/mutator.ts; issue and security reports of other ELF loaders (linux-loader, goblin, Solo5).
- * Gotcha: this does not cover bombs in each codec; payload-limits.test.ts does.
+ * Gotcha: this does not cover bombs in each codec; payload-limits.long.ts does.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
