@@ -316,10 +316,10 @@ export async function runInXen(cases: readonly XenCase[], hypervisor: Hypervisor
       // Multiboot modules: the kernel with its command line, then the initramfs.
       ...[
         '-initrd',
-        `${join(xenBuild, 'vmlinux')} console=hvc0 quiet loglevel=6,${join(buildDirectory(suite), 'dom0.cpio')}`,
+        `${join(xenBuild, 'vmlinux')} console=hvc0 quiet loglevel=6 mitigations=off,${join(buildDirectory(suite), 'dom0.cpio')}`,
       ],
       '-append',
-      `dom0_mem=${DOM0_MIB}M,max:${DOM0_MIB}M console=com1 com1=115200 loglvl=all guest_loglvl=all no-real-mode spec-ctrl=eager-fpu`,
+      `dom0_mem=${DOM0_MIB}M,max:${DOM0_MIB}M console=com1 com1=115200 loglvl=all guest_loglvl=all no-real-mode spec-ctrl=no,eager-fpu`,
       ...['-virtfs', `local,path=${share},mount_tag=share,security_model=none,multidevs=remap`],
     ],
     seconds,
