@@ -5,9 +5,6 @@
  * Gotcha: our own gzip has a member for each chunk, gzip(1)'s has only one; both must be readable.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import * as path from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { concat } from '../../lib/bytes.js'
@@ -32,11 +29,9 @@ import {
   writeXl,
 } from '../../lib/index.js'
 import { gzipped } from '../../lib/node/gzip.js'
-import { MAIN } from '../cli/command.js'
 import { linuxKernelFile, pattern, pvKernelFile } from '../fixtures/kernels.js'
-import { Random } from '../fixtures/random.js'
 import { bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
-import { findCommand, findCommands } from '../peer/command.js'
+import { findCommand } from '../peer/command.js'
 import { requirePeer } from '../peer/require-peer.js'
 
 const MiB = 2 ** 20
@@ -201,78 +196,6 @@ t.test('a bomb is refused, and memory is bounded', async (t) => {
     code: 'payload-too-large',
     message: /zstd: the decompressed payload is too large: expected at most 134217728 bytes, found more/,
   })
-})
-
-t.test('the command needs no memory for what a compressed file or a pipe holds', async (t) => {
-  if (!(await requirePeer(t, () => findCommands(['bash', 'bash'], ['gzip', 'gzip'])))) return
-  const folder = mkdtempSync(path.join(tmpdir(), 'xdb-compressed-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const file = (name: string): string => path.join(folder, name)
-  const kernel = file('kernel')
-  writeFileSync(kernel, pvKernelFile())
-  // Hardly compressible data, so that all files are large; it is placed, read and written in pieces everywhere.
-  const random = new Random(1)
-  const noise = Uint8Array.from({ length: MiB + 17 }, () => random.below(256))
-  writeFileSync(file('ramdisk'), Buffer.alloc(400 * MiB, noise))
-  const peakOf = (t: Test, args: readonly string[], input?: string): number => {
-    const code = `process.on('exit',()=>process.report&&require('fs').writeSync(2,require('fs').readFileSync('/proc/self/status')))`
-    writeFileSync(file('peak.cjs'), code)
-    const feed = input === undefined ? '' : `cat '${input}' | `
-    const ran = spawnSync('bash', [
-      '-o',
-      'pipefail',
-      '-c',
-      `${feed}exec env -u NODE_OPTIONS "$@"`,
-      'bash',
-      process.execPath,
-      '--require',
-      file('peak.cjs'),
-      MAIN,
-      ...args,
-    ])
-    t.equal(ran.status, 0, ran.stderr.toString().slice(0, 300))
-    return Number(/VmHWM:\s*(\d+) kB/.exec(ran.stderr.toString())?.[1]) / 1024
-  }
-  const asked = ['--memory', '448', '--ramdisk', file('ramdisk')]
-  t.equal(spawnSync(process.execPath, [MAIN, 'build', kernel, '-o', file('g.xl'), ...asked]).status, 0)
-  t.equal(spawnSync('gzip', ['-1', '-k', file('g.xl')]).status, 0)
-  t.equal(spawnSync(process.execPath, [MAIN, 'convert', file('g.xl'), '-o', file('wanted.xl')]).status, 0)
-  const wanted = readFileSync(file('wanted.xl'))
-  const bound = 160
-  const shown: string[] = []
-  const holds = (t: Test, what: string, args: readonly string[], input?: string) => {
-    const peak = peakOf(t, [...args, '-o', file('again.xl')], input)
-    t.ok(peak < bound, `${what}: ${Math.round(peak)} MiB, below ${bound}`)
-    t.ok(readFileSync(file('again.xl')).equals(wanted), what)
-    shown.push(`${what} ${Math.round(peak)} MiB`)
-  }
-  holds(t, 'a file', ['convert', file('g.xl')])
-  holds(t, 'gzip', ['convert', file('g.xl.gz')])
-  holds(t, 'a pipe', ['convert', '-'], file('g.xl'))
-  holds(t, 'gzip through a pipe', ['convert', '-'], file('g.xl.gz'))
-  await t.test('zstd', async (t) => {
-    if (!(await requirePeer(t, () => findCommand('zstd', 'zstd')))) return
-    t.equal(spawnSync('zstd', ['-q', '-1', file('g.xl')]).status, 0)
-    holds(t, 'zstd', ['convert', file('g.xl.zst')])
-  })
-  t.comment(`${Math.round(wanted.length / MiB)} MiB converted, peak: ${shown.join(', ')}`)
-
-  // Without room for temporary data, this is reported, and no output appears.
-  const nowhere = spawnSync(process.execPath, [MAIN, 'convert', file('g.xl.gz'), '-o', file('none.xl')], {
-    env: { ...process.env, TMPDIR: file('no-such-folder') },
-    encoding: 'utf8',
-  })
-  t.equal(nowhere.status, 2)
-  t.match(
-    nowhere.stderr,
-    /^xen-domain-builder: cannot-write: [^\n]*no-such-folder[^\n]*: no such file or directory[^\n]*\n$/,
-  )
-  t.notOk(existsSync(file('none.xl')))
-  const plain = spawnSync(process.execPath, [MAIN, 'convert', file('g.xl'), '-o', file('none.xl')], {
-    env: { ...process.env, TMPDIR: file('no-such-folder') },
-  })
-  t.equal(plain.status, 0, 'a file that is read where it is needs none')
-  t.ok(statSync(file('g.xl.gz')).size > 0)
 })
 
 /** Collects all bytes of an asynchronous sequence. */
