@@ -38,6 +38,7 @@ export const PAGES: Readonly<Record<string, Page>> = {
   'docs/linux-entry.md': guides,
   'docs/formats.md': guides,
   'docs/symbols.md': guides,
+  'docs/assurance.md': guides,
   'docs/errors.md': { ...guides, needs: [['xz', 'xz-utils']] },
   'docs/running.md': { test: 'test/qemu/docs.qemu.ts', needs: [['readelf', 'binutils']] },
 }
