@@ -12,7 +12,7 @@ import { ERROR_CODES } from '../../lib/errors.js'
 import { projectRoot } from '../peer/paths.js'
 import { blocksOf, isForServer, type Session } from './blocks.js'
 import { ELSEWHERE, runsElsewhere } from './elsewhere.js'
-import { findingsOf, readPage } from './page.js'
+import { findingsOf, readPage, typeFinding } from './page.js'
 import { PAGES } from './pages.js'
 import { isShown } from './shown.js'
 
@@ -88,8 +88,11 @@ t.test('every error code is shown once, as it comes out', (t) => {
 t.test('a page that says something else is found out', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'xen-domain-builder-blocks-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
-  const wrongOf = (page: string): string[] =>
-    findingsOf(page, directory, true).findings.flatMap(({ name, wrong }) => (wrong === undefined ? [] : [name]))
+  const wrongOf = (page: string): string[] => {
+    const { findings, programs } = findingsOf(page, directory, true)
+    const types = programs.length > 0 ? [typeFinding(directory, programs)] : []
+    return [...findings, ...types].flatMap(({ name, wrong }) => (wrong === undefined ? [] : [name]))
+  }
   const session = (...lines: readonly string[]): string => ['```console', ...lines, '```'].join('\n')
   t.same(wrongOf(session('$ echo one; echo two', 'one', 'two')), [])
   t.same(wrongOf(session('$ echo one; echo two', '...', 'two')), [])

@@ -1,5 +1,5 @@
 /** Types each guide from its first line to its last, in a folder with the package and the files that it names. */
-import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import t from 'tap'
@@ -8,7 +8,7 @@ import { findKernel } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findRegistry } from './package.js'
-import { checkPage, projectIn } from './page.js'
+import { checkPage, checkTypes, projectIn } from './page.js'
 import { findNeeds, pagesOf } from './pages.js'
 
 const only = process.env.DOCS_ONLY
@@ -22,12 +22,17 @@ t.test('the guides', async (t) => {
   symlinkSync(projectRoot, join(directory, 'xen-domain-builder'))
   const project = projectIn(join(directory, 'project'), vmlinuz)
   writeFileSync(join(project, 'initrd.img'), patternBytes(1 << 20))
+  const programs: string[] = []
   for (const guide of GUIDES.filter((name) => only === undefined || name.includes(only))) {
     await t.test(guide, async (t) => {
       if ((await requirePeer(t, () => findNeeds(guide))) === undefined) return
       const folder = join(directory, basename(guide))
-      cpSync(project, folder, { recursive: true, verbatimSymlinks: true })
-      checkPage(t, guide, folder)
+      mkdirSync(folder)
+      for (const file of ['package.json', 'vmlinuz', 'initrd.img'])
+        copyFileSync(join(project, file), join(folder, file))
+      symlinkSync(join(project, 'node_modules'), join(folder, 'node_modules'))
+      programs.push(...checkPage(t, guide, folder).map((name) => join(folder, name)))
     })
   }
+  checkTypes(t, directory, programs)
 })

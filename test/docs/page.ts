@@ -63,8 +63,8 @@ function commandFinding({ command, shown, output, status }: Typed, exact: boolea
   return { name, wrong: `the page shows\n${shown.join('\n')}\nand what came out is\n${output}` }
 }
 
-/** Type-checks the programs of a page as a strict project does. */
-function typeFinding(directory: string, files: readonly string[]): Finding {
+/** Type-checks programs as a strict project does. @param files relative to the directory */
+export function typeFinding(directory: string, files: readonly string[]): Finding {
   const tsc = join(projectRoot, 'node_modules/typescript/bin/tsc')
   const { stdout, status } = spawnSync(
     process.execPath,
@@ -81,6 +81,8 @@ function typeFinding(directory: string, files: readonly string[]): Finding {
 interface Findings {
   readonly findings: readonly Finding[]
   readonly typed: readonly Typed[]
+  /** The programs, for typeFinding(). */
+  readonly programs: readonly string[]
 }
 
 /** Types these blocks in a directory that has the package. @param start the directory of the first line. */
@@ -99,9 +101,8 @@ export function findingsOfBlocks(
   const findings = [
     ...typed.map((command) => commandFinding(command, exact)),
     ...unrun.map((name) => ({ name, wrong: 'no command runs it' })),
-    ...(programs.length > 0 ? [typeFinding(directory, programs)] : []),
   ]
-  return { findings, typed }
+  return { findings, typed, programs }
 }
 
 /** The same for the blocks of a page that are for this machine. */
@@ -121,12 +122,20 @@ function rewrite(page: string, typed: readonly Typed[]): void {
   writeFileSync(join(projectRoot, page), lines.join('\n'))
 }
 
-/** Checks a page, with one assertion for each finding. */
-export function checkPage(t: Test, page: string, directory: string, start?: string): void {
-  const { findings, typed } = findingsOf(readPage(page), directory, isKernelOfThePages(), start)
+function report(t: Test, page: string, { name, wrong }: Finding): void {
+  if (wrong === undefined) t.pass(`${page}: ${name}`)
+  else t.fail(`${page}: ${name}`, { wrong })
+}
+
+/** Checks a page, with one assertion for each finding. Returns the page's programs, for checkTypes(). */
+export function checkPage(t: Test, page: string, directory: string, start?: string): readonly string[] {
+  const { findings, typed, programs } = findingsOf(readPage(page), directory, isKernelOfThePages(), start)
   if (process.env.DOCS_WRITE === '1') rewrite(page, typed)
-  for (const { name, wrong } of findings) {
-    if (wrong === undefined) t.pass(`${page}: ${name}`)
-    else t.fail(`${page}: ${name}`, { wrong })
-  }
+  for (const finding of findings) report(t, page, finding)
+  return programs
+}
+
+/** Type-checks the programs of pages. The compiler reads its own libraries once, for all of them. */
+export function checkTypes(t: Test, directory: string, programs: readonly string[]): void {
+  if (programs.length > 0) report(t, 'types', typeFinding(directory, programs))
 }

@@ -7,7 +7,7 @@ import { findKernel } from '../peer/kernels.js'
 import { copyCheckout, projectRoot } from '../peer/paths.js'
 import { requirePeer } from '../peer/require-peer.js'
 import { findRegistry } from './package.js'
-import { checkPage, isKernelOfThePages, readPage } from './page.js'
+import { checkPage, checkTypes, isKernelOfThePages, readPage } from './page.js'
 import { isShown } from './shown.js'
 
 t.test('README.md, from a clean checkout', async (t) => {
@@ -19,7 +19,7 @@ t.test('README.md, from a clean checkout', async (t) => {
   mkdirSync(guests)
   cpSync(vmlinuz, join(guests, 'vmlinuz'))
   copyCheckout(join(directory, 'xen-domain-builder'))
-  checkPage(t, 'README.md', guests, directory)
+  checkTypes(t, guests, checkPage(t, 'README.md', guests, directory))
 
   const drawn = readFileSync(join(guests, 'guest.svg'), 'utf8')
   if (process.env.DOCS_WRITE === '1') writeFileSync(join(projectRoot, 'docs/guest.svg'), drawn)

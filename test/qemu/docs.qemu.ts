@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { findRegistry } from '../docs/package.js'
-import { checkPage, projectIn } from '../docs/page.js'
+import { checkPage, checkTypes, projectIn } from '../docs/page.js'
 import { findNeeds } from '../docs/pages.js'
 import { findKernel } from '../peer/kernels.js'
 import { projectRoot } from '../peer/paths.js'
@@ -24,5 +24,5 @@ t.test('docs/running.md', async (t) => {
   symlinkSync(projectRoot, join(directory, 'xen-domain-builder'))
   const project = projectIn(join(directory, 'project'), vmlinuz)
   ramdiskFile(busybox, join(project, 'initrd.img'))
-  checkPage(t, 'docs/running.md', project)
+  checkTypes(t, project, checkPage(t, 'docs/running.md', project))
 })
