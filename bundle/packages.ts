@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import type { Metafile } from 'esbuild'
 import { root } from './common.js'
 
-/** What the lock file has of a package. */
+/** The entry of a package in the lock file. */
 export interface LockedPackage {
   readonly version: string
   readonly integrity: string

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { folderOf, type Locked, type LockedPackage } from './packages.js'
 
-/** What package.json has of this package. */
+/** The part of package.json that the bill needs. */
 export interface Manifest {
   readonly name: string
   readonly version: string

@@ -110,9 +110,9 @@ t.test('npm lists the same', async (t) => {
     { cwd: projectRoot, encoding: 'utf8', env: npmEnvironment() },
   )
   t.equal(status, 0, stderr)
-  const theirs = (JSON.parse(stdout) as Sbom).components
-  t.ok(theirs.length >= 4, `${theirs.length} packages`)
-  for (const { name, version, purl, scope, hashes, licenses } of theirs) {
+  const listed = (JSON.parse(stdout) as Sbom).components
+  t.ok(listed.length >= 4, `${listed.length} packages`)
+  for (const { name, version, purl, scope, hashes, licenses } of listed) {
     const ours = sbom.components.find((one) => one.name === name)
     t.match(ours, { version, purl, scope, hashes }, name)
     // npm takes an expression for an id, which the schema refuses.
