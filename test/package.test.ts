@@ -155,6 +155,7 @@ test('the package has the intended files, and no other', async (t) => {
     ...[...reached].flatMap((file) => [file, `${file}.map`]),
   ]
   t.same(files, expected.sort())
+  t.ok(statSync(join(dir, 'package', ENTRIES['xdb --help'] ?? '')).mode & 0o100, 'the command is executable')
 })
 
 test('no file depends on the place where it was made', async (t) => {
