@@ -1,15 +1,18 @@
 /**
  * npm run bundle: makes the script of the map's page, and writes the published files into dist/package: libraries,
- * command, licences of the bundled packages.
+ * command, licences of the bundled packages, SBOM.
  *
  * Source: https://esbuild.github.io/api/
  * Gotcha: with its packages left out, a library that is bundled again would need modules of Node. So the libraries
  * include their packages. The two halves share nothing: ARCHITECTURE.md, "The published package".
+ * Gotcha: without preserveSymlinks, a linked node_modules puts its path into the files, and so into the names of chunks.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { ALIAS, PAGE_SCRIPT, pageScript, root } from './common.js'
+import { bundledFiles, foldersOf, type Locked, licencesOf } from './packages.js'
+import { sbomOf } from './sbom.js'
 
 const out = 'dist/package'
 
@@ -30,6 +33,7 @@ const oneSharedFile: Plugin = {
 const COMMON = {
   absWorkingDir: root,
   bundle: true,
+  preserveSymlinks: true,
   splitting: true,
   format: 'esm',
   target: 'node20',
@@ -44,20 +48,6 @@ const COMMON = {
   outbase: 'lib',
   outdir: out,
 } as const satisfies BuildOptions
-
-/** Returns the packages whose code is in a bundle. */
-const packagesOf = ({ inputs }: Metafile): string[] =>
-  Object.keys(inputs).flatMap((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? [])
-
-/** Returns a package's licence as the package states it: a file, or the end of its README. */
-function licenceOf(name: string): string {
-  const folder = `${root}node_modules/${name}/`
-  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
-  if (file !== undefined) return readFileSync(folder + file, 'utf8')
-  const [, section] = readFileSync(`${folder}README.md`, 'utf8').split(/^#+ *licen[cs]e *$/im)
-  if (section === undefined) throw new Error(`${name} does not state its licence`)
-  return section
-}
 
 const script = await build({
   absWorkingDir: root,
@@ -91,9 +81,15 @@ const bundles = [
   }),
   await build({ ...COMMON, platform: 'node', entryPoints: ['lib/cli/main.ts'], chunkNames: 'cli/[name]-[hash]' }),
 ]
-const packages = [...new Set(bundles.flatMap(({ metafile }) => packagesOf(metafile)))].sort()
-const notices = packages.map((name) => `## ${name}\n\n${licenceOf(name).trim()}\n`)
+const files = bundledFiles(bundles.map(({ metafile }) => metafile))
+const bundled = foldersOf(files)
+const nameOf = (folder: string): string => folder.replace(/^.*node_modules\//, '')
+const notices = bundled.map((folder) => `## ${nameOf(folder)}\n\n${licencesOf(folder, files)}\n`)
 writeFileSync(
   `${root}${out}/THIRD-PARTY-LICENSES.md`,
   `# Packages whose code is in these files\n\n${notices.join('\n')}`,
 )
+const json = <T>(name: string): T => JSON.parse(readFileSync(root + name, 'utf8')) as T
+const { packages } = json<{ packages: Locked }>('package-lock.json')
+const sbom = sbomOf(json('package.json'), packages, bundled)
+writeFileSync(`${root}${out}/sbom.cdx.json`, `${JSON.stringify(sbom, null, 2)}\n`)

@@ -17,8 +17,8 @@ const PLACES = [
   ...['bench', 'bundle', 'docs', 'examples', 'lib', 'man', 'schemas', 'test'],
 ]
 const TEXT_FILE = /\.(md|ts|json|sh|c)$|^\.ci\//
-/** This list, and the stored outputs of other programs. */
-const OMITTED = /^test\/(words\.json$|golden\/)/
+/** This list, the stored outputs of other programs, and a stored schema. */
+const OMITTED = /^test\/(words\.json$|golden\/|fixtures\/cyclonedx\/.*\.json$)/
 
 function textFiles(): string[] {
   return PLACES.flatMap((place) =>

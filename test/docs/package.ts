@@ -45,9 +45,12 @@ export async function findRegistry(): Promise<Found<true>> {
   return status === 0 ? { found: true } : { missing: `npm reaches no registry: ${stderr.trim().split('\n')[0]}` }
 }
 
-/** Installs the packed package into the project in that directory; needs a registry, for its dependencies. */
+/**
+ * Installs the packed package into the project in that directory; needs a registry, for its dependencies. No script runs:
+ * the pages are right without any, and README.md's own `npm install` lets them run.
+ */
 export function installInto(directory: string): void {
-  const { status, stderr } = spawnSync('npm', ['install', packInto(directory)], {
+  const { status, stderr } = spawnSync('npm', ['install', '--ignore-scripts', packInto(directory)], {
     cwd: directory,
     env: cleanEnvironment(directory),
     encoding: 'utf8',
