@@ -2,7 +2,7 @@
  * npm run bench:import: times starting the command and importing the library, next to starting Node in the same run.
  *
  * Source: getrusage(2), ru_utime and ru_stime of waited-for children, as the shell's own `time` gives them.
- * The bounds of the ratios are in budgets.json, with the sizes that test/package.test.ts checks.
+ * The bounds of the ratios are in budgets.json, with the sizes that test/runtimes/package.long.ts checks.
  * Gotcha: wall-clock time varies on a busy machine. This measures CPU time, in turns, and takes the median.
  */
 import { spawnSync } from 'node:child_process'

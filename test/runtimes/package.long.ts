@@ -3,7 +3,7 @@
  * project of each module resolution, and from CommonJS.
  *
  * Source: https://www.typescriptlang.org/docs/handbook/modules/reference.html; https://nodejs.org/api/packages.html.
- * The budgets are in ../bench/budgets.json.
+ * The budgets are in ../../bench/budgets.json.
  * Gotcha: in a project within this one, files that were not packed would be found too.
  */
 import { spawnSync } from 'node:child_process'
@@ -22,11 +22,11 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { type Test, test } from 'tap'
-import { findNode, packInto } from './docs/package.js'
-import { findCommand } from './peer/command.js'
-import { npmEnvironment } from './peer/npm.js'
-import { projectRoot } from './peer/paths.js'
-import { requirePeer } from './peer/require-peer.js'
+import { findNode, packInto } from '../docs/package.js'
+import { findCommand } from '../peer/command.js'
+import { npmEnvironment } from '../peer/npm.js'
+import { projectRoot } from '../peer/paths.js'
+import { requirePeer } from '../peer/require-peer.js'
 
 const dir = realpathSync(mkdtempSync(join(tmpdir(), 'xen-domain-builder-package-')))
 process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
