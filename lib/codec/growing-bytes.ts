@@ -10,12 +10,9 @@ import { SLICE_BYTES, type Source } from './source.js'
 import { WASM_PAGE } from './wasm.js'
 
 /** The least growth in bytes, so that growth is rare. */
-const STEP = 2 ** 22
+const STEP = 2 ** 25
 /** Plain memory is copied when it grows, so it grows fourfold. Memory that is never written costs addresses alone. */
 const GROWTH = { plain: 4, webAssembly: 1.25 }
-/** The most of a buffer that an output returned without a copy may leave unused: a quarter. */
-const UNUSED = 0.25
-
 export class GrowingBytes {
   #source: Source
   readonly #start: number
@@ -110,10 +107,13 @@ export class GrowingBytes {
     return this.memory instanceof PlainMemory
   }
 
-  /** The whole output, for the caller: in plain memory of about its size. WebAssembly's has 10 GiB of addresses. */
+  /**
+   * The whole output, for the caller: in plain memory of at most four times its size. It is copied out of WebAssembly's,
+   * which has 10 GiB of addresses.
+   */
   *result(): Slices<Uint8Array<ArrayBuffer>> {
     const bytes = this.bytes()
-    if (this.#isPlain && bytes.length >= (1 - UNUSED) * this.all.length) return bytes
+    if (this.#isPlain && GROWTH.plain * bytes.length >= this.all.length) return bytes
     let copy: Uint8Array<ArrayBuffer>
     try {
       copy = new Uint8Array(bytes.length)
