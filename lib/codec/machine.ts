@@ -3,7 +3,7 @@
  *
  * Source: WebAssembly JavaScript Interface, https://www.w3.org/TR/wasm-js-api-1/
  * Gotcha: V8 reserves 10 GiB of addresses for each WebAssembly memory, to save the check of each access. Never keep one
- * longer than a piece of work. Where addresses are limited (`ulimit -v`) there is none, but plain memory still fits.
+ * longer than a piece of work. Where addresses are limited (`ulimit -v`) this fails, but plain memory still fits.
  */
 import { lazy } from '../lazy.js'
 import { scriptOf } from './script.js'
@@ -29,7 +29,7 @@ export class PlainMemory {
 export type LinearMemory = PlainMemory | WebAssembly.Memory
 
 /** WebAssembly memory ends at 4 GiB. */
-export const PAGES_MAX = 65536
+export const PAGES_MAX = 2 ** 32 / WASM_PAGE
 
 /** Memory for a machine. @throws RangeError if the process has none. */
 export function machineMemory(pages: number): LinearMemory {

@@ -16,7 +16,7 @@ import { type Counts, round } from './rounds.js'
 const MiB = 2 ** 20
 /** Intervals of a run, each with one measurement. */
 const INTERVALS = 20
-/** One round of so many runs in a thread of its own. */
+/** One round of so many runs in a separate thread. */
 const THREAD_EVERY = 50
 const THREAD_ROUNDS = 10
 /** The most that the fitted line of each value may rise from the first to the last measurement. */
