@@ -95,7 +95,7 @@ export function* decodeBzip2(source: Source): Slices<Decoded> {
   const room = new Room()
   do yield* decodeStream(source, output, room)
   while (source.left >= 4 && levelAt(source) > 0)
-  return { bytes: output.bytes(), consumed: source.at }
+  return { bytes: yield* output.result(), consumed: source.at }
 }
 
 /** The level, 1 to 9, if a stream starts here, else 0. */

@@ -86,7 +86,7 @@ export function* decodeGzip(source: Source): Slices<Decoded> {
     output.length += length
     yield
   }
-  return { bytes: output.bytes(), consumed: source.at }
+  return { bytes: yield* output.result(), consumed: source.at }
 }
 
 /**

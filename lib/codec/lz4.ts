@@ -37,7 +37,7 @@ export function* decodeLz4(source: Source): Slices<Decoded> {
     }
     yield* decodeBlock(new Block(source, source.take(size), output, BLOCK_BYTES, at))
   }
-  return { bytes: output.bytes(), consumed: source.at }
+  return { bytes: yield* output.result(), consumed: source.at }
 }
 
 /** Sequences: a token with two lengths, literals, and a match; the last one ends after its literals. */

@@ -166,6 +166,7 @@ export function lzmaFunction(): { func: Func; body: Code } {
   const at = f.local('i32')
   const prob = f.local('i64')
   const bound = f.local('i64')
+  const probLow = i32.wrap(prob)
   const splitRange = (): Code => bound.set(i64.mul(i64.shrU(range, small(PROB_BITS)), prob))
 
   /** Decodes a bit and runs `zero` or `one`. `index` counts bytes from `group`. */
@@ -178,13 +179,13 @@ export function lzmaFunction(): { func: Func; body: Code } {
       i64.ltU(code, bound),
       () => [
         range.set(bound),
-        i64.store16(at, i64.add(prob, i64.shrU(i64.sub(small(PROB_ONE), prob), small(PROB_MOVE))), group),
+        i32.store16(at, i32.add(probLow, i32.shrU(i32.sub(c(PROB_ONE), probLow), c(PROB_MOVE))), group),
         zero(),
       ],
       () => [
         range.set(i64.sub(range, bound)),
         code.set(i64.sub(code, bound)),
-        i64.store16(at, i64.sub(prob, i64.shrU(prob, small(PROB_MOVE))), group),
+        i32.store16(at, i32.sub(probLow, i32.shrU(probLow, c(PROB_MOVE))), group),
         one(),
       ],
     ),
@@ -205,11 +206,11 @@ export function lzmaFunction(): { func: Func; body: Code } {
     range.set(i64.sub(range, bound)),
     code.set(i64.sub(code, bound)),
     zeroMask.set(i64.shrS(code, small(63))),
-    i64.store16(
+    i32.store16(
       at,
-      i64.sub(
-        prob,
-        i64.shrS(i64.add(prob, i64.and(zeroMask, small((1 << PROB_MOVE) - 1 - PROB_ONE))), small(PROB_MOVE)),
+      i32.sub(
+        probLow,
+        i32.shrS(i32.add(probLow, i32.and(i32.wrap(zeroMask), c((1 << PROB_MOVE) - 1 - PROB_ONE))), c(PROB_MOVE)),
       ),
       group,
     ),

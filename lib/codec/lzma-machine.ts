@@ -1,16 +1,18 @@
 /**
- * The WebAssembly instance that runs lzma-core, and its memory: input window, probabilities, output.
+ * The machine that runs lzma-core, and its memory: input window, probabilities, output.
  *
  * Source: our own layout. The compressed input passes through a window of 64 KiB. The output grows at the end of the
- * memory, serves as the dictionary, and is returned as a view: it is never copied.
+ * memory and serves as the dictionary.
  * Gotcha: growth of the memory detaches every view of it: call bytes() again after each call that may grow it.
  */
+import type { Slices } from '../work.js'
 import { COPY_SLACK } from './copy.js'
 import { CRC_MASK, CRC_TABLE_BYTES, type CrcName, crcFunction, crcTable } from './crc.js'
 import { GrowingBytes } from './growing-bytes.js'
 import { LZMA_FIELDS, LZMA_STOP, lzmaFunction, MAX_SYMBOL_BYTES, PROB_COUNT, PROB_INIT, PROBS_AT } from './lzma-core.js'
+import { machineMemory, machineOf } from './machine.js'
 import { type Source, sliceEnds } from './source.js'
-import { compileLater, WASM_PAGE } from './wasm.js'
+import { WASM_PAGE } from './wasm.js'
 
 const CRC_TABLE_AT = 32768
 const WINDOW_AT = WASM_PAGE
@@ -27,7 +29,7 @@ interface Exports {
   crc(from: number, to: number, register: bigint): bigint
 }
 
-const compiled = compileLater(() => [lzmaFunction(), crcFunction(CRC_TABLE_AT)])
+const machineOver = machineOf<Exports>(() => [lzmaFunction(), crcFunction(CRC_TABLE_AT)])
 
 /** Literal context, literal position and position bits: one byte, (pb * 5 + lp) * 9 + lc. */
 export interface Properties {
@@ -51,9 +53,8 @@ export class LzmaMachine {
 
   constructor(source: Source) {
     this.#source = source
-    this.#output = new GrowingBytes(source, OUTPUT_AT, COPY_SLACK + 1)
-    const imports = { env: { memory: this.#output.memory } }
-    this.#exports = new WebAssembly.Instance(compiled(), imports).exports as unknown as Exports
+    this.#output = new GrowingBytes(source, OUTPUT_AT, COPY_SLACK + 1, machineMemory)
+    this.#exports = machineOver(this.#output.memory)
     this.#fields = new DataView(this.#output.memory.buffer)
     this.#set('out', OUTPUT_AT)
     this.#set('dictStart', OUTPUT_AT)
@@ -75,6 +76,11 @@ export class LzmaMachine {
   /** The output from byte `from` on: a view that is valid until the memory grows. */
   bytes(from = 0): Uint8Array<ArrayBuffer> {
     return this.#output.bytes(from)
+  }
+
+  /** The whole output, for the caller. */
+  result(): Slices<Uint8Array<ArrayBuffer>> {
+    return this.#output.result()
   }
 
   /** Makes room for `length` more bytes. @throws DomainBuilderError if that passes the ceiling. */

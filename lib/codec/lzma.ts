@@ -75,5 +75,5 @@ export function* decodeLzma(source: Source): Slices<Decoded> {
     source.damaged('the end marker comes early', { expected: `${size} bytes`, found: `${machine.length}` })
   }
   if (!machine.rangeIsFinished) source.damaged('the range coder does not end as it should')
-  return { bytes: machine.bytes(), consumed: source.at }
+  return { bytes: yield* machine.result(), consumed: source.at }
 }

@@ -72,7 +72,7 @@ export function* decodeLzo(source: Source): Slices<Decoded> {
     if (plainCrc !== undefined) source.check('block', 'CRC32', yield* sum(crc32, plain), plainCrc, at)
     yield
   }
-  return { bytes: output.bytes(), consumed: source.at }
+  return { bytes: yield* output.result(), consumed: source.at }
 }
 
 /** Computes a checksum in slices. */

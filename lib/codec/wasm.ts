@@ -14,7 +14,7 @@ export type Code = readonly (number | Code)[]
 export type I32 = Code & { readonly _type?: 'i32' }
 export type I64 = Code & { readonly _type?: 'i64' }
 
-type ValueType = 'i32' | 'i64'
+export type ValueType = 'i32' | 'i64'
 type Value<T extends ValueType> = T extends 'i32' ? I32 : I64
 /** A local variable; the Code itself reads it. */
 export type Local<T extends ValueType> = Value<T> & { readonly set: (value: Value<T>) => Code }
@@ -24,6 +24,60 @@ export const WASM_PAGE = 65536
 
 const TYPE_CODE: Readonly<Record<ValueType, number>> = { i32: 0x7f, i64: 0x7e }
 const NO_RESULT = 0x40
+
+/** Instructions that the functions here use, by the number of the binary format. */
+export const OPCODE = {
+  block: 0x02,
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  end: 0x0b,
+  br: 0x0c,
+  brIf: 0x0d,
+  return: 0x0f,
+  select: 0x1b,
+  localGet: 0x20,
+  localSet: 0x21,
+  i32Load: 0x28,
+  i64Load: 0x29,
+  i32Load8U: 0x2d,
+  i64Load8U: 0x31,
+  i64Load16U: 0x33,
+  i64Load32U: 0x35,
+  i32Store: 0x36,
+  i64Store: 0x37,
+  i32Store8: 0x3a,
+  i32Store16: 0x3b,
+  i32Const: 0x41,
+  i64Const: 0x42,
+  i32Eq: 0x46,
+  i32LtU: 0x49,
+  i32GtU: 0x4b,
+  i32GeU: 0x4f,
+  i64Ne: 0x52,
+  i64LtU: 0x54,
+  i32Add: 0x6a,
+  i32Sub: 0x6b,
+  i32Mul: 0x6c,
+  i32And: 0x71,
+  i32Or: 0x72,
+  i32Xor: 0x73,
+  i32Shl: 0x74,
+  i32ShrS: 0x75,
+  i32ShrU: 0x76,
+  i64Add: 0x7c,
+  i64Sub: 0x7d,
+  i64Mul: 0x7e,
+  i64And: 0x83,
+  i64Or: 0x84,
+  i64Xor: 0x85,
+  i64Shl: 0x86,
+  i64ShrS: 0x87,
+  i64ShrU: 0x88,
+  i64Rotl: 0x89,
+  i32WrapI64: 0xa7,
+  i64ExtendI32U: 0xad,
+} as const
 
 /** Unsigned LEB128. */
 function unsigned(value: number): number[] {
@@ -61,52 +115,53 @@ const store =
   (address: I32, value: T, offset = 0): Code => [address, value, opcode, 0, unsigned(offset)]
 
 export const i32 = {
-  const: (value: number): I32 => [0x41, signed(BigInt(value | 0))],
-  eq: compare<I32>(0x46),
-  ltU: compare<I32>(0x49),
-  gtU: compare<I32>(0x4b),
-  geU: compare<I32>(0x4f),
-  add: binary<I32>(0x6a),
-  sub: binary<I32>(0x6b),
-  mul: binary<I32>(0x6c),
-  and: binary<I32>(0x71),
-  or: binary<I32>(0x72),
-  xor: binary<I32>(0x73),
-  shl: binary<I32>(0x74),
-  shrU: binary<I32>(0x76),
+  const: (value: number): I32 => [OPCODE.i32Const, signed(BigInt(value | 0))],
+  eq: compare<I32>(OPCODE.i32Eq),
+  ltU: compare<I32>(OPCODE.i32LtU),
+  gtU: compare<I32>(OPCODE.i32GtU),
+  geU: compare<I32>(OPCODE.i32GeU),
+  add: binary<I32>(OPCODE.i32Add),
+  sub: binary<I32>(OPCODE.i32Sub),
+  mul: binary<I32>(OPCODE.i32Mul),
+  and: binary<I32>(OPCODE.i32And),
+  or: binary<I32>(OPCODE.i32Or),
+  xor: binary<I32>(OPCODE.i32Xor),
+  shl: binary<I32>(OPCODE.i32Shl),
+  shrS: binary<I32>(OPCODE.i32ShrS),
+  shrU: binary<I32>(OPCODE.i32ShrU),
   /** `yes` if the condition is not zero, else `no`. Both are computed; nothing branches. */
-  select: (condition: I32, yes: I32, no: I32): I32 => [yes, no, condition, 0x1b],
+  select: (condition: I32, yes: I32, no: I32): I32 => [yes, no, condition, OPCODE.select],
   /** The low 32 bits of an i64. */
-  wrap: (value: I64): I32 => [value, 0xa7],
-  load: load<I32>(0x28),
-  load8: load<I32>(0x2d),
-  store: store<I32>(0x36),
-  store8: store<I32>(0x3a),
+  wrap: (value: I64): I32 => [value, OPCODE.i32WrapI64],
+  load: load<I32>(OPCODE.i32Load),
+  load8: load<I32>(OPCODE.i32Load8U),
+  store: store<I32>(OPCODE.i32Store),
+  store8: store<I32>(OPCODE.i32Store8),
+  store16: store<I32>(OPCODE.i32Store16),
 }
 
 export const i64 = {
-  const: (value: number | bigint): I64 => [0x42, signed(BigInt.asIntN(64, BigInt(value)))],
-  ne: compare<I64>(0x52),
-  ltU: compare<I64>(0x54),
-  add: binary<I64>(0x7c),
-  sub: binary<I64>(0x7d),
-  mul: binary<I64>(0x7e),
-  and: binary<I64>(0x83),
-  or: binary<I64>(0x84),
-  xor: binary<I64>(0x85),
-  shl: binary<I64>(0x86),
+  const: (value: number | bigint): I64 => [OPCODE.i64Const, signed(BigInt.asIntN(64, BigInt(value)))],
+  ne: compare<I64>(OPCODE.i64Ne),
+  ltU: compare<I64>(OPCODE.i64LtU),
+  add: binary<I64>(OPCODE.i64Add),
+  sub: binary<I64>(OPCODE.i64Sub),
+  mul: binary<I64>(OPCODE.i64Mul),
+  and: binary<I64>(OPCODE.i64And),
+  or: binary<I64>(OPCODE.i64Or),
+  xor: binary<I64>(OPCODE.i64Xor),
+  shl: binary<I64>(OPCODE.i64Shl),
   /** Copies the sign downwards: a shift by 63 makes a mask, all ones for a negative number. */
-  shrS: binary<I64>(0x87),
-  shrU: binary<I64>(0x88),
-  rotl: binary<I64>(0x89),
+  shrS: binary<I64>(OPCODE.i64ShrS),
+  shrU: binary<I64>(OPCODE.i64ShrU),
+  rotl: binary<I64>(OPCODE.i64Rotl),
   /** An unsigned i32, widened. */
-  extend: (value: I32): I64 => [value, 0xad],
-  load: load<I64>(0x29),
-  load8: load<I64>(0x31),
-  load16: load<I64>(0x33),
-  load32: load<I64>(0x35),
-  store: store<I64>(0x37),
-  store16: store<I64>(0x3d),
+  extend: (value: I32): I64 => [value, OPCODE.i64ExtendI32U],
+  load: load<I64>(OPCODE.i64Load),
+  load8: load<I64>(OPCODE.i64Load8U),
+  load16: load<I64>(OPCODE.i64Load16U),
+  load32: load<I64>(OPCODE.i64Load32U),
+  store: store<I64>(OPCODE.i64Store),
 }
 
 /** A place to jump to: the end of a block, or the start of a loop. */
@@ -120,7 +175,8 @@ export class Func {
   readonly name: string
   readonly params: readonly ValueType[]
   readonly result: ValueType | undefined
-  readonly #locals: ValueType[] = []
+  /** Types of the locals after the parameters. */
+  readonly locals: ValueType[] = []
   /** The number of open blocks. A jump names its target by the number of blocks between. */
   #depth = 0
 
@@ -131,9 +187,9 @@ export class Func {
   }
 
   #variable<T extends ValueType>(index: number): Local<T> {
-    const code: Code = [0x20, unsigned(index)]
+    const code: Code = [OPCODE.localGet, unsigned(index)]
     return Object.assign([...code], {
-      set: (value: Value<T>): Code => [value, 0x21, unsigned(index)],
+      set: (value: Value<T>): Code => [value, OPCODE.localSet, unsigned(index)],
     }) as unknown as Local<T>
   }
 
@@ -143,44 +199,44 @@ export class Func {
   }
 
   local<T extends ValueType>(type: T): Local<T> {
-    this.#locals.push(type)
-    return this.#variable(this.params.length + this.#locals.length - 1)
+    this.locals.push(type)
+    return this.#variable(this.params.length + this.locals.length - 1)
   }
 
   #nest(opcode: number, body: (label: Label) => Code): Code {
     const depth = ++this.#depth
     const code = body({
-      jump: () => [0x0c, unsigned(this.#depth - depth)],
-      jumpIf: (condition) => [condition, 0x0d, unsigned(this.#depth - depth)],
+      jump: () => [OPCODE.br, unsigned(this.#depth - depth)],
+      jumpIf: (condition) => [condition, OPCODE.brIf, unsigned(this.#depth - depth)],
     })
     this.#depth--
-    return [opcode, NO_RESULT, code, 0x0b]
+    return [opcode, NO_RESULT, code, OPCODE.end]
   }
 
   /** The label is the block's end: a jump to it leaves the block. */
   block(body: (end: Label) => Code): Code {
-    return this.#nest(0x02, body)
+    return this.#nest(OPCODE.block, body)
   }
 
   /** The label is the loop's start: without a jump to it the loop ends. */
   loop(body: (again: Label) => Code): Code {
-    return this.#nest(0x03, body)
+    return this.#nest(OPCODE.loop, body)
   }
 
   if(condition: I32, yes: () => Code, no: () => Code = () => []): Code {
     this.#depth++
-    const code = [condition, 0x04, NO_RESULT, yes(), 0x05, no(), 0x0b]
+    const code = [condition, OPCODE.if, NO_RESULT, yes(), OPCODE.else, no(), OPCODE.end]
     this.#depth--
     return code
   }
 
   return(value: I32 | I64): Code {
-    return [value, 0x0f]
+    return [value, OPCODE.return]
   }
 
   /** The function for the code section; `body` ends with its result on the stack. */
   encode(body: Code): Uint8Array {
-    return flatten([list(this.#locals.map((type) => [1, TYPE_CODE[type]])), body, 0x0b])
+    return flatten([list(this.locals.map((type) => [1, TYPE_CODE[type]])), body, OPCODE.end])
   }
 }
 
@@ -188,8 +244,14 @@ export class Func {
 const list = (items: readonly Code[]): Code => [unsigned(items.length), items]
 const text = (value: string): Code => [unsigned(value.length), [...encodeUtf8(value)]]
 
+/** A function and its code, which ends with its result on the stack. */
+export interface Defined {
+  readonly func: Func
+  readonly body: Code
+}
+
 /** A module of these functions, all exported, that imports its memory as `env.memory`. */
-export function assemble(functions: readonly { readonly func: Func; readonly body: Code }[]): Uint8Array<ArrayBuffer> {
+export function assemble(functions: readonly Defined[]): Uint8Array<ArrayBuffer> {
   const types = functions.map(({ func }) => [
     0x60,
     list(func.params.map((type) => [TYPE_CODE[type]])),
@@ -217,7 +279,7 @@ export function assemble(functions: readonly { readonly func: Func; readonly bod
   ])
 }
 
-function flatten(code: Code): Uint8Array<ArrayBuffer> {
+export function flatten(code: Code): Uint8Array<ArrayBuffer> {
   const out: number[] = []
   const walk = (part: Code): void => {
     for (const item of part) {
@@ -227,15 +289,4 @@ function flatten(code: Code): Uint8Array<ArrayBuffer> {
   }
   walk(code)
   return Uint8Array.from(out)
-}
-
-/** A module that is compiled at its first use. */
-export function compileLater(
-  build: () => readonly { readonly func: Func; readonly body: Code }[],
-): () => WebAssembly.Module {
-  let module: WebAssembly.Module | undefined
-  return () => {
-    module ??= new WebAssembly.Module(assemble(build()))
-    return module
-  }
 }

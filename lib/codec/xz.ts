@@ -62,7 +62,7 @@ export function* decodeXz(source: Source): Slices<Decoded> {
     yield* decodeStream(source, machine)
     consumed = source.at
   }
-  return { bytes: machine.bytes(), consumed }
+  return { bytes: yield* machine.result(), consumed }
 }
 
 /** Moves past zeros, four at a time. */

@@ -8,9 +8,9 @@
 import { alignDown, hex } from '../units.js'
 import type { Slices } from '../work.js'
 import { GrowingBytes } from './growing-bytes.js'
+import { machineMemory, machineOf } from './machine.js'
 import { magicU32 } from './magic.js'
 import { type Bounds, type Decoded, type Pull, PulledSource, type Source, sliceEnds } from './source.js'
-import { compileLater } from './wasm.js'
 import { digestFunction, LANES, lanesFunction, STRIPE } from './xxh64.js'
 import {
   BLOCK_AT,
@@ -60,18 +60,23 @@ interface Exports {
   digest(state: number, from: number, to: number, length: bigint): bigint
 }
 
-const compiled = compileLater(() => [huffmanFunction(), sequencesFunction(), lanesFunction(), digestFunction()])
+const machineOver = machineOf<Exports>(() => [
+  huffmanFunction(),
+  sequencesFunction(),
+  lanesFunction(),
+  digestFunction(),
+])
 
 /** Decodes a whole stream; data after it is ignored. */
 export function* decodeZstd(source: Source): Slices<Decoded> {
-  const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
+  const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK, machineMemory)
   let consumed = 0
   for (const frame of framesOf(source, output)) {
     for (const _ of frame?.blocks() ?? []) yield
     consumed = source.at
     yield
   }
-  return { bytes: output.bytes(), consumed }
+  return { bytes: yield* output.result(), consumed }
 }
 
 /** The largest window of a stream in pieces, in bytes: the default limit of zstd(1). */
@@ -85,7 +90,7 @@ const PIECE_BYTES = 2 ** 22
  */
 export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<ArrayBuffer>> {
   const source: Source = new PulledSource('zstd', pull, bounds)
-  const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
+  const output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK, machineMemory)
   for (const frame of framesOf(source, output)) {
     for (const _ of frame?.blocks(WINDOW_MAX) ?? []) {
       const piece = frame?.handOut(PIECE_BYTES)
@@ -98,9 +103,6 @@ export function* zstdPieces(pull: Pull, bounds: Bounds): Generator<Uint8Array<Ar
   if (source.left > 0) source.damaged('the data is not a frame', { found: `${source.left} bytes of something else` })
 }
 
-const instantiate = ({ memory }: GrowingBytes): Exports =>
-  new WebAssembly.Instance(compiled(), { env: { memory } }).exports as unknown as Exports
-
 /** Decodes one small stream after another in the same memory: making it takes longer than a page. */
 export class ZstdBlocks {
   readonly #output: GrowingBytes
@@ -108,8 +110,8 @@ export class ZstdBlocks {
 
   /** @param source the first stream. */
   constructor(source: Source) {
-    this.#output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK)
-    this.#exports = instantiate(this.#output)
+    this.#output = new GrowingBytes(source, OUTPUT_AT, OUTPUT_SLACK, machineMemory)
+    this.#exports = machineOver(this.#output.memory)
   }
 
   /** Returns the decoded bytes, which are valid until the next call. */
@@ -122,7 +124,11 @@ export class ZstdBlocks {
 }
 
 /** Yields the frames in order; undefined for a frame with other data. */
-function* framesOf(source: Source, output: GrowingBytes, exports = instantiate(output)): Generator<Frame | undefined> {
+function* framesOf(
+  source: Source,
+  output: GrowingBytes,
+  exports = machineOver(output.memory),
+): Generator<Frame | undefined> {
   do {
     source.ensure(FRAME_HEADER_MAX)
     const magic = source.u32le()

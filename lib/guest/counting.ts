@@ -5,7 +5,8 @@
  * Gotcha: a 64 GiB guest has 33 million entries. JavaScript takes two 32-bit stores for each, which is three times as long,
  * and as long again before V8 has optimised the loop.
  */
-import { assemble, Func, i32, i64, WASM_PAGE } from '../codec/wasm.js'
+import { machineMemory, machineOf } from '../codec/machine.js'
+import { Func, i32, i64, WASM_PAGE } from '../codec/wasm.js'
 import { lazy } from '../lazy.js'
 
 /** Bytes of an entry. */
@@ -20,52 +21,46 @@ interface Machine {
   follow(at: number, end: number, first: bigint): number
 }
 
-const compiled = lazy(() => {
+const machineOver = machineOf<Machine>(() => {
   const count = new Func('count', ['i32', 'i64'])
   const follow = new Func('follow', ['i32', 'i32', 'i64'], 'i32')
   const [next, at] = [count.local('i32'), follow.param(0, 'i32')]
   const [filled, value] = [count.param(0, 'i32'), count.param(1, 'i64')]
   const [end, wanted] = [follow.param(1, 'i32'), follow.param(2, 'i64')]
   const [one, entry] = [i64.const(1), i32.const(ENTRY_BYTES)]
-  return new WebAssembly.Module(
-    assemble([
-      {
-        func: count,
-        body: count.block((done) =>
-          count.loop((again) => [
-            done.jumpIf(i32.geU(next, filled)),
-            i64.store(next, value),
-            value.set(i64.add(value, one)),
-            next.set(i32.add(next, entry)),
+  return [
+    {
+      func: count,
+      body: count.block((done) =>
+        count.loop((again) => [
+          done.jumpIf(i32.geU(next, filled)),
+          i64.store(next, value),
+          value.set(i64.add(value, one)),
+          next.set(i32.add(next, entry)),
+          again.jump(),
+        ]),
+      ),
+    },
+    {
+      func: follow,
+      body: [
+        follow.block((done) =>
+          follow.loop((again) => [
+            done.jumpIf(i32.geU(at, end)),
+            done.jumpIf(i64.ne(i64.load(at), wanted)),
+            wanted.set(i64.add(wanted, one)),
+            at.set(i32.add(at, entry)),
             again.jump(),
           ]),
         ),
-      },
-      {
-        func: follow,
-        body: [
-          follow.block((done) =>
-            follow.loop((again) => [
-              done.jumpIf(i32.geU(at, end)),
-              done.jumpIf(i64.ne(i64.load(at), wanted)),
-              wanted.set(i64.add(wanted, one)),
-              at.set(i32.add(at, entry)),
-              again.jump(),
-            ]),
-          ),
-          at,
-        ],
-      },
-    ]),
-  )
+        at,
+      ],
+    },
+  ]
 })
 
-function machineOver(memory: WebAssembly.Memory): Machine {
-  return new WebAssembly.Instance(compiled(), { env: { memory } }).exports as unknown as Machine
-}
-
 const writer = lazy(() => {
-  const memory = new WebAssembly.Memory({ initial: AT_ONCE / WASM_PAGE, maximum: AT_ONCE / WASM_PAGE })
+  const memory = machineMemory(AT_ONCE / WASM_PAGE)
   return { machine: machineOver(memory), bytes: new Uint8Array(memory.buffer) }
 })
 
@@ -81,7 +76,7 @@ export function fillCounting(out: Uint8Array, first: bigint): void {
 
 /** A list of entries that is read in, and looked through by runs that count up. */
 export class CountingList {
-  readonly #memory = new WebAssembly.Memory({ initial: 1 })
+  readonly #memory = machineMemory(1)
   readonly #machine = machineOver(this.#memory)
   #words = new Uint32Array(this.#memory.buffer)
 

@@ -47,7 +47,8 @@ export function optionRom(vcpu: Vcpu, pieces: readonly LowPiece[]): Uint8Array {
   a.zeros(PIECES_OFFSET - a.length)
   const placed = pieces.map(({ paddr, bytes }) => {
     const offset = a.length
-    a.bytes(...bytes)
+    // One by one: 60 KiB as arguments do not fit a thread's stack.
+    for (const byte of bytes) a.bytes(byte)
     return { paddr, offset, bytes: bytes.length }
   })
 

@@ -1,7 +1,8 @@
 /**
  * Runs decode() in a separate process: measures its memory, and how soon it refuses a bomb.
  *
- * Source: lib/kernel/payload.ts: never two copies of the output, and no allocation of a size that the input claims.
+ * Source: lib/kernel/payload.ts: no allocation of a size that the input claims. The output of a WebAssembly decoder is
+ * copied once, since its memory cannot be kept.
  * Gotcha: a bare process takes about 45 MiB, which the limits here include.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -19,6 +20,9 @@ import type { ChildReport } from './payload-child.js'
 
 const MiB = 2 ** 20
 const LIMIT = 1024 * MiB
+
+/** The formats whose decoder is WebAssembly. */
+const COPIED: readonly CodecName[] = ['lzma', 'xz', 'zstd']
 
 /** The program that runs this test: larger than any kernel, and x86 code. */
 const program = readFileSync(process.execPath)
@@ -47,7 +51,8 @@ t.test('in a separate process', async (t) => {
       const packed = compress(codec, program, fastest)
       const { sha256, peak } = child(codec, packed)
       t.equal(sha256, hash)
-      const more = (peak - program.length - packed.length) / MiB
+      const copies = COPIED.includes(codec) ? 2 : 1
+      const more = (peak - copies * program.length - packed.length) / MiB
       t.ok(more <= 128, `in addition to input and output it took ${more.toFixed(0)} MiB`)
     })
 

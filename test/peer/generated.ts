@@ -4,18 +4,16 @@
  * Source: generate.ts, known-differences.ts.
  * Gotcha: a case counts as known only by an entry of that table that recognises its cause.
  */
-import { writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { guestDifferences } from './compare.js'
 import { describeCase, type GeneratedCase, generateCase } from './generate.js'
 import { buildOurs, buildTheirs, type OurResult } from './guest-spec.js'
 import { KNOWN_DIFFERENCES } from './known-differences.js'
-import type { Oracle, OracleResult } from './oracle.js'
+import { type Oracle, type OracleResult, serveOracle } from './oracle.js'
 import type { OracleLayout } from './oracle-layout.js'
-
-/** One for each of two cores: libxenguest runs in separate processes. */
-const WORKERS = 2
 
 interface Verdict {
   readonly outcome: 'both build' | 'both refuse' | 'known' | 'different'
@@ -105,40 +103,76 @@ function judge(built: GeneratedCase, ours: OurResult, theirs: OracleResult): Ver
 
 /** The outcomes of a number of cases. */
 export interface Comparison {
+  readonly cases: number
   readonly outcomes: Readonly<Record<Verdict['outcome'], number>>
   /** How often each known difference and each property occurred. */
   readonly seen: ReadonlyMap<string, number>
+  /** A report of each difference that is not known. */
+  readonly failures: readonly string[]
 }
 
-/** Builds cases with both, one for each seed. Fails for a difference that is not known. */
-export async function compareGenerated(t: Test, oracle: Oracle, first: number, cases: number): Promise<Comparison> {
-  const dir = t.testdir()
+/** Builds cases with both, one for each seed from `first` on. Yields the outcomes so far after each. */
+export async function* compareCases(oracle: Oracle, first: number, cases: number): AsyncGenerator<Comparison> {
+  const dir = await mkdtemp(join(tmpdir(), 'xdb-equal-'))
+  const server = serveOracle(oracle)
+  const file = join(dir, 'kernel')
   const outcomes: Record<Verdict['outcome'], number> = { 'both build': 0, 'both refuse': 0, known: 0, different: 0 }
   const seen = new Map<string, number>()
   const count = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
   const failures: string[] = []
-  let next = first
-
-  const worker = async (): Promise<void> => {
-    while (next < first + cases) {
-      const seed = next++
+  try {
+    for (let seed = first; seed < first + cases; seed++) {
       const built = generateCase(seed)
-      const file = join(dir, `kernel-${seed % WORKERS}-${seed}`)
       await writeFile(file, built.kernel.elf)
+      const theirs = buildTheirs(file, built.spec, server)
       const ours = await buildOurs(built.kernel.elf, { ...built.spec, xen: oracle.release })
-      const theirs = await buildTheirs(file, built.spec, oracle)
-      const { outcome, known, lines } = judge(built, ours, theirs)
-      if (outcome === 'both build' && theirs.outcome === 'built') traits(built, theirs.layout).forEach(count)
+      const result = await theirs
+      const { outcome, known, lines } = judge(built, ours, result)
+      if (outcome === 'both build' && result.outcome === 'built') traits(built, result.layout).forEach(count)
       known.forEach(count)
       outcomes[outcome]++
-      if (outcome === 'different') failures.push([...lines.slice(0, 5), describeCase(built)].join('\n'))
-      await theirs.remove()
+      if (outcome === 'different') failures.push([...lines, describeCase(built)].join('\n'))
+      await result.remove()
+      yield { cases: seed - first + 1, outcomes, seen, failures }
     }
+  } finally {
+    server.stop()
+    await rm(dir, { recursive: true, force: true })
   }
-  await Promise.all(Array.from({ length: WORKERS }, worker))
+}
 
-  t.comment(`Xen ${oracle.release}: ${cases} cases from seed ${first}: ${JSON.stringify(outcomes)}`)
-  t.comment(JSON.stringify(Object.fromEntries([...seen].sort())))
-  t.strictSame(failures, [], 'nothing differs but what the table of known differences names')
-  return { outcomes, seen }
+/** Builds cases with both, and fails for a difference that is not known. */
+export async function compareGenerated(t: Test, oracle: Oracle, first: number, cases: number): Promise<Comparison> {
+  // One part for each of two cores.
+  const half = Math.ceil(cases / 2)
+  const parts = await Promise.all([
+    lastOf(compareCases(oracle, first, half)),
+    lastOf(compareCases(oracle, first + half, cases - half)),
+  ])
+  const whole = parts.reduce(sum)
+  t.comment(`Xen ${oracle.release}: ${cases} cases from seed ${first}: ${JSON.stringify(whole.outcomes)}`)
+  t.comment(JSON.stringify(Object.fromEntries([...whole.seen].sort())))
+  t.strictSame(whole.failures, [], 'nothing differs but what the table of known differences names')
+  return whole
+}
+
+const NOTHING: Comparison = {
+  cases: 0,
+  outcomes: { 'both build': 0, 'both refuse': 0, known: 0, different: 0 },
+  seen: new Map(),
+  failures: [],
+}
+
+async function lastOf(comparisons: AsyncIterable<Comparison>): Promise<Comparison> {
+  let last = NOTHING
+  for await (const comparison of comparisons) last = comparison
+  return last
+}
+
+function sum(a: Comparison, b: Comparison): Comparison {
+  const outcomes = { ...a.outcomes }
+  for (const name of Object.keys(outcomes) as Verdict['outcome'][]) outcomes[name] += b.outcomes[name]
+  const seen = new Map(a.seen)
+  for (const [name, count] of b.seen) seen.set(name, (seen.get(name) ?? 0) + count)
+  return { cases: a.cases + b.cases, outcomes, seen, failures: [...a.failures, ...b.failures] }
 }

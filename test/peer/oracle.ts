@@ -4,12 +4,13 @@
  * Source: oracle/oracle.c, compiled on first use against Debian's libxen-dev; see its README.
  * Gotcha: the library has bugs too: it may crash on a hostile kernel, which is a third outcome.
  */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import type { XenRelease } from '../../lib/index.js'
 import { compilerOptions, findLibxenguest, type Libxenguest, loaderCommand, type Suite } from './libxenguests.js'
@@ -100,6 +101,8 @@ export interface Oracle {
   readonly command: readonly string[]
   /** The release of Xen that the library is of. */
   readonly release: XenRelease
+  /** Builds in a process that stays. @throws Error with the exit status as `code`, or the signal. */
+  readonly run?: (args: readonly string[]) => Promise<void>
 }
 
 /** The release that oracle.c is compiled for without a suite: that of the installed library. */
@@ -138,6 +141,33 @@ async function compile(name: string, other: Libxenguest | undefined): Promise<Fo
   }
   await rename(fresh, program)
   return { found: program }
+}
+
+/** An oracle that stays: one process that forks for each build. */
+export interface OracleServer extends Oracle {
+  readonly stop: () => void
+}
+
+/** Starts an oracle that stays. Its builds follow each other. */
+export function serveOracle({ command, release }: Oracle): OracleServer {
+  const [program = '', ...first] = command
+  const child = spawn(program, [...first, '--serve'], { stdio: ['pipe', 'pipe', 'ignore'] })
+  const waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.resolve(line))
+  child.on('exit', (code, signal) => {
+    for (const { reject } of waiting) reject(new Error(`the oracle ended: ${signal ?? code}`))
+  })
+  const run = async (args: readonly string[]): Promise<void> => {
+    const line = await new Promise<string>((resolve, reject) => {
+      waiting.push({ resolve, reject })
+      child.stdin.write(`${args.length}\n${args.map((arg) => `${arg}\0`).join('')}`)
+    })
+    const [how, number] = line.split(' ')
+    if (how === 'exit' && number === '0') return
+    const signal = Object.entries(constants.signals).find(([, value]) => value === Number(number))?.[0]
+    throw Object.assign(new Error(line), how === 'exit' ? { code: Number(number) } : { signal })
+  }
+  return { command, release, run, stop: () => child.stdin.end() }
 }
 
 /** Runs an oracle, by default that of the installed library. */
@@ -185,7 +215,7 @@ export async function runOracle(kernel: string, options: OracleOptions, oracle?:
   const remove = () => rm(dir, { recursive: true, force: true })
   const args = [...commandLine(kernel, options), '--quiet', '-o', dir]
   try {
-    await runCommand(oracle, args)
+    await (oracle?.run?.(args) ?? runCommand(oracle, args))
   } catch (error) {
     const { code, signal, stderr } = error as ChildFailure
     if (signal) return { outcome: 'crashed', reason: signal, remove }

@@ -30,6 +30,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -985,7 +986,7 @@ static void fill_hypercall_page(void)
     if ( pwrite(ram_fd, pg, 4096, hcall_pfn << 12) != 4096 ) { perror("hypercall page"); exit(2); }
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     static const struct option lo[] = {
         {"ramdisk", 1, 0, 'r'}, {"cmdline", 1, 0, 'c'}, {"features", 1, 0, 'f'},
@@ -1098,4 +1099,40 @@ int main(int argc, char **argv)
     if ( failed && !opt.quiet ) fprintf(stderr, "oracle: failed at %s\n", failed);
     xc_interface_close(xch);
     return rc ? 1 : 0;
+}
+
+/*
+ * One build for each request on stdin, each in a fork, which may crash: the number of arguments, a newline, and the
+ * arguments, each with a zero byte. The answer is a line: how the fork ended. It saves loading the libraries.
+ */
+static int serve(char *self)
+{
+    char *line = NULL;
+    size_t size = 0;
+    while ( getline(&line, &size, stdin) > 0 )
+    {
+        int n = atoi(line), status = 0;
+        char *args[64] = { self };
+        if ( n < 1 || n > 62 ) return 2;
+        for ( int i = 1; i <= n; i++ )
+        {
+            size_t room = 0;
+            args[i] = NULL;
+            if ( getdelim(&args[i], &room, 0, stdin) <= 0 ) return 2;
+        }
+        pid_t child = fork();
+        if ( child < 0 ) { perror("fork"); return 2; }
+        if ( child == 0 ) exit(run(n + 1, args));
+        for ( int i = 1; i <= n; i++ ) free(args[i]);
+        if ( waitpid(child, &status, 0) < 0 ) { perror("waitpid"); return 2; }
+        if ( WIFSIGNALED(status) ) printf("signal %d\n", WTERMSIG(status));
+        else printf("exit %d\n", WEXITSTATUS(status));
+        fflush(stdout);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return argc == 2 && !strcmp(argv[1], "--serve") ? serve(argv[0]) : run(argc, argv);
 }
