@@ -1,7 +1,7 @@
 /**
  * The needs of a PV guest's parts before they can be placed: a byte of image, a machine frame each, room for symbols.
  *
- * Source: found by comparing generated kernels with libxenguest (test/peer/generated.test.ts).
+ * Source: found by comparing generated kernels with libxenguest (test/peer/generated.long.ts).
  * Gotcha: a p2m with a hole where a part is placed is refused; other holes are valid.
  */
 
