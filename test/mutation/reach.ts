@@ -1,0 +1,63 @@
+/**
+ * The tests that reach each mutant, measured once for each content of a test file and its sources.
+ *
+ * Source: the switches of ./mutants.ts, which count when they are asked.
+ * Gotcha: a test that needs an earlier one fails alone. Such a file runs as a whole.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import * as path from 'node:path'
+import type { Bundle } from './bundles.js'
+import type { Surveyed } from './child.js'
+import { Runner } from './pool.js'
+
+/** Some tests of a file, to run for one mutant. */
+export interface Tests {
+  readonly bundle: Bundle
+  readonly only: readonly number[]
+  /** Processor time in ms without a mutant. */
+  readonly cpu: number
+}
+
+/** The most processor time of a test file that is used. */
+const SURVEY_LIMIT_MS = 120_000
+
+/** Returns the surveys of test files, from the folder where they were left, and undefined for a file that fails. */
+export async function surveyAll(
+  bundles: readonly Bundle[],
+  mutants: number,
+  folder: string,
+  say: (line: string) => void,
+): Promise<ReadonlyMap<Bundle, readonly Surveyed[]>> {
+  mkdirSync(folder, { recursive: true })
+  const runner = new Runner()
+  const surveys = new Map<Bundle, readonly Surveyed[]>()
+  for (const bundle of bundles) {
+    const kept = path.join(folder, `${bundle.digest}.json`)
+    if (!existsSync(kept)) {
+      const answer = await runner.run({ bundle, mutants }, SURVEY_LIMIT_MS)
+      const survey = answer === 'ended' ? [] : (answer.survey ?? [])
+      writeFileSync(kept, JSON.stringify(survey))
+      if (survey.length === 0) say(`${bundle.file} is omitted: it takes too long, or ends the process`)
+      for (const { name, passed } of survey) if (!passed) say(`${bundle.file}: "${name}" fails alone`)
+    }
+    surveys.set(bundle, JSON.parse(readFileSync(kept, 'utf8')) as Surveyed[])
+  }
+  runner.close()
+  return surveys
+}
+
+/** Returns the tests that reach a mutant: those of the module's own test file first, then the quickest. */
+export function testsOf(
+  surveys: ReadonlyMap<Bundle, readonly Surveyed[]>,
+  mutant: number,
+  module: string,
+): readonly Tests[] {
+  const own = module.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts')
+  return [...surveys]
+    .flatMap(([bundle, survey]): readonly Tests[] => {
+      const reaching = [...survey.keys()].filter((i) => survey[i]?.passed && survey[i]?.reached.includes(mutant))
+      const cpu = reaching.reduce((sum, i) => sum + (survey[i]?.cpu ?? 0), 0)
+      return reaching.length === 0 ? [] : [{ bundle, only: reaching, cpu }]
+    })
+    .sort((a, b) => Number(b.bundle.file === own) - Number(a.bundle.file === own) || a.cpu - b.cpu)
+}
