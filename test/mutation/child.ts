@@ -9,9 +9,9 @@ import { constants, Script } from 'node:vm'
 import * as tap from 'tap'
 import type { Bundle } from './bundles.js'
 
-/** A run of some tests of a file with one mutant, or of each test alone without any. */
+/** A run of a file with one mutant, of all its tests or of some, or of each test alone without a mutant. */
 export type Task =
-  | { readonly bundle: Bundle; readonly mutant: number; readonly only: readonly number[] }
+  | { readonly bundle: Bundle; readonly mutant: number; readonly only?: readonly number[] }
   | { readonly bundle: Bundle; readonly mutants: number }
 
 /** A test of a file, run alone. */
@@ -136,6 +136,6 @@ process.on('message', async (task: Task) => {
     answer({ survey: await survey(task.bundle, task.mutants) })
     return
   }
-  const { failed } = await run(task.bundle, (mutant) => mutant === task.mutant, new Set(task.only))
+  const { failed } = await run(task.bundle, (mutant) => mutant === task.mutant, task.only && new Set(task.only))
   answer(failed === undefined ? {} : { failed })
 })
