@@ -6,6 +6,7 @@
  * Source: the modules below; ./equivalent.json has the changes that no test can notice, each with the reason.
  * Gotcha: the tests run from the TypeScript sources; dist is only needed for the few files that tests read there.
  */
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import * as path from 'node:path'
 import { parseArgs } from 'node:util'
 import { root, textOf } from '../sources.js'
@@ -72,15 +73,25 @@ for (const file of new Set([...MODULES, ...chosen])) {
 const bundles = await bundleTests(unitTests(), replaced, path.join(folder, 'bundles'))
 const surveys = await surveyAll(bundles, mutants.length, path.join(folder, 'reach'), say)
 
+/** The mutants that were killed before, each by a test file whose content is the same today. */
+const KILLED = path.join(folder, 'killed')
+const killed = new Map(
+  (existsSync(KILLED) ? readFileSync(KILLED, 'utf8') : '').split('\n').map((line) => line.split(' ') as [string, Outcome]),
+)
+
 async function tryOut(runner: Runner, file: string, { id }: Mutant): Promise<Outcome> {
   let budget = BUDGET_MS
   const tests = testsOf(surveys, id, file)
+  const before = tests.map(({ bundle }) => killed.get(`${bundle.digest}:${id}`)).find((outcome) => outcome !== undefined)
+  if (before !== undefined) return before
   for (const { bundle, only, cpu } of tests) {
     budget -= cpu
     if (budget < 0) break
     const answer = await runner.run({ bundle, mutant: id, only }, SLOWER * cpu + LIMIT_LEAST_MS)
-    if (answer === 'ended') return 'timeout'
-    if (answer.failed !== undefined) return 'killed'
+    if (answer !== 'ended' && answer.failed === undefined) continue
+    const outcome = answer === 'ended' ? 'timeout' : 'killed'
+    appendFileSync(KILLED, `${bundle.digest}:${id} ${outcome}\n`)
+    return outcome
   }
   return tests.length === 0 ? 'unreached' : 'survived'
 }
