@@ -5,6 +5,15 @@
  * Gotcha: a waiting vcpu is written into snapshots like any other, so a register left over would reach a file.
  */
 import t from 'tap'
+import {
+  HVM_FILE_MAGIC,
+  HVM_FILE_VERSION,
+  HVM_SAVE_CODE,
+  HvmHwCpu,
+  HvmSaveDescriptor,
+  HvmSaveHeader,
+} from '../../lib/abi/hvm-save.js'
+import { decodeHvmContext } from '../../lib/guest/hvm-context.js'
 import { bootedBy, GENERAL_REGISTERS, inRealMode, registers, waitingPvVcpu, waitingVcpu } from '../../lib/guest/vcpu.js'
 
 const ZERO = { ...Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, 0n])), rip: 0n, rflags: 0n }
@@ -38,4 +47,18 @@ t.test('real mode is a cr0 without PE', async (t) => {
   t.equal(inRealMode({ cr0: 0x10n }), true)
   t.equal(inRealMode({ cr0: 1n }), false)
   t.equal(inRealMode({ cr0: 0x80000011n }), false)
+})
+
+t.test('a snapshot has at most 4096 vcpus', async (t) => {
+  const header = { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: 0n, cpuid: 0, gtsc_khz: 0 }
+  const part = (typecode: number, instance: number, body: Uint8Array) =>
+    Buffer.concat([HvmSaveDescriptor.encode({ typecode, instance, length: body.length }), body])
+  const context = (id: number) =>
+    Buffer.concat([
+      part(HVM_SAVE_CODE.HEADER, 0, HvmSaveHeader.encode(header)),
+      part(HVM_SAVE_CODE.CPU, id, new Uint8Array(HvmHwCpu.size)),
+      part(HVM_SAVE_CODE.END, 0, new Uint8Array(0)),
+    ])
+  t.ok(decodeHvmContext(context(4095)).has(4095))
+  t.throws(() => decodeHvmContext(context(4096)), { code: 'bad-snapshot', message: /vcpu number is too large/ })
 })
