@@ -36,6 +36,8 @@ function imageLoad(protocol: number, jump?: number): LinuxLoad & { readonly setu
   const bzImage = parseBzImage(file)
   const bytes = file.slice(0, bzImage.setupBytes)
   bytes.fill(0x5a, SETUP_HEADER_OFFSET + 0x6b + 0x10)
+  // Next to fields that the loader sets, and the kernel's own.
+  put(bytes, [0x212, 2, 0x1234], [0x226, 2, 0x5678])
   if (jump !== undefined) bytes[0x201] = jump
   return { ...LOAD, setup: { bzImage, bytes } }
 }
@@ -120,7 +122,7 @@ t.test('addresses above 4 GiB: the low words in the header, the high ones outsid
     [0x250, 8, 8n * 2n ** 32n + 0x4000n],
   )
   t.same(nonZero(page), nonZero(expected), 'without the screen, which another subarchitecture does not have')
-  const far = bootParamsPage({ ...LOAD, code32Start: 2 ** 32 }, SAYS, [])
+  const far = bootParamsPage({ ...LOAD, code32Start: 2 ** 32 + 5 }, SAYS, [])
   t.same([...far.subarray(0x214, 0x218)], [0, 0, 0, 0], 'an address that code32_start cannot hold is omitted')
 })
 
