@@ -38,7 +38,7 @@ const MODULES = [
 const AT_ONCE = 2
 /** A mutant may take this many times the processor time of the tests, and some more. */
 const SLOWER = 5
-const LIMIT_LEAST_MS = 2000
+const LIMIT_LEAST_MS = 1000
 /** The processor time of the tests of one mutant: slower ones are not run. */
 const BUDGET_MS = 2000
 
