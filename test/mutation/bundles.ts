@@ -35,11 +35,14 @@ const SUITES = ['guest', 'kernel', 'protocol', 'snapshot']
 /** Test files that run other processes or modules, which would be those without a mutant. */
 const ELSEWHERE = /\b(?:fork|spawn\w*|execFile\w*)\(|\bnew Worker\(|mockImport\(|requirePeer\(/
 
+/** Test files that take longer than a mutant's tests may. */
+const SLOW = ['convert', 'counting', 'hostile', 'properties', 'damage', 'formats', 'delta', 'streams', 'sequences']
+
 /** Returns the unit tests whose code runs in one process. */
 export function unitTests(): readonly string[] {
   return SUITES.flatMap((suite) =>
     readdirSync(path.join(root, 'test', suite))
-      .filter((name) => name.endsWith('.test.ts'))
+      .filter((name) => name.endsWith('.test.ts') && !SLOW.includes(name.replace('.test.ts', '')))
       .map((name) => `test/${suite}/${name}`),
   ).filter((file) => !ELSEWHERE.test(readFileSync(path.join(root, file), 'utf8')))
 }
@@ -65,8 +68,6 @@ export async function bundleTests(
     target: 'node20',
     outdir: folder,
     outbase: root,
-    sourcemap: 'inline',
-    sourcesContent: false,
     logLevel: 'error',
     plugins: [pageScript, sourcesWith(replaced), packages],
   })

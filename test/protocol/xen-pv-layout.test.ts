@@ -54,10 +54,9 @@ const pagesOf = ({ regions }: PvLayout, name: string): number | undefined =>
 const show = ({ regions }: PvLayout): string[] => regions.map(({ name, pfn, pages }) => `${name} ${pfn}+${pages}`)
 
 /** Returns the pages of the initial mapping and of its tables, whose own pages and the spare ones must fit. */
-function model(next: number, dom0: boolean, tablesFor: (pages: number) => number): { end: number; tables: number } {
+function model(next: number, tablesFor: (pages: number) => number): { end: number; tables: number } {
   for (let end = STEP; ; end += STEP) {
-    const isPast = dom0 ? end >= next + SPARE : end > next + SPARE
-    if (isPast && end >= next + SPARE + tablesFor(end)) return { end, tables: tablesFor(end) }
+    if (end >= next + SPARE + tablesFor(end)) return { end, tables: tablesFor(end) }
   }
 }
 const FOUR_LEVELS = (pages: number): number => 2 + Math.ceil(pages / 2 ** 18) + Math.ceil(pages / 512)
@@ -72,7 +71,7 @@ for (const [name, abi, tablesFor, listPages] of [
     let [exact, wrong] = [0, 0]
     for (const kernelPages of SIZES) {
       const next = 256 + kernelPages + listPages + 3
-      const { end, tables } = model(next, false, tablesFor)
+      const { end, tables } = model(next, tablesFor)
       if (end === next + SPARE + tables) exact++
       const found = show(lay({ abi, kernelPages }))
       const expected = [
@@ -98,7 +97,7 @@ t.test('a dom0: neither xenstore nor console, and a power of two of pages', asyn
   let wrong = 0
   for (const kernelPages of SIZES) {
     const next = 256 + kernelPages + 64 + 1
-    const { end, tables } = model(next, true, FOUR_LEVELS)
+    const { end, tables } = model(next, FOUR_LEVELS)
     const chunk = [STEP, 2 * STEP, 4 * STEP].find((size) => size >= end) as number
     const layout = lay({ kernelPages, dom0: true })
     const expected = [
@@ -117,6 +116,12 @@ t.test('a dom0: neither xenstore nor console, and a power of two of pages', asyn
   t.equal(wrong, 0)
   t.notOk('xenstore' in lay({ kernelPages: 1, dom0: true }))
   t.notOk('allocatedPages' in lay({ kernelPages: 1 }), 'only a dom0 has such a number')
+})
+
+t.test("Xen makes a dom0's tables, in its own order; libxenguest makes the others'", async (t) => {
+  const levels = (dom0: boolean) => lay({ kernelPages: 1, dom0 }).tables.runs.map(({ level }) => level)
+  t.same(levels(true), [4, 1, 2, 3, 1])
+  t.same(levels(false), [4, 3, 2, 1])
 })
 
 t.test("a dom0's mapped ramdisk comes on top of the power of two, an unmapped one after it", async (t) => {
@@ -155,7 +160,18 @@ t.test('modules are unmapped if the kernel takes a pfn, has modules, and the cal
 t.test('INIT_P2M: the list and its tables come last, the tables first in a dom0', async (t) => {
   const initP2m = 0x8000000000n
   const guest = lay({ kernelPages: 1, initP2m })
-  t.same(show(guest).slice(-2), ['p2m 1024+64', 'p2m_page_tables 1088+3'])
+  t.same(show(guest), [
+    'pad 0+256',
+    'kernel 256+1',
+    'start_info 257+1',
+    'xenstore 258+1',
+    'console 259+1',
+    'page_tables 260+5',
+    'boot_stack 265+1',
+    'pad 266+758',
+    'p2m 1024+64',
+    'p2m_page_tables 1088+3',
+  ])
   t.equal(guest.initP2mPages, 67)
   t.equal(guest.p2m.vaddr, initP2m)
   t.same(
