@@ -52,7 +52,15 @@ t.test('start_info of a 32-bit guest: words become bigint, u32 of both ABIs stay
   )
   t.strictSame(
     { magic, shared_info, store_evtchn, flags, mod_len, first_p2m_pfn, cmd_line },
-    { magic: value.magic, shared_info: 0x1000n, store_evtchn: 1, flags: 1, mod_len: 7n, first_p2m_pfn: 8n, cmd_line: 'a' },
+    {
+      magic: value.magic,
+      shared_info: 0x1000n,
+      store_evtchn: 1,
+      flags: 1,
+      mod_len: 7n,
+      first_p2m_pfn: 8n,
+      cmd_line: 'a',
+    },
   )
   t.equal('console_evtchn' in others ? others.console_evtchn : undefined, 0)
 })
@@ -75,13 +83,20 @@ t.test('the command line: by cmd_line_ptr since 2.02, by cl_magic before', async
   const line = [[0x5000, text('quiet\0more')]] as const
   t.equal(readCommandLine(linux({ version: 0x202, cmd_line_ptr: 0x5000 }, {}, line)), 'quiet')
   t.equal(readCommandLine(linux({ version: 0x20f, cmd_line_ptr: 0 }, {}, line)), '')
-  t.equal(readCommandLine(linux({ version: 0x20f, cmd_line_ptr: 0x5000 }, { ext_cmd_line_ptr: 1 }, line)), '', 'past 4 GiB')
+  t.equal(
+    readCommandLine(linux({ version: 0x20f, cmd_line_ptr: 0x5000 }, { ext_cmd_line_ptr: 1 }, line)),
+    '',
+    'past 4 GiB',
+  )
   const boot = { kind: 'boot_params', bootParams: 0x3000 }
   const memory = new GuestMemory([
     { start: 0, end: 64 },
     { start: 0x300000, end: 0x300010 },
   ])
-  memory.write(0x3000, linux({ version: 0x20f, cmd_line_ptr: 0x5000 }, { ext_cmd_line_ptr: 3 }).memory.read(0x3000, 4096))
+  memory.write(
+    0x3000,
+    linux({ version: 0x20f, cmd_line_ptr: 0x5000 }, { ext_cmd_line_ptr: 3 }).memory.read(0x3000, 4096),
+  )
   memory.write(3 * 2 ** 32 + 0x5000, text('far\0'))
   t.equal(readCommandLine(guest(boot, [], { memory })), 'far', 'above 4 GiB')
   const old = (cl_magic: number) => {
@@ -123,7 +138,8 @@ function pvh(info: object, contents: Parameters<typeof guest>[1] = []): Domain {
 t.test('hvm_start_info: lists and texts are followed', async (t) => {
   const module = (paddr: bigint, size: bigint, cmdline_paddr: bigint) =>
     HvmModlistEntry.encode({ paddr, size, cmdline_paddr, reserved: 0n })
-  const range = (addr: bigint, size: bigint, type: number) => HvmMemmapTableEntry.encode({ addr, size, type, reserved: 0 })
+  const range = (addr: bigint, size: bigint, type: number) =>
+    HvmMemmapTableEntry.encode({ addr, size, type, reserved: 0 })
   const found = readHvmStartInfo(
     pvh({ nr_modules: 2, modlist_paddr: 0x5000n, cmdline_paddr: 0x6000n, memmap_paddr: 0x7000n, memmap_entries: 2 }, [
       [0x5000, Buffer.concat([module(0x8000n, 9n, 0x6100n), module(0x9000n, 1n, 0n)])],
@@ -147,7 +163,10 @@ t.test('hvm_start_info: lists and texts are followed', async (t) => {
 
 t.test('hvm_start_info: version 0 has no memory map, whatever follows it', async (t) => {
   const rest = { memmap_paddr: 0x7000n, memmap_entries: 2 }
-  t.match(readHvmStartInfo(pvh({ version: 0, ...rest })), { fields: { memmap_paddr: 0n, memmap_entries: 0 }, memmap: [] })
+  t.match(readHvmStartInfo(pvh({ version: 0, ...rest })), {
+    fields: { memmap_paddr: 0n, memmap_entries: 0 },
+    memmap: [],
+  })
   t.equal(readHvmStartInfo(pvh({ version: 0, ...rest })).memmap.length, 0)
   t.equal(readHvmStartInfo(pvh({ version: 1, ...rest })).memmap.length, 2)
   t.equal(readHvmStartInfo(pvh({ version: 2, ...rest })).memmap.length, 2)
@@ -174,7 +193,11 @@ t.test('hvm_start_info: the magic, and limits of lists and texts', async (t) => 
     const entries = Array.from({ length: count }, (_, i) =>
       HvmModlistEntry.encode({ ...HvmModlistEntry.zero, cmdline_paddr: i === count - 1 ? last : 0x10000n }),
     )
-    return pvh({ nr_modules: count, modlist_paddr: 0x5000n }, [longText, [0x5000, Buffer.concat(entries)], [0x6000, text('x\0')]])
+    return pvh({ nr_modules: count, modlist_paddr: 0x5000n }, [
+      longText,
+      [0x5000, Buffer.concat(entries)],
+      [0x6000, text('x\0')],
+    ])
   }
   t.equal(readHvmStartInfo(texts(4, 0x10000n)).modules[3]?.cmdline.length, 0x10000)
   t.throws(() => readHvmStartInfo(texts(5, 0x6000n)), { code: 'bad-snapshot', message: /command lines .* too long/ })

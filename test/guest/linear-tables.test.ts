@@ -52,23 +52,23 @@ t.test('four levels: low memory in 2 MiB pages, a mapping in 4 KiB pages', async
     ],
   })
   t.same(entriesOf(tables), {
-    0x100: { 0: '0x101023', 511: '0x102023' },
-    0x101: { 0: '0x103023' },
-    0x102: { 510: '0x104023' },
-    0x103: large(0, 3),
-    0x104: { 0: '0x105023', 1: '0x106023' },
-    0x105: { 511: '0x5063' },
-    0x106: { 0: '0x6063' },
+    256: { 0: '0x101023', 511: '0x102023' },
+    257: { 0: '0x103023' },
+    258: { 510: '0x104023' },
+    259: large(0, 3),
+    260: { 0: '0x105023', 1: '0x106023' },
+    261: { 511: '0x5063' },
+    262: { 0: '0x6063' },
   })
 })
 
 t.test('more than 1 GiB of low memory: the large pages go on in the next table', async (t) => {
   const tables = new LinearTables(4, 0x100, GiB + 4 * MiB)
   t.same(entriesOf(tables), {
-    0x100: { 0: '0x101023' },
-    0x101: { 0: '0x102023', 1: '0x103023' },
-    0x102: large(0, 512),
-    0x103: large(512, 514),
+    256: { 0: '0x101023' },
+    257: { 0: '0x102023', 1: '0x103023' },
+    258: large(0, 512),
+    259: large(512, 514),
   })
 })
 
@@ -76,10 +76,10 @@ t.test('PAE: an L3 entry is only present, the others have their flags', async (t
   const mapping: LinearMapping = { vaddr: 0xc0000000n, paddr: 0x1000, bytes: 4096 }
   const tables = new LinearTables(3, 0x20, 2 * MiB, [mapping])
   t.same(entriesOf(tables), {
-    0x20: { 0: '0x21001', 3: '0x22001' },
-    0x21: large(0, 1),
-    0x22: { 0: '0x23023' },
-    0x23: { 0: '0x1063' },
+    32: { 0: '0x21001', 3: '0x22001' },
+    33: large(0, 1),
+    34: { 0: '0x23023' },
+    35: { 0: '0x1063' },
   })
 })
 
@@ -87,11 +87,11 @@ t.test('with user, code outside ring 0 may use every entry', async (t) => {
   const mapping: LinearMapping = { vaddr: 0x40000000n, paddr: 0x1000, bytes: 1 }
   const user = new LinearTables(4, 0x100, 2 * MiB, [mapping], { user: true })
   t.same(entriesOf(user), {
-    0x100: { 0: '0x101027' },
-    0x101: { 0: '0x102027', 1: '0x103027' },
-    0x102: large(0, 1, 0xe7),
-    0x103: { 0: '0x104027' },
-    0x104: { 0: '0x1067' },
+    256: { 0: '0x101027' },
+    257: { 0: '0x102027', 1: '0x103027' },
+    258: large(0, 1, 0xe7),
+    259: { 0: '0x104027' },
+    260: { 0: '0x1067' },
   })
 })
 

@@ -348,7 +348,14 @@ t.test('contents: views of at least 64 KiB and at most 4 MiB, the rest in copies
   t.same(parts(long, 1000, KIB64 - 1), [[KIB64 - 1, 'made']], 'too short for a view')
   t.same(parts(long, 2 * MIB4, 2000), [[2000, 'made']])
   for (const [length, expected] of [
-    [KIB64, [[500, 'made'], [KIB64, 'view'], [500, 'made']]],
+    [
+      KIB64,
+      [
+        [500, 'made'],
+        [KIB64, 'view'],
+        [500, 'made'],
+      ],
+    ],
     [KIB64 - 1, [[KIB64 + 999, 'made']]],
   ] as const) {
     const one = new GuestMemory(64)

@@ -170,7 +170,16 @@ t.test('ranges: their ends, both ways, and refusals', async (t) => {
   t.same(p2m.rangeFrom?.(23), { pfn: 23, mfn: 1003, pages: 7 })
   t.same(p2m.rangeFrom?.(20), { pfn: 20, mfn: 1000, pages: 10 })
   t.equal(p2m.rangeFrom?.(10), undefined)
-  const pair = (pfn: number, mfn: number) => () => makeP2m({ ranges: [{ pfn: 5, mfn: 50, pages: 5 }, { pfn, mfn, pages: 5 }] }, 20)
+  const pair = (pfn: number, mfn: number) => () =>
+    makeP2m(
+      {
+        ranges: [
+          { pfn: 5, mfn: 50, pages: 5 },
+          { pfn, mfn, pages: 5 },
+        ],
+      },
+      20,
+    )
   t.ok(pair(10, 55)(), 'ranges that touch')
   t.throws(pair(9, 100), { code: 'bad-config', message: /share a pfn/, found: '0x9' })
   t.throws(pair(10, 54), { code: 'bad-config', message: /share a mfn/, found: '0x36' })
@@ -239,11 +248,22 @@ t.test('the list of every kind of p2m, at every part, against its frames', async
     }
   }
   for (const name of ['identity', 'offset', 'ranges']) {
-    const p2m = makeP2m(name === 'offset' ? { offset: 9 } : name === 'ranges' ? { ranges: [{ pfn: 1, mfn: 4, pages: 1029 }] } : 'identity', 1030)
+    const p2m = makeP2m(
+      name === 'offset'
+        ? { offset: 9 }
+        : name === 'ranges'
+          ? { ranges: [{ pfn: 1, mfn: 4, pages: 1029 }] }
+          : 'identity',
+      1030,
+    )
     const out = new Uint8Array(2 * PAGE_SIZE).fill(0xaa)
     fillP2mList(p2m, 1030, 4, 0, out)
     const words = new Uint32Array(out.buffer)
-    t.same([...words.subarray(0, 3)], [0, 1, 2].map((pfn) => p2m.mfn(pfn) ?? 0xffffffff), `${name}: 32-bit entries`)
+    t.same(
+      [...words.subarray(0, 3)],
+      [0, 1, 2].map((pfn) => p2m.mfn(pfn) ?? 0xffffffff),
+      `${name}: 32-bit entries`,
+    )
     t.equal(words[1029], p2m.mfn(1029))
     t.ok(words.subarray(1030).every((word) => word === 0))
     const second = new Uint8Array(PAGE_SIZE)

@@ -181,5 +181,13 @@ t.test('a file in the middle of a buffer', async (t) => {
 })
 
 t.test('a version as people write it', async (t) => {
-  t.same([0x200, 0x209, 0x20a, 0x20f, 0x210, 0x2ff, 0x301].map(showProtocol), ['2.00', '2.09', '2.10', '2.15', '2.16', '2.255', '3.01'])
+  t.same([0x200, 0x209, 0x20a, 0x20f, 0x210, 0x2ff, 0x301].map(showProtocol), [
+    '2.00',
+    '2.09',
+    '2.10',
+    '2.15',
+    '2.16',
+    '2.255',
+    '3.01',
+  ])
 })

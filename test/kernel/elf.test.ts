@@ -248,12 +248,26 @@ t.test('every damage has the offset of its field', async (t) => {
       t.equal(elf.segments.length, 1, 'the other one is there')
     }
     const own = ehdr.size + phdr.size
-    second({ p_offset: BigInt(good.length - code.length + 1) }, { code: 'truncated', offset: own + phdr.offsetOf('p_offset') })
+    second(
+      { p_offset: BigInt(good.length - code.length + 1) },
+      { code: 'truncated', offset: own + phdr.offsetOf('p_offset') },
+    )
     second({ p_memsz: 0x122n }, { code: 'bad-elf', offset: own + phdr.offsetOf('p_filesz') })
     const top = elfClass === 64 ? 1n << 64n : 1n << 32n
-    second({ p_paddr: top - 0x122n }, { expected: `p_paddr + p_memsz at most ${hex(top)}`, offset: own + phdr.offsetOf('p_paddr') })
-    second({ p_vaddr: top - 0x122n }, { expected: `p_vaddr + p_memsz at most ${hex(top)}`, offset: own + phdr.offsetOf('p_vaddr') })
-    const whole = make({ segments: [segments[0] as never, { paddr: 0x2000, data: code, header: { p_offset: BigInt(good.length - code.length) } }] })
+    second(
+      { p_paddr: top - 0x122n },
+      { expected: `p_paddr + p_memsz at most ${hex(top)}`, offset: own + phdr.offsetOf('p_paddr') },
+    )
+    second(
+      { p_vaddr: top - 0x122n },
+      { expected: `p_vaddr + p_memsz at most ${hex(top)}`, offset: own + phdr.offsetOf('p_vaddr') },
+    )
+    const whole = make({
+      segments: [
+        segments[0] as never,
+        { paddr: 0x2000, data: code, header: { p_offset: BigInt(good.length - code.length) } },
+      ],
+    })
     t.equal(parts(whole).segments.length, 2, 'a segment up to the end of the file')
   }
 })
@@ -361,7 +375,11 @@ t.test('the identification: class and byte order, and the length of the header',
   for (const elfClass of [64, 32] as const) {
     const good = buildElf({ class: elfClass, entry: 0, segments: [{ paddr: 0x1000, data: code }] })
     const { size } = elfClass === 64 ? Ehdr64 : Ehdr32
-    t.throws(() => parts(good.subarray(0, size - 1)), { code: 'truncated', expected: `${size} bytes`, offset: size - 1 })
+    t.throws(() => parts(good.subarray(0, size - 1)), {
+      code: 'truncated',
+      expected: `${size} bytes`,
+      offset: size - 1,
+    })
     t.match(parts(good.subarray(0, size)).fault, { code: 'truncated' }, 'a header is read')
     for (const [at, found] of [
       [4, 0],

@@ -1,7 +1,7 @@
 /** Tests of the note walker: both layouts, both places, and the end of each. */
 
 import t from 'tap'
-import { checkXenOwners, readNotes as readSlices, noteNumber, noteString, noteU32s } from '../../lib/kernel/notes.js'
+import { checkXenOwners, noteNumber, noteString, noteU32s, readNotes as readSlices } from '../../lib/kernel/notes.js'
 import { buildElf, type ElfSpec, gnuPropertyNote, type NoteSpec, xenNotes } from '../../lib/testing/index.js'
 import { parseElf, readNotes, walkNotes } from '../fixtures/elf-at-once.js'
 import { refuses } from './refusal.js'
@@ -215,7 +215,12 @@ t.test('a walk that is lost says where, and keeps what it found', async (t) => {
 })
 
 /** Returns a note's bytes, with its name and descriptor padded to 4. */
-function raw(owner: string, type: number, desc: Uint8Array, sizes: { namesz?: number; descsz?: number } = {}): Uint8Array {
+function raw(
+  owner: string,
+  type: number,
+  desc: Uint8Array,
+  sizes: { namesz?: number; descsz?: number } = {},
+): Uint8Array {
   const name = Buffer.from(owner, 'latin1')
   const header = Uint32Array.of(sizes.namesz ?? name.length, sizes.descsz ?? desc.length, type)
   const pad = (bytes: Uint8Array) => new Uint8Array(-bytes.length & 3)
@@ -275,7 +280,11 @@ t.test('the end of a segment: exact, and a byte short', async (t) => {
   const bare = raw('', 5, new Uint8Array(0))
   t.match(walkRaw(bytes(bare, bare)), { notes: { length: 2 }, unreadable: { length: 0 } }, 'headers alone')
   const odd = raw('abcde', 5, new Uint8Array(0)).subarray(0, 17)
-  t.match(walkRaw(odd), { notes: [{ owner: 'abcde' }], unreadable: { length: 0 } }, 'an empty descriptor needs no padding')
+  t.match(
+    walkRaw(odd),
+    { notes: [{ owner: 'abcde' }], unreadable: { length: 0 } },
+    'an empty descriptor needs no padding',
+  )
   t.match(walkRaw(raw('abcde', 5, four).subarray(0, 18)), {
     notes: [{ missing: 6 }],
     unreadable: [{ reason: 'a descriptor has 0x4 bytes, and the PT_NOTE only 0x0 more' }],
@@ -307,7 +316,11 @@ t.test('a merged segment: only zeros that are not at 8 bytes are padding', async
   t.match(walkRaw(gap, 16).notes, { length: 2 }, 'a larger alignment')
   t.not(walkRaw(gap, 4).notes[1]?.offset, 24, 'in a segment of 4 there is no such padding')
   const aligned = bytes(raw(XEN, 1, bytes(four, four)), raw('', 0, new Uint8Array(0)), raw(XEN, 2, four))
-  t.match(walkRaw(aligned, 8).notes, [{ offset: 0 }, { namesz: 0, type: 0, offset: 24 }, { offset: 36 }], 'a note of zeros')
+  t.match(
+    walkRaw(aligned, 8).notes,
+    [{ offset: 0 }, { namesz: 0, type: 0, offset: 24 }, { offset: 36 }],
+    'a note of zeros',
+  )
   const one = bytes(raw(XEN, 1, four), Uint8Array.of(0, 0, 0, 1), new Uint8Array(8))
   t.match(walkRaw(one, 8).unreadable, [{ offset: 20, reason: /^a name has 0x1000000 bytes/ }])
   t.match(walkRaw(bytes(raw(XEN, 1, four), zero), 8), { notes: { length: 1 }, unreadable: { length: 0 } }, 'at the end')
@@ -329,7 +342,8 @@ t.test('long walks are done in slices', async (t) => {
 })
 
 t.test('the owner: cut at 4096 bytes, without one NUL', async (t) => {
-  const owner = (name: string, namesz?: number) => walkRaw(raw(name, 1, four, namesz === undefined ? {} : { namesz })).notes[0]?.owner
+  const owner = (name: string, namesz?: number) =>
+    walkRaw(raw(name, 1, four, namesz === undefined ? {} : { namesz })).notes[0]?.owner
   t.equal(owner('abc\0'), 'abc')
   t.equal(owner('abc\0\0'), 'abc\0')
   t.equal(owner('abc'), 'abc')
@@ -356,7 +370,10 @@ t.test('sections: read only without a Xen note, and each note and damage once', 
   const inSection = (data: Uint8Array) => ({ name: '.note', type: 7, data, align: 4 })
   const walk = (changes: Partial<ElfSpec>) => walkNotes(parseElf(build(changes)))
   const foreign = raw('GNU\0', 3, four)
-  const found = walk({ segments: [{ type: 4, paddr: 0, data: foreign, align: 4 }], sections: [inSection(raw(XEN, 1, four))] })
+  const found = walk({
+    segments: [{ type: 4, paddr: 0, data: foreign, align: 4 }],
+    sections: [inSection(raw(XEN, 1, four))],
+  })
   t.same(
     found.notes.map(({ owner, from }) => [owner, from]),
     [
@@ -369,9 +386,18 @@ t.test('sections: read only without a Xen note, and each note and damage once', 
   const damaged = raw(XEN, 1, four, { descsz: 0x1000 })
   const both = walk({ sections: [inSection(damaged), inSection(damaged)] })
   t.equal(both.unreadable.length, 2, 'two damaged sections')
-  const elf = parseElf(build({ segments: [{ type: 4, paddr: 0, data: raw('GNU\0', 3, four, { descsz: 0x1000 }), align: 4 }] }))
+  const elf = parseElf(
+    build({ segments: [{ type: 4, paddr: 0, data: raw('GNU\0', 3, four, { descsz: 0x1000 }), align: 4 }] }),
+  )
   const [segment] = elf.segments
-  const section = { index: 1, name: '.note', type: 7, offset: segment?.offset ?? 0, size: segment?.filesz ?? 0, align: 4n }
+  const section = {
+    index: 1,
+    name: '.note',
+    type: 7,
+    offset: segment?.offset ?? 0,
+    size: segment?.filesz ?? 0,
+    align: 4n,
+  }
   const twice = walkNotes({ ...elf, sections: [section as never] })
   t.match(twice, { notes: { length: 1 }, unreadable: { length: 1 } }, 'the same bytes in both')
 })
@@ -381,7 +407,8 @@ t.test('the longest text has 4096 bytes', async (t) => {
     const [note] = walkRaw(raw(XEN, 6, desc, { descsz })).notes
     return note && noteString(note)
   }
-  const letters = (count: number, end: readonly number[] = []) => Uint8Array.of(...new Uint8Array(count).fill(0x61), ...end)
+  const letters = (count: number, end: readonly number[] = []) =>
+    Uint8Array.of(...new Uint8Array(count).fill(0x61), ...end)
   t.equal(text(letters(4096, [0]))?.length, 4096)
   t.throws(() => text(letters(4097, [0])), { code: 'bad-note' })
   t.throws(() => text(letters(4096)), { code: 'bad-note', found: 'no NUL' })

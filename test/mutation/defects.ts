@@ -39,7 +39,8 @@ const all = await bundleTests(unitTests(), new Map(), folder)
 /** Returns the test files that reach a source: those of its own name and folder first, then those that reach least. */
 function testsOf(file: string): readonly string[] {
   const [, suite = '', name = ''] = file.split('/')
-  const far = (test: string) => Number(!test.endsWith(`/${name.replace('.ts', '.test.ts')}`)) + Number(!test.includes(`/${suite}/`))
+  const far = (test: string) =>
+    Number(!test.endsWith(`/${name.replace('.ts', '.test.ts')}`)) + Number(!test.includes(`/${suite}/`))
   return all
     .filter(({ sources }) => sources.includes(file))
     .sort((a, b) => far(a.file) - far(b.file) || a.sources.length - b.sources.length)

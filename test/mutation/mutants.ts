@@ -170,7 +170,11 @@ function ofExpression(node: ts.Expression): readonly string[] {
     const name = ts.isPropertyAccessExpression(callee) ? callee.name : callee
     const other = SWAPPED_CALLS.get(name.getText())
     if (other === undefined) return []
-    return [node.getText().slice(0, name.getStart() - node.getStart()) + other + node.getText().slice(name.end - node.getStart())]
+    return [
+      node.getText().slice(0, name.getStart() - node.getStart()) +
+        other +
+        node.getText().slice(name.end - node.getStart()),
+    ]
   }
   return []
 }
@@ -231,7 +235,6 @@ function isMessage(node: ts.Node): boolean {
   return ts.isCallExpression(parent) && parent.expression !== node && TELLS.test(parent.expression.getText())
 }
 
-const isLog = (node: ts.Expression): boolean =>
-  ts.isCallExpression(node) && /^log[A-Z]/.test(node.expression.getText())
+const isLog = (node: ts.Expression): boolean => ts.isCallExpression(node) && /^log[A-Z]/.test(node.expression.getText())
 const isSuper = (node: ts.Expression): boolean =>
   ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.SuperKeyword

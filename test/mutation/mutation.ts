@@ -54,7 +54,10 @@ interface Equivalent {
   readonly why: string
 }
 
-const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false } }, allowPositionals: true })
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false } },
+  allowPositionals: true,
+})
 const say = (line: string) => process.stdout.write(`${line}\n`)
 const oneLine = (text: string) => text.replace(/\s+/g, ' ')
 
@@ -76,13 +79,17 @@ const surveys = await surveyAll(bundles, mutants.length, path.join(folder, 'reac
 /** The mutants that were killed before, each by a test file whose content is the same today. */
 const KILLED = path.join(folder, 'killed')
 const killed = new Map(
-  (existsSync(KILLED) ? readFileSync(KILLED, 'utf8') : '').split('\n').map((line) => line.split(' ') as [string, Outcome]),
+  (existsSync(KILLED) ? readFileSync(KILLED, 'utf8') : '')
+    .split('\n')
+    .map((line) => line.split(' ') as [string, Outcome]),
 )
 
 async function tryOut(runner: Runner, file: string, { id }: Mutant): Promise<Outcome> {
   let budget = BUDGET_MS
   const tests = testsOf(surveys, id, file)
-  const before = tests.map(({ bundle }) => killed.get(`${bundle.digest}:${id}`)).find((outcome) => outcome !== undefined)
+  const before = tests
+    .map(({ bundle }) => killed.get(`${bundle.digest}:${id}`))
+    .find((outcome) => outcome !== undefined)
   if (before !== undefined) return before
   for (const { bundle, only, cpu } of tests) {
     budget -= cpu

@@ -163,7 +163,11 @@ t.test('the memory map: 128 entries in the page, the others in setup_data', asyn
   ] as const) {
     const { e820_entries, e820_table } = BootParams.decode(bootParamsPage(LOAD, SAYS, map(count)))
     t.equal(e820_entries, inPage)
-    const expected = map(inPage).map(({ start, end, type }) => ({ addr: BigInt(start), size: BigInt(end - start), type }))
+    const expected = map(inPage).map(({ start, end, type }) => ({
+      addr: BigInt(start),
+      size: BigInt(end - start),
+      type,
+    }))
     t.same(e820_table.slice(0, e820_entries), expected, `${count} entries`)
     const given = [{ type: 9, data: Uint8Array.of(1) }]
     const [first, ...others] = setupDataNodes(given, map(count))

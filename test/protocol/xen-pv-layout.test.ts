@@ -47,7 +47,13 @@ function lay(one: Case): PvLayout {
 }
 
 /** Sizes of a kernel around the first two boundaries, and others. */
-const SIZES = [1, 2, ...Array.from({ length: 80 }, (_, i) => 535 + i), ...Array.from({ length: 80 }, (_, i) => 1555 + i), 2500]
+const SIZES = [
+  1,
+  2,
+  ...Array.from({ length: 80 }, (_, i) => 535 + i),
+  ...Array.from({ length: 80 }, (_, i) => 1555 + i),
+  2500,
+]
 
 const pagesOf = ({ regions }: PvLayout, name: string): number | undefined =>
   regions.find((region) => region.name === name)?.pages
@@ -141,21 +147,24 @@ t.test("a dom0's mapped ramdisk comes on top of the power of two, an unmapped on
   t.equal(apart.allocatedPages, 1324)
 })
 
-t.test('modules are unmapped if the kernel takes a pfn, has modules, and the caller does not want them mapped', async (t) => {
-  for (const modStartPfn of [false, true]) {
-    for (const modules of [[], [5000]]) {
-      for (const mapModules of [false, true]) {
-        const layout = lay({ kernelPages: 1, modStartPfn, modules, mapModules })
-        const unmapped = modStartPfn && modules.length > 0 && !mapModules
-        t.equal(layout.modulesUnmapped, unmapped)
-        if (modules.length === 0) continue
-        const pfn = unmapped ? STEP : 257
-        t.match(layout.modules, [{ pfn, pages: 2, bytes: 5000 }])
-        t.equal('vaddr' in (layout.modules[0] ?? {}), !unmapped)
+t.test(
+  'modules are unmapped if the kernel takes a pfn, has modules, and the caller does not want them mapped',
+  async (t) => {
+    for (const modStartPfn of [false, true]) {
+      for (const modules of [[], [5000]]) {
+        for (const mapModules of [false, true]) {
+          const layout = lay({ kernelPages: 1, modStartPfn, modules, mapModules })
+          const unmapped = modStartPfn && modules.length > 0 && !mapModules
+          t.equal(layout.modulesUnmapped, unmapped)
+          if (modules.length === 0) continue
+          const pfn = unmapped ? STEP : 257
+          t.match(layout.modules, [{ pfn, pages: 2, bytes: 5000 }])
+          t.equal('vaddr' in (layout.modules[0] ?? {}), !unmapped)
+        }
       }
     }
-  }
-})
+  },
+)
 
 t.test('INIT_P2M: the list and its tables come last, the tables first in a dom0', async (t) => {
   const initP2m = 0x8000000000n

@@ -126,8 +126,16 @@ t.test('a record that is unknown may be ignored only if it says so', async (t) =
 
 t.test('records of the other type of guest, repeated ones, early ones', async (t) => {
   const refused = (records: readonly Made[], index: number, message: RegExp, header = headers()) =>
-    t.throws(() => read(records, header), { code: 'bad-snapshot', message, offset: offsetOf(records, index) }, `${message}`)
-  refused(instead(PV, 'SHARED_INFO', ['HVM_PARAMS', none]), 4, /^HVM_PARAMS record: .* not allowed .* record of pv guests/)
+    t.throws(
+      () => read(records, header),
+      { code: 'bad-snapshot', message, offset: offsetOf(records, index) },
+      `${message}`,
+    )
+  refused(
+    instead(PV, 'SHARED_INFO', ['HVM_PARAMS', none]),
+    4,
+    /^HVM_PARAMS record: .* not allowed .* record of pv guests/,
+  )
   refused(instead(HVM, 'HVM_PARAMS', SHARED), 2, /^SHARED_INFO record: .* not allowed .* record of hvm guests/, hvm)
   for (const one of [info(), SHARED] as const) {
     const twice = instead(PV, one[0], one, one)
@@ -191,7 +199,9 @@ t.test('lengths: each record that has one length has no other', async (t) => {
       })
     }
   }
-  t.throws(() => read(instead(PV, 'SHARED_INFO', SHARED, ['VERIFY', u32s(0)])), { message: /expected 0 bytes, found 4/ })
+  t.throws(() => read(instead(PV, 'SHARED_INFO', SHARED, ['VERIFY', u32s(0)])), {
+    message: /expected 0 bytes, found 4/,
+  })
 })
 
 t.test('the mode of a PV guest is one of two', async (t) => {
@@ -254,7 +264,10 @@ t.test('pages: types, runs and the last one of the guest', async (t) => {
   ])
   const refused = (made: Made, message: RegExp) =>
     t.throws(() => runs(made), { code: 'bad-snapshot', message, offset: offsetOf(PV, 3) })
-  refused(pages([page(NOTAB, 1), page(NOTAB, 0x400)], 2), /page 1 lies outside the guest: expected a pfn up to 0x3ff, found 0x400/)
+  refused(
+    pages([page(NOTAB, 1), page(NOTAB, 0x400)], 2),
+    /page 1 lies outside the guest: expected a pfn up to 0x3ff, found 0x400/,
+  )
   refused(pages([page(NOTAB, 0x3ff), page(NOTAB, 0x400)], 2), /page 1 lies outside the guest.*found 0x400/)
   refused(pages([page(NOTAB, 2 ** 32 + 1)], 1), /page 0 lies outside the guest/)
   for (const type of [5, 6, 7, 8]) refused(pages([page(NOTAB, 1), page(type, 2)], 2), /page 1 has an unknown type/)
@@ -279,7 +292,10 @@ t.test('a stream that ends too early names what it lacks', async (t) => {
   const lacking = (name: LibxcRecordName, records: readonly Made[], header?: Uint8Array) => {
     const without = records.filter(([one]) => one !== name)
     const offset = offsetOf(without, without.length - 1)
-    t.throws(() => read(without, header), { message: new RegExp(`^END record: the stream is incomplete: expected ${name} `), offset })
+    t.throws(() => read(without, header), {
+      message: new RegExp(`^END record: the stream is incomplete: expected ${name} `),
+      offset,
+    })
   }
   lacking('SHARED_INFO', PV)
   lacking('X86_PV_VCPU_BASIC', PV)

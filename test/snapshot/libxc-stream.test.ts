@@ -129,7 +129,9 @@ t.test('every vcpu that runs has a record; only the first one names start_info',
 })
 
 t.test('saved records: each at its place, and no others', async (t) => {
-  const saved = (names: readonly string[]) => ({ records: names.map((name, i) => ({ name, body: Uint8Array.of(i + 1) })) })
+  const saved = (names: readonly string[]) => ({
+    records: names.map((name, i) => ({ name, body: Uint8Array.of(i + 1) })),
+  })
   const guest = await pvGuest()
   const all = [
     'X86_PV_VCPU_MSRS',
@@ -209,7 +211,11 @@ t.test('the p2m list: as long as the guest claims, as far as its frames are know
     t.same(claims(0, parts), [4096, known], 'in two runs')
     const outside = { regions: [...others, p2m, { ...p2m, pfn: 4095, pages: 2 }] }
     t.same(claims(4097, outside), [4096, known], 'a run that reaches out of the memory is ignored')
-    t.same(claims(4097, { regions: [...others, p2m, { ...p2m, pfn: 4095, pages: 1 }] }), [4097, known + 1], 'its last page')
+    t.same(
+      claims(4097, { regions: [...others, p2m, { ...p2m, pfn: 4095, pages: 1 }] }),
+      [4097, known + 1],
+      'its last page',
+    )
     t.throws(() => claims(0, { regions: [...others, { ...p2m, pages: known - 1 }] }), {
       code: 'bad-snapshot',
       message: /p2m list is not known/,
