@@ -213,6 +213,7 @@ t.test('nothing is placed by no bytes, and a negative length is outside', async 
   t.throws(() => memory.readInto(2 * PAGE_SIZE - 1, new Uint8Array(2)), { code: 'not-mapped' })
   t.throws(() => [...memory.parts(2 * PAGE_SIZE - 1, 2)], { code: 'not-mapped' })
   t.throws(() => memory.clear(2 * PAGE_SIZE - 1, 2), {
+    code: 'not-mapped',
     expected: 'within [0x0, 0x2000)',
     found: '[0x1fff, 0x2001)',
   })

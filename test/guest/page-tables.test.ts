@@ -318,6 +318,7 @@ t.test('mappings that touch are allowed, ones that share a page are not', async 
     t.throws(() => tables.map({ vpn, pages, pfn: 0 }, 900), { code: 'overlap', expected: /^none of / })
   }
   t.throws(() => tables.map({ vpn: 109, pages: 1, pfn: 0 }, 900), {
+    code: 'overlap',
     expected: 'none of [0x64000, 0x6e000)',
     found: '[0x6d000, 0x6e000)',
   })
