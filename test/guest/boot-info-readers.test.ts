@@ -161,7 +161,7 @@ t.test('hvm_start_info: lists and texts are followed', async (t) => {
   t.match([found.modules.length, found.memmap.length], [2, 2])
 })
 
-t.test('hvm_start_info: version 0 has no memory map, whatever follows it', async (t) => {
+t.test('hvm_start_info: version 0 has no memory map, even if bytes follow', async (t) => {
   const rest = { memmap_paddr: 0x7000n, memmap_entries: 2 }
   t.match(readHvmStartInfo(pvh({ version: 0, ...rest })), {
     fields: { memmap_paddr: 0n, memmap_entries: 0 },

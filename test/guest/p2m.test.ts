@@ -208,7 +208,7 @@ t.test('moved frames: none, into a hole, and over a frame that another page has'
   t.equal(swapped.pfn(103), undefined)
 })
 
-t.test('a structure of ours must have a machine frame', async (t) => {
+t.test('a page table must have a machine frame', async (t) => {
   const p2m = makeP2m({ function: (pfn) => (pfn === 5 ? undefined : pfn) }, 10)
   t.equal(mfnOf(p2m, 4, 'page tables'), 4)
   t.equal(mfnOf(p2m, 0, 'page tables'), 0)

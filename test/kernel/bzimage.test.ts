@@ -165,7 +165,7 @@ t.test('the version text: printable, with a NUL, within the setup code and 256 b
   t.equal(text(Buffer.from('abc\0'), 0x1000 - 3), undefined, 'its NUL lies after it')
   const none = build({ version: 'x', header: { kernel_version: 0 } })
   none.set(Buffer.from('boot\0'), 0x200)
-  t.equal(parse(none).version, undefined, 'pointer 0 is none')
+  t.equal(parse(none).version, undefined, 'pointer 0 means no text')
   const first = build({ header: { kernel_version: 1 } })
   first.fill(0x41, 0x201, 0x202).fill(0, 0x202, 0x203)
   t.equal(parse(first).version, 'A')

@@ -128,7 +128,7 @@ async function survey(bundle: Bundle, mutants: number): Promise<readonly Surveye
   return found
 }
 
-/** tap sends messages of its own, so an answer is marked. */
+/** tap sends messages too, so an answer is marked. */
 const answer = (answer: Answer) => process.send?.({ answer } satisfies Message)
 
 process.on('message', async (task: Task) => {

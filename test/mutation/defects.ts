@@ -36,7 +36,7 @@ const defects = (JSON.parse(textOf('test/mutation/defects.json')) as readonly De
 const folder = path.join(root, '.cache/mutation/defects')
 const all = await bundleTests(unitTests(), new Map(), folder)
 
-/** Returns the test files that reach a source: those of its own name and folder first, then those that reach least. */
+/** Returns the test files that reach a source: those of the same name and folder first, then those that reach least. */
 function testsOf(file: string): readonly string[] {
   const [, suite = '', name = ''] = file.split('/')
   const far = (test: string) =>

@@ -69,7 +69,7 @@ const SWAPPED_CALLS: ReadonlyMap<string, string> = new Map(
 /** Calls whose arguments are a message: they log or refuse. */
 const TELLS = /^(?:log[A-Z]\w*|refuse\w*|wrong\w*|stop|byteOrder)$/
 
-/** Returns the mutants of a file, and its text with all of them, each behind its switch. */
+/** Returns the mutants of a file, and its text with all of them, each with its switch. */
 export function mutantsOf(
   file: string,
   text: string,

@@ -30,7 +30,7 @@ const LOAD: LinuxLoad = {
   ...{ cmdlineSize: 2047, initrdAddrMax: 0x7fffffff, above4G: true },
 }
 
-/** A kernel whose setup code is 0x5a wherever the header has no field of its version. */
+/** A kernel whose setup code is 0x5a after the header. */
 function imageLoad(protocol: number, jump?: number): LinuxLoad & { readonly setup: { readonly bytes: Uint8Array } } {
   const file = buildBzImage({ protocol, payload: new Uint8Array(64), header: { payload_length: 0, payload_offset: 0 } })
   const bzImage = parseBzImage(file)
