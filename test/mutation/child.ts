@@ -70,7 +70,7 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
   for (const name of bundle.packages) if (name !== 'tap') packages.set(name, await import(name))
   const names: string[] = []
   escaped = undefined
-  let current = ''
+  let failed: string | undefined
   const top = new tap.Test({
     name: bundle.file,
     bail: true,
@@ -81,16 +81,13 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
         const name = String(args[0])
         names.push(name)
         if (only !== undefined && !only.has(names.length - 1)) return Promise.resolve()
-        return test(
-          ...args.map((arg) =>
-            typeof arg !== 'function'
-              ? arg
-              : (sub: tap.Test) => {
-                  current = name
-                  return arg(sub)
-                },
-          ),
-        )
+        const body = args.pop() as (sub: tap.Test) => unknown
+        return test(...args, async (sub: tap.Test) => {
+          if (failed !== undefined) return
+          const end = await Promise.resolve(sub).then(body).catch((error: unknown) => sub.threw(error))
+          if (!sub.passing()) failed ??= name
+          return end
+        })
       }
       Object.defineProperty(t, 'test', { value: select })
       await runFile(packages.set('tap', { default: t, test: select }), isOn)
@@ -99,7 +96,7 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
   top.resume()
   await new Promise<void>((resolve) => top.runMain(resolve))
   const passed = top.results?.ok === true && escaped === undefined
-  return { names, failed: passed ? undefined : current || 'the file itself' }
+  return { names, failed: passed ? undefined : (failed ?? 'the file itself') }
 }
 
 /** Runs each test alone, and finds the mutants that it reaches. */

@@ -99,8 +99,8 @@ t.test('the page of a vmlinux on a PC, every byte', async (t) => {
 t.test('addresses above 4 GiB: the low words in the header, the high ones outside it', async (t) => {
   const says: LoaderSays = {
     ...SAYS,
-    cmdline: 5 * 2 ** 32 + 0x1000,
-    ramdisk: { start: 6 * 2 ** 32 + 0x2000, bytes: 7 * 2 ** 32 + 0x300 },
+    cmdline: 5 * 2 ** 32 + 0x80001000,
+    ramdisk: { start: 6 * 2 ** 32 + 0xffffe000, bytes: 7 * 2 ** 32 + 0xfffffff3 },
     setupData: 8 * 2 ** 32 + 0x4000,
     subarch: 2,
     subarchData: 0x1122334455667788n,
@@ -114,9 +114,9 @@ t.test('addresses above 4 GiB: the low words in the header, the high ones outsid
     [0x0c4, 4, 7],
     [0x0c8, 4, 5],
     [0x214, 4, 0xffffffff],
-    [0x218, 4, 0x2000],
-    [0x21c, 4, 0x300],
-    [0x228, 4, 0x1000],
+    [0x218, 4, 0xffffe000],
+    [0x21c, 4, 0xfffffff3],
+    [0x228, 4, 0x80001000],
     [0x23c, 4, 2],
     [0x240, 8, 0x1122334455667788n],
     [0x250, 8, 8n * 2n ** 32n + 0x4000n],
