@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { constants, Script } from 'node:vm'
+import { configureGlobal } from 'fast-check'
 import * as tap from 'tap'
 import type { Bundle } from './bundles.js'
 
@@ -40,6 +41,8 @@ type RunFile = (packages: Packages, isOn: (mutant: number) => boolean) => Promis
 
 // The parent limits the time.
 tap.t.setTimeout(0)
+// The smallest failing input is not needed.
+configureGlobal({ endOnFailure: true })
 
 const loaded = new Map<string, RunFile>()
 
@@ -71,6 +74,10 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
   const names: string[] = []
   escaped = undefined
   let failed: string | undefined
+  let last: { readonly name: string; readonly sub: tap.Test } | undefined
+  const look = () => {
+    if (last?.sub.passing() === false) failed ??= last.name
+  }
   const top = new tap.Test({
     name: bundle.file,
     bail: true,
@@ -82,11 +89,11 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
         names.push(name)
         if (only !== undefined && !only.has(names.length - 1)) return Promise.resolve()
         const body = args.pop() as (sub: tap.Test) => unknown
-        return test(...args, async (sub: tap.Test) => {
-          if (failed !== undefined) return
-          const end = await Promise.resolve(sub).then(body).catch((error: unknown) => sub.threw(error))
-          if (!sub.passing()) failed ??= name
-          return end
+        return test(...args, (sub: tap.Test) => {
+          look()
+          if (failed !== undefined) return undefined
+          last = { name, sub }
+          return body(sub)
         })
       }
       Object.defineProperty(t, 'test', { value: select })
@@ -95,6 +102,7 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
   })
   top.resume()
   await new Promise<void>((resolve) => top.runMain(resolve))
+  look()
   const passed = top.results?.ok === true && escaped === undefined
   return { names, failed: passed ? undefined : (failed ?? 'the file itself') }
 }

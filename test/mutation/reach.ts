@@ -46,18 +46,25 @@ export async function surveyAll(
   return surveys
 }
 
-/** Returns the tests that reach a mutant: those of the module's own test file first, then the quickest. */
+/** Tests that take longer, in ms of processor time, are run after all others. */
+const QUICK_MS = 60
+
+/** Returns the tests that reach a mutant: the quick ones of the module's own test file, then the quickest. */
 export function testsOf(
   surveys: ReadonlyMap<Bundle, readonly Surveyed[]>,
   mutant: number,
   module: string,
 ): readonly Tests[] {
   const own = module.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts')
+  const isFirst = ({ bundle, isQuick }: { bundle: Bundle; isQuick: boolean }) => isQuick && bundle.file === own
   return [...surveys]
-    .flatMap(([bundle, survey]): readonly Tests[] => {
-      const reaching = [...survey.keys()].filter((i) => survey[i]?.passed && survey[i]?.reached.includes(mutant))
-      const cpu = reaching.reduce((sum, i) => sum + (survey[i]?.cpu ?? 0), 0)
-      return reaching.length === 0 ? [] : [{ bundle, only: reaching, cpu }]
+    .flatMap(([bundle, survey]) => {
+      const reaching = [...survey.entries()].filter(([, test]) => test.passed && test.reached.includes(mutant))
+      return [true, false].flatMap((isQuick) => {
+        const tests = reaching.filter(([, { cpu }]) => cpu <= QUICK_MS === isQuick)
+        const cpu = tests.reduce((sum, [, test]) => sum + test.cpu, 0)
+        return tests.length === 0 ? [] : [{ bundle, only: tests.map(([i]) => i), cpu, isQuick }]
+      })
     })
-    .sort((a, b) => Number(b.bundle.file === own) - Number(a.bundle.file === own) || a.cpu - b.cpu)
+    .sort((a, b) => Number(isFirst(b)) - Number(isFirst(a)) || a.cpu - b.cpu)
 }
