@@ -325,6 +325,19 @@ t.test('mappings that touch are allowed, ones that share a page are not', async 
   t.equal(tables.mappings.length, 3, 'a refused mapping is not added')
 })
 
+t.test('frames between the tables of two mappings are no tables', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 512 * 4, pages: 1, pfn: 0x10 }, 100)
+  tables.map({ vpn: 512 * 5, pages: 1, pfn: 0x20 }, 200)
+  t.same(entriesOf(tables, identity), {
+    100: { 0: '0x65067' },
+    101: { 0: '0x66067' },
+    102: { 4: '0x67067', 5: '0xc8067' },
+    103: { 0: '0x10023' },
+    200: { 0: '0x20023' },
+  })
+})
+
 t.test('without a mapping there is no top table', async (t) => {
   t.throws(() => new PageTables(PAGING.x86_64).top, { code: 'wrong-layout' })
   t.equal(new PageTables(PAGING.x86_64).count, 0)

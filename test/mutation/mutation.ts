@@ -40,7 +40,7 @@ const AT_ONCE = 2
 const SLOWER = 5
 const LIMIT_LEAST_MS = 1000
 /** The processor time of the tests of one mutant: slower ones are not run. */
-const BUDGET_MS = 2000
+const BUDGET_MS = 1000
 
 type Outcome = 'killed' | 'timeout' | 'survived' | 'unreached'
 
