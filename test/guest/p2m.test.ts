@@ -5,7 +5,7 @@
  * Gotcha: frames do not fit in 32 bits: 16 TiB hosts have frames above 2^32.
  */
 import t from 'tap'
-import { fillP2mList, makeP2m, mfnAfter, mfnOf, type P2m, p2mListBytes, withMoved } from '../../lib/guest/p2m.js'
+import { fillP2mList, makeP2m, mfnAfter, mfnOf, P2M_MARKED32, type P2m, p2mListBytes, withMoved } from '../../lib/guest/p2m.js'
 import { FRAMES_MAX, PAGE_SIZE } from '../../lib/units.js'
 
 t.test('identity, offset, table and function, forwards and backwards', async (t) => {
@@ -184,6 +184,10 @@ t.test('ranges: their ends, both ways, and refusals', async (t) => {
   t.throws(pair(9, 100), { code: 'bad-config', message: /share a pfn/, found: '0x9' })
   t.throws(pair(10, 54), { code: 'bad-config', message: /share a mfn/, found: '0x36' })
   t.throws(pair(1, 46), { message: /share a pfn/ })
+})
+
+t.test("a 32-bit guest's frames have 30 bits", async (t) => {
+  t.equal(P2M_MARKED32, 0x40000000)
 })
 
 t.test('moved frames: none, into a hole, and over a frame that another page has', async (t) => {

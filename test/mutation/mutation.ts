@@ -42,6 +42,9 @@ const LIMIT_LEAST_MS = 1000
 /** The processor time of the tests of one mutant: slower ones are not run. */
 const BUDGET_MS = 1000
 
+/** More than a module has mutants: a changed module leaves the others' numbers as they were. */
+const IDS_OF_MODULE = 10_000
+
 type Outcome = 'killed' | 'timeout' | 'survived' | 'unreached'
 
 /** A change that no test can notice. */
@@ -68,13 +71,14 @@ const folder = path.join(root, '.cache/mutation')
 /** All modules have their mutants in the bundles, so that what was measured serves every choice of modules. */
 const replaced = new Map<string, string>()
 const mutants: { readonly file: string; readonly mutant: Mutant }[] = []
-for (const file of new Set([...MODULES, ...chosen])) {
-  const made = mutantsOf(file, textOf(file), mutants.length)
+const modules = [...new Set([...MODULES, ...chosen])]
+for (const [i, file] of modules.entries()) {
+  const made = mutantsOf(file, textOf(file), i * IDS_OF_MODULE)
   replaced.set(file, made.code)
   mutants.push(...made.mutants.map((mutant) => ({ file, mutant })))
 }
 const bundles = await bundleTests(unitTests(), replaced, path.join(folder, 'bundles'))
-const surveys = await surveyAll(bundles, mutants.length, path.join(folder, 'reach'), say)
+const surveys = await surveyAll(bundles, modules.length * IDS_OF_MODULE, path.join(folder, 'reach'), say)
 
 /** The mutants that were killed before, each by a test file whose content is the same today. */
 const KILLED = path.join(folder, 'killed')
