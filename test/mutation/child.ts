@@ -101,7 +101,11 @@ async function run(bundle: Bundle, isOn: (mutant: number) => boolean, only?: Rea
     },
   })
   top.resume()
-  await new Promise<void>((resolve) => top.runMain(resolve))
+  await new Promise<void>((resolve) => {
+    // After a failure, the test that failed may wait forever.
+    top.on('bailout', () => resolve())
+    top.runMain(resolve)
+  })
   look()
   const passed = top.results?.ok === true && escaped === undefined
   return { names, failed: passed ? undefined : (failed ?? 'the file itself') }
