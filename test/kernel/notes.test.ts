@@ -261,6 +261,8 @@ t.test('padding: names and descriptors of every length are padded to 4 bytes', a
   const filled = raw(XEN, 1, Uint8Array.of(1, 2, 3))
   filled[19] = 9
   t.match(walkRaw(filled).notes, [{ zeroPadded: false }], 'padding that is not zero')
+  const next = bytes(raw(XEN, 1, four), raw('', 0, new Uint8Array(0)))
+  t.equal(walkRaw(next).notes[0]?.zeroPadded, false, 'a zero of the next note is no padding')
   t.match(walkRaw(raw(XEN, 1, four)).notes, [{ zeroPadded: false }], 'no padding')
 })
 
@@ -290,6 +292,7 @@ t.test('the end of a segment: exact, and a byte short', async (t) => {
     notes: [{ missing: 6 }],
     unreadable: [{ reason: 'a descriptor has 0x4 bytes, and the PT_NOTE only 0x0 more' }],
   })
+  t.match(walkRaw(raw('abcde', 5, Uint8Array.of(1)).subarray(0, 17)).unreadable, [{ reason: /a descriptor has 0x1 bytes/ }])
   t.same(walkRaw(bytes(raw(XEN, 1, four), new Uint8Array(11))).unreadable, [], 'zeros too short for a header')
   const rest = new Uint8Array(11)
   rest[10] = 1
@@ -382,6 +385,12 @@ t.test('sections: read only without a Xen note, and each note and damage once', 
       ['Xen', 'SHT_NOTE'],
     ],
   )
+  const segments = [{ type: 4, paddr: 0, data: raw(XEN, 1, four), align: 4 }]
+  t.same(
+    walk({ segments, sections: [inSection(raw(XEN, 2, four))] }).notes.map(({ type }) => type),
+    [1],
+    'with a Xen note in a segment, no section is read',
+  )
   const other = { ...inSection(raw(XEN, 1, four)), type: 1 }
   t.equal(walk({ sections: [other] }).notes.length, 0, 'a section of another type')
   const damaged = raw(XEN, 1, four, { descsz: 0x1000 })
@@ -411,7 +420,10 @@ t.test('the longest text has 4096 bytes', async (t) => {
   const letters = (count: number, end: readonly number[] = []) =>
     Uint8Array.of(...new Uint8Array(count).fill(0x61), ...end)
   t.equal(text(letters(4096, [0]))?.length, 4096)
-  t.throws(() => text(letters(4097, [0])), { code: 'bad-note' })
+  t.throws(() => text(letters(4097, [0])), { code: 'bad-note', found: 'no NUL' })
+  t.equal(text(Uint8Array.of(0, 0x61, 0x61, 0x61)), '', 'an empty text needs no padding')
+  const cut = walkRaw(raw(XEN, 6, Uint8Array.of(0, 0x61, 0x61, 0x61), { descsz: 100 })).notes[0]
+  t.equal(cut && noteString(cut), '', 'nor the bytes after it')
   t.throws(() => text(letters(4096)), { code: 'bad-note', found: 'no NUL' })
   t.equal(text(letters(4095))?.length, 4095, 'padding in place of the NUL')
   t.throws(() => text(letters(4097)), { code: 'bad-note' })
@@ -425,4 +437,7 @@ t.test('numbers and lists at any place of the file', async (t) => {
   t.same(list && noteU32s(list, 3), [0x04030201, 0x04030201, 9])
   t.same(list && noteU32s(list, 2), [0x04030201, 0x04030201])
   t.same(list && noteU32s(list, 0), [])
+  t.same(list && noteU32s(list, 9).length, 3, 'as many as there are')
+  const [unknown] = walkRaw(raw(XEN, 0x777, Uint8Array.of(1, 2, 3))).notes
+  t.throws(() => unknown && noteNumber(unknown), { code: 'bad-note', message: /^note 0x777 is not a number/ })
 })

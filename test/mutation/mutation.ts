@@ -39,7 +39,7 @@ const AT_ONCE = 2
 /** A mutant may take this many times the processor time of the tests, and some more. */
 const SLOWER = 5
 const LIMIT_LEAST_MS = 1000
-/** The processor time of the tests of one mutant: slower ones are not run. */
+/** The processor time of the tests of one mutant, except those of the module's own test file: others are not run. */
 const BUDGET_MS = 1000
 
 /** More than a module has mutants: a changed module leaves the others' numbers as they were. */
@@ -95,8 +95,8 @@ async function tryOut(runner: Runner, file: string, { id }: Mutant): Promise<Out
     .map(({ bundle }) => killed.get(`${bundle.digest}:${id}`))
     .find((outcome) => outcome !== undefined)
   if (before !== undefined) return before
-  for (const { bundle, only, cpu } of tests) {
-    budget -= cpu
+  for (const { bundle, only, cpu, isOwn } of tests) {
+    if (!isOwn) budget -= cpu
     if (budget < 0) break
     const answer = await runner.run({ bundle, mutant: id, only }, SLOWER * cpu + LIMIT_LEAST_MS)
     if (answer !== 'ended' && answer.failed === undefined) continue

@@ -16,6 +16,8 @@ export interface Tests {
   readonly only: readonly number[]
   /** Processor time in ms without a mutant. */
   readonly cpu: number
+  /** Whether the file is the module's own test. */
+  readonly isOwn: boolean
 }
 
 /** The most processor time of a test file that is used. */
@@ -56,15 +58,15 @@ export function testsOf(
   module: string,
 ): readonly Tests[] {
   const own = module.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts')
-  const isFirst = ({ bundle, isQuick }: { bundle: Bundle; isQuick: boolean }) => isQuick && bundle.file === own
+  const rank = ({ isOwn, isQuick }: { isOwn: boolean; isQuick: boolean }) => Number(!isQuick) + Number(!isOwn)
   return [...surveys]
     .flatMap(([bundle, survey]) => {
       const reaching = [...survey.entries()].filter(([, test]) => test.passed && test.reached.includes(mutant))
       return [true, false].flatMap((isQuick) => {
         const tests = reaching.filter(([, { cpu }]) => cpu <= QUICK_MS === isQuick)
         const cpu = tests.reduce((sum, [, test]) => sum + test.cpu, 0)
-        return tests.length === 0 ? [] : [{ bundle, only: tests.map(([i]) => i), cpu, isQuick }]
+        return tests.length === 0 ? [] : [{ bundle, only: tests.map(([i]) => i), cpu, isQuick, isOwn: bundle.file === own }]
       })
     })
-    .sort((a, b) => Number(isFirst(b)) - Number(isFirst(a)) || a.cpu - b.cpu)
+    .sort((a, b) => rank(a) - rank(b) || a.cpu - b.cpu)
 }
