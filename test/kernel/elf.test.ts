@@ -234,6 +234,7 @@ t.test('every damage has the offset of its field', async (t) => {
     const fault = (changes: Partial<ElfSpec>, expected: object) =>
       t.match(parts(make(changes)).fault, expected, `${elfClass}-bit: ${JSON.stringify(expected)}`)
     fault({ type: 1, header: { e_phnum: 0 } }, { code: 'bad-elf', message: /object file/, offset: at('e_type') })
+    t.equal(parts(make({ type: 1 })).fault, undefined, 'an object file with program headers')
     fault({ header: { e_phnum: 0 } }, { message: /e_phnum.*1 to 0xfffe, found 0x0/, offset: at('e_phnum') })
     fault({ header: { e_phnum: PN_XNUM } }, { message: /found 0xffff/, offset: at('e_phnum') })
     fault({ header: { e_phentsize: 1 } }, { expected: `${phdr.size}`, offset: at('e_phentsize') })
@@ -340,7 +341,9 @@ t.test('the end of the ELF: its header, its tables, its segments', async (t) => 
   t.equal(end({ segments: [{ paddr: 0, data: code, header: { p_offset: 300n } }] }), 300 + 0x123)
   t.equal(end({ segments: [{ paddr: 0, memsz: 5, header: { p_offset: 3000n } }] }), 64 + 56, 'not an empty segment')
   t.equal(end({ segments: [{ paddr: 0, memsz: 5 }], header: { e_phoff: 1000 } }), 1056)
-  t.equal(end({ header: { e_phnum: 0 } }), 64, 'no program headers: the ELF header')
+  t.equal(end({ header: { e_phnum: 0, e_phoff: 0 } }), 64, 'no program headers: the ELF header')
+  const none = buildElf({ class: 32, entry: 0, segments: [], header: { e_phoff: 0, e_shoff: 0, e_shnum: 0 } })
+  t.equal(parts(none).end, 52)
   const two = [100n, 300n].map((p_offset) => ({ paddr: 0, data: code, header: { p_offset } }))
   t.equal(end({ segments: two }), 300 + 0x123)
   t.equal(end({ segments: two.reverse() }), 300 + 0x123)
@@ -416,4 +419,20 @@ t.test('thousands of program headers are read in slices, each at its place', asy
   for (const i of [0, 1023, 1024, 2499]) {
     t.match(damaged(i), { segments: { length: 2499 }, fault: { code: 'bad-elf', offset: 64 + i * 56 + 32 } }, `${i}`)
   }
+})
+
+t.test('sections are read once: at their first use, or in slices if there are more than 1024', async (t) => {
+  const slicesOf = (bytes: Uint8Array) => {
+    const slices = parseSlices(bytes)
+    let count = 0
+    let step = slices.next()
+    for (; !step.done; step = slices.next()) count++
+    t.equal(step.value.sections, step.value.sections, 'the same list each time')
+    return count
+  }
+  t.equal(slicesOf(buildElf(spec({ segments: Array.from({ length: 1024 }, () => ({ paddr: 0, memsz: 1 })) }))), 1)
+  // Two more sections are there: the null one, and the names.
+  const sections = (count: number) => Array.from({ length: count - 2 }, () => ({ name: '', data: new Uint8Array(0) }))
+  t.equal(slicesOf(buildElf(spec({ sections: sections(1024) }))), 1)
+  t.ok(slicesOf(buildElf(spec({ sections: sections(1025) }))) > 1)
 })
