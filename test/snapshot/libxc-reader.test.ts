@@ -89,7 +89,7 @@ t.test('a PV stream, from an offset on', async (t) => {
 
 t.test('an HVM stream, and the versions', async (t) => {
   const stream = read(HVM, hvm)
-  t.match(stream, { pv: false, version: 3, p2mFrames: [], p2mEnd: 2 ** 40 - 1 })
+  t.match(stream, { pv: false, version: 3, width: 8, p2mFrames: [], p2mEnd: 2 ** 40 - 1 })
   t.same(
     stream.records.map(({ name }) => name),
     ['HVM_PARAMS', 'HVM_CONTEXT'],
@@ -276,6 +276,20 @@ t.test('pages: types, runs and the last one of the guest', async (t) => {
   refused(pages([page(XALLOC, 1)], 0, 2), /expected at least 24 bytes, found 16/)
   for (const contents of [0, 2]) refused(pages([page(NOTAB, 1)], contents), /length does not match the pages/)
   refused(pages([page(XALLOC, 1)], 1), /length does not match the pages: expected 16 bytes, found 4112/)
+})
+
+t.test('of a page that was sent twice, the last one counts', async (t) => {
+  const twice = read(
+    instead(PV, 'PAGE_DATA', pages([page(NOTAB, 8), page(NOTAB, 9)], 2), pages([page(NOTAB, 3)], 1), pages([page(XTAB, 8)])),
+  )
+  t.match(
+    [...twice.pages.runs()],
+    [
+      { pfn: 3, pages: 1 },
+      { pfn: 8, pages: 1, type: XTAB },
+      { pfn: 9, pages: 1, type: NOTAB },
+    ],
+  )
 })
 
 t.test('an HVM guest has pages up to the last pfn, across 2^32 too', async (t) => {
