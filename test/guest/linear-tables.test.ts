@@ -154,3 +154,28 @@ t.test('tables of neighbouring mappings are one run, and each table is made once
     ],
   )
 })
+
+t.test('the number of tables at each boundary', async (t) => {
+  const runs = (identityEnd: number, ...mappings: LinearMapping[]) =>
+    new LinearTables(4, 5, identityEnd, mappings).frames.runs.map(({ level, pages }) => [level, pages])
+  const one = [
+    [4, 1],
+    [3, 1],
+    [2, 1],
+  ]
+  t.same(runs(GiB), one, '1 GiB is one L2')
+  t.same(runs(GiB + 1), [...one.slice(0, 2), [2, 2]])
+  const mapping = (bytes: number) => ({ vaddr: 0x40000000n, paddr: 0, bytes })
+  t.same(runs(0, mapping(2 * MiB)), [...one, [1, 1]], '2 MiB are one L1')
+  t.same(runs(0, mapping(2 * MiB + 1)), [...one, [1, 2]])
+  t.same(runs(0, mapping(GiB)), [...one, [1, 512]])
+  t.same(runs(0, mapping(0)), [], 'no pages need no table')
+  const none = new LinearTables(4, 5, 0)
+  t.same([none.count, none.top], [0, 0])
+})
+
+t.test('PAE translates 32 bits; page 0 belongs to the identity mapping', async (t) => {
+  const high = new LinearTables(3, 0x20, 2 * MiB, [{ vaddr: 0xffffffffc0000000n, paddr: 0x1000, bytes: 4096 }])
+  t.same(entriesOf(high)[0x20], { 0: '0x21001', 3: '0x22001' })
+  t.throws(() => new LinearTables(4, 0, 2 * MiB, [{ vaddr: 0n, paddr: 0x1000, bytes: 1 }]), { code: 'overlap' })
+})
