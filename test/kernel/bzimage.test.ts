@@ -180,6 +180,15 @@ t.test('a file in the middle of a buffer', async (t) => {
   t.same(parse(part), parse(file))
 })
 
+t.test('a setup header ends after its magic at the earliest', async (t) => {
+  const file = build()
+  t.equal(hasSetupHeader(file.subarray(0, 0x206)), true)
+  t.equal(hasSetupHeader(file.subarray(0, 0x205)), false)
+  t.equal(hasSetupHeader(new Uint8Array(0)), false)
+  t.equal(hasSetupHeader(build({ header: { boot_flag: 0 } })), false)
+  t.equal(hasSetupHeader(build({ header: { header: 0 } })), false)
+})
+
 t.test('a version as people write it', async (t) => {
   t.same([0x200, 0x209, 0x20a, 0x20f, 0x210, 0x2ff, 0x301].map(showProtocol), [
     '2.00',

@@ -226,6 +226,23 @@ t.test('the p2m list: as long as the guest claims, as far as its frames are know
   }
 })
 
+t.test('the frames of a p2m list in several runs', async (t) => {
+  const guest = await pvGuest()
+  const p2m = guest.regions.find(({ name }) => name === 'p2m')
+  if (p2m === undefined) return t.fail('no p2m')
+  const runs = [
+    [3000, 3],
+    [100, 1],
+    [2000, 9],
+  ].map(([pfn = 0, pages = 0]) => ({ ...p2m, pfn, pages }))
+  const regions = [...guest.regions.filter((region) => region !== p2m), ...runs]
+  const list = bodyOf(recordsOf(libxcPvStream({ ...guest, regions }, OPTIONS)).records, 'X86_PV_P2M_FRAMES')
+  t.same(
+    [...new BigUint64Array(Uint8Array.from(list.subarray(8)).buffer)].map(Number),
+    [3000, 3001, 3002, 100, 2000, 2001, 2002, 2003],
+  )
+})
+
 t.test('a guest of 2^32 pages is the largest', async (t) => {
   const guest = await pvhGuest()
   const withPages = (pages: number) =>
