@@ -206,11 +206,7 @@ export class PageTables {
  * Returns the same tables, the top one first, then the L1 tables in order. Each other table follows the first table
  * that it names. PAE's L2 tables without an L1 come last.
  */
-function afterFirstChild(
-  runs: readonly Omit<TableRun, 'pfn'>[],
-  vpn: number,
-  levels: number,
-): Omit<TableRun, 'pfn'>[] {
+function afterFirstChild(runs: readonly Omit<TableRun, 'pfn'>[], vpn: number, levels: number): Omit<TableRun, 'pfn'>[] {
   const firstPage = (level: number, index: number): number =>
     level === levels ? -1 : Math.max(index * pagesOfTable(level), vpn)
   const tables = runs

@@ -5,7 +5,16 @@
  * Gotcha: frames do not fit in 32 bits: 16 TiB hosts have frames above 2^32.
  */
 import t from 'tap'
-import { fillP2mList, makeP2m, mfnAfter, mfnOf, P2M_MARKED32, type P2m, p2mListBytes, withMoved } from '../../lib/guest/p2m.js'
+import {
+  fillP2mList,
+  makeP2m,
+  mfnAfter,
+  mfnOf,
+  P2M_MARKED32,
+  type P2m,
+  p2mListBytes,
+  withMoved,
+} from '../../lib/guest/p2m.js'
 import { FRAMES_MAX, PAGE_SIZE } from '../../lib/units.js'
 
 t.test('identity, offset, table and function, forwards and backwards', async (t) => {

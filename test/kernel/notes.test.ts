@@ -292,7 +292,9 @@ t.test('the end of a segment: exact, and a byte short', async (t) => {
     notes: [{ missing: 6 }],
     unreadable: [{ reason: 'a descriptor has 0x4 bytes, and the PT_NOTE only 0x0 more' }],
   })
-  t.match(walkRaw(raw('abcde', 5, Uint8Array.of(1)).subarray(0, 17)).unreadable, [{ reason: /a descriptor has 0x1 bytes/ }])
+  t.match(walkRaw(raw('abcde', 5, Uint8Array.of(1)).subarray(0, 17)).unreadable, [
+    { reason: /a descriptor has 0x1 bytes/ },
+  ])
   t.same(walkRaw(bytes(raw(XEN, 1, four), new Uint8Array(11))).unreadable, [], 'zeros too short for a header')
   const rest = new Uint8Array(11)
   rest[10] = 1

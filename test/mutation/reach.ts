@@ -65,7 +65,9 @@ export function testsOf(
       return [true, false].flatMap((isQuick) => {
         const tests = reaching.filter(([, { cpu }]) => cpu <= QUICK_MS === isQuick)
         const cpu = tests.reduce((sum, [, test]) => sum + test.cpu, 0)
-        return tests.length === 0 ? [] : [{ bundle, only: tests.map(([i]) => i), cpu, isQuick, isOwn: bundle.file === own }]
+        return tests.length === 0
+          ? []
+          : [{ bundle, only: tests.map(([i]) => i), cpu, isQuick, isOwn: bundle.file === own }]
       })
     })
     .sort((a, b) => rank(a) - rank(b) || a.cpu - b.cpu)

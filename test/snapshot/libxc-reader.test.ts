@@ -280,7 +280,13 @@ t.test('pages: types, runs and the last one of the guest', async (t) => {
 
 t.test('of a page that was sent twice, the last one counts', async (t) => {
   const twice = read(
-    instead(PV, 'PAGE_DATA', pages([page(NOTAB, 8), page(NOTAB, 9)], 2), pages([page(NOTAB, 3)], 1), pages([page(XTAB, 8)])),
+    instead(
+      PV,
+      'PAGE_DATA',
+      pages([page(NOTAB, 8), page(NOTAB, 9)], 2),
+      pages([page(NOTAB, 3)], 1),
+      pages([page(XTAB, 8)]),
+    ),
   )
   t.match(
     [...twice.pages.runs()],
