@@ -299,3 +299,14 @@ t.test('the reverse of frames above each digit of its sort', async (t) => {
     })
   }
 })
+
+t.test('backwards: holes, low bits and the end of the guest', async (t) => {
+  const hole = makeP2m({ function: (pfn) => (pfn === 0 ? undefined : 5 - pfn) }, 6)
+  t.equal(hole.pfn(0), 5, 'a hole before it is no frame 0')
+  const pair = makeP2m({ function: (pfn) => 5 - pfn }, 2)
+  t.same([pair.pfn(4), pair.pfn(5)], [1, 0], 'frames that differ in the lowest bit')
+  const past = makeP2m({ function: (pfn) => (pfn === 0 ? undefined : pfn + 10) }, 3)
+  t.same([past.pfn(12), past.pfn(13)], [2, undefined], 'the page after the last is not asked')
+  const moved = withMoved(makeP2m({ offset: 100 }, 10), new Map([[3, 7]]))
+  t.equal(moved.mfn(4), 104, 'a page that was not moved')
+})
