@@ -89,15 +89,10 @@ export class PageTables {
     let runs: Omit<TableRun, 'pfn'>[] = []
     for (let level: number = levels; level >= 1; level--) {
       const span = pagesOfTable(level)
-      let first = Math.floor(vpn / span)
+      const first = Math.floor(vpn / span)
       let last = Math.floor((vpn + pages - 1) / span)
-      if (level === levels) {
-        first = 0
-        last = 0
-      } else if (levels === 3 && level === 2 && this.runs.length === 0) {
-        // Xen's own part of a PAE guest's address space is in the last slot, whose L2 must exist (xen-x86_32.h).
-        last = 2 ** (vaddrBits - 12) / span - 1
-      }
+      // Xen's own part of a PAE guest's address space is in the last slot, whose L2 must exist (xen-x86_32.h).
+      if (levels === 3 && level === 2 && this.runs.length === 0) last = 2 ** (vaddrBits - 12) / span - 1
       for (const { index, count } of this.#missing(level, first, last)) runs.push({ level, index, count })
     }
     // Xen starts the tables of its first mapping at the lowest level, and those of the p2m at the highest.

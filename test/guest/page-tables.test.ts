@@ -9,7 +9,7 @@ import t from 'tap'
 import type { Domain } from '../../lib/guest/domain.js'
 import { GuestMemory } from '../../lib/guest/memory.js'
 import { makeP2m, type P2m } from '../../lib/guest/p2m.js'
-import { type Mapping, PAGING, PageTables } from '../../lib/guest/page-tables.js'
+import { type Mapping, PAGING, PageTables, vpnOf } from '../../lib/guest/page-tables.js'
 import { translate } from '../../lib/guest/translate.js'
 import { PAGE_SIZE } from '../../lib/units.js'
 
@@ -353,4 +353,25 @@ t.test('a part of the tables is the same as that part of the whole', async (t) =
     tables.fill(identity, 100 + i, one)
     t.same(one, whole.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE), `table ${i}`)
   }
+})
+
+t.test('pages after the tables of their mapping are writable again', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 0, pages: 8, pfn: 0x10 }, 0x12)
+  t.same(Object.values(entriesOf(tables, identity)[0x15] ?? {}), [
+    '0x10023',
+    '0x11023',
+    '0x12021',
+    '0x13021',
+    '0x14021',
+    '0x15021',
+    '0x16023',
+    '0x17023',
+  ])
+})
+
+t.test('the virtual page number has the bits that are translated', async (t) => {
+  t.equal(vpnOf(0xffff800000000000n, PAGING.x86_64), 0x800000000)
+  t.equal(vpnOf(0xffffffffffffffffn, PAGING.x86_64), 0xfffffffff)
+  t.equal(vpnOf(0xffffffffc0001000n, PAGING.x86_32p), 0xc0001)
 })
