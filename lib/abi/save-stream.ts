@@ -116,6 +116,5 @@ export const PFINFO_BROKEN = 0xd
 export const PFINFO_XALLOC = 0xe
 /** Absent. */
 export const PFINFO_XTAB = 0xf
-/** The type's first bit in the high word of an entry, and the pfn's part of that word (bits 32 to 51). */
+/** The type's first bit in the high word of an entry; the pfn has the bits up to 51. */
 export const PFINFO_SHIFT_HIGH = 28
-export const PFINFO_PFN_MASK_HIGH = 0x000fffff

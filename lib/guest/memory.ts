@@ -179,14 +179,7 @@ export class GuestMemory {
 
   /** Reads whole pages into all of a caller's buffer. Frames that the guest does not have read as zero. */
   readFrames(pfn: Pfn, out: Uint8Array): void {
-    const paddr = paddrOf(pfn)
-    if (this.covers(paddr, out.length)) {
-      this.#fill(paddr, out)
-      return
-    }
-    out.fill(0)
-    for (const { start, end } of this.within(pfn, out.length / PAGE_SIZE))
-      this.#fill(paddrOf(start), out.subarray(paddrOf(start - pfn), paddrOf(end - pfn)))
+    this.#fill(paddrOf(pfn), out)
   }
 
   /** Returns the runs of pages with content, in order. Untouched pages are in none. */
@@ -311,7 +304,7 @@ export class GuestMemory {
       }
       if (extent.end > end) kept.push({ ...extent, start: end, at: extent.at + end - extent.start })
     }
-    if (last > first) this.#extents.splice(first, last - first, ...kept)
+    this.#extents.splice(first, last - first, ...kept)
     return first + before
   }
 

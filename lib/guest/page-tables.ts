@@ -34,9 +34,6 @@ export const PAGING = {
 } as const
 type Paging = (typeof PAGING)[keyof typeof PAGING]
 
-/** Xen's own part of a PAE guest's address space; the L2 of that slot must exist (xen-x86_32.h). */
-const PAE_L3_SLOT_3 = 0xc0000000
-
 /** Virtual pages that translate to consecutive frames. `vpn`: virtual page number, masked to the address bits. */
 export interface Mapping {
   readonly vpn: number
@@ -92,18 +89,14 @@ export class PageTables {
     let runs: Omit<TableRun, 'pfn'>[] = []
     for (let level: number = levels; level >= 1; level--) {
       const span = pagesOfTable(level)
-      let first = Math.floor(vpn / span)
+      const first = Math.floor(vpn / span)
       let last = Math.floor((vpn + pages - 1) / span)
-      if (level === levels) {
-        first = 0
-        last = 0
-      } else if (levels === 3 && level === 2 && this.runs.length === 0 && (vpn + pages) * PAGE_SIZE <= PAE_L3_SLOT_3) {
-        last = 2 ** (vaddrBits - 12) / span - 1
-      }
+      // Xen's own part of a PAE guest's address space is in the last slot, whose L2 must exist (xen-x86_32.h).
+      if (levels === 3 && level === 2 && this.runs.length === 0) last = 2 ** (vaddrBits - 12) / span - 1
       for (const { index, count } of this.#missing(level, first, last)) runs.push({ level, index, count })
     }
     // Xen starts the tables of its first mapping at the lowest level, and those of the p2m at the highest.
-    if (this.#builder === 'xen' && this.mappings.length === 0) runs = afterFirstChild(runs, vpn, pages, levels)
+    if (this.#builder === 'xen' && this.mappings.length === 0) runs = afterFirstChild(runs, vpn, levels)
     let pfn = 0
     return runs.map((run) => {
       pfn += run.count
@@ -208,22 +201,13 @@ export class PageTables {
  * Returns the same tables, the top one first, then the L1 tables in order. Each other table follows the first table
  * that it names. PAE's L2 tables without an L1 come last.
  */
-function afterFirstChild(
-  runs: readonly Omit<TableRun, 'pfn'>[],
-  vpn: number,
-  pages: number,
-  levels: number,
-): Omit<TableRun, 'pfn'>[] {
-  const firstL1 = ({ level, index }: { level: number; index: number }): number => {
-    if (level === levels) return -1
-    const span = pagesOfTable(level)
-    if (index * span >= vpn + pages || (index + 1) * span <= vpn) return Number.POSITIVE_INFINITY
-    return Math.floor(Math.max(index * span, vpn) / PT_ENTRIES)
-  }
+function afterFirstChild(runs: readonly Omit<TableRun, 'pfn'>[], vpn: number, levels: number): Omit<TableRun, 'pfn'>[] {
+  const firstPage = (level: number, index: number): number =>
+    level === levels ? -1 : Math.max(index * pagesOfTable(level), vpn)
   const tables = runs
     .flatMap(({ level, index, count }) => Array.from({ length: count }, (_, i) => ({ level, index: index + i })))
-    .map((table) => ({ ...table, at: firstL1(table) }))
-    .sort((a, b) => (a.at === b.at ? a.level - b.level || a.index - b.index : a.at - b.at))
+    .map(({ level, index }) => ({ level, index, at: firstPage(level, index) }))
+    .sort((a, b) => a.at - b.at || a.level - b.level)
   const ordered: { level: number; index: number; count: number }[] = []
   for (const { level, index } of tables) {
     const last = ordered.at(-1)

@@ -298,7 +298,7 @@ function tableFault(header: Header, fileSize: number): DomainBuilderError | unde
     })
   }
   const tableEnd = header.phoff + header.phnum * header.phentsize
-  if (header.phoff === 0 || !Number.isSafeInteger(tableEnd) || tableEnd > fileSize) {
+  if (header.phoff === 0 || tableEnd > fileSize) {
     return new DomainBuilderError('truncated', 'the program headers lie outside the file', {
       expected: `an end at ${hex(fileSize)} or before`,
       found: header.phoff === 0 ? 'e_phoff 0' : hex(tableEnd),

@@ -190,8 +190,8 @@ export function checkXenOwners(notes: readonly ElfNote[]): void {
 }
 
 /** Whether a linker's padding lies here instead of a note: zeros that are not at the larger alignment. */
-function isPadding(bytes: Uint8Array, at: number, { end, align }: NoteRange): boolean {
-  if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0 || end - at < NOTE_ALIGN) return false
+function isPadding(bytes: Uint8Array, at: number, { align }: NoteRange): boolean {
+  if (align < MERGED_ALIGN || at % MERGED_ALIGN === 0) return false
   return bytes.subarray(at, at + NOTE_ALIGN).every((byte) => byte === 0)
 }
 

@@ -118,7 +118,7 @@ export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
 function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   const version = load.setup?.bzImage.protocol ?? PROTOCOL_NEWEST
   const view = new DataView(page.buffer)
-  const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] ?? 0
+  const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] as number
 
   const header = new HeaderWriter(view, version)
   header.set('type_of_loader', LOADER_TYPE_UNDEFINED)
@@ -149,7 +149,7 @@ function headerBytes({ setup }: LinuxLoad): Uint8Array {
       loadflags: LOADED_HIGH,
     })
   }
-  const jump = setup.bytes[SETUP_JUMP_END - 1] ?? 0
+  const jump = setup.bytes[SETUP_JUMP_END - 1] as number
   const end = Math.min(SETUP_JUMP_END + jump, SETUP_HEADER_OFFSET + SETUP_HEADER_MAX)
   return setup.bytes.subarray(SETUP_HEADER_OFFSET, end)
 }

@@ -63,7 +63,7 @@ export function layOut(
   const startInfo = allocator.allocate('start_info', PAGE_SIZE)
   const xenstore = options.dom0 ? undefined : allocator.allocate('xenstore', PAGE_SIZE)
   const console = options.dom0 ? undefined : allocator.allocate('console', PAGE_SIZE)
-  const mappingEnd = mapFirst(pv, tables, allocator, options)
+  const mappingEnd = mapFirst(pv, tables, allocator)
   const pageTables = allocator.allocate('page_tables', tables.count * PAGE_SIZE)
   const bootStack = allocator.allocate('boot_stack', PAGE_SIZE)
   allocator.padTo(mappingEnd)
@@ -108,14 +108,12 @@ export function layOut(
  * Maps everything from virtBase to a 4 MiB boundary that leaves room for the tables themselves and 512 KiB more. More
  * tables may push the end over the next boundary, which may need more tables. The count is raised until it is enough.
  */
-function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator, { dom0 }: { dom0: boolean }): Vaddr {
+function mapFirst(pv: PvKernel, tables: PageTables, allocator: Allocator): Vaddr {
   const vpn = vpnOf(pv.virtBase, tables.paging)
   const bytes = (pages: number) => BigInt(pages) * BigInt(PAGE_SIZE)
   let pages = SPARE_PAGES
   for (;;) {
-    // libxenguest's last address is within the mapping; Xen's is its end.
-    const used = allocator.nextVaddr + bytes(pages) - (dom0 ? 1n : 0n)
-    const end = (used / MAPPING_ALIGN + 1n) * MAPPING_ALIGN
+    const end = ((allocator.nextVaddr + bytes(pages)) / MAPPING_ALIGN + 1n) * MAPPING_ALIGN
     const top = pv.abi === 'x86_64' ? 1n << 64n : 1n << 32n
     if (end > top) {
       throw new DomainBuilderError('does-not-fit', 'the initial mapping runs past the end of the address space', {
@@ -144,18 +142,12 @@ function dom0Chunk(mapped: Pfn, modules: readonly Region[]): Pfn {
 /** With memory in several ranges, no placed region may reach into a hole between them. */
 function requirePresent(memory: GuestMemory, regions: readonly Region[]): void {
   for (const { name, pfn, pages } of regions) {
-    const outside = name !== 'pad' && firstAbsent(memory, pfn, pages)
-    if (outside !== false && outside !== undefined) {
+    const present = memory.pagesFrom(pfn)
+    if (name !== 'pad' && present < pages) {
       throw new DomainBuilderError('does-not-fit', `the ${name} reaches into a hole of the guest's memory`, {
         expected: `memory at pfn ${hex(pfn)} to ${hex(pfn + pages)}`,
-        found: `none at ${hex(outside)}`,
+        found: `none at ${hex(pfn + present)}`,
       })
     }
   }
-}
-
-function firstAbsent(memory: GuestMemory, pfn: Pfn, pages: number): Pfn | undefined {
-  let at = pfn
-  for (const range of memory.ranges) if (at >= range.start && at < range.end) at = range.end
-  return at >= pfn + pages ? undefined : at
 }

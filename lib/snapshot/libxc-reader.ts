@@ -16,7 +16,6 @@ import {
   LIBXC_VERSIONS,
   type LibxcRecordName,
   PageData,
-  PFINFO_PFN_MASK_HIGH,
   PFINFO_SHIFT_HIGH,
   RECORD_OPTIONAL,
   X86PvInfo,
@@ -252,14 +251,14 @@ class Reader {
     for (let i = 0; i < count; ) {
       const low = this.#entries.low(i)
       const high = this.#entries.high(i)
-      const next = this.#entries.endOfRun(i, Math.min(count, i + 2 ** 32 - low))
+      const next = this.#entries.endOfRun(i, count)
       const type = high >>> PFINFO_SHIFT_HIGH
       const pfnHigh = high & ((1 << PFINFO_SHIFT_HIGH) - 1)
       if (!isKnownType(type))
         refuse(record, `page ${i} has an unknown type`, { expected: 'a PFINFO type', found: hex(type) })
       const pfn = pfnHigh * 2 ** 32 + low
       const pages = next - i
-      if (pfnHigh > PFINFO_PFN_MASK_HIGH || pfn + pages - 1 > this.#p2mEnd) {
+      if (pfn + pages - 1 > this.#p2mEnd) {
         refuse(record, `page ${next - 1} lies outside the guest`, {
           expected: `a pfn up to ${hex(this.#p2mEnd)}`,
           found: hex(pfn + pages - 1),

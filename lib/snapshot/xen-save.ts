@@ -33,7 +33,7 @@ import { asPfns, identityWhere } from '../guest/pfn-view.js'
 import { decodePvContext, pvContextBytes } from '../guest/pv-context.js'
 import { discoverPv, hasRun, isFirstInstant, isSuspended } from '../guest/pv-discover.js'
 import { readStartInfo } from '../guest/start-info.js'
-import { type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
+import { MAX_VCPUS, type Vcpu, waitingPvVcpu } from '../guest/vcpu.js'
 import { largest } from '../lists.js'
 import { logSnapshot } from '../log.js'
 import { hex, PAGE_SIZE, paddrOf } from '../units.js'
@@ -373,7 +373,9 @@ function openPv(
       refuse(kept, 'the body has the wrong length', { expected: `${expected} bytes`, found: `${kept.body.length}` })
     }
     const { vcpu_id } = X86PvVcpu.decode(kept.body)
-    if (vcpu_id >= 4096) refuse(kept, 'the vcpu id is too large', { expected: 'below 4096', found: `${vcpu_id}` })
+    if (vcpu_id >= MAX_VCPUS) {
+      refuse(kept, 'the vcpu id is too large', { expected: `below ${MAX_VCPUS}`, found: `${vcpu_id}` })
+    }
     const vcpu = decodePvContext(kept.body.subarray(X86PvVcpu.size), abi, vcpu_id)
     contexts.set(vcpu_id, { vcpu: { ...vcpu, online: true }, record: kept })
   }

@@ -53,3 +53,18 @@ for (const offset of [0, 0x20, 0x7e0, 0xfe0]) {
     ])
   })
 }
+
+t.test('the top table has four entries: bytes after them name no table', async (t) => {
+  for (const offset of [0, 0x20]) {
+    const guest = guestWith(offset)
+    guest.memory.write(L3 * PAGE_SIZE + offset + 4 * 8, entry(DATA + 1))
+    t.same(
+      [...walkPageTables(guest)].map(({ level, pfn }) => [level, pfn]),
+      [
+        [3, L3],
+        [2, L2],
+        [1, L1],
+      ],
+    )
+  }
+})

@@ -9,7 +9,7 @@ import t from 'tap'
 import type { Domain } from '../../lib/guest/domain.js'
 import { GuestMemory } from '../../lib/guest/memory.js'
 import { makeP2m, type P2m } from '../../lib/guest/p2m.js'
-import { type Mapping, PAGING, PageTables } from '../../lib/guest/page-tables.js'
+import { type Mapping, PAGING, PageTables, vpnOf } from '../../lib/guest/page-tables.js'
 import { translate } from '../../lib/guest/translate.js'
 import { PAGE_SIZE } from '../../lib/units.js'
 
@@ -117,4 +117,261 @@ t.test('addresses that are not canonical are not mapped', async (t) => {
   const guest = guestOf('x86_64', tables, makeP2m('identity', GUEST_PAGES))
   t.ok(translate(guest, 0xffffffff80000000n))
   t.notOk(translate(guest, 0x0000ffff80000000n))
+})
+
+/** Returns the entries of every table that are not zero, by frame and index, from a buffer that held other bytes. */
+function entriesOf(tables: PageTables, p2m: P2m): Record<number, Record<number, string>> {
+  const first = Math.min(...tables.runs.map(({ pfn }) => pfn)) - 1
+  const end = Math.max(...tables.runs.map(({ pfn, count }) => pfn + count)) + 1
+  const out = new Uint8Array((end - first) * PAGE_SIZE).fill(0xaa)
+  tables.fill(p2m, first, out)
+  const found: Record<number, Record<number, string>> = {}
+  new BigUint64Array(out.buffer).forEach((entry, i) => {
+    if (entry === 0n) return
+    const pfn = Math.floor(i / 512) + first
+    found[pfn] = { ...found[pfn], [i % 512]: `0x${entry.toString(16)}` }
+  })
+  return found
+}
+const identity = makeP2m('identity', GUEST_PAGES)
+
+t.test('every entry of a small tree: flags, frames, and the tables among the pages read-only', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 0x1fe, pages: 4, pfn: 0x10 }, 0x11)
+  t.same(tables.runs, [
+    { level: 4, index: 0, count: 1, pfn: 0x11 },
+    { level: 3, index: 0, count: 1, pfn: 0x12 },
+    { level: 2, index: 0, count: 1, pfn: 0x13 },
+    { level: 1, index: 0, count: 2, pfn: 0x14 },
+  ])
+  t.same(tables.frames, {
+    top: 0x11,
+    pages: 5,
+    runs: [
+      { level: 4, pfn: 0x11, pages: 1 },
+      { level: 3, pfn: 0x12, pages: 1 },
+      { level: 2, pfn: 0x13, pages: 1 },
+      { level: 1, pfn: 0x14, pages: 2 },
+    ],
+  })
+  t.same(entriesOf(tables, identity), {
+    17: { 0: '0x12067' },
+    18: { 0: '0x13067' },
+    19: { 0: '0x14067', 1: '0x15067' },
+    20: { 510: '0x10023', 511: '0x11021' },
+    21: { 0: '0x12021', 1: '0x13021' },
+  })
+  const offset = makeP2m({ offset: 2 ** 32 }, GUEST_PAGES)
+  t.same(entriesOf(tables, offset)[0x14], { 510: '0x100000010023', 511: '0x100000011021' }, 'frames above 16 TiB')
+})
+
+t.test('holes of the p2m: an absent page is not mapped, an absent table is refused', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 0, pages: 3, pfn: 0x10 }, 0x20)
+  const without = (hole: number) => makeP2m({ function: (pfn) => (pfn === hole ? undefined : pfn) }, GUEST_PAGES)
+  t.same(entriesOf(tables, without(0x11))[0x23], { 0: '0x10023', 2: '0x12023' })
+  for (const pfn of [0x21, 0x22, 0x23]) t.throws(() => entriesOf(tables, without(pfn)), { code: 'bad-config' })
+  t.ok(entriesOf(tables, without(0x20)), 'no entry names the top table')
+  const mapped = new PageTables(PAGING.x86_64)
+  mapped.map({ vpn: 0, pages: 1, pfn: 0x10 }, 0x10)
+  t.throws(() => entriesOf(mapped, without(0x10)), { code: 'bad-config' }, 'nor may a mapped table be absent')
+})
+
+t.test("Xen's own tables: leaves are the guest kernel's, and PAE has no such flag", async (t) => {
+  const of = (paging: (typeof PAGING)['x86_64' | 'x86_32p'], vpn: number) => {
+    const tables = new PageTables(paging, 'xen')
+    tables.map({ vpn, pages: 2, pfn: 1 }, 2)
+    return { runs: tables.runs.map(({ level, index, count, pfn }) => [level, index, count, pfn]), tables }
+  }
+  const long = of(PAGING.x86_64, 0)
+  t.same(long.runs, [
+    [4, 0, 1, 2],
+    [1, 0, 1, 3],
+    [2, 0, 1, 4],
+    [3, 0, 1, 5],
+  ])
+  t.same(entriesOf(long.tables, identity), {
+    2: { 0: '0x5067' },
+    3: { 0: '0x10000000001027', 1: '0x10000000002025' },
+    4: { 0: '0x3067' },
+    5: { 0: '0x4067' },
+  })
+  const pae = of(PAGING.x86_32p, 0xc0000)
+  t.same(pae.runs, [
+    [3, 0, 1, 2],
+    [1, 0x600, 1, 3],
+    [2, 3, 1, 4],
+  ])
+  t.same(entriesOf(pae.tables, identity)[3], { 0: '0x1023', 1: '0x2021' })
+  t.same(of(PAGING.x86_32p, 0).runs, [
+    [3, 0, 1, 2],
+    [1, 0, 1, 3],
+    [2, 0, 4, 4],
+  ])
+})
+
+t.test("Xen's order: each table after the first one that it names, across tables", async (t) => {
+  const tables = new PageTables(PAGING.x86_64, 'xen')
+  const gib = 2 ** 18
+  tables.map({ vpn: gib - 512, pages: 1025, pfn: 0 }, 0x1000)
+  t.same(
+    tables.runs.map(({ level, index, count, pfn }) => [level, index, count, pfn - 0x1000]),
+    [
+      [4, 0, 1, 0],
+      [1, 511, 1, 1],
+      [2, 0, 1, 2],
+      [3, 0, 1, 3],
+      [1, 512, 1, 4],
+      [2, 1, 1, 5],
+      [1, 513, 1, 6],
+    ],
+  )
+  const second = tables.plan(4 * gib, 1).map(({ level, index, count, pfn }) => [level, index, count, pfn])
+  t.same(
+    second,
+    [
+      [2, 4, 1, 0],
+      [1, 2048, 1, 1],
+    ],
+    'later mappings begin with the highest level',
+  )
+})
+
+t.test('the tables of a mapping: from its first page to its last', async (t) => {
+  const levels = (paging: (typeof PAGING)['x86_64' | 'x86_32p'], vpn: number, pages: number) =>
+    new PageTables(paging).plan(vpn, pages).map(({ level, index, count, pfn }) => [level, index, count, pfn])
+  const gib = 2 ** 18
+  t.same(levels(PAGING.x86_64, 0, 512).at(-1), [1, 0, 1, 3])
+  t.same(levels(PAGING.x86_64, 0, 513).at(-1), [1, 0, 2, 3])
+  t.same(levels(PAGING.x86_64, 511, 2).at(-1), [1, 0, 2, 3])
+  t.same(levels(PAGING.x86_64, 512, 512).at(-1), [1, 1, 1, 3])
+  t.same(levels(PAGING.x86_64, 511 * gib, 2 * gib), [
+    [4, 0, 1, 0],
+    [3, 0, 2, 1],
+    [2, 511, 2, 3],
+    [1, 511 * 512, 1024, 5],
+  ])
+  t.same(levels(PAGING.x86_32p, 3 * gib, 1), [
+    [3, 0, 1, 0],
+    [2, 3, 1, 1],
+    [1, 1536, 1, 2],
+  ])
+  t.same(levels(PAGING.x86_32p, 3 * gib - 1, 1)[1], [2, 2, 2, 1], 'up to slot 3')
+  t.same(levels(PAGING.x86_32p, 3 * gib - 1, 2)[1], [2, 2, 2, 1], 'into slot 3')
+  const pae = new PageTables(PAGING.x86_32p)
+  pae.map({ vpn: 3 * gib, pages: 1, pfn: 0 }, 100)
+  t.same(
+    pae.plan(0, 1).map(({ level, index, count }) => [level, index, count]),
+    [
+      [2, 0, 1],
+      [1, 0, 1],
+    ],
+    'a second mapping has only its own L2',
+  )
+})
+
+t.test('tables that exist are not made again: before, between, after and around them', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 512 * 10, pages: 512 * 2, pfn: 0 }, 100)
+  tables.map({ vpn: 512 * 20, pages: 512, pfn: 0 }, 200)
+  const l1 = (vpn: number, pages: number) =>
+    tables.plan(vpn, pages).map(({ level, index, count, pfn }) => [level, index, count, pfn])
+  t.same(l1(512 * 10, 512), [], 'the first')
+  t.same(l1(512 * 11, 512), [], 'the second')
+  t.same(l1(512 * 9, 512 * 2), [[1, 9, 1, 0]])
+  t.same(l1(512 * 11, 512 * 2), [[1, 12, 1, 0]])
+  t.same(l1(512 * 9, 512 * 4), [
+    [1, 9, 1, 0],
+    [1, 12, 1, 1],
+  ])
+  t.same(l1(512 * 12, 512 * 8), [[1, 12, 8, 0]], 'up to the next')
+  t.same(l1(512 * 8, 512 * 20), [
+    [1, 8, 2, 0],
+    [1, 12, 8, 2],
+    [1, 21, 7, 10],
+  ])
+  tables.map({ vpn: 512 * 5, pages: 1, pfn: 0 }, 300)
+  t.same(
+    l1(512 * 4, 512 * 7),
+    [
+      [1, 4, 1, 0],
+      [1, 6, 4, 1],
+    ],
+    'in order of index, whichever was mapped first',
+  )
+})
+
+t.test('mappings that touch are allowed, ones that share a page are not', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 100, pages: 10, pfn: 0 }, 600)
+  tables.map({ vpn: 110, pages: 5, pfn: 0 }, 700)
+  tables.map({ vpn: 95, pages: 5, pfn: 0 }, 800)
+  t.equal(tables.count, 4)
+  t.equal(tables.mappings.length, 3)
+  for (const [vpn, pages] of [
+    [99, 2],
+    [104, 1],
+    [90, 6],
+    [114, 3],
+    [90, 100],
+  ] as const) {
+    t.throws(() => tables.map({ vpn, pages, pfn: 0 }, 900), { code: 'overlap', expected: /^none of / })
+  }
+  t.throws(() => tables.map({ vpn: 109, pages: 1, pfn: 0 }, 900), {
+    code: 'overlap',
+    expected: 'none of [0x64000, 0x6e000)',
+    found: '[0x6d000, 0x6e000)',
+  })
+  t.equal(tables.mappings.length, 3, 'a refused mapping is not added')
+})
+
+t.test('frames between the tables of two mappings are no tables', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 512 * 4, pages: 1, pfn: 0x10 }, 100)
+  tables.map({ vpn: 512 * 5, pages: 1, pfn: 0x20 }, 200)
+  t.same(entriesOf(tables, identity), {
+    100: { 0: '0x65067' },
+    101: { 0: '0x66067' },
+    102: { 4: '0x67067', 5: '0xc8067' },
+    103: { 0: '0x10023' },
+    200: { 0: '0x20023' },
+  })
+})
+
+t.test('without a mapping there is no top table', async (t) => {
+  t.throws(() => new PageTables(PAGING.x86_64).top, { code: 'wrong-layout' })
+  t.equal(new PageTables(PAGING.x86_64).count, 0)
+})
+
+t.test('a part of the tables is the same as that part of the whole', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 500, pages: 600, pfn: 0 }, 100)
+  const whole = new Uint8Array(tables.count * PAGE_SIZE)
+  tables.fill(identity, 100, whole)
+  for (let i = 0; i < tables.count; i++) {
+    const one = new Uint8Array(PAGE_SIZE).fill(0xff)
+    tables.fill(identity, 100 + i, one)
+    t.same(one, whole.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE), `table ${i}`)
+  }
+})
+
+t.test('pages after the tables of their mapping are writable again', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 0, pages: 8, pfn: 0x10 }, 0x12)
+  t.same(Object.values(entriesOf(tables, identity)[0x15] ?? {}), [
+    '0x10023',
+    '0x11023',
+    '0x12021',
+    '0x13021',
+    '0x14021',
+    '0x15021',
+    '0x16023',
+    '0x17023',
+  ])
+})
+
+t.test('the virtual page number has the bits that are translated', async (t) => {
+  t.equal(vpnOf(0xffff800000000000n, PAGING.x86_64), 0x800000000)
+  t.equal(vpnOf(0xffffffffffffffffn, PAGING.x86_64), 0xfffffffff)
+  t.equal(vpnOf(0xffffffffc0001000n, PAGING.x86_32p), 0xc0001)
 })

@@ -1,7 +1,7 @@
 /** Tests of the setup header of every protocol version, and of the place of the kernel proper. */
 import t from 'tap'
 import { SETUP_FIELD_SINCE, SetupHeader, setupHeaderSize } from '../../lib/abi/boot-params.js'
-import { hasSetupHeader, showProtocol } from '../../lib/kernel/bzimage.js'
+import { hasSetupHeader, parseBzImage as parse, showProtocol } from '../../lib/kernel/bzimage.js'
 import { type BzImageSpec, buildBzImage, patternBytes } from '../../lib/testing/index.js'
 import { parseBzImage } from '../fixtures/sound.js'
 import { refuses } from './refusal.js'
@@ -97,4 +97,106 @@ t.test('refusals', async (t) => {
       `cut at ${length}`,
     )
   }
+})
+
+t.test('every fault has the offset of its field', async (t) => {
+  t.match(parse(build({ header: { loadflags: 0xfe } })).fault, { code: 'not-a-kernel', found: '0xfe', offset: 0x211 })
+  t.match(parse(build({ header: { payload_length: 1001 } })).fault, {
+    code: 'truncated',
+    expected: 'payload_offset + payload_length at most 0x428',
+    found: '0x40 + 0x3e9',
+    offset: 0x248,
+  })
+  const cut = parse(build().subarray(0, 0x800))
+  t.match(cut.fault, { code: 'truncated', expected: 'more than 0x800 bytes', found: '0x800', offset: 0x1f1 })
+  t.equal(parse(build({ header: { payload_length: 0 } }).subarray(0, 0x801)).fault, undefined, 'one byte of code')
+  t.throws(() => parse(build({ header: { version: 0x1ff } })), { code: 'bad-bzimage', offset: 0x206 })
+  t.throws(() => parse(build({ header: { version: 0x1ff } }).subarray(0, 0x700)), { code: 'truncated' })
+  t.equal(parse(build({ header: { version: 0x200 } })).protocol, 0x200)
+  t.equal(cut.payload, undefined, 'a damaged image has no payload')
+  t.equal(parse(build()).fault, undefined)
+})
+
+t.test('the payload needs an offset and a length', async (t) => {
+  const range = (header: BzImageSpec['header'] = {}) => parse(build({ header })).payload
+  t.same(range({ payload_offset: 0 }), { offset: 0x800, length: 1000 })
+  t.same(range({ payload_length: 1 }), { offset: 0x840, length: 1 })
+  t.equal(range({ payload_length: 0 }), undefined)
+  t.equal(parse(build({ header: { payload_length: 0, payload_offset: 0xffff } })).fault, undefined)
+})
+
+t.test('no code: syssize is 0 although bytes follow the setup code', async (t) => {
+  const noCode = (syssize: number, bytes: number, protocol = 0x20f) => {
+    const file = build({ protocol, header: { syssize, payload_length: 0 } })
+    const whole = new Uint8Array(0x800 + bytes)
+    whole.set(file.subarray(0, Math.min(file.length, whole.length)))
+    return parse(whole).noCode
+  }
+  t.equal(noCode(0, 1), true)
+  t.equal(noCode(0, 16), true)
+  t.equal(noCode(1, 1), false)
+  t.equal(noCode(0, 0), false, 'nothing follows')
+  t.equal(noCode(0, 2 ** 20), true)
+  t.equal(noCode(0, 2 ** 20, 0x203), false, 'a whole number of MiB in 16 bits')
+  t.equal(noCode(0, 2 ** 20 - 15, 0x203), false, 'rounded up')
+  t.equal(noCode(0, 2 ** 20 - 16, 0x203), true)
+  t.equal(noCode(0, 2 ** 20 + 1, 0x203), true)
+  t.equal(noCode(0x10000, 1, 0x203), true, 'the other half is not part of an old syssize')
+  t.equal(noCode(0x10000, 1, 0x204), false)
+  t.equal(parse(build().subarray(0, 0x700)).noCode, false, 'a file that ends in the setup code')
+})
+
+t.test('the version text: printable, with a NUL, within the setup code and 256 bytes', async (t) => {
+  const text = (bytes: Uint8Array, at = 0x600, setupSects = 7) => {
+    const file = build({ setupSects, header: { kernel_version: at - 0x200 } })
+    file.set(bytes, at)
+    return parse(file).version
+  }
+  const letters = (count: number) => Buffer.from(`${'v'.repeat(count)}\0`)
+  t.equal(text(letters(3)), 'vvv')
+  t.equal(text(letters(1)), 'v')
+  t.equal(text(letters(255))?.length, 255)
+  t.equal(text(letters(256)), undefined, 'too long')
+  t.equal(text(letters(0)), undefined)
+  t.equal(text(Buffer.from(' ~\0')), ' ~')
+  t.equal(text(Buffer.from('a\x1f\0')), undefined)
+  t.equal(text(Buffer.from('a\x7f\0')), undefined)
+  t.equal(text(Buffer.from('ab\0'), 0x1000 - 3), 'ab', 'up to the end of the setup code')
+  t.equal(text(Buffer.from('abc\0'), 0x1000 - 3), undefined, 'its NUL lies after it')
+  const none = build({ version: 'x', header: { kernel_version: 0 } })
+  none.set(Buffer.from('boot\0'), 0x200)
+  t.equal(parse(none).version, undefined, 'pointer 0 means no text')
+  const first = build({ header: { kernel_version: 1 } })
+  first.fill(0x41, 0x201, 0x202).fill(0, 0x202, 0x203)
+  t.equal(parse(first).version, 'A')
+})
+
+t.test('a file in the middle of a buffer', async (t) => {
+  const file = build({ version: '6.1' })
+  const larger = new Uint8Array(file.length + 9).fill(0xff)
+  larger.set(file, 5)
+  const part = larger.subarray(5, 5 + file.length)
+  t.equal(hasSetupHeader(part), true)
+  t.same(parse(part), parse(file))
+})
+
+t.test('a setup header ends after its magic at the earliest', async (t) => {
+  const file = build()
+  t.equal(hasSetupHeader(file.subarray(0, 0x206)), true)
+  t.equal(hasSetupHeader(file.subarray(0, 0x205)), false)
+  t.equal(hasSetupHeader(new Uint8Array(0)), false)
+  t.equal(hasSetupHeader(build({ header: { boot_flag: 0 } })), false)
+  t.equal(hasSetupHeader(build({ header: { header: 0 } })), false)
+})
+
+t.test('a version as people write it', async (t) => {
+  t.same([0x200, 0x209, 0x20a, 0x20f, 0x210, 0x2ff, 0x301].map(showProtocol), [
+    '2.00',
+    '2.09',
+    '2.10',
+    '2.15',
+    '2.16',
+    '2.255',
+    '3.01',
+  ])
 })
