@@ -20,7 +20,7 @@ import {
   X86_32_VADDR_BITS,
   X86_64_VADDR_BITS,
 } from '../abi/x86.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import { logTables } from '../log.js'
 import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
@@ -107,8 +107,7 @@ export function hasPageTables(domain: Walkable): boolean {
   try {
     return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
   } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    logTables('no virtual addresses: %s', error.message)
+    logTables('no virtual addresses: %s', refusalOf(error).message)
     return false
   }
 }

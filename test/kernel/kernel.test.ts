@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { concat } from '../../lib/bytes.js'
 import { splitPayload } from '../../lib/kernel/unwrap.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
 import { readKernel } from '../fixtures/sound.js'
+import { storedLz4 } from '../fixtures/stored-lz4.js'
 import { refuses } from './refusal.js'
 
 const spec: ElfSpec = {
@@ -56,6 +58,17 @@ t.test('a bzImage', async (t) => {
     await readKernel(gzip(file)),
     { container: 'gzip', codec: 'gzip', linux: { protocol: 0x20f } },
     'compressed once more',
+  )
+
+  const lz4 = storedLz4(withRelocs)
+  const sized = await readKernel(buildBzImage({ payload: lz4, sizeTrailer: withRelocs.length }))
+  t.match(sized, { container: 'bzImage', codec: 'lz4', xen: { loader: 'generic' } }, 'with the size after its stream')
+  t.same(Buffer.from(sized.elf?.bytes ?? []), Buffer.from(withRelocs))
+  await refuses(
+    t,
+    () => readKernel(buildBzImage({ payload: lz4, sizeTrailer: withRelocs.length + 1 })),
+    'payload-size',
+    `found ${withRelocs.length}`,
   )
 
   const plain = await readKernel(buildBzImage({ payload: elf }))
@@ -110,6 +123,20 @@ t.test('refusals', async (t) => {
     () => readKernel(gzip(gzip(elf))),
     'not-a-kernel',
     'the gzip file is not a kernel: expected an ELF or a Linux bzImage, found another gzip stream',
+  )
+  await refuses(
+    t,
+    () => readKernel(concat([storedLz4(elf), Uint8Array.of(0, 0, 0, 0, 1, 0, 0, 0, 0)])),
+    'payload-damaged',
+    'lz4',
+  )
+  // bzip2 of nothing, from its own program.
+  const nothing = Buffer.from('425a683917724538509000000000', 'hex')
+  await refuses(
+    t,
+    () => readKernel(concat([nothing, Uint8Array.of(0, 1, 2)])),
+    'payload-damaged',
+    'bzip2: the file has data after the compressed stream: expected the end of the file, found 3 more bytes (file offset 0xe)',
   )
   await refuses(t, () => readKernel(gzip(new Uint8Array(0))), 'not-a-kernel', 'found nothing: it is empty')
   await refuses(t, () => readKernel(gzip(elf.subarray(0, 100))), 'truncated', 'in the gzip file: ')

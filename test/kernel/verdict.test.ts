@@ -1,8 +1,11 @@
 /** The verdict for each way to boot: the needs of the kernel, or the one cause of the refusal. */
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { readKernel } from '../../lib/kernel/kernel.js'
 import { bootVerdict, bootVerdicts } from '../../lib/kernel/verdict.js'
+import { xenLoaderRemark } from '../../lib/kernel/xen-loader.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
+import { storedLz4 } from '../fixtures/stored-lz4.js'
 
 const spec: ElfSpec = { class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] }
 const all = {
@@ -75,6 +78,23 @@ t.test('a bzImage without an ELF', async (t) => {
     entry: undefined,
     needs: ['boot protocol 2.07, claims the 16-bit entry', 'to be loaded at 0x100000'],
   })
+})
+
+t.test("a file that Xen's own library cannot load says so, and the kernel in it can boot", async (t) => {
+  const remark = async (file: Uint8Array) => {
+    const [pv] = bootVerdicts(await readKernel(file))
+    return pv?.ok ? pv.needs.find((need) => need.startsWith('Xen itself cannot load')) : pv?.reason
+  }
+  const elf = buildElf({ ...spec, notes: xenNotes(all) })
+  t.equal(await remark(elf), undefined)
+  t.equal(await remark(gzipSync(elf)), undefined)
+  const only = 'Xen itself cannot load this file; extract it with xdb extract: of compressed files, it takes only gzip'
+  t.equal(await remark(storedLz4(elf)), only)
+  const image = await readKernel(buildBzImage({ payload: storedLz4(elf), sizeTrailer: elf.length }))
+  t.equal(xenLoaderRemark(image), undefined)
+  t.match(xenLoaderRemark({ ...image, codec: 'lzo' }), /: its library may be built without lzo, as Debian's is$/)
+  const unnamed = await readKernel(buildBzImage({ payload: elf, header: { payload_length: 0 } }))
+  t.match(xenLoaderRemark(unnamed), /: the setup header names no payload$/)
 })
 
 t.test('an ELF that nothing calls Linux', async (t) => {
