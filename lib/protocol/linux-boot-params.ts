@@ -41,7 +41,7 @@ import type { MapEntry } from '../guest/memory-map.js'
 import { logBoot } from '../log.js'
 import { hex, type Paddr, U32_MAX } from '../units.js'
 import type { SetupDataNode } from './linux-config.js'
-import type { LinuxLoad } from './linux-image.js'
+import type { LinuxLoad, LinuxSetup } from './linux-image.js'
 
 /** The loader's decisions that have a field in the header. */
 export interface LoaderSays {
@@ -109,7 +109,7 @@ function kibAbove1M(map: readonly MapEntry[]): number {
  * @throws DomainBuilderError as bootParamsPage() does.
  */
 export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
-  const code = Uint8Array.from(load.setup?.bytes ?? [])
+  const code = Uint8Array.from((load.setup as LinuxSetup).bytes)
   fillHeader(code, load, says)
   return code
 }
@@ -118,7 +118,7 @@ export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
 function fillHeader(page: Uint8Array, load: LinuxLoad, says: LoaderSays): void {
   const version = load.setup?.bzImage.protocol ?? PROTOCOL_NEWEST
   const view = new DataView(page.buffer)
-  const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] ?? 0
+  const flags = page[SETUP_HEADER_OFFSET + SetupHeader.offsetOf('loadflags')] as number
 
   const header = new HeaderWriter(view, version)
   header.set('type_of_loader', LOADER_TYPE_UNDEFINED)
@@ -149,7 +149,7 @@ function headerBytes({ setup }: LinuxLoad): Uint8Array {
       loadflags: LOADED_HIGH,
     })
   }
-  const jump = setup.bytes[SETUP_JUMP_END - 1] ?? 0
+  const jump = setup.bytes[SETUP_JUMP_END - 1] as number
   const end = Math.min(SETUP_JUMP_END + jump, SETUP_HEADER_OFFSET + SETUP_HEADER_MAX)
   return setup.bytes.subarray(SETUP_HEADER_OFFSET, end)
 }
