@@ -24,6 +24,7 @@ import { DomainBuilderError, refusalOf } from '../errors.js'
 import { logTables } from '../log.js'
 import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
+import type { Vcpu } from './vcpu.js'
 
 /** The parts of a guest that a walk needs. */
 export type Walkable = Pick<Domain, 'type' | 'abi' | 'memory' | 'p2m' | 'vcpus'>
@@ -115,7 +116,8 @@ export function hasPageTables(domain: Walkable): boolean {
 /** The index in its page at which the top table begins: PAE's L3 has four entries anywhere, except in a PV guest. */
 export function topEntry(domain: Walkable): number {
   if (domain.type === 'pv' || pagingLevels(domain) !== 3) return 0
-  return (Number(BigInt.asUintN(12, domain.vcpus[0]?.cr3 ?? 0n)) & CR3_PAE_OFFSET) / PTE_BYTES
+  const { cr3 } = domain.vcpus[0] as Vcpu
+  return (Number(BigInt.asUintN(12, cr3)) & CR3_PAE_OFFSET) / PTE_BYTES
 }
 
 /**
