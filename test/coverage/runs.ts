@@ -46,9 +46,7 @@ export class Run {
 export function readRuns(folder: string, isCounted: (url: string) => boolean): ReadonlyMap<string, Run> {
   const runs = new Map<string, Run>()
   for (const name of readdirSync(folder)) {
-    const { result } = JSON.parse(
-      readFileSync(path.join(folder, name), 'utf8'),
-    ) as Profiler.TakePreciseCoverageReturnType
+    const { result } = parsed(readFileSync(path.join(folder, name), 'utf8'))
     for (const { url, functions } of result) {
       if (!isCounted(url)) continue
       const run = runs.get(url) ?? new Run()
@@ -57,4 +55,13 @@ export function readRuns(folder: string, isCounted: (url: string) => boolean): R
     }
   }
   return runs
+}
+
+/** Returns the content of a file; nothing if the process was killed while it wrote. */
+function parsed(text: string): Profiler.TakePreciseCoverageReturnType {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return { result: [], timestamp: 0 }
+  }
 }

@@ -198,7 +198,7 @@ t.test('the description of a device is bounded, and has the fields of a processo
     ;(cpuOf(devices).fields[1] as { name: string }).name = 'env.rip'
   }, /^section cpu: a field is missing from its description: expected env\.eip \(file offset 0x/)
   await bad(
-    (devices) => [...devices, { name: 'x'.repeat(17 * MiB), instance_id: 0 }],
+    (devices) => [...devices, { name: 'x'.repeat(65 * MiB), instance_id: 0 }],
     /the description is too long: expected at most \d+, found \d+/,
   )
   // A device without fields, subsections or a name has no bytes.
