@@ -62,6 +62,6 @@ function parsed(text: string): Profiler.TakePreciseCoverageReturnType {
   try {
     return JSON.parse(text)
   } catch {
-    return { result: [], timestamp: 0 }
+    return { result: [] }
   }
 }

@@ -13,6 +13,7 @@ import {
   PT_LOAD,
   PT_NULL,
   SHT_NOBITS,
+  SHT_NULL,
 } from '../../lib/abi/elf.js'
 import { loadable, physicalExtent, segmentBytes } from '../../lib/kernel/elf.js'
 import { buildElf, type ElfSpec, patternBytes } from '../../lib/testing/index.js'
@@ -101,6 +102,16 @@ t.test('sections', async (t) => {
   )
   t.equal(elf.sectionFault, undefined)
 
+  t.test('a section without a type is none, and an empty segment lies in any file', async (t) => {
+    const typeless = parseElf(
+      buildElf(spec({ sections: sections.map((one, i) => (i === 0 ? { ...one, type: SHT_NULL } : one)) })),
+    )
+    t.equal(typeless.sections.length, parseElf(buildElf(spec({ sections }))).sections.length - 1)
+    const file = buildElf(spec({ segments: [{ paddr: 0x1000, data: new Uint8Array(0) }] }))
+    new DataView(file.buffer).setBigUint64(Ehdr64.size + Phdr64.offsetOf('p_offset'), 2n ** 60n, true)
+    t.match(parseElf(file).segments[0], { offset: file.length, filesz: 0 })
+  })
+
   t.test('their damage is reported for them alone', async (t) => {
     const cut = parseElf(buildElf(spec({ sections, header: { e_shoff: 0x100000 } })))
     t.same(cut.sections, [])
@@ -134,6 +145,7 @@ t.test('refusals', async (t) => {
   await bad('no magic', patternBytes(64), 'not-a-kernel', /magic/)
   await bad('magic alone', good.subarray(0, 4), 'bad-elf', /EI_CLASS.*found the end of the file/)
   await bad('magic and class', good.subarray(0, 5), 'bad-elf', /EI_DATA/)
+  await bad('no byte order', Uint8Array.from(good).fill(3, 5, 6), 'bad-elf', /EI_DATA.*found 3/)
   await bad(
     'half a header',
     good.subarray(0, 63),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { concat } from '../../lib/bytes.js'
+import { readKernel as readKernelAsIs } from '../../lib/kernel/kernel.js'
 import { splitPayload } from '../../lib/kernel/unwrap.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
 import { readKernel } from '../fixtures/sound.js'
@@ -144,6 +145,12 @@ t.test('refusals', async (t) => {
   await refuses(
     t,
     () => readKernel(gzip(elf), { maxBytes: elf.length - 1 }),
+    'payload-too-large',
+    `at most ${elf.length - 1} bytes`,
+  )
+  await refuses(
+    t,
+    () => readKernelAsIs(buildBzImage({ payload: gzip(elf) }), { maxBytes: elf.length - 1 }),
     'payload-too-large',
     `at most ${elf.length - 1} bytes`,
   )
