@@ -18,10 +18,13 @@ import { judge } from './exceptions.js'
 import { readRuns } from './runs.js'
 
 /** The folders of which every branch must run. */
-const COMPLETE: readonly string[] = ['abi', 'kernel', 'guest', 'protocol', 'snapshot']
+const COMPLETE: readonly string[] = ['abi', 'kernel', 'guest', 'protocol']
 
-/** Tests that are not run: those of pages, browsers and other runtimes, and those that compare with peers. */
-const OMITTED = /^test\/(?:docs|inspector|peer|runtimes)\//
+/** Tests that are not run: of pages, browsers, runtimes, peers, the package and the command, which begin many processes. */
+const OTHER_PROCESSES = /^test\/(?:cli|docs|examples|inspector|peer|runner|runtimes)\/|^test\/(?:man|package)\.test/
+/** Tests that are not run: they repeat one kind of input many thousand times. */
+const REPEATED =
+  /^test\/(?:kernel\/(?:hostile|payload|payload-limits|properties|slices)|guest\/(?:counting|large-pages)|inspect\/(?:map-page|stats)|snapshot\/(?:hostile|sequences|node-versions))\.test/
 
 const { values } = parseArgs({ options: { from: { type: 'string' } } })
 const say = (line: string) => process.stdout.write(`${line}\n`)
@@ -29,7 +32,9 @@ const compiled = (file: string) => path.join(root, 'dist', file.replace(/\.ts$/,
 
 /** Runs the tests, and returns whether all passed. */
 function runTests(folder: string): boolean {
-  const files = sources('test').filter((file) => file.endsWith('.test.ts') && !OMITTED.test(file))
+  const files = sources('test').filter(
+    (file) => file.endsWith('.test.ts') && !OTHER_PROCESSES.test(file) && !REPEATED.test(file),
+  )
   const { status } = spawnSync('npx', ['tap', '--reporter=terse', ...files.map(compiled)], {
     cwd: root,
     env: { ...process.env, NODE_V8_COVERAGE: folder },

@@ -94,7 +94,8 @@ t.test('every need of a kernel is named', async (t) => {
     return found.ok ? found.needs : [found.reason]
   }
   const { PHYS32_RELOC: _, ...fixedImage } = all
-  const notes = xenNotes({ ...fixedImage, BSD_SYMTAB: 'yes', INIT_P2M: 0xffffea0000000000n })
+  const high = { VIRT_BASE: 0xffffffff80000000n, ENTRY: 0xffffffff81000000n, INIT_P2M: 0xffffea0000000000n }
+  const notes = xenNotes({ ...fixedImage, ...high, BSD_SYMTAB: 'yes' })
   const elf = buildElf({ ...spec, sections: symbols, notes })
   t.same((await needs(elf, 'pv')).slice(2), [
     'features writable_page_tables',
