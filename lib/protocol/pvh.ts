@@ -100,7 +100,7 @@ function requireNotes({ params: { paddrOffset, virtBase } }: PvhKernel, xen: Xen
   const refuse = (expected: string): never => {
     throw new DomainBuilderError('wrong-layout', `Xen ${xen} does not start this PVH kernel, by its PADDR_OFFSET`, {
       expected,
-      found: hex(paddrOffset ?? 0n),
+      found: hex(paddrOffset as bigint),
     })
   }
   if (paddrOffset !== undefined && virtBase === undefined && xenHas(xen, 'pvh-paddr-offset-needs-virt-base')) {

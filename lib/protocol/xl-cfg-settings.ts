@@ -6,7 +6,7 @@
  */
 import { type LibxlSettings, type LibxlValue, merge, nested, settingAt } from '../guest/libxl-config.js'
 import { readChannel, readDisk, readNic, readPci, readSimple } from './xl-cfg-devices.js'
-import { optionalCount, optionalList, optionalString, refuse, type XlCfgSettings } from './xl-cfg-values.js'
+import { listOf, optionalCount, optionalString, refuse, type XlCfgSettings } from './xl-cfg-values.js'
 
 /** Returns the value of a key in JSON. The key is set. */
 type Reader = (settings: XlCfgSettings, key: string) => LibxlValue
@@ -36,9 +36,9 @@ const word =
 const list =
   (read: (text: string, index: number, key: string) => LibxlValue): Reader =>
   (settings, key) =>
-    (optionalList(settings, key) as readonly string[]).map((item, index) => read(item, index, key))
+    listOf(settings, key).map((item, index) => read(item, index, key))
 
-const texts: Reader = (settings, key) => [...(optionalList(settings, key) as readonly string[])]
+const texts: Reader = (settings, key) => [...listOf(settings, key)]
 
 const uuid: Reader = (settings, key) => {
   const given = optionalString(settings, key) as string

@@ -120,6 +120,7 @@ t.test('a 32-bit list has its own hole', async (t) => {
 t.test('moved frames are found in both directions, and none moved is the same p2m', async (t) => {
   const p2m = makeP2m({ offset: 100 }, 10)
   t.equal(withMoved(p2m, new Map()), p2m)
+  t.same([99, 100].map(p2m.pfn), [undefined, 0])
   const moved = withMoved(p2m, new Map([[3, 7]]))
   t.same([2, 3, 4].map(moved.mfn), [102, 7, 104])
   t.same([102, 103, 7].map(moved.pfn), [2, undefined, 3])

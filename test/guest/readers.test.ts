@@ -6,12 +6,14 @@
  */
 import t from 'tap'
 import { BootParams, SETUP_HEADER_OFFSET, SetupHeader } from '../../lib/abi/boot-params.js'
+import { HVM_SAVE_CODE } from '../../lib/abi/hvm-save.js'
 import { HvmStartInfo } from '../../lib/abi/hvm-start-info.js'
+import { DOM0_PAE_MAGIC, SIF_INITDOMAIN, StartInfo64 } from '../../lib/abi/start-info.js'
 import { CR0_PG, CR4_LA57, CR4_PAE, EFER_LME } from '../../lib/abi/x86.js'
 import { readCommandLine } from '../../lib/guest/boot-params.js'
 import { readCString } from '../../lib/guest/c-string.js'
 import { requirePv } from '../../lib/guest/domain.js'
-import { decodeHvmContext, encodeHvmContext } from '../../lib/guest/hvm-context.js'
+import { decodeHvmContext, encodeHvmContext, hvmRecords } from '../../lib/guest/hvm-context.js'
 import { isPvhDom0 } from '../../lib/guest/hvm-start-info.js'
 import { domainUuid } from '../../lib/guest/libxl-config.js'
 import { GuestMemory } from '../../lib/guest/memory.js'
@@ -164,6 +166,16 @@ t.test('an HVM context keeps a vcpu, with and without a task register and a desc
   t.same(back.get(0)?.gdtr, gdtr)
   t.same(back.get(0)?.tr, vcpu.tr)
   t.same(back.get(0)?.registers, vcpu.registers)
+  const two = encodeHvmContext([vcpu, { ...vcpu, id: 1 }])
+  const apics = [...hvmRecords(two)].filter(({ typecode }) => typecode === HVM_SAVE_CODE.LAPIC)
+  t.same(
+    apics.map(({ instance, body }) => [instance, new DataView(body.buffer, body.byteOffset).getUint32(0, true)]),
+    [
+      [0, 0xfee00900],
+      [1, 0xfee00800],
+    ],
+    'only the first is the processor that boots',
+  )
   const { tr, ...rest } = vcpu
   t.equal(decodeHvmContext(encodeHvmContext([rest])).get(0)?.tr?.selector ?? 0, 0)
 })
@@ -202,6 +214,16 @@ t.test('an HVM context whose records do not follow one another', async (t) => {
     /^HVM context: the vcpu number is too large: expected below \d+, found 65535$/,
   )
   bad((_, view) => void view.setUint32(4, 2, true), /^HVM context: /)
+})
+
+t.test("a dom0's start_info has the magic of PAE", async (t) => {
+  const dom0 = buildDomain(await readKernel(pvKernelFile({ class: 32 })), { type: 'pv', memory, dom0: {} })
+  t.equal(readStartInfo(dom0).magic, 'xen-3.0-x86_32p')
+  const at = requirePv(pv).startInfo.pfn * PAGE_SIZE
+  const flags = at + StartInfo64.offsetOf('flags')
+  const marked = written(written(pv, flags, u32(SIF_INITDOMAIN)), at, Buffer.from(DOM0_PAE_MAGIC.x86_64))
+  t.equal(readStartInfo(marked).magic, DOM0_PAE_MAGIC.x86_64)
+  t.throws(() => readStartInfo(written(pv, at, Buffer.from(DOM0_PAE_MAGIC.x86_64))), { code: 'bad-snapshot' })
 })
 
 t.test('tables that a walk cannot follow', async (t) => {

@@ -521,6 +521,22 @@ t.test('a vmlinux of a crash kernel moves into the reservation, and says so if i
   )
 })
 
+t.test('a vmlinux that has no other place is refused where it would lie', async (t) => {
+  const spec = {
+    class: 64,
+    type: 3,
+    entry: 0x1000010,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000, align: 0x200000 }],
+  } as const
+  await refused(
+    t,
+    'overlap',
+    /kernel overlaps the reserved range: expected none of \[0x100000, 0x8000000\), found \[0x1000000, 0x1003000\)/,
+    { reserve: [{ start: 0x100000, end: 128 * MiB }] },
+    buildElf(spec),
+  )
+})
+
 t.test('what a kernel lacks is refused by name', async (t) => {
   const elf = buildElf({ class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] })
   await refused(t, 'not-linux', /the kernel has no bzImage: expected vmlinux, found bzImage/, { image: 'bzImage' }, elf)

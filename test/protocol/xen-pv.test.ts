@@ -158,6 +158,18 @@ t.test('refusals name the cause and both figures', async (t) => {
     ],
     ['no vcpus', pvKernelFile(), { vcpus: 0 }, { code: 'bad-config' }],
     [
+      'an empty ramdisk',
+      pvKernelFile(),
+      { ramdisk: [new Uint8Array(0)] },
+      { code: 'bad-config', expected: 'at least one byte, or none given', found: '0 bytes' },
+    ],
+    [
+      'a NUL in the command line',
+      pvKernelFile(),
+      { cmdline: 'a\0b' },
+      { code: 'bad-config', expected: 'text without NUL', found: 'a NUL' },
+    ],
+    [
       'a p2m table that is too short',
       pvKernelFile(),
       { p2m: { table: new BigUint64Array(5) } },

@@ -271,6 +271,7 @@ t.test('disks', async (t) => {
   const bad = async (text: string, message: string) =>
     refusals(t, [[`disk = [ '${text}' ]`, `disk is invalid: expected ${message}`]])
   await bad('/a,raw,xvda,w,more', "at most four parts without a name, found 'more'")
+  await bad('/a,raw,,w', "a disk with a vdev, found '/a,raw,,w'")
   await bad('/a,raw', "a disk with a vdev, found '/a,raw'")
   await bad('vdev=xvda', "a disk with a target, or an empty CD drive, found 'vdev=xvda'")
   await bad('/a,zip,xvda', "a format: raw, qcow, qcow2, vhd, qed, empty, found 'zip'")
