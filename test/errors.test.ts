@@ -2,7 +2,7 @@
  * The one error class: its line, its JSON, and how other errors are told apart from it.
  *
  * Source: lib/errors.ts.
- * Gotcha: a fault of the program that is taken for a refusal would hide behind a message about the file.
+ * Gotcha: a fault of the program that is taken for a refusal would be reported as a defect of the file.
  */
 import t from 'tap'
 import { DomainBuilderError, refusalOf } from '../lib/errors.js'

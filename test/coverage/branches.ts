@@ -27,7 +27,7 @@ export interface Script {
 }
 
 const NO_CODE = /(?:\s|#!.*|\/\/.*|\/\*[\s\S]*?\*\/)*/y
-/** What remains of a block that holds nothing: the brackets around it. */
+/** The brackets around a block that holds nothing. */
 const ONLY_BRACKETS = /^[\s})\];]*$/
 const CODE_SHOWN = 60
 

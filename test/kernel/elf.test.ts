@@ -102,11 +102,15 @@ t.test('sections', async (t) => {
   )
   t.equal(elf.sectionFault, undefined)
 
-  t.test('a section without a type is none, and an empty segment lies in any file', async (t) => {
+  t.test('a section without a type is omitted, and an empty segment lies in any file', async (t) => {
     const typeless = parseElf(
       buildElf(spec({ sections: sections.map((one, i) => (i === 0 ? { ...one, type: SHT_NULL } : one)) })),
     )
     t.equal(typeless.sections.length, parseElf(buildElf(spec({ sections }))).sections.length - 1)
+    const unended = buildElf(spec({ sections }))
+    const last = parseElf(unended).sections.at(-1)
+    unended.fill(0x61, last?.offset, (last?.offset ?? 0) + (last?.size ?? 0))
+    t.match(parseElf(unended).sections.at(-1)?.name, /^a+$/, 'a name ends with its table')
     const file = buildElf(spec({ segments: [{ paddr: 0x1000, data: new Uint8Array(0) }] }))
     new DataView(file.buffer).setBigUint64(Ehdr64.size + Phdr64.offsetOf('p_offset'), 2n ** 60n, true)
     t.match(parseElf(file).segments[0], { offset: file.length, filesz: 0 })
