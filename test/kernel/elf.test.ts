@@ -77,7 +77,8 @@ t.test('loadable: PT_LOAD with a right to it; the extent ignores their order', a
 })
 
 t.test('the end of the ELF, and the bytes after it', async (t) => {
-  for (const sections of [[], [{ name: '.data', data: code }]]) {
+  const bss = { name: '.bss', type: SHT_NOBITS, data: new Uint8Array(0), header: { sh_size: 0xffff_ffffn } }
+  for (const sections of [[], [{ name: '.data', data: code }], [{ name: '.data', data: code }, bss]]) {
     const plain = buildElf(spec({ sections }))
     const elf = parseElf(buildElf(spec({ sections, trailing: patternBytes(100) })))
     t.equal(elf.end, plain.length)
