@@ -134,7 +134,8 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
   const path: WalkStep[] = []
   let writable = true
   let user = true
-  for (let level: number = levels; level >= 1; level--) {
+  // A page is the end, at level 1 at the latest.
+  for (let level: number = levels; ; level--) {
     if (table === undefined || !domain.memory.has(table)) return undefined
     const shift = OFFSET_BITS + INDEX_BITS * BigInt(level - 1)
     const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
@@ -156,7 +157,6 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
     }
     table = domain.p2m.pfn(mfn)
   }
-  return undefined
 }
 
 /**
