@@ -24,7 +24,7 @@ const COMPLETE: readonly string[] = ['abi', 'kernel', 'protocol']
 const OTHER_PROCESSES = /^test\/(?:cli|docs|examples|inspector|peer|runner|runtimes)\/|^test\/(?:man|package)\.test/
 /** Tests that are not run: they repeat one kind of input many thousand times. */
 const REPEATED =
-  /^test\/(?:kernel\/(?:hostile|payload|payload-limits|properties|slices)|guest\/(?:counting|large-pages)|inspect\/(?:map-page|stats)|snapshot\/(?:hostile|sequences|node-versions))\.test/
+  /^test\/(?:kernel\/(?:hostile|payload|payload-limits|properties|slices)|inspect\/(?:map-page|stats)|snapshot\/(?:hostile|sequences|node-versions))\.test/
 
 const { values } = parseArgs({ options: { from: { type: 'string' } } })
 const say = (line: string) => process.stdout.write(`${line}\n`)

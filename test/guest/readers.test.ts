@@ -17,7 +17,7 @@ import { decodeHvmContext, encodeHvmContext, hvmRecords } from '../../lib/guest/
 import { isPvhDom0 } from '../../lib/guest/hvm-start-info.js'
 import { domainUuid } from '../../lib/guest/libxl-config.js'
 import { GuestMemory } from '../../lib/guest/memory.js'
-import { walkTo } from '../../lib/guest/table-reader.js'
+import { walkPageTables, walkTo } from '../../lib/guest/table-reader.js'
 import { hasPageTables, pagingLevels } from '../../lib/guest/translate.js'
 import {
   buildDomain,
@@ -256,4 +256,50 @@ t.test('tables that a walk cannot follow', async (t) => {
   t.same([...walkTo(pvh, 0x1000n)], [])
   t.same([...walkTo(pv, 1n << 47n)], [], 'an address that is not canonical')
   t.equal(pagingLevels({ ...pvh, vcpus: [] }), 0)
+})
+
+t.test("PAE's top table has four entries, anywhere in its page", async (t) => {
+  const entry = (pfn: number, flags: number) =>
+    new Uint8Array(BigUint64Array.of(BigInt((pfn * PAGE_SIZE) | flags)).buffer)
+  const memory = new GuestMemory(16)
+  const top = 3 * PAGE_SIZE + 0x40
+  memory.write(top, entry(4, 1))
+  memory.write(top + 8 * 3, entry(5, 1))
+  memory.write(top + 8 * 4, entry(6, 1))
+  memory.write(4 * PAGE_SIZE, entry(7, 3))
+  memory.write(4 * PAGE_SIZE + 8, entry(99, 3))
+  memory.write(7 * PAGE_SIZE + 8 * 2, entry(9, 3))
+  const [vcpu] = pvh.vcpus
+  const state = { cr0: BigInt(CR0_PG), cr4: BigInt(CR4_PAE), efer: 0n, cr3: BigInt(top) }
+  const domain = { ...pvh, memory, vcpus: [{ ...vcpu, ...state }] } as Domain
+  t.equal(pagingLevels(domain), 3)
+  t.same(translate(domain, 0x2005n), {
+    ...{ vaddr: 0x2005n, paddr: 9 * PAGE_SIZE + 5, pfn: 9, mfn: 9, writable: true, user: false, pageSize: PAGE_SIZE },
+    path: [
+      { level: 3, pfn: 3, index: 0, entry: 0x4001n },
+      { level: 2, pfn: 4, index: 0, entry: 0x7003n },
+      { level: 1, pfn: 7, index: 2, entry: 0x9003n },
+    ],
+  })
+  t.equal(translate(domain, 0x200000n), undefined, 'a table that the guest does not have')
+  const tables = [...walkPageTables(domain)]
+  t.same(
+    tables.map(({ pfn, level, vaddr }) => [pfn, level, vaddr]),
+    [
+      [3, 3, 0n],
+      [4, 2, 0n],
+      [7, 1, 0n],
+      [5, 2, 0xc0000000n],
+    ],
+  )
+  t.equal(tables[0]?.entries[0], 0x4001n)
+  t.same(
+    [...walkTo(domain, 0x2000n)].map(({ table, index }) => [table.pfn, table.level, index]),
+    [
+      [3, 3, 0],
+      [4, 2, 0],
+      [7, 1, 2],
+    ],
+  )
+  t.same([...walkPageTables(pvh)], [], 'without paging there is none')
 })
