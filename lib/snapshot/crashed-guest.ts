@@ -113,7 +113,7 @@ function vcpuOf({ desc, offset }: FoundNote, id: number, is64: boolean, { cr3, c
   }
   const { pr_reg } = Prstatus.decode(desc)
   const names: readonly string[] = is64 ? PR_REG64 : PR_REG32
-  const value = (name: string): bigint => BigInt(pr_reg[names.indexOf(name)] ?? 0)
+  const value = (name: string): bigint => BigInt(pr_reg[names.indexOf(name)] as number | bigint)
   const general = Object.keys(registers({})).filter((name) => names.includes(name))
   return {
     id,
