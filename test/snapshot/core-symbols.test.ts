@@ -53,3 +53,19 @@ t.test('a core without symbols has no sections', async (t) => {
   const domain = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 })
   t.same(parseElf(bytesOf(writeElfCore(domain))).sections, [])
 })
+
+t.test('symbols that lie in no section, and ones of more sections than a file has', async (t) => {
+  const domain = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 })
+  const through = (list: Parameters<typeof symbolTable>[0]) =>
+    bytesOf(writeElfCore(domain, { symbols: symbolTable(list) }))
+  const constants = [{ name: 'constant', address: 0x1234n, type: 'A' }]
+  t.equal((await readSymbols(through(constants))).named('constant')[0]?.address, 0x1234n)
+  const turns = Array.from({ length: 200 }, (_, i) => ({
+    ...{ name: `s${i}`, address: BASE + BigInt(i * 16) },
+    type: i % 2 === 0 ? 'T' : 'D',
+  }))
+  const core = through(turns)
+  t.equal((await readSymbols(core)).symbols.length, 200)
+  const named = parseElf(core).sections.filter(({ name }) => !/^$|tab$/.test(name))
+  t.equal(named.length, 1, 'one section for all of them')
+})
