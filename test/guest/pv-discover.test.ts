@@ -200,7 +200,7 @@ t.test('memory is searched for a few start_infos, and for a few lists of each', 
   )
 })
 
-t.test('a list at the end of memory is none, and one with a hole is one', async (t) => {
+t.test('a list needs room up to the end of memory, and may have a hole', async (t) => {
   const image = (guest: PvDomain, change: (image: Buffer) => void): GuestMemory => {
     const bytes = Buffer.from(guest.memory.read(0, MEMORY))
     change(bytes)

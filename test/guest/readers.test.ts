@@ -301,5 +301,5 @@ t.test("PAE's top table has four entries, anywhere in its page", async (t) => {
       [7, 1, 2],
     ],
   )
-  t.same([...walkPageTables(pvh)], [], 'without paging there is none')
+  t.same([...walkPageTables(pvh)], [], 'without paging a guest has no tables')
 })

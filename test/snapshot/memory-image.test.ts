@@ -126,7 +126,7 @@ t.test('a large page that the kernel split is still a part of its image', async 
   const split = await open(linuxImage((memory) => void memory.writeBigUInt64LE(0x100063n, l2 + 8 * 6)))
   t.same(findLinux(split.memory), { cr3, banner: bannerAt })
   const tail = await open(linuxImage((memory) => void memory.writeBigUInt64LE(0x100063n, l2 + 8 * 4)))
-  t.same(findLinux(tail.memory), { cr3, banner: bannerAt }, 'a table before it is none')
+  t.same(findLinux(tail.memory), { cr3, banner: bannerAt }, 'a table before it is not a part')
 })
 
 t.test('a few images without a banner come before the kernel', async (t) => {
@@ -171,6 +171,12 @@ t.test('a damaged LiME dump', async (t) => {
     return copy
   }
   const second = 32 + 0x9fc00 - 0x1000
+  const bytes = Array.from({ length: 2 ** 16 + 1 }, (_, i) => [2 * i, 2 * i + 1] as const)
+  await rejects(
+    limeDump(new Uint8Array(2 ** 18), bytes),
+    'bad-snapshot',
+    /^LiME.*: the ranges are too many: expected 65536/,
+  )
   await rejects(dump.subarray(0, -1), 'truncated', /the file ends in a range/)
   await rejects(dump.subarray(0, second + 4), 'truncated', /LiME header/)
   await rejects(changed(second, [0]), 'bad-snapshot', /the magic is missing: expected 0x4c694d45/)

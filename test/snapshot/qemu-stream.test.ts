@@ -178,6 +178,25 @@ t.test('a damaged stream is refused with the place', async (t) => {
   )
 })
 
+t.test('RAM under another name, a page outside the guest, and pages of a machine of another name', async (t) => {
+  const stream = bytesOf(writeQemuStream(await pvh()))
+  const saved = asSavedByQemu(stream)
+  const renamed = (from: string, to: string) =>
+    new Uint8Array(Buffer.from(Buffer.from(saved).toString('latin1').replaceAll(from, to), 'latin1'))
+  await t.rejects(open(renamed('microvm.ram', 'other00.ram')), {
+    code: 'bad-snapshot',
+    message: /^QEMU's stream: the RAM is not one block: expected microvm\.ram or pc\.ram.*, found other00\.ram/,
+  })
+  t.match(await open(renamed('\x07microvm', '\x07another')), { memory: { pageCount: 1024 } })
+  const text = Buffer.from(stream).toString('latin1')
+  const less = text.replace('"pages":1024', '"pages":1000').replace('"bytes":4194304', '"bytes":4096000')
+  if (less !== text)
+    await t.rejects(open(insertPages(new Uint8Array(Buffer.from(less, 'latin1')), page(0x3ff000, 8, pattern(4096)))), {
+      code: 'bad-snapshot',
+      message: /a page lies outside the guest: expected pages that the guest has, found \[0x3ff000, 0x400000\)/,
+    })
+})
+
 t.test('the description of a device is bounded, and has the fields of a processor', async (t) => {
   const saved = asSavedByQemu(bytesOf(writeQemuStream(await pvh())))
   const cpuOf = (devices: Described[]) => devices.find(({ name }) => name === 'cpu') as Described
@@ -213,6 +232,12 @@ t.test('a guest that no machine can start is refused with the reason', async (t)
   t.throws(() => writeQemuStream(large, { machine: 'q35' }), { message: /machine q35 has no RAM/ })
   const huge = await pvh({ memory: 2 ** 41 })
   t.throws(() => writeQemuStream(huge), { code: 'does-not-fit', message: /more memory than the machine can address/ })
+  const [first] = large.vcpus
+  const crowd = { ...large, vcpus: Array.from({ length: 256 }, (_, id) => ({ ...first, id })) } as Domain
+  t.throws(() => writeQemuStream(crowd), {
+    code: 'does-not-fit',
+    message: 'the guest has too many vcpus for the machine: expected at most 255, found 256',
+  })
   t.throws(() => writeQemuStream(large, { machine: 'isapc' as 'pc' }), {
     code: 'bad-config',
     message: /microvm, pc, q35/,
@@ -225,4 +250,6 @@ t.test('the command line has the memory and the machine, and quotes the name for
   t.equal(words[words.indexOf('-m') + 1], `${4096 * 1024}K`)
   t.equal(words[words.indexOf('-machine') + 1], 'pc-i440fx-7.2,max-ram-below-4g=3221225472')
   t.equal(words.at(-1), "exec:cat 'it'\\''s'")
+  t.equal(qemuStreamArguments(guest, 'a.stream', 'pc').at(-1), 'exec:cat a.stream')
+  t.equal(qemuStreamArguments(guest, 7, 'pc').at(-1), 'fd:7')
 })
