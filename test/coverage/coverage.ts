@@ -18,7 +18,7 @@ import { judge } from './exceptions.js'
 import { readRuns } from './runs.js'
 
 /** The folders of which every branch must run. */
-const COMPLETE: readonly string[] = ['abi', 'kernel', 'protocol']
+const COMPLETE: readonly string[] = ['abi', 'guest', 'kernel', 'protocol']
 
 /** Tests that are not run: of pages, browsers, runtimes, peers, the package and the command, which begin many processes. */
 const OTHER_PROCESSES = /^test\/(?:cli|docs|examples|inspector|peer|runner|runtimes)\/|^test\/(?:man|package)\.test/

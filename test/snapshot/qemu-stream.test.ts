@@ -178,9 +178,8 @@ t.test('a damaged stream is refused with the place', async (t) => {
   )
 })
 
-t.test('RAM under another name, a page outside the guest, and pages of a machine of another name', async (t) => {
-  const stream = bytesOf(writeQemuStream(await pvh()))
-  const saved = asSavedByQemu(stream)
+t.test('RAM under another name, and a machine of another name', async (t) => {
+  const saved = asSavedByQemu(bytesOf(writeQemuStream(await pvh())))
   const renamed = (from: string, to: string) =>
     new Uint8Array(Buffer.from(Buffer.from(saved).toString('latin1').replaceAll(from, to), 'latin1'))
   await t.rejects(open(renamed('microvm.ram', 'other00.ram')), {
@@ -188,13 +187,6 @@ t.test('RAM under another name, a page outside the guest, and pages of a machine
     message: /^QEMU's stream: the RAM is not one block: expected microvm\.ram or pc\.ram.*, found other00\.ram/,
   })
   t.match(await open(renamed('\x07microvm', '\x07another')), { memory: { pageCount: 1024 } })
-  const text = Buffer.from(stream).toString('latin1')
-  const less = text.replace('"pages":1024', '"pages":1000').replace('"bytes":4194304', '"bytes":4096000')
-  if (less !== text)
-    await t.rejects(open(insertPages(new Uint8Array(Buffer.from(less, 'latin1')), page(0x3ff000, 8, pattern(4096)))), {
-      code: 'bad-snapshot',
-      message: /a page lies outside the guest: expected pages that the guest has, found \[0x3ff000, 0x400000\)/,
-    })
 })
 
 t.test('the description of a device is bounded, and has the fields of a processor', async (t) => {
