@@ -105,3 +105,9 @@ export class DomainBuilderError extends Error {
     return defined({ code, message, expected, found, offset })
   }
 }
+
+/** Returns a refusal of the library. Throws every other error again: a fault of the program is no damage of a file. */
+export function refusalOf(error: unknown): DomainBuilderError {
+  if (error instanceof DomainBuilderError) return error
+  throw error
+}

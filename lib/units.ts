@@ -49,9 +49,10 @@ export const pfnOf = (paddr: Paddr): Pfn => Math.floor(paddr / PAGE_SIZE)
 /** Wraps to 64 bits, as addresses do on the machine. */
 export const u64 = (value: bigint): bigint => BigInt.asUintN(64, value)
 
-/** 0x-prefixed hex, padded to `digits`. */
+/** 0x-prefixed hex, padded to `digits`; a negative number has its sign first. */
 export function hex(value: number | bigint, digits = 1): string {
-  return `0x${value.toString(16).padStart(digits, '0')}`
+  const sign = value < 0 ? '-' : ''
+  return `${sign}0x${value.toString(16).slice(sign.length).padStart(digits, '0')}`
 }
 
 /** A half-open range as people read it: [start, end). */

@@ -187,8 +187,8 @@ export const SETUP_FIELD_SINCE = {
 
 /** The header's size in bytes in a protocol version, from SETUP_HEADER_OFFSET. */
 export function setupHeaderSize(protocol: number): number {
-  const last = SetupHeader.fieldNames.findLast((field) => SETUP_FIELD_SINCE[field] <= protocol)
-  return last === undefined ? 0 : SetupHeader.offsetOf(last) + SetupHeader.sizeOf(last)
+  const known = SetupHeader.fieldNames.filter((field) => SETUP_FIELD_SINCE[field] <= protocol)
+  return Math.max(0, ...known.map((field) => SetupHeader.offsetOf(field) + SetupHeader.sizeOf(field)))
 }
 
 /** setup_data's node, before its `len` bytes. */

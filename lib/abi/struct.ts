@@ -177,7 +177,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
   const fieldNames = entries.map(([key]) => key).filter((key) => !key.startsWith('_')) as (keyof T & string)[]
   const check = (value: unknown, path: string): void => {
     if (typeof value !== 'object' || value === null) refuse(path, `a ${name}`, value)
-    for (const key of fieldNames) fields[key]?.check((value as Record<string, unknown>)[key], `${path}.${key}`)
+    for (const [key, field] of entries) field.check((value as Record<string, unknown>)[key], `${path}.${key}`)
   }
   const decode = (from: Uint8Array, at = 0): T => {
     if (at < 0 || at + size > from.length) {
@@ -215,7 +215,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
       if (rest.length === 0) return at
       return at + (fields[head] as unknown as Struct<unknown>).offsetOf(rest.join('.'))
     },
-    sizeOf: (field) => fields[field]?.span ?? 0,
+    sizeOf: (field) => (fields[field] as Field<unknown>).span,
     encode(value) {
       check(value, name)
       const out = room().fill(0)

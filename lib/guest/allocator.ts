@@ -62,8 +62,8 @@ export class Allocator {
   /** @throws DomainBuilderError `memory-too-small`, with both figures, if the guest has fewer pages than allocated. */
   requireWithin(pages: number): void {
     if (this.#pfn <= pages) return
-    const outside = this.regions.find((region) => region.pfn + region.pages > pages)
-    throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${outside?.name ?? 'layout'}`, {
+    const outside = this.regions.find((region) => region.pfn + region.pages > pages) as Region
+    throw new DomainBuilderError('memory-too-small', `the guest has no room for its ${outside.name}`, {
       expected: `at least ${this.#pfn} pages (${mebibytes(this.#pfn)} MiB)`,
       found: `${pages} pages (${mebibytes(pages)} MiB)`,
     })

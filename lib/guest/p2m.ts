@@ -119,7 +119,7 @@ function byFrame(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): Uint32Array
 /** The reverse of an arbitrary p2m: sorted once, at its first use, then a binary search. */
 function reverseOf(pages: number, mfn: (pfn: Pfn) => Mfn | undefined): (mfn: Mfn) => Pfn | undefined {
   let order: Uint32Array | undefined
-  const frameAt = (sorted: Uint32Array, i: number): Mfn => mfn(sorted[i] as Pfn) ?? 0
+  const frameAt = (sorted: Uint32Array, i: number): Mfn => mfn(sorted[i] as Pfn) as Mfn
   return (frame) => {
     order ??= byFrame(pages, mfn)
     const pfn = order[firstAbove(order, order.length, frameAt, frame - 1)]
@@ -198,8 +198,9 @@ function rangesP2m(ranges: readonly P2mRange[]): P2m {
     const startOf = (list: readonly P2mRange[], i: number): number => (list[i] as P2mRange)[from]
     return (frame: number): P2mRange | undefined => {
       const range = sorted[firstAbove(sorted, sorted.length, startOf, frame) - 1]
-      const skipped = range ? frame - range[from] : 0
-      if (range === undefined || skipped >= range.pages) return undefined
+      if (range === undefined) return undefined
+      const skipped = frame - range[from]
+      if (skipped >= range.pages) return undefined
       return { pfn: range.pfn + skipped, mfn: range.mfn + skipped, pages: range.pages - skipped }
     }
   }

@@ -152,7 +152,7 @@ function contextAsPfns(domain: Domain, bytes: Uint8Array): Uint8Array {
     const context = VcpuGuestContext64.decode(bytes)
     const used = Math.ceil(Number(context.gdt_ents) / GDT_PAGE_ENTRIES)
     const gdt_frames = context.gdt_frames.map((mfn, i) => (i < used ? BigInt(frame(Number(mfn))) : mfn))
-    const user = context.ctrlreg[1] ?? 0n
+    const user = context.ctrlreg[1] as bigint
     // Bit 0 tells a restore that it is set; Xen has it clear.
     const ctrlreg = context.ctrlreg.map((value, i) =>
       i === 1 && user !== 0n ? BigInt(paddrOf(frame(Number(user >> 12n)))) | 1n : value,

@@ -75,8 +75,8 @@ export function decodePvContext(bytes: Uint8Array, abi: 'x86_64' | 'x86_32p', id
   const regs: Readonly<Record<string, number | bigint>> = { ...fields.user_regs }
   const value = (name: string): bigint => BigInt(regs[name] ?? regs[name.replace(/^r/, 'e')] ?? 0)
   const general = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, value(name)]))
-  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, { selector: Number(regs[name] ?? 0) }]))
-  const element = (list: readonly (number | bigint)[], i: number): bigint => BigInt(list[i] ?? 0)
+  const segments = Object.fromEntries(SEGMENT_REGISTERS.map((name) => [name, { selector: Number(regs[name]) }]))
+  const element = (list: readonly (number | bigint)[], i: number): bigint => BigInt(list[i] as number | bigint)
   const flags = Number(BigInt.asUintN(32, BigInt(fields.flags)))
   const pv = {
     flags,

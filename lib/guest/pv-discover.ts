@@ -79,7 +79,7 @@ export function discoverPv(found: FoundPv): Domain<PvBoot> {
 
 /** Whether vcpu 0 is at its first instruction: %rsi still points to start_info. */
 export function isFirstInstant(domain: Domain<PvBoot>): boolean {
-  const rsi = domain.vcpus[0]?.registers.rsi ?? 0n
+  const rsi = rsiOf(domain)
   return rsi % BigInt(PAGE_SIZE) === 0n && translate(domain, rsi)?.pfn === domain.boot.startInfo.pfn
 }
 
@@ -94,6 +94,8 @@ export function isSuspended(domain: Domain<PvBoot>): boolean {
   return pfnInRdx(domain) === domain.boot.startInfo.pfn && !isFirstInstant(domain)
 }
 
+const rsiOf = ({ vcpus }: Walkable): Vaddr => vcpus[0]?.registers.rsi ?? 0n
+
 const pfnInRdx = ({ p2m, vcpus }: Walkable): Pfn | undefined =>
   p2m.pfn(Number(BigInt.asUintN(40, vcpus[0]?.registers.rdx ?? 0n)))
 
@@ -102,7 +104,7 @@ const pfnInRdx = ({ p2m, vcpus }: Walkable): Pfn | undefined =>
  * A running guest names it nowhere, but keeps the page, which is found by its magic. Undefined if it is missing.
  */
 export function findStartInfo(domain: Walkable): Pfn | undefined {
-  const mapped = translate(domain, domain.vcpus[0]?.registers.rsi ?? 0n)
+  const mapped = translate(domain, rsiOf(domain))
   const said = [mapped ? pfnOf(mapped.paddr) : undefined, pfnInRdx(domain)]
   const isThere = startInfoSought(domain)
   const there = said.find((pfn) => pfn !== undefined && domain.memory.has(pfn) && isThere(pfn))
@@ -130,7 +132,7 @@ function firstPage({ memory }: Walkable, isThere: (pfn: Pfn) => boolean): Pfn | 
 
 /** The virtual address of a frame: %rsi, else the first address in the page tables, else 0. */
 function addressOf(domain: Domain<PvBoot>, pfn: Pfn): Vaddr {
-  if (isFirstInstant(domain)) return domain.vcpus[0]?.registers.rsi ?? 0n
+  if (isFirstInstant(domain)) return rsiOf(domain)
   for (const table of walkPageTables(domain)) {
     if (table.level !== 1) continue
     const index = table.entries.findIndex(

@@ -14,7 +14,7 @@ import type { Domain, PvBoot } from './domain.js'
 import type { GuestMemory } from './memory.js'
 import { HOLE64, makeP2m, type P2m } from './p2m.js'
 import { discoverPv } from './pv-discover.js'
-import { PTE_BYTES, topTable, translate, type Walkable } from './translate.js'
+import { PTE_BYTES, translate, type Walkable } from './translate.js'
 import { registers, waitingPvVcpu } from './vcpu.js'
 
 type PvAbi = 'x86_64' | 'x86_32p'
@@ -76,7 +76,7 @@ function guestAt(memory: GuestMemory, abi: PvAbi, startInfo: Pfn, top: Pfn): Dom
     if (left-- === 0) return undefined
     const p2m = p2mAt(memory, abi, list)
     const mfn = p2m?.mfn(top)
-    if (p2m === undefined || mfn === undefined) continue
+    if (mfn === undefined || p2m?.pfn(mfn) !== top) continue
     const cr3 = abi === 'x86_64' ? BigInt(mfn) * BigInt(PAGE_SIZE) : BigInt(foldedCr3(mfn))
     const rsi = BigInt.asUintN(64, linear + BigInt(paddrOf(startInfo)))
     const vcpu = { ...waitingPvVcpu(0), online: true, cr3, registers: registers({ rsi }) }
@@ -94,7 +94,6 @@ function isMapped(
   { ptBase, mfnList }: Clues,
   found: { readonly top: Pfn; readonly list: Pfn; readonly startInfo: Pfn; readonly rsi: Vaddr },
 ): boolean {
-  if (guest.p2m.pfn(guest.p2m.mfn(found.top) ?? -1) !== found.top || topTable(guest) !== found.top) return false
   const leadsTo = (vaddr: Vaddr, pfn: Pfn): boolean => translate(guest, vaddr)?.pfn === pfn
   return leadsTo(ptBase, found.top) && leadsTo(mfnList, found.list) && leadsTo(found.rsi, found.startInfo)
 }

@@ -20,10 +20,11 @@ import {
   X86_32_VADDR_BITS,
   X86_64_VADDR_BITS,
 } from '../abi/x86.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import { logTables } from '../log.js'
 import { checkedInteger, hex, type Mfn, PAGE_SIZE, type Paddr, type Pfn, paddrOf, type Vaddr } from '../units.js'
 import type { Domain } from './domain.js'
+import type { Vcpu } from './vcpu.js'
 
 /** The parts of a guest that a walk needs. */
 export type Walkable = Pick<Domain, 'type' | 'abi' | 'memory' | 'p2m' | 'vcpus'>
@@ -107,8 +108,7 @@ export function hasPageTables(domain: Walkable): boolean {
   try {
     return pagingLevels(domain) !== 0 && domain.memory.has(topTable(domain))
   } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    logTables('no virtual addresses: %s', error.message)
+    logTables('no virtual addresses: %s', refusalOf(error).message)
     return false
   }
 }
@@ -116,7 +116,8 @@ export function hasPageTables(domain: Walkable): boolean {
 /** The index in its page at which the top table begins: PAE's L3 has four entries anywhere, except in a PV guest. */
 export function topEntry(domain: Walkable): number {
   if (domain.type === 'pv' || pagingLevels(domain) !== 3) return 0
-  return (Number(BigInt.asUintN(12, domain.vcpus[0]?.cr3 ?? 0n)) & CR3_PAE_OFFSET) / PTE_BYTES
+  const { cr3 } = domain.vcpus[0] as Vcpu
+  return (Number(BigInt.asUintN(12, cr3)) & CR3_PAE_OFFSET) / PTE_BYTES
 }
 
 /**
@@ -133,7 +134,8 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
   const path: WalkStep[] = []
   let writable = true
   let user = true
-  for (let level: number = levels; level >= 1; level--) {
+  // A page is the end, at level 1 at the latest.
+  for (let level: number = levels; ; level--) {
     if (table === undefined || !domain.memory.has(table)) return undefined
     const shift = OFFSET_BITS + INDEX_BITS * BigInt(level - 1)
     const index = Number((BigInt.asUintN(bits, vaddr) >> shift) & 511n)
@@ -155,7 +157,6 @@ export function translate(domain: Walkable, vaddr: Vaddr): Translation | undefin
     }
     table = domain.p2m.pfn(mfn)
   }
-  return undefined
 }
 
 /**

@@ -9,7 +9,7 @@ import { toHex } from '../bytes.js'
 import { type CodecName, sniffCodec } from '../codec/magic.js'
 import { sliceEnds } from '../codec/source.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import { logKernel, logPayload } from '../log.js'
 import { newSha256 } from '../sha256.js'
 import { checkedInteger, hex, showSize } from '../units.js'
@@ -120,8 +120,7 @@ function xenClaims(elf: ElfImage, notes: readonly ElfNote[], context: readonly s
   try {
     return defined({ xen: xenParams(elf, notes) })
   } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    return { xenFault: inContext(context, error) }
+    return { xenFault: inContext(context, refusalOf(error)) }
   }
 }
 
@@ -154,9 +153,10 @@ async function readContent(
       const { fault, ...inside } = (await bzImageElf(bytes, image, decompress, parse)) ?? {}
       return { ...content, ...inside, ...defined({ fault: fault && inContext(context, fault) }) }
     } catch (error) {
+      const damage = refusalOf(error)
       // The limit is the caller's, so it is no damage.
-      if (!(error instanceof DomainBuilderError) || error.code === 'payload-too-large') throw error
-      return { ...content, fault: inContext(context, error) }
+      if (damage.code === 'payload-too-large') throw damage
+      return { ...content, fault: inContext(context, damage) }
     }
   }
   const nested = context.length === 0 ? undefined : sniffCodec(bytes)

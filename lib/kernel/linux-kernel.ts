@@ -17,7 +17,7 @@ import {
 import { EM_386, EM_X86_64, ET_DYN, ET_EXEC } from '../abi/elf.js'
 import { DEVICE_HOLE, LOW_HOLE } from '../abi/pc.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import { hex, overlaps, PADDR_MAX, type Paddr, type Range, showRange, showRanges } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, loadable, physicalExtent } from './elf.js'
@@ -96,8 +96,8 @@ export function linuxKernel(kernel: Kernel, options: LinuxKernelOptions): LinuxK
     return { image, ...defined({ vmlinux: kernel.elf && vmlinux(kernel, options) }) }
   } catch (error) {
     // The image boots by its own code, even if its ELF is unusable.
-    if (error instanceof DomainBuilderError) return { image }
-    throw error
+    refusalOf(error)
+    return { image }
   }
 }
 
@@ -208,8 +208,8 @@ function relocationTable(elf: ElfImage): Relocs | undefined {
   try {
     return parseRelocs(relocs, elf.class)
   } catch (error) {
-    if (error instanceof DomainBuilderError) return undefined
-    throw error
+    refusalOf(error)
+    return undefined
   }
 }
 

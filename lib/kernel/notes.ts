@@ -243,10 +243,10 @@ export function noteString(note: ElfNote): string {
   const nul = desc.indexOf(0)
   const length = nul < 0 ? desc.length : nul
   if (nul < 0) refuseMissing(note)
-  if (length > TEXT_MAX || (nul < 0 && !note.zeroPadded)) {
+  if (nul < 0 && (length > TEXT_MAX || !note.zeroPadded)) {
     throw new DomainBuilderError('bad-note', `${label(note)} is not text`, {
       expected: `at most ${TEXT_MAX} bytes that end with a NUL`,
-      found: nul < 0 ? 'no NUL' : `${length} bytes`,
+      found: 'no NUL',
       offset: note.offset,
     })
   }

@@ -38,7 +38,7 @@ export function parseRelocs(bytes: Uint8Array, elfClass: 32 | 64): Relocs {
   const words = new Int32Array(bytes.length / 4)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const stops: number[] = []
-  const most = LISTS[elfClass].at(-1) ?? 1
+  const most = Math.max(...LISTS[elfClass])
   for (let i = 0; i < words.length; i++) {
     words[i] = view.getInt32(i * 4, true)
     if (words[i] !== 0) continue
@@ -49,11 +49,13 @@ export function parseRelocs(bytes: Uint8Array, elfClass: 32 | 64): Relocs {
   if (!LISTS[elfClass].some((count) => count === stops.length)) {
     throw notATable(`${LISTS[elfClass].join(' or ')} lists`, `${stops.length}`, 0)
   }
-  const lists = stops.map((stop, i) => words.subarray(stop + 1, stops[i + 1] ?? words.length))
+  const list = (i: number): Int32Array => words.subarray((stops[i] as number) + 1, stops[i + 1])
   const none = new Int32Array(0)
-  const add32 = lists.at(-1) ?? none
-  if (lists.length === 1) return { add32, subtract32: none, add64: none }
-  return { add32, subtract32: lists.length === 3 ? (lists[1] ?? none) : none, add64: lists[0] ?? none }
+  return {
+    add32: list(stops.length - 1),
+    subtract32: stops.length === 3 ? list(1) : none,
+    add64: elfClass === 64 ? list(0) : none,
+  }
 }
 
 /** The link address of an entry: the table keeps its low 32 bits. */

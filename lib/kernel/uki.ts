@@ -49,7 +49,8 @@ export function ukiSections(bytes: Uint8Array): readonly UkiSection[] | undefine
 
 /** Returns the kernel of a UKI, a view. @throws DomainBuilderError `truncated`. */
 export function ukiKernel(bytes: Uint8Array, sections: readonly UkiSection[]): Uint8Array {
-  const { offset, size } = sections.find(({ name }) => name === UKI_LINUX) ?? { offset: 0, size: 0 }
+  // ukiSections returned them because they have it.
+  const { offset, size } = sections.find(({ name }) => name === UKI_LINUX) as UkiSection
   if (offset + size > bytes.length) {
     throw new DomainBuilderError('truncated', `the ${UKI_LINUX} section reaches past the end of the file`, {
       expected: `an end at ${hex(bytes.length)} or before`,

@@ -10,7 +10,7 @@ import { isZero } from '../bytes.js'
 import { CODEC_NAMES, type CodecName, sniffCodec } from '../codec/magic.js'
 import type { Bounds, Decoded } from '../codec/source.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import { hex } from '../units.js'
 import type { BzImage } from './bzimage.js'
 import { type ElfImage, isElf } from './elf.js'
@@ -116,7 +116,7 @@ export async function within<T>(parts: readonly string[], act: () => T | Promise
   try {
     return await act()
   } catch (error) {
-    throw error instanceof DomainBuilderError ? inContext(parts, error) : error
+    throw inContext(parts, refusalOf(error))
   }
 }
 

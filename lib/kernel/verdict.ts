@@ -7,7 +7,7 @@
  */
 import { ENTRY_64_OFFSET } from '../abi/boot-params.js'
 import { featureNames } from '../abi/features.js'
-import { DomainBuilderError, type ErrorCode } from '../errors.js'
+import { type ErrorCode, refusalOf } from '../errors.js'
 import { hex, PAGE_SIZE, showRange, showSize } from '../units.js'
 import { showProtocol } from './bzimage.js'
 import type { Kernel } from './kernel.js'
@@ -60,8 +60,8 @@ function verdict(type: VerdictType, act: () => Bootable): Verdict {
   try {
     return { type, ok: true, ...act() }
   } catch (error) {
-    if (!(error instanceof DomainBuilderError)) throw error
-    return { type, ok: false, code: error.code, reason: error.message }
+    const { code, message: reason } = refusalOf(error)
+    return { type, ok: false, code, reason }
   }
 }
 

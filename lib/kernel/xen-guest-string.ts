@@ -25,7 +25,7 @@ const STRING_MAX = 65536
 export function readGuestString(elf: ElfImage, section: Section, params: XenParamsDraft): void {
   const raw = elf.bytes.subarray(section.offset, section.offset + Math.min(section.size, STRING_MAX))
   const text = decodeLatin1(raw)
-  for (const { key, value } of entries(text.split('\0', 1)[0] ?? '')) {
+  for (const { key, value } of entries(text.replace(/\0.*/s, ''))) {
     if (key === 'GUEST_OS') params.guestOs = value
     else if (key === 'GUEST_VER') params.guestVersion = value
     else if (key === 'XEN_VER') params.xenVersion = value

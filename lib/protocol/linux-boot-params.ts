@@ -41,7 +41,7 @@ import type { MapEntry } from '../guest/memory-map.js'
 import { logBoot } from '../log.js'
 import { hex, type Paddr, U32_MAX } from '../units.js'
 import type { SetupDataNode } from './linux-config.js'
-import type { LinuxLoad } from './linux-image.js'
+import type { LinuxLoad, LinuxSetup } from './linux-image.js'
 
 /** The loader's decisions that have a field in the header. */
 export interface LoaderSays {
@@ -109,7 +109,7 @@ function kibAbove1M(map: readonly MapEntry[]): number {
  * @throws DomainBuilderError as bootParamsPage() does.
  */
 export function setupCode(load: LinuxLoad, says: LoaderSays): Uint8Array {
-  const code = Uint8Array.from(load.setup?.bytes ?? [])
+  const code = Uint8Array.from((load.setup as LinuxSetup).bytes)
   fillHeader(code, load, says)
   return code
 }

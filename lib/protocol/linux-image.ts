@@ -21,6 +21,12 @@ import type { LinuxOptions } from './linux-config.js'
 import type { Placement } from './placement.js'
 import { relocate, type SegmentImage, segmentImages, showDistance } from './relocate.js'
 
+/** A setup header, and the boot sector and setup code around it. */
+export interface LinuxSetup {
+  readonly bzImage: BzImage
+  readonly bytes: Uint8Array
+}
+
 /** A kernel with its place: the bytes to write, and the facts that the rest of the build needs. */
 export interface LinuxLoad {
   /** The load address. */
@@ -32,8 +38,8 @@ export interface LinuxLoad {
   /** The value for code32_start: the image, or the hook before it. Absent where the kernel's own value is 0. */
   readonly code32Start?: Paddr
   readonly pieces: readonly { readonly paddr: Paddr; readonly bytes: Uint8Array; readonly memsz: number }[]
-  /** The setup header and the code around it, where the kernel has them. */
-  readonly setup?: { readonly bzImage: BzImage; readonly bytes: Uint8Array }
+  /** Absent for a vmlinux, which is never entered in 16-bit mode. */
+  readonly setup?: LinuxSetup
   /** The virtual addresses at which a vmlinux's segments want to be mapped. */
   readonly mappings: readonly LinearMapping[]
   readonly cmdlineSize: number
@@ -169,7 +175,8 @@ function imageMode(
     })
   }
   // Setup code follows every header, so there is always an entry.
-  const mode = asked ?? entries.find((entry) => entry <= best && (taken === undefined || entry !== 64)) ?? 16
+  const usable = (entry: LinuxEntry) => entry <= best && (taken === undefined || entry !== 64)
+  const mode = asked ?? (entries.find(usable) as LinuxEntry)
   if (entries.includes(mode)) return mode
   throw new DomainBuilderError('not-linux', `the kernel does not claim the ${mode}-bit entry`, {
     expected: `${mode}-bit`,

@@ -19,7 +19,7 @@ import {
 } from '../abi/boot-params.js'
 import { DomainBuilderError } from '../errors.js'
 import { hex, overlaps, PAGE_SIZE, type Paddr, type Range } from '../units.js'
-import type { LinuxLoad } from './linux-image.js'
+import type { LinuxLoad, LinuxSetup } from './linux-image.js'
 import type { Placement } from './placement.js'
 
 /** Above the memory that a BIOS and real-mode code use, below the start of an extended BIOS data area. */
@@ -58,7 +58,7 @@ export function placeLow(
   const heapEnd = old ? OLD_HEAP_END : HEAP_END
   const heap = { heapEnd, heapEndPtr: heapEndPtr(heapEnd) }
   if (mode === 16) {
-    const size = setup?.bytes.length ?? 0
+    const size = (setup as LinuxSetup).bytes.length
     if (size > SETUP_MAX_BYTES) {
       throw new DomainBuilderError('does-not-fit', 'the setup code is too large', {
         expected: `at most ${hex(SETUP_MAX_BYTES)} bytes`,

@@ -210,7 +210,7 @@ function placeRamdisk(
   return {
     start,
     bytes,
-    pieces: modules.map((module, i) => ({ paddr: start + (offsets[i] ?? 0), bytes: module.bytes })),
+    pieces: modules.map((module, i) => ({ paddr: start + (offsets[i] as Paddr), bytes: module.bytes })),
   }
 }
 

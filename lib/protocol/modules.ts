@@ -54,7 +54,7 @@ export function multibootPackage(modules: readonly Module[]): ModuleRegion {
       })
     }
     list.set(
-      XenMultibootModList.encode({ mod_start, mod_end: end - 1, cmdline: cmdlines[i] ?? 0 }),
+      XenMultibootModList.encode({ mod_start, mod_end: end - 1, cmdline: cmdlines[i] as number }),
       i * XenMultibootModList.size,
     )
     pieces.push({ offset: mod_start, bytes })

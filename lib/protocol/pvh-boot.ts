@@ -102,7 +102,7 @@ export function hvmStartInfo(content: StartInfoContent, base: Paddr): Uint8Array
   out.set(HvmStartInfo.encode(fields).subarray(0, version === 0 ? HVM_START_INFO_V0_SIZE : HvmStartInfo.size))
   text(cmdlineAt, cmdline)
   modules.forEach((module, i) => {
-    const cmdlineOf = moduleCmdlinesAt[i] ?? -1
+    const cmdlineOf = moduleCmdlinesAt[i] as number
     const entry = {
       paddr: BigInt(module.paddr),
       size: BigInt(module.size),

@@ -20,7 +20,7 @@ import { type PvhKernel, pvhKernel } from '../kernel/pvh-kernel.js'
 import { alignDown, alignUp, hex, PAGE_SIZE, type Paddr, pagesFor, pfnOf, type Range, showRange } from '../units.js'
 import { markConsole } from './console-page.js'
 import { loadSegments } from './load-segments.js'
-import { type LoadedModule, loadedModules } from './modules.js'
+import { type LoadedModule, loadedModules, type Module } from './modules.js'
 import { Placement } from './placement.js'
 import { hvmStartInfo, type PlacedModule, pvhDomain, type StartInfoContent, startInfoBytes } from './pvh-boot.js'
 import type { PvhOptions } from './pvh-config.js'
@@ -72,7 +72,7 @@ export function buildPvh(kernel: Kernel, options: PvhOptions): Domain<PvhBoot> {
   const memory = new GuestMemory(framesOf(map, extra))
   loadSegments(memory, pvh, (paddr) => Number(paddr) + delta)
   modules.forEach(({ paddr }, i) => {
-    memory.place(paddr, given[i]?.bytes ?? new Uint8Array(0))
+    memory.place(paddr, (given[i] as Module).bytes)
   })
   memory.write(startInfo, hvmStartInfo(content, startInfo))
   if (acpi) memory.write(acpi.range.start, acpi.tables.bytes)
@@ -100,7 +100,7 @@ function requireNotes({ params: { paddrOffset, virtBase } }: PvhKernel, xen: Xen
   const refuse = (expected: string): never => {
     throw new DomainBuilderError('wrong-layout', `Xen ${xen} does not start this PVH kernel, by its PADDR_OFFSET`, {
       expected,
-      found: hex(paddrOffset ?? 0n),
+      found: hex(paddrOffset as bigint),
     })
   }
   if (paddrOffset !== undefined && virtBase === undefined && xenHas(xen, 'pvh-paddr-offset-needs-virt-base')) {

@@ -36,7 +36,7 @@ import type { Region } from '../guest/region.js'
 import { bootedBy, registers, type SegmentRegister, type SegmentState, type Vcpu } from '../guest/vcpu.js'
 import type { PvAbi, PvKernel } from '../kernel/pv-kernel.js'
 import { logBoot } from '../log.js'
-import { hex, PAGE_SIZE, paddrOf } from '../units.js'
+import { hex, PAGE_SIZE, paddrOf, type Vaddr } from '../units.js'
 import type { Dom0Console } from './pv-config.js'
 import type { PvLayout } from './xen-pv-layout.js'
 
@@ -73,8 +73,8 @@ export function pvStartInfo(
     console_evtchn: isDom0 ? 0 : given.consoleEvtchn,
     pt_base: layout.pageTables.vaddr,
     nr_pt_frames: BigInt(layout.pageTables.pages),
-    mfn_list: layout.p2m.vaddr ?? 0n,
-    mod_start: module ? (layout.modulesUnmapped ? BigInt(module.pfn) : (module.vaddr ?? 0n)) : 0n,
+    mfn_list: layout.p2m.vaddr as Vaddr,
+    mod_start: module ? (layout.modulesUnmapped ? BigInt(module.pfn) : (module.vaddr as Vaddr)) : 0n,
     mod_len: BigInt(moduleLength(module, layout.modulesUnmapped && !isDom0)),
     cmd_line: given.cmdline,
     first_p2m_pfn: BigInt(layout.allocatedPages ?? (atInitP2m ? layout.p2m.pfn : 0)),

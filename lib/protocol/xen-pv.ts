@@ -29,7 +29,7 @@ import { type PvKernel, pvKernel } from '../kernel/pv-kernel.js'
 import { hex, PAGE_SIZE, type Pfn, paddrOf, u64 } from '../units.js'
 import { markConsole } from './console-page.js'
 import { loadSegments } from './load-segments.js'
-import { type LoadedModule, loadedModules, multibootPackage, separateModules } from './modules.js'
+import { type LoadedModule, loadedModules, type ModuleRegion, multibootPackage, separateModules } from './modules.js'
 import type { PvOptions } from './pv-config.js'
 import { dom0ConsoleBlock, pvStartInfo, pvVcpus, sharedInfoPage } from './xen-pv-boot.js'
 import { layOut, type PvLayout } from './xen-pv-layout.js'
@@ -55,7 +55,8 @@ export function buildPv(kernel: Kernel, options: PvOptions): Domain<PvBoot> {
     memory.place(paddrOf(hypercalls), hypercallPage(pv.abi))
   }
   layout.modules.forEach((region, i) => {
-    for (const { offset, bytes } of modules[i]?.pieces ?? []) memory.place(paddrOf(region.pfn) + offset, bytes)
+    for (const { offset, bytes } of (modules[i] as ModuleRegion).pieces)
+      memory.place(paddrOf(region.pfn) + offset, bytes)
   })
   if (layout.console) markConsole(memory, layout.console.pfn, options.purpose, options.xen)
   generateP2m(memory, p2m, layout.p2m, pv.abi === 'x86_64' ? 8 : 4)

@@ -6,7 +6,7 @@
  */
 import { type LibxlSettings, type LibxlValue, merge, nested, settingAt } from '../guest/libxl-config.js'
 import { readChannel, readDisk, readNic, readPci, readSimple } from './xl-cfg-devices.js'
-import { optionalCount, optionalList, optionalString, refuse, type XlCfgSettings } from './xl-cfg-values.js'
+import { listOf, optionalCount, optionalString, refuse, type XlCfgSettings } from './xl-cfg-values.js'
 
 /** Returns the value of a key in JSON. The key is set. */
 type Reader = (settings: XlCfgSettings, key: string) => LibxlValue
@@ -18,8 +18,8 @@ interface Carried {
   readonly only?: 'pv' | 'pvh'
 }
 
-const number: Reader = (settings, key) => optionalCount(settings, key) ?? 0
-const text: Reader = (settings, key) => optionalString(settings, key) ?? ''
+const number: Reader = (settings, key) => optionalCount(settings, key) as number
+const text: Reader = (settings, key) => optionalString(settings, key) as string
 const flag: Reader = (settings, key) => (number(settings, key) === 0 ? 'False' : 'True')
 const inKib: Reader = (settings, key) => Number(number(settings, key)) * 1024
 
@@ -27,7 +27,7 @@ const inKib: Reader = (settings, key) => Number(number(settings, key)) * 1024
 const word =
   (words: readonly string[], { numbered = false } = {}): Reader =>
   (settings, key) => {
-    const given = optionalString(settings, key) ?? ''
+    const given = optionalString(settings, key) as string
     const numbers = numbered && /^\d+$/.test(given) ? words[Number(given)] : undefined
     const found = words.find((one) => one === given) ?? numbers
     return found === undefined ? refuse(key, words.join(', '), `'${given}'`) : found.replaceAll('-', '_')
@@ -36,12 +36,12 @@ const word =
 const list =
   (read: (text: string, index: number, key: string) => LibxlValue): Reader =>
   (settings, key) =>
-    (optionalList(settings, key) ?? []).map((item, index) => read(item, index, key))
+    listOf(settings, key).map((item, index) => read(item, index, key))
 
-const texts: Reader = (settings, key) => [...(optionalList(settings, key) ?? [])]
+const texts: Reader = (settings, key) => [...listOf(settings, key)]
 
 const uuid: Reader = (settings, key) => {
-  const given = optionalString(settings, key) ?? ''
+  const given = optionalString(settings, key) as string
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(given)
     ? given.toLowerCase()
     : refuse(key, 'a UUID such as 123e4567-e89b-12d3-a456-426614174000', `'${given}'`)

@@ -5,7 +5,7 @@
  * Gotcha: xl only warns of an invalid number and ignores the key; here the file is refused.
  */
 import { DomainBuilderError } from '../errors.js'
-import type { XlCfgSetting, XlCfgValue } from './xl-cfg.js'
+import type { XlCfgSetting } from './xl-cfg.js'
 
 /** The settings of a file, by key. */
 export type XlCfgSettings = ReadonlyMap<string, XlCfgSetting>
@@ -29,10 +29,9 @@ export function optionalCount(settings: XlCfgSettings, key: string): number | un
   return other === undefined ? refuse(key, 'a whole number', `'${given}'`) : Number(other)
 }
 
-/** Returns the values of a list, each of them one value. */
-export function optionalList(settings: XlCfgSettings, key: string): readonly string[] | undefined {
-  const value: XlCfgValue | undefined = settings.get(key)?.value
-  if (value === undefined) return undefined
+/** Returns the strings of a list. The key is set. */
+export function listOf(settings: XlCfgSettings, key: string): readonly string[] {
+  const { value } = settings.get(key) as XlCfgSetting
   if (typeof value === 'string') return refuse(key, 'a list', `'${value}'`)
   return value.map((item) => (typeof item === 'string' ? item : refuse(key, 'a list of values', 'a list of lists')))
 }

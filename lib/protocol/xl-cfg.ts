@@ -169,7 +169,7 @@ class Tokens {
   refuse({ kind, text, at }: Token, expected: string): never {
     const found = kind === 'end' ? 'the end' : kind === 'newline' ? 'the end of the line' : `'${text.slice(0, 40)}'`
     const before = this.#text.slice(0, at).split('\n')
-    const place = `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`
+    const place = `line ${before.length}, column ${(before.at(-1) as string).length + 1}`
     throw new DomainBuilderError('bad-config', `the xl.cfg is invalid at ${place}`, { expected, found })
   }
 
@@ -180,7 +180,7 @@ class Tokens {
       TOKEN.lastIndex = at
       const groups = TOKEN.exec(this.#text)?.groups
       if (!groups) {
-        const rest = { kind: 'string', text: this.#text.slice(at, at + 20).split('\n', 1)[0] ?? '', at } as const
+        const rest = { kind: 'string', text: this.#text.slice(at, at + 20).split('\n', 1)[0] as string, at } as const
         this.refuse(
           rest,
           this.#text[at] === '#' ? 'a newline after the comment' : 'a name, a number, a string or one of = += [ ] , ;',

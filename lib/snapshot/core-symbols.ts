@@ -160,7 +160,7 @@ function stringTable(texts: Iterable<string>): { bytes: Uint8Array; offsetOf(tex
   const bytes = new Uint8Array(length)
   // Names are bytes of a file, one for each character.
   for (const [text, at] of offsets) for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i)
-  return { bytes, offsetOf: (text) => offsets.get(text) ?? 0 }
+  return { bytes, offsetOf: (text) => offsets.get(text) as number }
 }
 
 /** Addresses whose symbols are all code, or all data. */

@@ -10,7 +10,7 @@ import { CORE_NOTE_OWNER, NT_PRSTATUS, PR_REG32, PR_REG64, Prstatus32, Prstatus6
 import { NewUtsname } from '../abi/kdump.js'
 import { PAGE_OFFSET_32, START_KERNEL_MAP, VMCOREINFO } from '../abi/linux-memory.js'
 import { CR0_ET, CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, DR6_RESET, DR7_RESET } from '../abi/x86.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { GuestMemory } from '../guest/memory.js'
 import { translate } from '../guest/translate.js'
@@ -101,8 +101,8 @@ export function crashPhysBase(domain: Domain, vmcoreinfo: string): bigint {
     return found === undefined ? 0n : u64(BigInt(found.paddr) - (rip - START_KERNEL_MAP))
   } catch (error) {
     // A running guest may use another kind of tables, or a cr3 outside its frames.
-    if (error instanceof DomainBuilderError) return 0n
-    throw error
+    refusalOf(error)
+    return 0n
   }
 }
 
@@ -113,7 +113,7 @@ function vcpuOf({ desc, offset }: FoundNote, id: number, is64: boolean, { cr3, c
   }
   const { pr_reg } = Prstatus.decode(desc)
   const names: readonly string[] = is64 ? PR_REG64 : PR_REG32
-  const value = (name: string): bigint => BigInt(pr_reg[names.indexOf(name)] ?? 0)
+  const value = (name: string): bigint => BigInt(pr_reg[names.indexOf(name)] as number | bigint)
   const general = Object.keys(registers({})).filter((name) => names.includes(name))
   return {
     id,

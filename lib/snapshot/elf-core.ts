@@ -188,7 +188,7 @@ function plan(domain: Domain, runs: readonly Run[]): Segment[] {
       const to = Math.min(run.pfn + run.pages, end)
       if (vaddr !== undefined && from > done) add(done, done, from - done, bytes)
       done = Math.min(end, runs[i + 1]?.pfn ?? end)
-      add(from, to, vaddr === undefined ? 0 : done - to, (starts[i] ?? 0) + (from - run.pfn) * PAGE_SIZE)
+      add(from, to, vaddr === undefined ? 0 : done - to, (starts[i] as number) + (from - run.pfn) * PAGE_SIZE)
     }
     if (vaddr !== undefined && done < end) add(done, done, end - done, bytes)
   }
@@ -223,8 +223,11 @@ function prstatus(vcpu: Vcpu, is64: boolean): CoreNote {
   }
   const common = { pr_cursig: 0, pr_pid: vcpu.id + 1, pr_fpvalid: 0 }
   const desc = is64
-    ? Prstatus64.encode({ ...common, pr_reg: PR_REG64.map((name) => values[name] ?? 0n) })
-    : Prstatus32.encode({ ...common, pr_reg: PR_REG32.map((name) => Number(BigInt.asUintN(32, values[name] ?? 0n))) })
+    ? Prstatus64.encode({ ...common, pr_reg: PR_REG64.map((name) => values[name] as bigint) })
+    : Prstatus32.encode({
+        ...common,
+        pr_reg: PR_REG32.map((name) => Number(BigInt.asUintN(32, values[name] as bigint))),
+      })
   return { owner: CORE_NOTE_OWNER, type: NT_PRSTATUS, desc }
 }
 

@@ -224,7 +224,7 @@ function readAllNotes(source: ByteSource, segments: readonly FileSegment[]): Fou
   const parts = segments.filter(({ p_type }) => p_type === PT_NOTE)
   const length = parts.reduce((sum, part) => sum + part.length, 0)
   if (length > NOTES_MAX) {
-    refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes in all`, `${length}`, parts[0]?.at ?? 0)
+    refuseElf('the notes are too long', `at most ${NOTES_MAX} bytes in all`, `${length}`, (parts[0] as FileSegment).at)
   }
   const notes: FoundNote[] = []
   for (const { offset, length, at } of parts) {
@@ -297,12 +297,12 @@ export function readCoreSections(source: ByteSource): Map<string, Section> {
   const ranges = headers.map((h, i) =>
     fileRange(source, h.sh_offset, h.sh_size, `section ${i}`, table.offset + i * Shdr64.size),
   )
-  const strings = ranges[e_shstrndx] ?? { offset: 0, length: 0 }
+  const strings = ranges[e_shstrndx] as Section
   const names = readBytes(source, strings.offset, Math.min(strings.length, 1 << 16), 'section names')
   return new Map(
     headers.map((h, i) => {
       const end = names.indexOf(0, h.sh_name)
-      return [decodeLatin1(names.subarray(h.sh_name, end < 0 ? undefined : end)), ranges[i] ?? strings]
+      return [decodeLatin1(names.subarray(h.sh_name, end < 0 ? undefined : end)), ranges[i] as Section]
     }),
   )
 }

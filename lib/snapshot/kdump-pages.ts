@@ -125,6 +125,7 @@ export function pageReader(source: ByteSource, index: PageIndex): (pfn: Pfn, out
       const page = pfn + done / PAGE_SIZE
       const run = index.find(page)
       // Every page of a placed range has a descriptor; anything else is a bug in our code.
+      /* c8 ignore next -- only an error in our code leads here */
       if (run?.offset === undefined) throw new Error(`page ${page} is not in the file`)
       const count = Math.min(DESCS, (out.length - done) / PAGE_SIZE, run.pages - (page - run.pfn))
       const at = run.offset + (page - run.pfn) * PageDesc.size

@@ -208,7 +208,7 @@ function bitmap(frames: readonly Range<number>[], blocks: number): Part {
         for (let block = start; block < end; block++) {
           const from = block * PAGES_PER_BLOCK
           const bytes = new Uint8Array(KDUMP_BLOCK)
-          while ((frames[next]?.end ?? Number.POSITIVE_INFINITY) <= from) next++
+          while ((frames[next] as Range<number>).end <= from) next++
           for (let i = next; i < frames.length; i++) {
             const range = frames[i] as Range<number>
             if (range.start >= from + PAGES_PER_BLOCK) break

@@ -5,7 +5,7 @@
  * Gotcha: guest memory has no magic number, so a raw or qemu snapshot is detected by the sidecar next to its main file.
  */
 import { concat } from '../bytes.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import type { Domain } from '../guest/domain.js'
 import type { WorkOptions } from '../work.js'
 import { type ByteSource, bytesSource } from './byte-source.js'
@@ -75,8 +75,8 @@ export async function sniffSnapshot(
   try {
     return main && (formatOf({ ...files, main })?.name as SnapshotFormatName | undefined)
   } catch (error) {
-    if (error instanceof DomainBuilderError) return undefined
-    throw error
+    refusalOf(error)
+    return undefined
   }
 }
 
@@ -87,8 +87,8 @@ async function contentStart(source: ByteSource): Promise<ByteSource | undefined>
   try {
     return bytesSource(concat(await peekCompressed(source, compression, PEEKED)))
   } catch (error) {
-    if (error instanceof DomainBuilderError) return undefined
-    throw error
+    refusalOf(error)
+    return undefined
   }
 }
 

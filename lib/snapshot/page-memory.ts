@@ -33,6 +33,7 @@ export function readPages(source: ByteSource, index: PageIndex, pfn: Pfn, out: U
     const page = pfn + done / PAGE_SIZE
     const run = index.find(page)
     // Every page of a placed range has a run with content; anything else is a bug in our code.
+    /* c8 ignore next -- only an error in our code leads here */
     if (run?.offset === undefined) throw new Error(`page ${page} is not in the file`)
     const skipped = page - run.pfn
     const length = Math.min(out.length - done, (run.pages - skipped) * PAGE_SIZE)

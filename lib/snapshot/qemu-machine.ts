@@ -28,7 +28,8 @@ const MEMORY_UNIT = 8192
 
 /** Returns the places of a machine's RAM in order, which are one after another in its block. */
 export function machineRam({ lowMemory }: Pick<QemuMachine, 'lowMemory'>, bytes: number): Range<Paddr>[] {
-  const end = lowMemory.filter(({ from }) => bytes >= from).at(-1)?.end ?? DEVICE_HOLE.start
+  // The first one applies from 0 bytes on.
+  const { end } = lowMemory.filter(({ from }) => bytes >= from).at(-1) as QemuMachine['lowMemory'][number]
   const low = { start: 0, end: Math.min(bytes, end) }
   return bytes <= end ? [low] : [low, { start: DEVICE_HOLE.end, end: DEVICE_HOLE.end + bytes - end }]
 }
@@ -55,7 +56,7 @@ export function machineMemory(machine: QemuMachineName, { memory }: Domain): num
     const ram = machineRam({ lowMemory }, bytes)
     if (ranges.every((range) => without(range, ram).length === 0)) return bytes
   }
-  const ram = machineRam({ lowMemory }, sizes.at(-1) ?? 0)
+  const ram = machineRam({ lowMemory }, sizes.at(-1) as number)
   throw new DomainBuilderError('does-not-fit', `the guest has memory where the machine ${machine} has no RAM`, {
     expected: showRanges(ram),
     found: showRange(ranges.find((range) => without(range, ram).length > 0) ?? { start: 0, end: end }),

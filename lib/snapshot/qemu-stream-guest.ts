@@ -87,7 +87,7 @@ function ramBlock({ blocks }: QemuStream): { readonly bytes: number; readonly pa
   const names = [...blocks.keys()]
   const known = Object.values<QemuMachine>(QEMU_MACHINES).map(({ ram }) => ram)
   const found = names.filter((name) => known.includes(name) || name.startsWith(MEMORY_OBJECT))
-  const block = found.length === 1 ? blocks.get(found[0] ?? '') : undefined
+  const block = found.length === 1 ? blocks.get(found[0] as string) : undefined
   return block ?? wrong('the RAM is not one block', known.join(' or '), (found.length > 1 ? found : names).join(', '))
 }
 

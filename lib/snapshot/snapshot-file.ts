@@ -124,6 +124,7 @@ export class SnapshotFile implements Iterable<Uint8Array> {
       } else {
         if (!fits) {
           block = nextBlock()
+          /* c8 ignore next -- only an error in a format's writer leads here */
           if (length > block.length) throw new RangeError(`a stretch of ${length} bytes is too large for a block`)
           end = 0
           start = 0

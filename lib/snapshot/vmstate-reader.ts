@@ -99,7 +99,7 @@ export class DeviceState {
 
   /** Returns the value of a field that is no array. */
   value(path: string): bigint {
-    return this.values(path)[0] ?? this.#refuse(path)
+    return this.values(path)[0] as bigint
   }
 
   bytes(path: string): Uint8Array {

@@ -34,6 +34,7 @@ export function encodeState(struct: VmStruct, values: FieldValues): Uint8Array {
   const used = new Set<string>()
   const body = concat([...encodeStruct(struct, '', values, used)])
   const unknown = Object.keys(values).find((path) => !used.has(path))
+  /* c8 ignore next -- only a machine that we describe wrongly leads here */
   if (unknown !== undefined) throw new Error(`${struct.name} has no field ${unknown}`)
   return body
 }

@@ -269,7 +269,7 @@ function placePages(memory: GuestMemory, source: ByteSource, frames: Frames, con
     length: pages * PAGE_SIZE,
   }))
   return placeFile(memory, source, pieces, (i, expected, found) =>
-    refuseElf('a page lies outside the guest', expected, found, list + (runs[i]?.first ?? 0) * entryBytes),
+    refuseElf('a page lies outside the guest', expected, found, list + (runs[i] as FrameRun).first * entryBytes),
   )
 }
 

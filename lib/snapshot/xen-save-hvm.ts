@@ -13,7 +13,7 @@ import { HvmParam, HvmParams } from '../abi/save-stream.js'
 import { CR0_PG, EFER_LMA } from '../abi/x86.js'
 import { concat, encodeLatin1, equal, indexOf } from '../bytes.js'
 import { defined } from '../defined.js'
-import { DomainBuilderError } from '../errors.js'
+import { DomainBuilderError, refusalOf } from '../errors.js'
 import {
   type Domain,
   type HvmBoot,
@@ -234,8 +234,8 @@ function atFirstInstant(guest: Domain<PvhBoot>, first: Vcpu): Pick<Domain<PvhBoo
     }
   } catch (error) {
     // Then %ebx holds something else.
-    if (error instanceof DomainBuilderError) return undefined
-    throw error
+    refusalOf(error)
+    return undefined
   }
 }
 

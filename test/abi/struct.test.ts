@@ -7,7 +7,7 @@
  */
 import fc from 'fast-check'
 import t from 'tap'
-import { array, bytes, cstring, pad, struct, u8, u16, u32, u64 } from '../../lib/abi/struct.js'
+import { array, bytes, cstring, pad, s32, struct, u8, u16, u32, u64 } from '../../lib/abi/struct.js'
 
 const Inner = struct('inner', 16, { a: u32, _pad: pad(4), b: u64 })
 const Outer = struct('outer', 64, {
@@ -61,6 +61,9 @@ t.test('values that a field cannot hold are refused, not rounded', async (t) => 
     ['inner', { a: 1, b: 2n ** 64n }],
     ['list', [1, 2, 3]],
     ['raw', new Uint8Array(15)],
+    ['text', 7],
+    ['inner', null],
+    ['inner', 'text'],
   ]
   for (const [field, value] of bad) {
     t.throws(
@@ -69,6 +72,24 @@ t.test('values that a field cannot hold are refused, not rounded', async (t) => 
       field,
     )
   }
+  const refusal = (value: unknown) => t.throws(() => Outer.encode(value as never), { code: 'bad-range' }) as Error
+  t.match(refusal({ ...good, text: 7 }), { message: 'outer.text cannot hold that value: expected a string, found 0x7' })
+  t.match(refusal(7), { message: 'outer cannot hold that value: expected a outer, found 0x7' })
+  t.match(refusal({ ...good, list: [1, 2, 3, -4] }), { message: /^outer\.list\[3\] .* found -0x4$/ })
+})
+
+t.test('a signed number keeps its sign', async (t) => {
+  const Signed = struct('signed', 8, { low: s32, high: s32 })
+  const value = { low: -0x80000000, high: 0x7fffffff }
+  t.same(Signed.encode(value), Uint8Array.of(0, 0, 0, 0x80, 0xff, 0xff, 0xff, 0x7f))
+  t.same(Signed.decode(Signed.encode(value)), value)
+  t.throws(() => Signed.encode({ low: -0x80000001, high: 0 }), { code: 'bad-range' })
+})
+
+t.test('a text that fills its field has no NUL', async (t) => {
+  const Text = struct('text', 4, { text: cstring(4) })
+  t.equal(Text.decode(Uint8Array.from(Buffer.from('abcd'))).text, 'abcd')
+  t.equal(Text.decode(Uint8Array.from(Buffer.from('a\0cd'))).text, 'a')
 })
 
 t.test('a wrong size is found when the struct is declared', async (t) => {

@@ -62,7 +62,7 @@ export class Coverage {
 }
 
 /** Paints outer functions and blocks first; inner ones override them. */
-function paint(functions: readonly Profiler.FunctionCoverage[]): Uint8Array {
+export function paint(functions: readonly Profiler.FunctionCoverage[]): Uint8Array {
   const ranges = functions.flatMap((one) => one.ranges)
   const painted = new Uint8Array(ranges.reduce((end, { endOffset }) => Math.max(end, endOffset), 0))
   for (const { startOffset, endOffset, count } of ranges) painted.fill(count > 0 ? 1 : 0, startOffset, endOffset)

@@ -137,6 +137,7 @@ const fill =
   (offset: number, out: Uint8Array): void => {
     for (let i = 0; i < out.length; i++) out[i] = byteAt(seed, offset + i)
   }
+
 /** The same bytes. */
 const bytesOf = (length: number, seed = 1): Uint8Array => {
   const out = new Uint8Array(length)
@@ -512,4 +513,49 @@ t.test('pages with content at every kind of end', async (t) => {
       { pfn: 39, pages: 1 },
     ],
   )
+})
+
+t.test('a memory of no frames has no end', async (t) => {
+  const memory = new GuestMemory([])
+  t.equal(memory.endPfn, 0)
+  t.equal(memory.pageCount, 0)
+  t.notOk(memory.has(0))
+})
+
+t.test('a copy changes alone', async (t) => {
+  const memory = new GuestMemory(4)
+  const placed = Uint8Array.of(9, 9)
+  memory.write(0, Uint8Array.of(1, 2, 3))
+  memory.place(PAGE_SIZE, placed)
+  const copy = memory.copy()
+  copy.write(1, Uint8Array.of(7))
+  copy.write(PAGE_SIZE, Uint8Array.of(8))
+  t.same([...memory.read(0, 3)], [1, 2, 3])
+  t.same([...copy.read(0, 3)], [1, 7, 3])
+  t.same([...memory.read(PAGE_SIZE, 2)], [9, 9])
+  t.same([...copy.read(PAGE_SIZE, 2)], [8, 9])
+  t.same([...placed], [9, 9])
+})
+
+t.test('frames that the guest does not have read as zero, between those that it has', async (t) => {
+  const memory = new GuestMemory([
+    { start: 0, end: 1 },
+    { start: 2, end: 3 },
+  ])
+  memory.write(0, new Uint8Array(PAGE_SIZE).fill(1))
+  memory.write(2 * PAGE_SIZE, new Uint8Array(PAGE_SIZE).fill(3))
+  const out = new Uint8Array(4 * PAGE_SIZE).fill(0xff)
+  memory.readFrames(0, out)
+  t.same(
+    [0, 1, 2, 3].map((page) => [out[page * PAGE_SIZE], out[(page + 1) * PAGE_SIZE - 1]]),
+    [
+      [1, 1],
+      [0, 0],
+      [3, 3],
+      [0, 0],
+    ],
+  )
+  const one = new Uint8Array(PAGE_SIZE)
+  memory.readFrames(2, one)
+  t.equal(one[0], 3)
 })

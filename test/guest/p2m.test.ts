@@ -310,3 +310,32 @@ t.test('backwards: holes, low bits and the end of the guest', async (t) => {
   const moved = withMoved(makeP2m({ offset: 100 }, 10), new Map([[3, 7]]))
   t.equal(moved.mfn(4), 104, 'a page that was not moved')
 })
+
+t.test('a range begins and ends where it says, in both directions', async (t) => {
+  const ranges = [
+    { pfn: 4, mfn: 100, pages: 2 },
+    { pfn: 8, mfn: 50, pages: 1 },
+  ]
+  const p2m = makeP2m({ ranges }, 10)
+  t.same(
+    Array.from({ length: 10 }, (_, pfn) => p2m.mfn(pfn)),
+    [undefined, undefined, undefined, undefined, 100, 101, undefined, undefined, 50, undefined],
+  )
+  t.same([49, 50, 51, 99, 100, 101, 102].map(p2m.pfn), [undefined, 8, undefined, undefined, 4, 5, undefined])
+})
+
+t.test('a 32-bit list has its own hole', async (t) => {
+  const p2m = makeP2m({ function: (pfn) => (pfn === 1 ? undefined : 9 - pfn) }, 3)
+  const out = new Uint8Array(4 * 4).fill(7)
+  fillP2mList(p2m, 3, 4, 0, out)
+  t.same([...new Uint32Array(out.buffer)], [9, 0xffffffff, 7, 0], 'after the list it is zero')
+})
+
+t.test('moved frames are found in both directions, and none moved is the same p2m', async (t) => {
+  const p2m = makeP2m({ offset: 100 }, 10)
+  t.equal(withMoved(p2m, new Map()), p2m)
+  t.same([99, 100].map(p2m.pfn), [undefined, 0])
+  const moved = withMoved(p2m, new Map([[3, 7]]))
+  t.same([2, 3, 4].map(moved.mfn), [102, 7, 104])
+  t.same([102, 103, 7].map(moved.pfn), [2, undefined, 3])
+})

@@ -375,3 +375,51 @@ t.test('the virtual page number has the bits that are translated', async (t) => 
   t.equal(vpnOf(0xffffffffffffffffn, PAGING.x86_64), 0xfffffffff)
   t.equal(vpnOf(0xffffffffc0001000n, PAGING.x86_32p), 0xc0001)
 })
+t.test('tables without a mapping have no top, and a frame of no table is zero', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  t.throws(() => tables.top, { code: 'wrong-layout', message: 'the page tables have no mapping' })
+  tables.map({ vpn: 0, pages: 1, pfn: 5 }, 100)
+  const out = new Uint8Array(PAGE_SIZE).fill(7)
+  tables.fill(makeP2m('identity', 200), 104, out)
+  t.ok(out.every((byte) => byte === 0))
+})
+
+t.test('a mapping around existing tables adds those before, between and after them', async (t) => {
+  const tables = new PageTables(PAGING.x86_64)
+  tables.map({ vpn: 512 * 2, pages: 1, pfn: 0 }, 100)
+  tables.map({ vpn: 512 * 5, pages: 1, pfn: 0 }, 110)
+  const leaves = tables.plan(512, 512 * 6).filter(({ level }) => level === 1)
+  t.same(
+    leaves.map(({ index, count }) => [index, count]),
+    [
+      [1, 1],
+      [3, 2],
+      [6, 1],
+    ],
+  )
+})
+
+t.test("Xen's order: the top, then leaves, each other table after the first table that it names", async (t) => {
+  const order = (vpn: number, pages: number, abi: 'x86_64' | 'x86_32p' = 'x86_64') =>
+    new PageTables(PAGING[abi], 'xen')
+      .plan(vpn, pages)
+      .map(({ level, index, count, pfn }) => [level, index, count, pfn])
+  // Three leaves, the last of which is under another L2.
+  t.same(order(510 * 512, 3 * 512), [
+    [4, 0, 1, 0],
+    [1, 510, 1, 1],
+    [2, 0, 1, 2],
+    [3, 0, 1, 3],
+    [1, 511, 2, 4],
+    [2, 1, 1, 6],
+  ])
+  t.same(
+    order(0, 1, 'x86_32p'),
+    [
+      [3, 0, 1, 0],
+      [1, 0, 1, 1],
+      [2, 0, 4, 2],
+    ],
+    'the L2 tables of PAE without a leaf are the last',
+  )
+})

@@ -126,6 +126,12 @@ t.test('a table that the file does not have', async (t) => {
     )
   await bad([{ ...symtab, header: { sh_size: 1n << 40n } }, strtab])
   await bad([symtab, { ...strtab, header: { sh_offset: (1n << 64n) - 1n } }])
+  await refuses(
+    t,
+    () => bsdSymtab(parseElf(build(64, [symtab, strtab], { header: { e_shoff: 0x100000 } })), { pstart: 0n, pend: 0n }),
+    'truncated',
+    'the section headers reach past the end',
+  )
 })
 
 t.test('it belongs to the image', async (t) => {

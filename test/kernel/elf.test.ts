@@ -14,6 +14,7 @@ import {
   PT_LOAD,
   PT_NULL,
   SHT_NOBITS,
+  SHT_NULL,
 } from '../../lib/abi/elf.js'
 import { isElf, loadable, parseElf as parseSlices, physicalExtent, segmentBytes } from '../../lib/kernel/elf.js'
 import { buildElf, type ElfSpec, patternBytes } from '../../lib/testing/index.js'
@@ -79,7 +80,8 @@ t.test('loadable: PT_LOAD with a right to it; the extent ignores their order', a
 })
 
 t.test('the end of the ELF, and the bytes after it', async (t) => {
-  for (const sections of [[], [{ name: '.data', data: code }]]) {
+  const bss = { name: '.bss', type: SHT_NOBITS, data: new Uint8Array(0), header: { sh_size: 0xffff_ffffn } }
+  for (const sections of [[], [{ name: '.data', data: code }], [{ name: '.data', data: code }, bss]]) {
     const plain = buildElf(spec({ sections }))
     const elf = parseElf(buildElf(spec({ sections, trailing: patternBytes(100) })))
     t.equal(elf.end, plain.length)
@@ -103,6 +105,20 @@ t.test('sections', async (t) => {
     ],
   )
   t.equal(elf.sectionFault, undefined)
+
+  t.test('a section without a type is omitted, and an empty segment lies in any file', async (t) => {
+    const typeless = parseElf(
+      buildElf(spec({ sections: sections.map((one, i) => (i === 0 ? { ...one, type: SHT_NULL } : one)) })),
+    )
+    t.equal(typeless.sections.length, parseElf(buildElf(spec({ sections }))).sections.length - 1)
+    const unended = buildElf(spec({ sections }))
+    const last = parseElf(unended).sections.at(-1)
+    unended.fill(0x61, last?.offset, (last?.offset ?? 0) + (last?.size ?? 0))
+    t.match(parseElf(unended).sections.at(-1)?.name, /^a+$/, 'a name ends with its table')
+    const file = buildElf(spec({ segments: [{ paddr: 0x1000, data: new Uint8Array(0) }] }))
+    new DataView(file.buffer).setBigUint64(Ehdr64.size + Phdr64.offsetOf('p_offset'), 2n ** 60n, true)
+    t.match(parseElf(file).segments[0], { offset: file.length, filesz: 0 })
+  })
 
   t.test('their damage is reported for them alone', async (t) => {
     const cut = parseElf(buildElf(spec({ sections, header: { e_shoff: 0x100000 } })))
@@ -137,6 +153,7 @@ t.test('refusals', async (t) => {
   await bad('no magic', patternBytes(64), 'not-a-kernel', /magic/)
   await bad('magic alone', good.subarray(0, 4), 'bad-elf', /EI_CLASS.*found the end of the file/)
   await bad('magic and class', good.subarray(0, 5), 'bad-elf', /EI_DATA/)
+  await bad('no byte order', Uint8Array.from(good).fill(3, 5, 6), 'bad-elf', /EI_DATA.*found 3/)
   await bad(
     'half a header',
     good.subarray(0, 63),

@@ -2,9 +2,13 @@
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { concat } from '../../lib/bytes.js'
+import { readKernel as readKernelAsIs } from '../../lib/kernel/kernel.js'
+import { decode } from '../../lib/kernel/payload.js'
 import { splitPayload } from '../../lib/kernel/unwrap.js'
 import { buildBzImage, buildElf, type ElfSpec, patternBytes, xenNotes } from '../../lib/testing/index.js'
 import { readKernel } from '../fixtures/sound.js'
+import { storedLz4 } from '../fixtures/stored-lz4.js'
 import { refuses } from './refusal.js'
 
 const spec: ElfSpec = {
@@ -16,6 +20,8 @@ const spec: ElfSpec = {
 const elf = buildElf(spec)
 const relocs = patternBytes(100, 9)
 const withRelocs = buildElf({ ...spec, trailing: relocs })
+/** Large enough that decompressing it is several parts of work. */
+const patternElf = buildElf({ ...spec, trailing: patternBytes(2 ** 23) })
 const gzip = (bytes: Uint8Array) => new Uint8Array(gzipSync(bytes))
 
 t.test('an ELF', async (t) => {
@@ -56,6 +62,17 @@ t.test('a bzImage', async (t) => {
     await readKernel(gzip(file)),
     { container: 'gzip', codec: 'gzip', linux: { protocol: 0x20f } },
     'compressed once more',
+  )
+
+  const lz4 = storedLz4(withRelocs)
+  const sized = await readKernel(buildBzImage({ payload: lz4, sizeTrailer: withRelocs.length }))
+  t.match(sized, { container: 'bzImage', codec: 'lz4', xen: { loader: 'generic' } }, 'with the size after its stream')
+  t.same(Buffer.from(sized.elf?.bytes ?? []), Buffer.from(withRelocs))
+  await refuses(
+    t,
+    () => readKernel(buildBzImage({ payload: lz4, sizeTrailer: withRelocs.length + 1 })),
+    'payload-size',
+    `found ${withRelocs.length}`,
   )
 
   const plain = await readKernel(buildBzImage({ payload: elf }))
@@ -111,12 +128,45 @@ t.test('refusals', async (t) => {
     'not-a-kernel',
     'the gzip file is not a kernel: expected an ELF or a Linux bzImage, found another gzip stream',
   )
+  await refuses(
+    t,
+    () => readKernel(concat([storedLz4(elf), Uint8Array.of(0, 0, 0, 0, 1, 0, 0, 0, 0)])),
+    'payload-damaged',
+    'lz4',
+  )
+  // bzip2 of nothing, from its own program.
+  const nothing = Buffer.from('425a683917724538509000000000', 'hex')
+  await refuses(
+    t,
+    () => readKernel(concat([nothing, Uint8Array.of(0, 1, 2)])),
+    'payload-damaged',
+    'bzip2: the file has data after the compressed stream: expected the end of the file, found 3 more bytes (file offset 0xe)',
+  )
+  await refuses(
+    t,
+    () => decode('xz', Uint8Array.of(1, 2, 3), { limit: 100 }),
+    'payload-unknown',
+    'xz: the payload has the wrong magic: expected 0xfd 0x37 0x7a 0x58 0x5a 0x00, found 0x01 0x02 0x03',
+  )
+  await refuses(t, () => decode('xz', new Uint8Array(0), { limit: 100 }), 'payload-unknown', 'found nothing')
+  await refuses(
+    t,
+    () => decode('lz4', storedLz4(elf), { limit: 100, size: 101 }),
+    'payload-too-large',
+    'lz4: the promised size of the payload is too large: expected at most 100 bytes, found 101',
+  )
   await refuses(t, () => readKernel(gzip(new Uint8Array(0))), 'not-a-kernel', 'found nothing: it is empty')
   await refuses(t, () => readKernel(gzip(elf.subarray(0, 100))), 'truncated', 'in the gzip file: ')
   await refuses(t, () => readKernel(elf, { maxBytes: 0 }), 'bad-config', 'maxBytes')
   await refuses(
     t,
     () => readKernel(gzip(elf), { maxBytes: elf.length - 1 }),
+    'payload-too-large',
+    `at most ${elf.length - 1} bytes`,
+  )
+  await refuses(
+    t,
+    () => readKernelAsIs(buildBzImage({ payload: gzip(elf) }), { maxBytes: elf.length - 1 }),
     'payload-too-large',
     `at most ${elf.length - 1} bytes`,
   )
@@ -142,6 +192,18 @@ t.test('refusals', async (t) => {
     'bad-config',
     /expected a Uint8Array, found string/,
   )
+})
+
+t.test('a thousand sections are read in slices, and progress is reported by step', async (t) => {
+  const sections = Array.from({ length: 1100 }, (_, i) => ({ name: `.s${i}`, data: Uint8Array.of(i & 0xff) }))
+  const kernel = await readKernel(buildElf({ ...spec, sections }))
+  t.equal(kernel.elf?.sections.at(1099)?.name, '.s1099')
+  const steps: string[] = []
+  await readKernelAsIs(gzip(patternElf), {
+    onProgress: ({ step, done, total }) => steps.push(`${step} ${done <= total}`),
+  })
+  t.ok(steps.includes('decompress true'))
+  t.notOk(steps.some((step) => step.endsWith('false')))
 })
 
 t.test('a signal stops it', async (t) => {

@@ -110,6 +110,12 @@ t.test('a vmlinux', async (t) => {
     "does not say that it is Linux: expected a sign of Linux, or type linux by name, found GUEST_OS 'NetBSD'",
   )
   await refuses(t, () => vmlinux({ machine: 40 }), 'not-linux', 'found 40')
+  await refuses(
+    t,
+    () => linuxKernel({ container: 'elf', sha256: '', notes: [], unreadableNotes: [] }),
+    'not-linux',
+    'the file holds neither a setup header nor an ELF',
+  )
   await refuses(t, () => vmlinux({ type: ET_CORE }), 'not-linux', 'the ELF is not an executable')
   for (const entry of [0xffffff, 0x1001388, 0xffffffff81000000n]) {
     await refuses(

@@ -144,6 +144,13 @@ t.test('texts: a NUL, or the padding in its place', async (t) => {
   await refuses(t, () => text(`${'a'.repeat(4097)}\0`), 'bad-note', /at most 4096 bytes/)
 })
 
+t.test('a note without a name is shown by its type', async (t) => {
+  const notes = [{ owner: 'Xen', type: 0x63, desc: new Uint8Array(8).fill(0x61) }]
+  const segments = [{ paddr: 0x1000, data: new Uint8Array(16) }]
+  const [note] = readNotes(parseElf(buildElf({ class: 64, entry: 0x1000, segments, notes })))
+  await refuses(t, () => note && noteString(note), 'bad-note', /^note 0x63 is not text: .*found no NUL/)
+})
+
 t.test('lists of u32: as many as there are', async (t) => {
   const list = (desc: Uint8Array) => {
     const [note] = read({ notes: [{ type: 'PHYS32_RELOC', desc }] })

@@ -170,6 +170,12 @@ t.test('refusals', async (t) => {
     'the image begins below VIRT_BASE: expected 0x400000, found 0x3ff000',
   )
   await bad({ PADDR_OFFSET: 0x402000n }, 'wrong-layout', 'wraps around the address space')
+  await bad(
+    {},
+    'wrong-layout',
+    'the image is empty: expected a segment with a byte in memory, found [0x401000, 0x401000)',
+    { segments: [{ paddr: 0x1000, data: new Uint8Array(0) }] },
+  )
   await bad({ ENTRY: 0x401010n }, 'wrong-layout', 'the image is not page aligned', {
     segments: [{ paddr: 0x1010, data: new Uint8Array(0x1800) }],
   })

@@ -101,6 +101,11 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
       weRefuse('bad-config', /features has an unknown name/, outcomesOf(built))(built, ours, theirs),
   },
   {
+    name: 'an entry of 2^64-1',
+    reason: 'they take it for an absent one, and start the kernel at its e_entry',
+    refusal: weRefuse('wrong-layout', /entry is outside of the image.*found 0xffffffffffffffff/),
+  },
+  {
     name: 'a segment whose bytes lie beyond the end of the file',
     reason: 'they leave it zero without a word: a truncated kernel starts, and runs into zeros',
     refusal: weRefuse('truncated', /segment reaches past the end of the file/),

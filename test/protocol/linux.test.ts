@@ -456,6 +456,168 @@ t.test('nothing placed overlaps anything else, for any configuration', async (t)
   t.pass('no counterexample')
 })
 
+t.test('a crash kernel has a reservation, low memory, and the header of the crashed one', async (t) => {
+  const within = { start: 0x4000000, end: 0x6000000 }
+  const elfcorehdr = patternBytes(5000, 7)
+  const domain = await build({ within, elfcorehdr, cmdline: 'quiet', ramdisk: patternBytes(9000, 4) })
+  const { pfn = 0, pages = 0 } = region(domain, 'elfcorehdr') ?? {}
+  t.equal(pages, 2)
+  t.same(bytesAt(domain, pfn * PAGE_SIZE, 5000), elfcorehdr)
+  t.equal(readCommandLine(domain), `quiet elfcorehdr=0x${(pfn * PAGE_SIZE).toString(16)}`)
+  for (const { name, pfn, pages } of domain.regions) {
+    const inside = pfn * PAGE_SIZE >= within.start && (pfn + pages) * PAGE_SIZE <= within.end
+    t.ok(inside, `${name} lies within`)
+  }
+  const { e820_table, e820_entries } = readBootParams(domain)
+  const header = e820_table.slice(0, e820_entries).find(({ addr }) => addr === BigInt(pfn * PAGE_SIZE))
+  t.same(header, { addr: BigInt(pfn * PAGE_SIZE), size: BigInt(2 * PAGE_SIZE), type: E820_TYPE.RESERVED })
+
+  const low = await build({ within: { start: 0, end: 0x3000000 }, elfcorehdr })
+  t.ok((region(low, 'boot_params')?.pfn ?? 0) < 0xa0, 'a range with low memory has boot_params there')
+
+  await refused(t, 'bad-config', /elfcorehdr is empty: expected bytes/, { within, elfcorehdr: new Uint8Array(0) })
+  await refused(
+    t,
+    'does-not-fit',
+    /kernel is outside the range of within: expected within \[0x4000000, 0x6000000\), found \[0x1000000, /,
+    { within, loadAddress: 0x1000000 },
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /within reaches above 4 GiB: expected an end of within at 0x100000000 or before, found 0x100001000/,
+    { within: { start: 0, end: 0x100001000 } },
+  )
+  await refused(t, 'bad-config', /within is not page-aligned: expected multiples of 0x1000/, {
+    within: { start: 0x10, end: 0x4000000 },
+  })
+})
+
+t.test('a vmlinux of a crash kernel moves into the reservation, and says so if it cannot', async (t) => {
+  const spec = {
+    class: 64,
+    entry: 0x1000010,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000, align: 0x200000 }],
+  } as const
+  const within = { start: 0x4000000, end: 0x6000000 }
+  const moved = await build({ within }, buildElf({ ...spec, type: 3 }))
+  const address = Number(moved.vcpus[0]?.registers.rip ?? 0n) - 0x10
+  t.ok(address >= within.start && address < within.end)
+  t.equal(address % 0x200000, 0)
+  t.same(bytesAt(moved, address, 5000), patternBytes(5000))
+  await refused(
+    t,
+    'does-not-fit',
+    /kernel is outside the range of within: .*found \[0x1000000, 0x1003000\)/,
+    { within },
+    buildElf(spec),
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /room for its kernel/,
+    { within: { start: 0x4000000, end: 0x4001000 } },
+    buildElf({ ...spec, type: 3 }),
+  )
+})
+
+t.test('a vmlinux that has no other place is refused where it would lie', async (t) => {
+  const spec = {
+    class: 64,
+    type: 3,
+    entry: 0x1000010,
+    segments: [{ paddr: 0x1000000, data: patternBytes(5000), memsz: 9000, align: 0x200000 }],
+  } as const
+  await refused(
+    t,
+    'overlap',
+    /kernel overlaps the reserved range: expected none of \[0x100000, 0x8000000\), found \[0x1000000, 0x1003000\)/,
+    { reserve: [{ start: 0x100000, end: 128 * MiB }] },
+    buildElf(spec),
+  )
+})
+
+t.test('what a kernel lacks is refused by name', async (t) => {
+  const elf = buildElf({ class: 64, entry: 0x1000000, segments: [{ paddr: 0x1000000, data: patternBytes(5000) }] })
+  await refused(t, 'not-linux', /the kernel has no bzImage: expected vmlinux, found bzImage/, { image: 'bzImage' }, elf)
+  await refused(t, 'not-linux', /the kernel has no vmlinux: expected bzImage, found vmlinux/, { image: 'vmlinux' })
+  await refused(t, 'bad-config', /a bzImage decompresses itself: only its vmlinux can be mapped or moved/, {
+    subarch: 'xen',
+    paging: true,
+  })
+  const old = image({ protocol: 0x205, header: { payload_offset: 0 } })
+  await refused(
+    t,
+    'does-not-fit',
+    /setup header has no hardware_subarch: expected protocol 0x207 or newer, found 0x205/,
+    { subarch: 'xen' },
+    old,
+  )
+  await refused(t, 'does-not-fit', /command line does not fit start_info: expected at most 1023 bytes, found 1030/, {
+    subarch: 'xen',
+    cmdline: 'x'.repeat(1030),
+  })
+  await refused(t, 'does-not-fit', /address of the kernel is not page-aligned|is misaligned|multiple of/, {
+    loadAddress: 0x1000010,
+  })
+})
+
+t.test('a mapped 32-bit vmlinux moves in its physical and virtual addresses alike', async (t) => {
+  const segment = { paddr: 0x1000000, vaddr: 0xc1000000, data: patternBytes(5000), memsz: 9000, align: 0x1000 }
+  const trailing = new Uint8Array(Int32Array.of(0, 0xc1000010 | 0).buffer)
+  const elf = { class: 32, entry: 0x1000010, segments: [segment] } as const
+  const file = buildBzImage({ payload: buildElf({ ...elf, trailing }) })
+  const loadAddress = 0x1400000
+  const moved = await build({ image: 'vmlinux', loadAddress }, file)
+  const word = (bytes: Uint8Array, at: number) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+  const was = patternBytes(5000)
+  t.equal(word(bytesAt(moved, loadAddress, 0x20), 0x10), (word(was, 0x10) + 0x400000) >>> 0)
+  t.equal(moved.vcpus[0]?.registers.rip, BigInt(loadAddress + 0x10))
+  await refused(
+    t,
+    'bad-config',
+    /virtual offset of a 32-bit kernel is not its load offset: expected 0x400000, found 0x800000/,
+    { image: 'vmlinux', loadAddress, virtualOffset: 0x800000n },
+    file,
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /kernel has no relocation table: expected virtualOffset 0, found 0x200000/,
+    { virtualOffset: 0x200000n },
+    buildElf({ ...elf, class: 64, type: 3, segments: [{ ...segment, vaddr: 0xffffffff81000000n, align: 0x200000 }] }),
+  )
+  await refused(
+    t,
+    'does-not-fit',
+    /a segment does not fit the address space: expected an end at 0x100000000 or before, found 0x100001/,
+    { subarch: 'xen', paging: true, image: 'vmlinux', loadAddress },
+    buildBzImage({
+      payload: buildElf({
+        ...elf,
+        trailing,
+        segments: [segment, { ...segment, paddr: 0x1003000, vaddr: 0xffbff000 }],
+      }),
+    }),
+  )
+})
+
+t.test('a ramdisk at an address asked for', async (t) => {
+  const ramdisk = patternBytes(5000, 3)
+  const domain = await build({ ramdisk, ramdiskAddress: 0x5000000 })
+  t.equal(header(domain).ramdisk_image, 0x5000000)
+  t.same(bytesAt(domain, 0x5000000, 5000), ramdisk)
+  await refused(t, 'does-not-fit', /address of the ramdisk is not page-aligned: expected a multiple of 0x1000/, {
+    ramdisk,
+    ramdiskAddress: 0x5000010,
+  })
+  const config = { memory: 6 * GiB, ramdisk, ramdiskAddress: 0x120000000 }
+  await refused(t, 'does-not-fit', /the ramdisk is too high: expected its last byte at 0x[0-9a-f]+ or before/, config)
+  const high = await build(config, image({ header: { xloadflags: 3 } }))
+  t.equal(readBootParams(high).ext_ramdisk_image, 1)
+  t.same(bytesAt(high, 0x120000000, 5000), ramdisk)
+})
+
 t.test('a vmlinux is entered by its class, ET_DYN anywhere', async (t) => {
   for (const elfClass of [32, 64] as const) {
     const spec = {

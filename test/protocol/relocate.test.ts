@@ -91,6 +91,23 @@ t.test('there and back again is the same kernel', async (t) => {
   t.equal(Buffer.compare(images[1]?.bytes ?? Buffer.alloc(0), patternBytes(0x1000, 2)), 0)
 })
 
+t.test('a 32-bit kernel, across the end of its words', async (t) => {
+  const base = 0xc0000000
+  const file = buildElf({
+    class: 32,
+    entry: 0x1000000,
+    segments: [{ paddr: 0x1000000, vaddr: base + 0x1000000, data: patternBytes(0x2000) }],
+  })
+  const { elf } = await readKernel(file)
+  if (!elf) throw new Error('no ELF')
+  const add32 = Int32Array.of((base + 0x1000010) | 0)
+  const [image] = relocate(elf, table({ add32 }), -0x400000n)
+  const was = patternBytes(0x2000)
+  t.equal(u32(image?.bytes ?? was, 0x10), (u32(was, 0x10) - 0x400000) >>> 0)
+  t.throws(() => relocate(elf, table({ add32 }), 0x3f000000n), { message: /distance is too large/ })
+  t.equal(relocate(elf, table({ add32 }), 0n)[0]?.bytes.buffer, file.buffer, 'a distance of 0 changes nothing')
+})
+
 t.test('what is untouched is not copied', async (t) => {
   const file = elf64()
   const { elf } = await readKernel(file)

@@ -60,6 +60,11 @@ t.test('settings and policies come back', async (t) => {
       ],
     })
   }
+  const partly = { on_crash: undefined, b_info: { nested_hvm: 'True', tsc_mode: undefined } } as never
+  const absent = configOf(buildDomain(pv, { type: 'pv', memory: 32 * MiB, purpose: 'restore', settings: partly }))
+  t.match(absent, { on_reboot: 'restart', b_info: { nested_hvm: 'True' } }, 'undefined is absent')
+  t.notOk('on_crash' in absent)
+  t.notOk('tsc_mode' in (absent.b_info ?? {}))
   const uuid = '123e4567-e89b-12d3-a456-426614174000'
   const named = buildDomain(pv, { type: 'pv', memory: 32 * MiB, settings: { c_info: { uuid } } })
   t.equal(configOf(named).c_info?.uuid, uuid)

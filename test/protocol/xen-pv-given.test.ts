@@ -4,6 +4,7 @@
  * Source: xen/include/public/xen.h; arch-x86/xen-x86_{32,64}.h.
  * Gotcha: none of this is libxenguest's default, so most of it is checked against the text of the headers instead.
  */
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_MULTIBOOT_MOD, SIF_PRIVILEGED } from '../../lib/abi/start-info.js'
 import { requirePv } from '../../lib/guest/domain.js'
@@ -80,6 +81,11 @@ t.test('dom0: a framebuffer above 4 GiB, or no screen at all', async (t) => {
   const page = readVirtual(domain, domain.vcpus[0]?.registers.rsi ?? 0n, PAGE_SIZE)
   t.equal(page[1168], 0x70)
   t.equal(view(page).getUint32(1168 + 36, true), 0x40)
+  const vesa_lfb = { ...screen, gbl_caps: 0, mode_attrs: 0x9b, ext_lfb_base: 0 }
+  const vesa = await build(pvKernelFile(), { dom0: { console: { vesa_lfb } } })
+  const block = readVirtual(vesa, vesa.vcpus[0]?.registers.rsi ?? 0n, PAGE_SIZE)
+  t.equal(block[1168], 0x23, 'VESA, by its number')
+  t.equal(view(block).getUint16(1168 + 4, true), 1920)
   const blind = await build(pvKernelFile(), { dom0: {} })
   t.equal(readStartInfo(blind).console_mfn, 0n)
 })
@@ -94,6 +100,24 @@ t.test('dom0: who may be it, and who must', async (t) => {
     code: 'unsupported-feature',
   })
   t.ok(await build(pvKernelFile({ notes: { SUPPORTED_FEATURES: SUPPORTED_DOM0 } }), { dom0: {} }))
+  await t.rejects(build(pvKernelFile({ notes: { SUPPORTED_FEATURES: 0 } }), { dom0: {} }), {
+    message: 'the kernel cannot be dom0: expected dom0 in SUPPORTED_FEATURES, found no feature',
+  })
+})
+
+t.test("dom0: a module is as it is, and Xen allocates an INIT_P2M list's tables before the list", async (t) => {
+  const gzipped = new Uint8Array(gzipSync(pattern(5000, 3)))
+  const domain = await build(pvKernelFile({ notes: { INIT_P2M: 0xffffea0000000000n } }), {
+    dom0: {},
+    ramdisk: gzipped,
+  })
+  const info = readStartInfo(domain)
+  t.equal(info.mod_len, BigInt(gzipped.length))
+  t.same(readVirtual(domain, info.mod_start, gzipped.length), gzipped, 'Xen does not decompress it')
+  t.equal(info.mfn_list, 0xffffea0000000000n)
+  const pfnOf = (name: string) => domain.regions.find((region) => region.name === name)?.pfn ?? -1
+  t.ok(pfnOf('p2m_page_tables') >= 0 && pfnOf('p2m_page_tables') < pfnOf('p2m'))
+  t.same(validate(domain), [])
 })
 
 t.test('modules as one package: offsets count from its first byte', async (t) => {
@@ -125,6 +149,33 @@ t.test('modules as one package: offsets count from its first byte', async (t) =>
       t.equal(Buffer.from(found).toString('latin1', text, found.indexOf(0, text)), cmdline)
     })
     t.equal(view(found).getUint32(given.length * 16, true), 0, 'a descriptor of zero ends the list')
+  }
+})
+
+t.test('a package ends within its 32-bit offsets', async (t) => {
+  // Two views of the same pages of zeros, which are never read.
+  const large = new Uint8Array(2 ** 31)
+  await t.rejects(build(pvKernelFile(), { ramdisk: [large, large], multibootModules: true }), {
+    code: 'does-not-fit',
+    message: /^the modules are too large for a multiboot package: expected at most 0xffffffff bytes, found 0x1000/,
+  })
+})
+
+t.test('a module that is no valid gzip file is loaded as it is', async (t) => {
+  const gzipped = new Uint8Array(gzipSync(pattern(5000, 3)))
+  const claims = (size: number) => {
+    const file = gzipped.slice()
+    view(file).setUint32(file.length - 4, size, true)
+    return file
+  }
+  const moduleOf = async (ramdisk: Uint8Array) => {
+    const domain = await build(pvKernelFile(), { ramdisk, xen: '4.17' })
+    const info = readStartInfo(domain)
+    return readVirtual(domain, info.mod_start, Number(info.mod_len))
+  }
+  t.same((await moduleOf(gzipped)).subarray(0, 5000), pattern(5000, 3))
+  for (const file of [Uint8Array.of(0x1f, 0x8b, 8), pattern(100, 1), claims(2 ** 30 + 1)]) {
+    t.same((await moduleOf(file)).subarray(0, file.length), file)
   }
 })
 

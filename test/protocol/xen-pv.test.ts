@@ -6,6 +6,7 @@
  */
 import t from 'tap'
 import { SIF_MOD_START_PFN } from '../../lib/abi/start-info.js'
+import { topTable } from '../../lib/guest/translate.js'
 import {
   buildDomain,
   type Domain,
@@ -15,7 +16,9 @@ import {
   readStartInfo,
   readVirtual,
   translate,
+  validate,
 } from '../../lib/index.js'
+import { buildElf } from '../../lib/testing/index.js'
 import { PAGE_SIZE } from '../../lib/units.js'
 import { pattern, pvKernelFile } from '../fixtures/kernels.js'
 
@@ -155,6 +158,18 @@ t.test('refusals name the cause and both figures', async (t) => {
     ],
     ['no vcpus', pvKernelFile(), { vcpus: 0 }, { code: 'bad-config' }],
     [
+      'an empty ramdisk',
+      pvKernelFile(),
+      { ramdisk: [new Uint8Array(0)] },
+      { code: 'bad-config', expected: 'at least one byte, or none given', found: '0 bytes' },
+    ],
+    [
+      'a NUL in the command line',
+      pvKernelFile(),
+      { cmdline: 'a\0b' },
+      { code: 'bad-config', expected: 'text without NUL', found: 'a NUL' },
+    ],
+    [
       'a p2m table that is too short',
       pvKernelFile(),
       { p2m: { table: new BigUint64Array(5) } },
@@ -195,4 +210,38 @@ t.test('memory in several ranges: the p2m has holes where memory has holes', asy
   t.equal(view.getBigUint64(4096 * 8, true), 0xffffffffffffffffn)
   t.equal(view.getBigUint64(16384 * 8, true), 16384n)
   await t.rejects(build(pvKernelFile(), { vmemranges: vmemranges.slice(1) }), { code: 'bad-config' })
+  await t.rejects(build(pvKernelFile(), { vmemranges: vmemranges.toReversed() }), {
+    code: 'bad-config',
+    message: `vmemranges is not in order: expected a start from ${80 * MiB}, found 0`,
+  })
+  const early = [
+    { start: 0, end: 2 * MiB },
+    { start: 64 * MiB, end: 94 * MiB },
+  ]
+  await t.rejects(build(pvKernelFile({ pages: 300 }), { vmemranges: early }), {
+    code: 'does-not-fit',
+    message:
+      "the kernel reaches into a hole of the guest's memory: expected memory at pfn 0x100 to 0x22c, found none at 0x200",
+  })
+})
+
+t.test('a top table below 4 GiB, for a PAE kernel without extended cr3', async (t) => {
+  const text = 'LOADER=generic,XEN_VER=xen-3.0,PAE=yes,VIRT_BASE=0xc0000000,ELF_PADDR_OFFSET=0'
+  const file = buildElf({
+    class: 32,
+    entry: 0xc0100000,
+    segments: [{ paddr: 0x100000, vaddr: 0xc0100000, data: pattern(3 * PAGE_SIZE) }],
+    sections: [{ name: '__xen_guest', data: Buffer.from(`${text}\0`) }],
+  })
+  const p2m = { offset: 2 ** 20 }
+  await t.rejects(build(file, { p2m }), {
+    code: 'bad-config',
+    message: /^lowMfn is missing, and the kernel needs its top page table below 4 GiB/,
+  })
+  const domain = await build(file, { p2m, lowMfn: 5 })
+  t.equal(domain.vcpus[0]?.cr3, 5n << 12n)
+  t.equal(domain.p2m.pfn(5), topTable(domain))
+  t.same(validate(domain), [])
+  const taken = await build(pvKernelFile(), { lowMfn: (32 * MiB) / PAGE_SIZE })
+  t.equal(readStartInfo(taken).shared_info, BigInt(32 * MiB + PAGE_SIZE), 'not the frame of lowMfn')
 })

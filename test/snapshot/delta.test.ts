@@ -4,9 +4,11 @@
  * Source: lib/snapshot/delta.ts.
  * Gotcha: a page of zeros and a hole are the same to a delta's identity, but not to the formats: their bytes show it.
  */
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { DELTA_KIND, DELTA_ZERO, DeltaHeader, DeltaRun } from '../../lib/abi/delta.js'
 import { concat, isZero } from '../../lib/bytes.js'
+import { requirePv } from '../../lib/guest/domain.js'
 import {
   applyDeltas,
   buildDomain,
@@ -283,9 +285,57 @@ t.test('damaged deltas', async (t) => {
     /in no run/,
   )
   await refused(t, apply(changed((v) => v.setUint32(8, 2, true))), /unknown version/)
+  const sameAt = atKind(DELTA_KIND.SAME)
+  await refused(t, apply(changed((v) => v.setUint32(sameAt + kindAt, DELTA_KIND.OWN, true))), /at most \d+ own pages/)
+  const { moved } = DeltaHeader.decode(sound)
+  t.ok(moved > 0n)
+  const movedAt = runAt + Number(runs) * DeltaRun.size
+  await refused(
+    t,
+    apply(changed((v) => v.setBigUint64(movedAt, 2n ** 40n, true))),
+    /invalid page number: expected a page of the base that is not zero, found 0x10000000000/,
+  )
   await refused(t, apply(changed((v) => v.setUint8(DeltaHeader.size + 12, 0))), /decompress|checksum|differs/)
   await refused(t, applyDeltas(second, [bytesSource(sound)]), /is for another base/)
   t.equal(DELTA_ZERO, Number.MAX_SAFE_INTEGER)
+})
+
+t.test('runs that a delta cannot have', async (t) => {
+  const [guest] = await (PAIRS.linux as (typeof PAIRS)[string])()
+  const pages = 2 ** 28
+  const base = withPages(guest, pages, { 16: page(1) })
+  const sound = bytesOf((await writeDelta(base, withPages(guest, pages, { 16: page(1), 32: page(2) }))).file)
+  const { state_bytes, runs } = DeltaHeader.decode(sound)
+  const at = DeltaHeader.size + state_bytes
+  const own = Array.from({ length: Number(runs) }, (_, i) => at + i * DeltaRun.size).find(
+    (place) => DeltaRun.decode(sound, place).kind === DELTA_KIND.OWN,
+  ) as number
+  const bad = async (change: (view: DataView) => void, why: RegExp) => {
+    const bytes = sound.slice()
+    change(new DataView(bytes.buffer))
+    const hashAt = DeltaHeader.offsetOf('sha256')
+    bytes.set(sha256(bytes.subarray(0, hashAt), bytes.subarray(DeltaHeader.size)), hashAt)
+    await refused(t, applyDeltas(base, [bytesSource(bytes)]), why)
+  }
+  const setKind = (view: DataView, kind: number) => view.setUint32(own + DeltaRun.offsetOf('kind'), kind, true)
+  await bad((view) => setKind(view, DELTA_KIND.SAME), /invalid run: expected pages that the base has/)
+  await bad((view) => {
+    setKind(view, DELTA_KIND.ZERO)
+    view.setUint32(own + DeltaRun.offsetOf('pages'), 2 ** 27, true)
+  }, /invalid run: expected at most \d+ pages of zeros, found 134217728 pages/)
+})
+
+t.test('a compressed delta, and one whose guest lacks a member of the base', async (t) => {
+  const [first, second] = await (PAIRS.pv64 as (typeof PAIRS)[string])()
+  const packed = gzipSync(bytesOf((await writeDelta(first, second)).file))
+  sameFormats(t, await applyDeltas(first, [bytesSource(packed)]), second, 'gzip')
+  const { console, ...boot } = requirePv(second)
+  t.ok(console)
+  const applied = await applyDeltas(first, sourcesOf(await writeDelta(first, { ...second, boot })))
+  t.equal(requirePv(applied).console, undefined)
+  const heard = new AbortController()
+  const { file } = await writeDelta(first, second, { signal: heard.signal })
+  t.same(bytesOf(file), bytesOf((await writeDelta(first, second)).file), 'a signal that does not stop it')
 })
 
 t.test('a raw image and its sidecar as the base', async (t) => {

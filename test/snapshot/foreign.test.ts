@@ -9,12 +9,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { DELTA_MAGIC } from '../../lib/abi/delta.js'
 import { EM_386, EM_X86_64, ET_CORE } from '../../lib/abi/elf.js'
 import { GUEST_FILES } from '../../lib/abi/magics.js'
 import { XL_MAGIC } from '../../lib/abi/save-stream.js'
 import { concat } from '../../lib/bytes.js'
 import { buildDomain, bytesSource, openSnapshot, readKernel, writeXl } from '../../lib/index.js'
 import { elfHeader, encodeNote, noteHeader } from '../../lib/snapshot/elf-file.js'
+import { refuseForeignSource } from '../../lib/snapshot/open.js'
 import { runCommand } from '../cli/command.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf } from '../fixtures/snapshots.js'
@@ -104,6 +106,21 @@ t.test('every command names them', (t) => {
 })
 
 t.test('in the library', async (t) => {
+  for (const [name, [bytes, message]] of Object.entries(FILES)) {
+    await t.rejects(openSnapshot(bytesSource(bytes)), { code: 'unknown-format', message }, name)
+    if (['vm.xva', 'vm.xva.gz', 'xend', 'sparc.core'].includes(name))
+      await t.rejects(refuseForeignSource(bytesSource(bytes)), { code: 'unknown-format' }, name)
+  }
+  await t.rejects(openSnapshot(bytesSource(core('Other', 1))), {
+    code: 'unknown-format',
+    message: /^the core has no description of the guest: expected a note of xen-domain-builder, found Other /,
+  })
+  await refuseForeignSource(bytesSource(xl))
+  await refuseForeignSource(bytesSource(gzipSync(xl).fill(0xff, 20)))
+  await t.rejects(openSnapshot(bytesSource(Buffer.from(DELTA_MAGIC.padEnd(200)))), {
+    code: 'unknown-format',
+    message: /^the file is a delta, which needs its base: expected BASE\+DELTA, or convert BASE --apply DELTA/,
+  })
   for (const { what, offset, bytes } of GUEST_FILES) {
     const file = Buffer.alloc(4096)
     file.set(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, offset)

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { DumpcoreHeader, XC_CORE_MAGIC } from '../../lib/abi/core-files.js'
 import {
   DomainHeader,
   LIBXC_HEADER_BYTES,
@@ -29,6 +30,7 @@ import {
   writeXenCore,
   writeXl,
 } from '../../lib/index.js'
+import { readCoreSections } from '../../lib/snapshot/elf-file.js'
 import { openXl } from '../../lib/snapshot/xen-save.js'
 import { pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { bytesOf, sameGuest, THROUGH } from '../fixtures/snapshots.js'
@@ -198,4 +200,55 @@ t.test('a hole of the p2m is a hole in an xl file, through every format', async 
       message: /^a page with content has no machine frame: expected a machine frame for pfn 0x600, found a hole/,
     })
   }
+})
+
+t.test('a core of xl whose parts contradict one another', async (t) => {
+  const built = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 })
+  const foreign = strangersCore(built)
+  const list = readCoreSections(bytesSource(foreign)).get('.xen_p2m')?.offset ?? 0
+  const magic = Buffer.alloc(4)
+  magic.writeUInt32LE(Number(XC_CORE_MAGIC))
+  const header = foreign.indexOf(magic)
+  const changed = (change: (core: Buffer) => unknown, core = foreign): Uint8Array => {
+    const copy = Buffer.from(core)
+    change(copy)
+    return copy
+  }
+  const rename = (from: string, to: string) => (core: Buffer) => core.write(to, core.lastIndexOf(from), 'latin1')
+  const field = (name: string, value: bigint) => (core: Buffer) =>
+    core.writeBigUInt64LE(value, header + DumpcoreHeader.offsetOf(name))
+  const bad = (change: (core: Buffer) => unknown, message: RegExp, core = foreign) =>
+    t.rejects(openSnapshot(bytesSource(changed(change, core))), { code: 'bad-snapshot', message })
+  await bad(
+    rename('.xen_pages', '.xen_xxxxx'),
+    /^ELF: the section \.xen_pages is missing: expected \.xen_pages, found /,
+  )
+  await bad(
+    rename('.xen_prstatus', '.xen_xxxxxxxx'),
+    /^ELF: the number of vcpu contexts is wrong: expected 1 contexts, found 0 bytes/,
+  )
+  await bad(
+    field('xch_nr_vcpus', 7n),
+    /^ELF: the number of vcpu contexts is wrong: expected 7 contexts, found 5168 bytes/,
+  )
+  await bad(
+    field('xch_nr_pages', 5n),
+    /^ELF: the header note contradicts the sections: expected 5 pages, found \d+ bytes/,
+  )
+  await bad((core) => core.write('x', header - 4), /^ELF: the header note is missing: expected \d+ bytes, found 0/)
+  await bad(
+    (core) => core.writeBigUInt64LE(0n, list + 16),
+    /^ELF: the frame list is not in order: expected a pfn from \d+ on, found 0/,
+  )
+  const ours = Buffer.from(bytesOf(writeXenCore(built)))
+  const ourList = readCoreSections(bytesSource(ours)).get('.xen_p2m')
+  const last = (ourList?.offset ?? 0) + (ourList?.length ?? 0) - 16
+  await bad(
+    (core) => core.writeBigUInt64LE(5000n, last),
+    /^ELF: a page lies outside the guest: expected pages that the guest has/,
+    ours,
+  )
+  const pfn = Number(foreign.readBigUInt64LE(list))
+  const hole = await openSnapshot(bytesSource(changed((core) => core.writeBigUInt64LE(2n ** 64n - 1n, list))))
+  t.notOk(hole.memory.has(pfn), 'a page that xl could not read')
 })

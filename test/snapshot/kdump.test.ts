@@ -5,7 +5,7 @@
  * Gotcha: a page that makedumpfile left out is not zero, so it must not be read as zero.
  */
 import t from 'tap'
-import { DiskDumpHeader64, KdumpSubHeader64, PageDesc } from '../../lib/abi/kdump.js'
+import { DiskDumpHeader64, KdumpSubHeader64, NewUtsname, PageDesc } from '../../lib/abi/kdump.js'
 import { BLOCK_CODECS } from '../../lib/codec/blocks.js'
 import {
   buildDomain,
@@ -23,7 +23,9 @@ import { dataRuns } from '../../lib/snapshot/data-pages.js'
 import { encodeNote } from '../../lib/snapshot/elf-file.js'
 import { type KdumpOptions, kdumpFile, kdumpPages, ZERO_PAGES } from '../fixtures/kdump.js'
 import { pvKernelFile } from '../fixtures/kernels.js'
+import { pagedGuest } from '../fixtures/paged-guest.js'
 import { QEMU_CODE, qemuCore } from '../fixtures/qemu-core.js'
+import { Random } from '../fixtures/random.js'
 import { bytesOf } from '../fixtures/snapshots.js'
 
 const open = (bytes: Uint8Array): Promise<Domain> => openSnapshot(bytesSource(bytes))
@@ -128,6 +130,98 @@ t.test('what cannot be read is refused by name', async (t) => {
   damaged.fill(0xff, damaged.length - 20)
   const guest = await open(damaged)
   t.throws(() => guest.memory.read((guest.memory.endPfn - 1) * PAGE_SIZE, 1), { code: 'payload-damaged' })
+})
+
+t.test('a flattened file is no larger than its pieces', async (t) => {
+  const file = Buffer.from(kdumpFile({ flattened: true }))
+  const bad = (change: (bytes: Buffer) => unknown, message: RegExp) => {
+    const bytes = Buffer.from(file)
+    change(bytes)
+    return t.rejects(open(bytes), { code: 'bad-snapshot', message, offset: Number })
+  }
+  const first = 4096
+  await bad((b) => b.writeBigInt64BE(0n, first + 8), /the length of a piece is invalid: expected 1 to \d+, found 0 /)
+  await bad(
+    (b) => b.writeBigInt64BE(1n << 40n, first + 8),
+    /the length of a piece is invalid: expected 1 to \d+, found 1099/,
+  )
+  await bad((b) => b.writeBigInt64BE(-5n, first), /the offset of a piece is invalid: expected at most \d+, found -5 /)
+  await bad((b) => b.writeBigInt64BE(1n << 50n, first), /the offset of a piece is invalid: .*, found 1125899906842624 /)
+  await bad(
+    (b) => b.writeBigInt64BE(BigInt(file.length + 2 ** 20 + 4096), first),
+    /the pieces are too few: expected \d+ bytes, found \d+ /,
+  )
+  const piece = Buffer.alloc(16 + 8)
+  piece.writeBigInt64BE(0n, 0)
+  piece.writeBigInt64BE(8n, 8)
+  piece.write('NOKDUMP!', 16)
+  await t.rejects(open(Buffer.concat([file.subarray(0, -16), piece, file.subarray(-16)])), {
+    code: 'bad-snapshot',
+    message: /^kdump: the magic is missing: expected "KDUMP {3}", found something else/,
+  })
+})
+
+t.test('an older file, and one whose parts contradict one another', async (t) => {
+  const at = (field: string): number => DiskDumpHeader64.offsetOf(field)
+  const bitmapsAt = 2 * PAGE_SIZE
+  const descsAt = (1 + 1 + 64) * PAGE_SIZE
+  const bad = (change: (bytes: Buffer) => unknown, code: string, message: RegExp) => {
+    const bytes = Buffer.from(kdumpFile())
+    change(bytes)
+    return t.rejects(open(bytes), { code, message, offset: Number })
+  }
+  await bad(
+    (b) => b.writeInt32LE(0, at('header_version')),
+    'unknown-format',
+    /no description of the guest: .* found no note/,
+  )
+  await bad(
+    (b) => b.fill(0, bitmapsAt, descsAt),
+    'bad-snapshot',
+    /the guest has no memory: expected a page, found none/,
+  )
+  await bad((b) => b.fill(0, bitmapsAt, bitmapsAt + 1), 'bad-snapshot', /pages with content lie outside the guest/)
+  await bad((b) => b.writeInt32LE(2 ** 20, at('bitmap_blocks')), 'truncated', /the file is too short for its bitmaps/)
+  await bad((b) => b.writeBigUInt64LE(2n ** 40n, descsAt), 'truncated', /the file is too short for a page/)
+  await bad(
+    (b) => b.writeUInt32LE(5, descsAt + PageDesc.size * 64 + 8),
+    'bad-snapshot',
+    /the size of a page is invalid: expected 4096, found 5/,
+  )
+  await bad(
+    (b) => b.writeBigUInt64LE(b.readBigUInt64LE(descsAt + PageDesc.size * 64) + 1n, descsAt + PageDesc.size * 65),
+    'bad-snapshot',
+    /the bytes of a page are those of another one/,
+  )
+})
+
+t.test('our file has the vmcoreinfo and the names of a guest that ran', async (t) => {
+  const info = ['SYMBOL(init_uts_ns)=ffffffff80006000', 'OFFSET(uts_namespace.name)=0', 'NUMBER(phys_base)=0'].join(
+    '\n',
+  )
+  const noteOf = (desc: Uint8Array) => encodeNote({ owner: 'VMCOREINFO', type: 0, desc })
+  const paged = pagedGuest(64, new Map([[0x1000n, 1]]))
+  const random = new Random(7)
+  const noise = Uint8Array.from({ length: PAGE_SIZE }, () => random.below(256))
+  const tooLong = noteOf(Buffer.from('x'))
+  new DataView(tooLong.buffer).setUint32(4, PAGE_SIZE, true)
+  paged.memory.write(0x2000, noteOf(new Uint8Array(0)))
+  paged.memory.write(0x3000, tooLong)
+  paged.memory.write(0x4000, noteOf(Buffer.from(info)))
+  paged.memory.write(
+    0x6000,
+    NewUtsname.encode({ ...NewUtsname.zero, sysname: 'Linux', release: '6.1.0', machine: 'x86_64' }),
+  )
+  paged.memory.write(0x8000, noise)
+  const file = bytesOf(writeKdump({ ...paged, saved: { records: [] } }))
+  t.match(DiskDumpHeader64.decode(file).utsname, { sysname: 'Linux', release: '6.1.0' })
+  const { offset_vmcoreinfo, size_vmcoreinfo } = KdumpSubHeader64.decode(file, PAGE_SIZE)
+  const [start, length] = [Number(offset_vmcoreinfo), Number(size_vmcoreinfo)]
+  t.equal(Buffer.from(file.subarray(start, start + length)).toString(), info)
+  const back = await open(file)
+  t.same(back.memory.read(0x8000, PAGE_SIZE), noise, 'a page that does not shrink')
+  const core = Buffer.from(bytesOf(writeElfCore({ ...paged, saved: { records: [] } })))
+  t.ok(core.indexOf(info) < core.indexOf(info, core.indexOf(info) + 1), 'a note, and the page')
 })
 
 t.test('our file', async (t) => {

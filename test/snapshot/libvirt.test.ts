@@ -20,6 +20,7 @@ import {
   writeLibvirt,
   writeQemuStream,
 } from '../../lib/index.js'
+import { nameInXml } from '../../lib/snapshot/libvirt-xml.js'
 import { pattern, pvhKernelFile, pvKernelFile } from '../fixtures/kernels.js'
 import { asSavedByQemu, bytesOf, openMain, sameGuest } from '../fixtures/snapshots.js'
 import { findCommand } from '../peer/command.js'
@@ -159,4 +160,16 @@ t.test('what is refused', async (t) => {
   cannot(() => writeLibvirt(odd), 'does-not-fit', /^libvirt gives a guest whole MiB of memory/)
   const pv = buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * MiB })
   cannot(() => writeLibvirt(pv), 'does-not-fit', /^the guest needs Xen/)
+})
+
+t.test('a name in XML', (t) => {
+  const nameOf = (text: string) => nameInXml(`<domain><name>${text}</name></domain>`)
+  t.equal(nameOf('a&#38;b &lt;&gt; &quot;&apos;&amp;'), `a&b <> "'&`)
+  t.equal(nameOf('&nope; &#9999999; &;'), '&nope; &#9999999; &;', 'what is no character stays')
+  t.equal(nameInXml('<domain/>'), '')
+  t.end()
+})
+
+t.test('a guest without a name is called guest', async (t) => {
+  t.match(xmlOf(bytesOf(writeLibvirt({ ...(await guest()), name: '' }))), /<name>guest<\/name>/)
 })

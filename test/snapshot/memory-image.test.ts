@@ -121,6 +121,26 @@ t.test('such a guest goes through every format that takes it', async (t) => {
   t.ok(bytesOf(writeElfCore(guest)).length > 0)
 })
 
+t.test('a large page that the kernel split is still a part of its image', async (t) => {
+  const l2 = cr3 + 2 * PAGE_SIZE
+  const split = await open(linuxImage((memory) => void memory.writeBigUInt64LE(0x100063n, l2 + 8 * 6)))
+  t.same(findLinux(split.memory), { cr3, banner: bannerAt })
+  const tail = await open(linuxImage((memory) => void memory.writeBigUInt64LE(0x100063n, l2 + 8 * 4)))
+  t.same(findLinux(tail.memory), { cr3, banner: bannerAt }, 'a table before it is not a part')
+})
+
+t.test('a few images without a banner come before the kernel', async (t) => {
+  /** Tables at 2.5 MiB that map the large page in which they are. */
+  const images = (count: number) => (memory: Buffer) => {
+    const [first, l3, l2] = [0x280000, 0x2a0000, 0x2b0000]
+    for (let i = 0; i < count; i++) memory.writeBigUInt64LE(BigInt(l3 | 0x67), first + i * PAGE_SIZE + 8 * 511)
+    memory.writeBigUInt64LE(BigInt(l2 | 0x63), l3 + 8 * 510)
+    memory.writeBigUInt64LE(BigInt(0x200000 | 0x1e3), l2)
+  }
+  isFound(t, await open(linuxImage(images(7))))
+  await t.rejects(open(linuxImage(images(8))), { code: 'unknown-format' })
+})
+
 t.test('a file that is no image of a Linux', async (t) => {
   const { processCr3 } = LINUX_IMAGE
   const changes: Readonly<Record<string, (memory: Buffer) => unknown>> = {
@@ -151,6 +171,12 @@ t.test('a damaged LiME dump', async (t) => {
     return copy
   }
   const second = 32 + 0x9fc00 - 0x1000
+  const bytes = Array.from({ length: 2 ** 16 + 1 }, (_, i) => [2 * i, 2 * i + 1] as const)
+  await rejects(
+    limeDump(new Uint8Array(2 ** 18), bytes),
+    'bad-snapshot',
+    /^LiME.*: the ranges are too many: expected 65536/,
+  )
   await rejects(dump.subarray(0, -1), 'truncated', /the file ends in a range/)
   await rejects(dump.subarray(0, second + 4), 'truncated', /LiME header/)
   await rejects(changed(second, [0]), 'bad-snapshot', /the magic is missing: expected 0x4c694d45/)

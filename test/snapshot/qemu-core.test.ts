@@ -18,6 +18,7 @@ import {
   writeElfCore,
   writeSnapshot,
 } from '../../lib/index.js'
+import { encodeNote } from '../../lib/snapshot/elf-file.js'
 import { pvhKernelFile } from '../fixtures/kernels.js'
 import { QEMU_CODE, type QemuCoreOptions, qemuCore, qemuPages } from '../fixtures/qemu-core.js'
 import { bytesOf, FORMATS, openMain, sameGuest, THROUGH } from '../fixtures/snapshots.js'
@@ -148,6 +149,18 @@ t.test('what is refused', async (t) => {
   await refused(memory, /^ELF: a segment lies outside the guest: expected whole pages /)
   memory.writeBigUInt64LE(1n << 60n, load + 24)
   await refused(memory, /^ELF: a segment lies too high: /)
+  const twice = Buffer.from(qemuCore())
+  twice.copy(twice, load + 56 + 8, load + 8, load + 16)
+  await refused(
+    twice,
+    /^ELF: a segment lies outside the guest: expected bytes that the guest has at one address only, found the bytes at 0x0 again /,
+  )
+  const state = new Uint8Array(440)
+  const crowd = Array.from({ length: 4097 }, () => encodeNote({ owner: 'QEMU', type: 0, desc: state }))
+  await refused(
+    qemuCore({ notes: Buffer.concat(crowd) }),
+    /^ELF: the number of vcpus is too large: expected at most 4096, found 4097 /,
+  )
   memory.writeUInt32LE(6, load)
   memory.writeUInt32LE(6, load + 56)
   await refused(memory, /^ELF: the guest has no memory: /)

@@ -8,7 +8,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { PFINFO_XALLOC } from '../../lib/abi/save-stream.js'
+import {
+  DomainHeader,
+  LIBXC_HEADER_BYTES,
+  LIBXC_RECORD,
+  PFINFO_XALLOC,
+  XL_MAGIC,
+  XL_MANDATORY_STREAM_V2,
+  XlHeader,
+} from '../../lib/abi/save-stream.js'
 import { requirePv } from '../../lib/guest/domain.js'
 import {
   buildDomain,
@@ -300,6 +308,187 @@ t.test('a PVH file with a false claim anywhere is refused', async (t) => {
     }
   }
   t.ok(refused > 300, `${refused} of ${places.length} refused, the others harmless`)
+})
+
+interface PlainRecord {
+  readonly type: number
+  readonly body: Buffer
+}
+
+/** Divides a file into its head, the records of libxc, and the records of libxl after them. */
+function recordsOf(file: Uint8Array) {
+  const bytes = Buffer.from(file)
+  const start = bytes.indexOf(Buffer.from('ffffffffffffffff58454e46', 'hex')) + LIBXC_HEADER_BYTES + DomainHeader.size
+  const records: PlainRecord[] = []
+  let at = start
+  do {
+    const length = bytes.readUInt32LE(at + 4)
+    records.push({ type: bytes.readUInt32LE(at), body: bytes.subarray(at + 8, at + 8 + length) })
+    at += 8 + Math.ceil(length / 8) * 8
+  } while (records.at(-1)?.type !== LIBXC_RECORD.END)
+  return { head: bytes.subarray(0, start), records, tail: bytes.subarray(at) }
+}
+
+const recordBytes = ({ type, body }: PlainRecord): Buffer => {
+  const out = Buffer.alloc(8 + Math.ceil(body.length / 8) * 8)
+  out.writeUInt32LE(type)
+  out.writeUInt32LE(body.length, 4)
+  out.set(body, 8)
+  return out
+}
+
+type RecordName = keyof typeof LIBXC_RECORD
+
+/** The file with other records of libxc. */
+function withRecords(
+  file: Uint8Array,
+  change: (records: readonly PlainRecord[]) => readonly PlainRecord[],
+): Uint8Array {
+  const { head, records, tail } = recordsOf(file)
+  return new Uint8Array(Buffer.concat([head, ...change(records).map(recordBytes), tail]))
+}
+
+/** The file with another body in the first record of that name. */
+const withBody = (file: Uint8Array, name: RecordName, change: (body: Buffer) => Buffer | undefined): Uint8Array =>
+  withRecords(file, (records) => {
+    const place = records.findIndex(({ type }) => type === LIBXC_RECORD[name])
+    if (place < 0) throw new Error(`no record ${name}`)
+    const body = Buffer.from(records[place]?.body ?? [])
+    return records.with(place, { type: LIBXC_RECORD[name], body: change(body) ?? body })
+  })
+
+t.test('a record that contradicts the others, or its guest, is refused by name and place', async (t) => {
+  const pv = xlBytes(buildDomain(await readKernel(pvKernelFile()), { type: 'pv', memory: 8 * 2 ** 20 }))
+  const hvm = xlBytes(buildDomain(await readKernel(pvhKernelFile()), { type: 'pvh', memory: 20 * 2 ** 20 }))
+  const bad = (file: Uint8Array, message: RegExp) =>
+    t.throws(
+      () => openXl(bytesSource(file)),
+      { name: 'DomainBuilderError', code: 'bad-snapshot', message },
+      `${message}`,
+    )
+  const without = (file: Uint8Array, name: RecordName) =>
+    withRecords(file, (records) => records.filter(({ type }) => type !== LIBXC_RECORD[name]))
+  const before = (file: Uint8Array, name: RecordName, other: RecordName) =>
+    withRecords(file, (records) => {
+      const moved = records.find(({ type }) => type === LIBXC_RECORD[name]) as PlainRecord
+      const rest = records.filter((one) => one !== moved)
+      return rest.toSpliced(
+        rest.findIndex(({ type }) => type === LIBXC_RECORD[other]),
+        0,
+        moved,
+      )
+    })
+  const place = '.*\\(file offset 0x[0-9a-f]+\\)$'
+  const at = (text: string) => new RegExp(`^${text}${place}`)
+  t.ok(openXl(bytesSource(withRecords(pv, (records) => records))), 'the file as it was')
+
+  bad(
+    withRecords(hvm, (records) => [{ type: LIBXC_RECORD.X86_PV_INFO, body: Buffer.alloc(8) }, ...records]),
+    at('X86_PV_INFO record: the record is not allowed in this type of guest: expected a record of hvm guests'),
+  )
+  bad(
+    before(pv, 'X86_PV_P2M_FRAMES', 'X86_PV_INFO'),
+    at('X86_PV_P2M_FRAMES record: the record is too early: expected (X86_PV_INFO|STATIC_DATA_END) before it'),
+  )
+  bad(
+    without(pv, 'X86_PV_P2M_FRAMES'),
+    at('PAGE_DATA record: the record is too early: expected X86_PV_P2M_FRAMES before it'),
+  )
+  bad(
+    without(pv, 'STATIC_DATA_END'),
+    at('[A-Z0-9_]+ record: the record is too early: expected STATIC_DATA_END before it'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_INFO', (body) => {
+      body[0] = 4
+    }),
+    at(
+      'X86_PV_INFO record: the mode of the guest is unknown: expected width 8 and 4 levels, or 4 and 3, found width 4',
+    ),
+  )
+  bad(
+    withBody(pv, 'X86_PV_P2M_FRAMES', (body) => {
+      body.writeUInt32LE(body.readUInt32LE(4) + 1, 0)
+    }),
+    at('X86_PV_P2M_FRAMES record: the range ends before it starts: expected at least 0x800, found 0x7ff'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_P2M_FRAMES', (body) => {
+      body.writeUInt32LE(512, 0)
+      return body.subarray(0, -8)
+    }),
+    at('X86_PV_P2M_FRAMES record: frames of the p2m are missing: expected at most frame 0, found 1'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_P2M_FRAMES', (body) => {
+      body.writeUInt32LE(0x800, 8)
+    }),
+    at('X86_PV_P2M_FRAMES record: a frame of the p2m lies outside the guest: expected at most 0x7ff, found 0x800'),
+  )
+  bad(
+    withBody(pv, 'PAGE_DATA', (body) => {
+      body.writeUInt32LE(0)
+    }),
+    at('PAGE_DATA record: the record has no pages'),
+  )
+  bad(
+    withBody(pv, 'PAGE_DATA', (body) => {
+      body.writeUInt32LE(0x50000000, 12)
+    }),
+    at('PAGE_DATA record: page 0 has an unknown type: expected a PFINFO type, found 0x5'),
+  )
+  bad(
+    withBody(pv, 'PAGE_DATA', (body) => Buffer.concat([body, Buffer.alloc(8)])),
+    at('PAGE_DATA record: the length does not match the pages: expected \\d+ bytes, found \\d+'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_VCPU_BASIC', (body) => body.subarray(0, -8)),
+    at('X86_PV_VCPU_BASIC record: the body has the wrong length: expected 5176 bytes, found 5168'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_VCPU_BASIC', (body) => {
+      body.writeUInt32LE(4096)
+    }),
+    at('X86_PV_VCPU_BASIC record: the vcpu id is too large: expected below 4096, found 4096'),
+  )
+  bad(
+    withBody(pv, 'X86_PV_VCPU_BASIC', (body) => {
+      body.writeUInt32LE(1)
+    }),
+    at('END record: vcpu 0 has no context'),
+  )
+  bad(without(pv, 'SHARED_INFO'), at('END record: the stream is incomplete: expected SHARED_INFO'))
+  bad(without(hvm, 'HVM_CONTEXT'), at('END record: the stream is incomplete: expected HVM_CONTEXT'))
+  bad(
+    withBody(hvm, 'HVM_PARAMS', (body) => body.subarray(0, 4)),
+    at('HVM_PARAMS record: the body has the wrong length: expected at least 8 bytes, found 4'),
+  )
+})
+
+t.test('a stream of libxl without a guest, and the flags of an older one', async (t) => {
+  const good = Buffer.from(xlBytes(await build(64)))
+  const flags = XL_MAGIC.length + XlHeader.offsetOf('mandatory_flags')
+  const legacy = Buffer.from(good)
+  legacy.writeUInt32LE(legacy.readUInt32LE(flags) & ~XL_MANDATORY_STREAM_V2, flags)
+  t.throws(() => openXl(bytesSource(legacy)), {
+    code: 'unknown-format',
+    message: /^the file is a legacy save file of xl, of Xen before 4\.6/,
+  })
+  const unknown = Buffer.from(good)
+  unknown.writeUInt32LE(unknown.readUInt32LE(flags) | 0x80, flags)
+  t.throws(() => openXl(bytesSource(unknown)), {
+    code: 'bad-snapshot',
+    message: /^xl header: the mandatory flags are not supported: expected stream v2, with or without JSON, found 1/,
+  })
+})
+
+t.test('a guest larger than any host is refused', async (t) => {
+  const kernel = await readKernel(pvhKernelFile())
+  const guest = buildDomain(kernel, { type: 'pvh', memory: 2 ** 46, purpose: 'restore' })
+  t.throws(() => writeXl(guest), {
+    code: 'does-not-fit',
+    message: /^the guest is too large for a save file: expected at most \d+ pages/,
+  })
 })
 
 t.test('a file of the other byte order is refused, in hex', async (t) => {

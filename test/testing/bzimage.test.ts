@@ -57,6 +57,7 @@ test('an older header ends before the fields that it does not have', async (t) =
   t.equal(end(0x20a), 0x264)
   t.equal(end(0x207), 0x248)
   t.equal(end(0x204), 0x230)
+  t.throws(() => end(0x1ff), { code: 'bad-range' }, 'before 2.00 there is no header')
   const image = buildBzImage({ payload: new Uint8Array(4), protocol: 0x207 })
   t.same(image.subarray(0x248, 0x26c), new Uint8Array(0x26c - 0x248), 'no payload fields are left behind it')
 })
