@@ -97,7 +97,7 @@ export class LinearTables {
 
   /** The frame of the top table. */
   get top(): Pfn {
-    return (this.#runs[0] as TableRun).pfn
+    return this.#runs[0]?.pfn ?? 0
   }
 
   get frames(): PageTableFrames {
