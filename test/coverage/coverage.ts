@@ -21,10 +21,9 @@ import { readRuns } from './runs.js'
 const COMPLETE: readonly string[] = ['abi', 'guest', 'kernel', 'protocol']
 
 /** Tests that are not run: of pages, browsers, runtimes, peers, the package and the command, which begin many processes. */
-const OTHER_PROCESSES = /^test\/(?:cli|docs|examples|inspector|peer|runner|runtimes)\/|^test\/(?:man|package)\.test/
+const OTHER_PROCESSES = /^test\/(?:cli|docs|examples|inspector|peer|runner|runtimes)\/|^test\/man\.test/
 /** Tests that are not run: they repeat one kind of input many thousand times. */
-const REPEATED =
-  /^test\/(?:kernel\/(?:hostile|payload|payload-limits|properties|slices)|inspect\/(?:map-page|stats)|snapshot\/(?:hostile|sequences|node-versions))\.test/
+const REPEATED = /^test\/(?:kernel\/properties|inspect\/stats|snapshot\/sequences)\.test/
 
 const { values } = parseArgs({ options: { from: { type: 'string' } } })
 const say = (line: string) => process.stdout.write(`${line}\n`)

@@ -36,7 +36,7 @@ const SUITES = ['guest', 'kernel', 'protocol', 'snapshot']
 const ELSEWHERE = /\b(?:fork|spawn\w*|execFile\w*)\(|\bnew Worker\(|mockImport\(|requirePeer\(/
 
 /** Test files that take longer than a mutant's tests may. */
-const SLOW = ['convert', 'counting', 'hostile', 'properties', 'damage', 'formats', 'delta', 'streams', 'sequences']
+const SLOW = ['properties', 'damage', 'formats', 'delta', 'streams', 'sequences']
 
 /** Returns the unit tests whose code runs in one process. */
 export function unitTests(): readonly string[] {

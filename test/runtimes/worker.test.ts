@@ -26,7 +26,7 @@ import(${JSON.stringify(PACKAGE)}).then(async ({ buildDomain, readKernel, writeS
   }
 })`
 
-/** What a thread makes, with a stack of this size. */
+/** The guest and the format that a thread makes. */
 interface Asked {
   readonly file: Uint8Array
   readonly config: DomainConfig
