@@ -18,11 +18,11 @@ function isWritable(folder: string): boolean {
   }
 }
 
-/** Returns this process's environment, with a writable cache for npm. */
+/** Returns this process's environment, with a writable cache for npm, and with scripts even in `npm run --ignore-scripts`. */
 export function npmEnvironment(): NodeJS.ProcessEnv {
   const cache = process.env.npm_config_cache ?? join(homedir(), '.npm')
   const usable = isWritable(cache) ? cache : join(tmpdir(), `npm-cache-${process.getuid?.()}`)
-  return { ...process.env, npm_config_cache: usable }
+  return { ...process.env, npm_config_cache: usable, npm_config_ignore_scripts: 'false' }
 }
 
 /** Whether there is a network other than the loopback. */

@@ -30,9 +30,7 @@ const at = (...names: string[]): string => path.join(dir, ...names)
 const alone = mkdtempSync(path.join(tmpdir(), 'xen-domain-builder-alone-'))
 process.once('exit', () => rmSync(alone, { recursive: true, force: true }))
 const environment = Object.fromEntries(
-  Object.entries(impatientNpm()).filter(
-    ([key]) => !/^(TAP|NODE_TEST|NODE_OPTIONS|npm_config_ignore_scripts)/.test(key),
-  ),
+  Object.entries(impatientNpm()).filter(([key]) => !/^(TAP|NODE_TEST|NODE_OPTIONS)/.test(key)),
 )
 
 function run(command: string, ...args: readonly string[]): string {
