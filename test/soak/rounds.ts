@@ -32,8 +32,13 @@ interface Guest {
   readonly config: DomainConfig
 }
 
+/** With code at 0x200, where the 64-bit entry is. */
 const bzImage = (): Uint8Array =>
-  buildBzImage({ payload: new Uint8Array(gzipSync(linuxKernelFile())), header: { loadflags: 1, xloadflags: 3 } })
+  buildBzImage({
+    payload: new Uint8Array(gzipSync(linuxKernelFile())),
+    trailing: pattern(4096),
+    header: { loadflags: 1, xloadflags: 3 },
+  })
 
 const GUESTS: Readonly<Record<string, () => Guest>> = {
   pv: () => ({
