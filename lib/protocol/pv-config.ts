@@ -158,7 +158,7 @@ export function checkPv(common: CommonOptions, words: Words<PvKey>): PvOptions {
     throw badConfig("a module's cmdline does not reach the guest", 'multibootModules', shown(named.cmdline))
   }
   const frames = checkFrames(common.memory, words.vmemranges)
-  const endPfn = Math.max(...frames.map(({ end }) => end))
+  const { end: endPfn } = frames.at(-1) as Range<Pfn>
   const spec = checkP2m(p2m, endPfn)
   const lowMfn = optional(words.lowMfn, (mfn) => checkedInteger(mfn, 'lowMfn', 0, PAE_L3_MFN_END - 1))
   const after = mfnAfter(spec, endPfn)
