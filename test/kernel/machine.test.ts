@@ -4,7 +4,7 @@
  * Source: the engine's WebAssembly, which is the peer.
  * Gotcha: an i64 in JavaScript is two halves, so each operand here crosses the border between them.
  */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { machineOf, PlainMemory } from '../../lib/codec/machine.js'
 import { Func, type I32, type I64, i32, i64 } from '../../lib/codec/wasm.js'
 import { Random } from '../fixtures/random.js'
@@ -65,6 +65,14 @@ function both<T>(func: Func, body: Parameters<Func['encode']>[0]): readonly T[] 
 
 const EDGES = [0n, 1n, 0x7fffffffn, 0x80000000n, 0xffffffffn, 0x100000000n, 2n ** 63n, 2n ** 64n - 1n]
 
+/** Runs both forms of a function on the same pairs. */
+function sameResults<T>(t: Test, name: string, forms: readonly ((a: T, b: T) => T)[], any: () => T): void {
+  const pairs = Array.from({ length: 300 }, () => [any(), any()] as const)
+  const [wasm, script] = forms.map((form) => pairs.map((pair) => form(...pair)))
+  t.equal(forms.length, 2)
+  t.same(script, wasm, name)
+}
+
 t.test('of two i64', (t) => {
   const r = new Random(1)
   const any = (): bigint =>
@@ -74,13 +82,7 @@ t.test('of two i64', (t) => {
     const x = f.local('i64')
     // Through a local, which is set from itself as a decoder's registers are.
     const body = [x.set(f.param(0, 'i64')), x.set(make(x, f.param(1, 'i64'))), x]
-    const [wasm, script] = both<(a: bigint, b: bigint) => bigint>(f, body)
-    const pairs = Array.from({ length: 300 }, () => [any(), any()] as const)
-    t.same(
-      pairs.map((pair) => script?.(...pair)),
-      pairs.map((pair) => wasm?.(...pair)),
-      name,
-    )
+    sameResults(t, name, both<(a: bigint, b: bigint) => bigint>(f, body), any)
   }
   t.end()
 })
@@ -90,13 +92,7 @@ t.test('of two i32', (t) => {
   const any = (): number => (r.percent(40) ? Number(r.pick(EDGES) & 0xffffffffn) : r.integer(0, 2 ** 32 - 1))
   for (const [name, make] of Object.entries(NARROW)) {
     const f = new Func('f', ['i32', 'i32'], 'i32')
-    const [wasm, script] = both<(a: number, b: number) => number>(f, make(f.param(0, 'i32'), f.param(1, 'i32')))
-    const pairs = Array.from({ length: 300 }, () => [any(), any()] as const)
-    t.same(
-      pairs.map((pair) => script?.(...pair)),
-      pairs.map((pair) => wasm?.(...pair)),
-      name,
-    )
+    sameResults(t, name, both<(a: number, b: number) => number>(f, make(f.param(0, 'i32'), f.param(1, 'i32'))), any)
   }
   t.end()
 })
